@@ -1,0 +1,66 @@
+# What can be done here: make help. Parts such as Envoy land in .tools, see tools/setup.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help demo demo-parts build test setup lint scripts gotests fuzz clean distclean
+.NOTPARALLEL:
+
+FUZZTIME ?= 10s
+TIMEOUT ?= 6m
+ARGS ?=
+
+export ATHD_TOOLS := $(CURDIR)/.tools/bin
+BUILD := .tools/build
+
+# Where git cannot say which commit this is (an archive, somebody else's checkout), go build must not ask.
+ifneq ($(shell git rev-parse HEAD >/dev/null 2>&1; echo $$?),0)
+export GOFLAGS := $(GOFLAGS) -buildvcs=false
+endif
+
+SETUP := @command -v python3 >/dev/null || { echo "athd set-up: no python3 found; install python3" >&2; exit 1; }; tools/setup
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: demo-parts build ## watch an agent register, a user consent and an API answer, through a real Envoy (ARGS=-keep stays up)
+	@$(BUILD)/athdemo -athd $(BUILD)/athd -envoy .tools/bin/envoy $(ARGS)
+
+demo-parts:
+	$(SETUP) go envoy
+
+build: ## build the commands into .tools/build
+	@mkdir -p $(BUILD)
+	CGO_ENABLED=0 go build -o $(BUILD)/ ./cmd/...
+
+test: setup lint scripts gotests ## everything: set-up, lint, and all tests with the race detector on real parts
+
+setup: ## make Envoy, redis-server and Chromium available below .tools
+	@echo "== set-up: Envoy, Redis and Chromium, from PATH or fetched into .tools =="
+	$(SETUP) toolchain envoy redis chromium
+
+lint: ## gofmt, go vet and go mod tidy change and find nothing
+	@echo "== lint: gofmt, go vet, go mod tidy =="
+	@out=$$(gofmt -l .); [ -z "$$out" ] || { echo "gofmt would change:"; echo "$$out"; exit 1; }
+	@go vet ./...
+	@go mod tidy -diff || { echo "go.mod or go.sum is not what go mod tidy would write"; exit 1; }
+
+scripts: ## tests of the scripts in tools
+	@echo "== scripts: tests of tools/setup and tools/gotest =="
+	@python3 -m unittest discover -b -s tools -p '*_test.py'
+
+gotests: ## all Go tests (after make setup)
+	@units=$$(go list ./... | grep -vE '^[^/]+/[^/]+/[^/]+/test(/|$$)'); \
+	tools/gotest -race -vet=off -timeout $(TIMEOUT) \
+	  --stage 'unit: each package, fuzz seeds, the store suite on miniredis and on redis-server; race detector' $$units \
+	  --stage 'end to end: through a real Envoy, Redis and Chromium; race detector' -count=1 ./test/...
+
+fuzz: ## let each fuzz target search for FUZZTIME (10s)
+	@tools/fuzz $(FUZZTIME)
+
+clean: ## remove what was built
+	rm -rf $(BUILD)
+	find tools -name __pycache__ -prune -exec rm -rf {} +
+
+distclean: clean ## remove the fetched parts too
+	rm -rf .tools

@@ -1,0 +1,274 @@
+"""setup and its parts, offline: python3 -m unittest discover -s tools -p '*_test.py'."""
+
+import fcntl
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+TOOLS = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(TOOLS))
+
+from parts import debian, run, shelf, toolchain, wheel  # noqa: E402
+
+
+def program(path, words):
+    """A program that says these words."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\necho '{words}'\n")
+    path.chmod(0o755)
+    return path
+
+
+ENVOY = "envoy  version: 1234abcd/1.40.0/Clean/RELEASE/BoringSSL"
+OTHER_ENVOY = "envoy  version: 1234abcd/1.39.1/Clean/RELEASE/BoringSSL"
+REDIS = "Redis server v=7.2.4 sha=00000000:0 malloc=jemalloc-5.3.0 bits=64"
+
+
+# Runs setup by a Python that seems to have no pip, so that nothing can be fetched.
+START = """import os, runpy, sys
+sys.executable, sys.argv = '/no/python3', sys.argv[1:]
+sys.path[0] = os.path.dirname(sys.argv[0])
+runpy.run_path(sys.argv[0], run_name='__main__')
+"""
+
+
+class InFolder(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory(prefix="athd-setup-")
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name).resolve()
+
+
+class Setup(InFolder):
+    """The command in a checkout of its own, on a PATH without package managers."""
+
+    def setUp(self):
+        super().setUp()
+        self.checkout, self.path = self.folder / "checkout", self.folder / "path"
+        shutil.copytree(TOOLS, self.checkout / "tools", ignore=shutil.ignore_patterns("__pycache__"))
+        self.path.mkdir()
+        for name in ("sh", "dirname", "readlink"):
+            (self.path / name).symlink_to(shutil.which(name))
+
+    def setup(self, *args, **env):
+        return subprocess.run(
+            [sys.executable, "-c", START, self.checkout / "tools/setup", *args],
+            env={"PATH": str(self.path), **env}, capture_output=True, text=True, timeout=60)
+
+    def ok(self, *args, **env):
+        done = self.setup(*args, **env)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return done.stdout
+
+    def refused(self, *args, **env):
+        done = self.setup(*args, **env)
+        self.assertEqual(done.returncode, 1, done.stdout)
+        return done.stderr
+
+    def runs(self, name):
+        return subprocess.run([self.checkout / ".tools/bin" / name], capture_output=True, text=True, timeout=10).stdout.strip()
+
+    def test_parts_of_the_right_version_are_taken_from_path(self):
+        program(self.path / "envoy", ENVOY)
+        program(self.path / "redis-server", REDIS)
+        out = self.ok("envoy", "redis")
+        self.assertRegex(out, r"(?m)^envoy +1\.40\.0 +.*/\.tools/bin/envoy -> .*/path/envoy$")
+        self.assertRegex(out, r"(?m)^redis +7\.2\.4 +.*/\.tools/bin/redis-server -> ")
+        self.assertEqual((self.runs("envoy"), self.runs("redis-server")), (ENVOY, REDIS))
+        self.assertEqual(self.ok("envoy", "redis"), out)
+
+    def test_a_part_of_another_version_is_not_taken(self):
+        program(self.path / "envoy", OTHER_ENVOY)
+        program(self.path / "redis-server", "Redis server v=6.2.1 sha=00000000:0")
+        self.assertIn("envoy: none on PATH that fits; fetching it", self.refused("envoy"))
+        self.assertIn("install redis-server 7 or newer", self.refused("redis"))
+        self.assertFalse((self.checkout / ".tools/bin").exists())
+
+    def test_a_part_that_the_system_upgrades_is_looked_at_again(self):
+        program(self.path / "envoy", ENVOY)
+        self.ok("envoy")
+        program(self.path / "envoy", OTHER_ENVOY + " ")
+        self.assertIn("fetching it", self.refused("envoy"))
+
+    def test_athd_envoy_goes_first_and_must_fit(self):
+        program(self.path / "envoy", ENVOY)
+        self.ok("envoy")
+        mine = program(self.folder / "mine", ENVOY)
+        self.assertIn(f"-> {mine}", self.ok("envoy", ATHD_ENVOY=str(mine)))
+        self.assertEqual(os.path.realpath(self.checkout / ".tools/bin/envoy"), str(mine))
+        self.assertIn("/path/envoy", self.ok("envoy"))
+        program(mine, OTHER_ENVOY)
+        self.assertIn("says that it is 1.39.1, not Envoy 1.40.0", self.refused("envoy", ATHD_ENVOY=str(mine)))
+        self.assertIn("which is no program", self.refused("envoy", ATHD_ENVOY="/nowhere/envoy"))
+
+    def test_what_is_to_be_left_out_is_said(self):
+        out = self.ok("redis", "chromium", ATHD_TEST_SKIP="chromium,redis")
+        self.assertEqual(out.count("left out (ATHD_TEST_SKIP)"), 2)
+        self.assertIn("ATHD_TEST_SKIP names chrome", self.refused("envoy", ATHD_TEST_SKIP="chrome"))
+
+    def test_all_missing_tools_are_named(self):
+        said = self.refused("toolchain")
+        for words in ("no go found; install Go 1.26 or newer", "no git found; install git", "no make found; install make",
+                      "no C compiler found; install gcc (the race detector needs it)"):
+            self.assertIn(f"athd set-up: {words}\n", said)
+
+    def test_a_set_up_that_is_ready_does_not_wait_for_another(self):
+        program(self.path / "envoy", ENVOY)
+        self.ok("envoy")
+        with open(self.checkout / ".tools/lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self.ok("envoy")
+
+    def test_what_a_killed_set_up_left_goes(self):
+        program(self.path / "envoy", ENVOY)
+        left = self.checkout / ".tools/tmp-left"
+        left.mkdir(parents=True)
+        self.ok("envoy")
+        self.assertFalse(left.exists())
+
+
+class Shelf(InFolder):
+    def setUp(self):
+        super().setUp()
+        self.shelf = shelf.Shelf(self.folder / "a" / ".tools")
+        binary = program(self.shelf.root / "part-1" / "real", "real")
+        wrapper = program(self.shelf.root / "part-1" / "part", "wrapper")
+        self.found = shelf.Found(version="1", programs={"part": wrapper}, binary=binary)
+        self.shelf.note("part", "1", self.found)
+        self.shelf.link(self.found)
+
+    def test_a_note_holds_for_what_was_asked(self):
+        self.assertEqual(self.shelf.noted("part", "1"), self.found)
+        self.assertIsNone(self.shelf.noted("part", "2"))
+        self.assertIsNone(self.shelf.noted("other", "1"))
+
+    def test_a_note_is_void_when_a_file_is_truncated_or_gone(self):
+        self.found.binary.write_text("")
+        self.assertIsNone(self.shelf.noted("part", "1"))
+        self.found.binary.unlink()
+        self.assertIsNone(self.shelf.noted("part", "1"))
+
+    def test_a_broken_note_is_none(self):
+        for text in ("", "{", "[]", "{}", '{"version": 1, "programs": []}'):
+            (self.shelf.root / "part.json").write_text(text)
+            self.assertIsNone(self.shelf.noted("part", "1"), text)
+
+    def test_a_checkout_that_moved_still_serves(self):
+        (self.folder / "a").rename(self.folder / "b")
+        moved = shelf.Shelf(self.folder / "b" / ".tools")
+        found = moved.noted("part", "1")
+        self.assertTrue(moved.linked(found))
+        self.assertEqual(found.programs["part"], moved.root / "part-1/part")
+
+    def test_publishing_replaces_what_is_broken(self):
+        with self.shelf.scratch() as scratch:
+            program(scratch / "built" / "part", "new")
+            self.shelf.publish(scratch / "built", "part-1")
+        self.assertEqual([path.name for path in (self.shelf.root / "part-1").iterdir()], ["part"])
+        self.assertEqual(list(self.shelf.root.glob("tmp-*")), [])
+
+    def test_only_one_at_a_time(self):
+        told = []
+        with self.shelf.locked(told.append):
+            with self.assertRaisesRegex(run.SetupError, "another set-up has held"):
+                with self.shelf.locked(told.append, patience=0.3):
+                    pass
+        self.assertEqual(told, ["another set-up is at work; waiting for it"])
+        with self.shelf.locked(told.append):
+            pass
+
+
+class Run(InFolder):
+    def test_a_command_that_hangs_ends_with_its_children(self):
+        mark = self.folder / "mark"
+        with self.assertRaisesRegex(run.SetupError, "sh did not finish within 0.3 s"):
+            run.run(["sh", "-c", f"(sleep 1; touch {mark}) & wait"], 0.3)
+        time.sleep(1.2)
+        self.assertFalse(mark.exists())
+
+    def test_a_failure_brings_the_last_lines(self):
+        with self.assertRaises(run.SetupError) as caught:
+            run.run(["sh", "-c", "seq 1 50; echo the reason >&2; exit 3"], 10)
+        self.assertIn("sh failed with status 3", str(caught.exception))
+        self.assertEqual(caught.exception.tail.splitlines()[-2:], ["50", "the reason"])
+
+    def test_a_download_is_tried_three_times(self):
+        count = self.folder / "count"
+        script = f"echo x >>{count}; [ $(wc -l <{count}) -ge %d ] && echo got it"
+        self.assertEqual(run.download(["sh", "-c", script % 3], 10, pause=0), "got it\n")
+        count.unlink()
+        with self.assertRaisesRegex(run.SetupError, "3 tries"):
+            run.download(["sh", "-c", script % 4], 10, pause=0)
+
+
+class Packages(InFolder):
+    DEPENDS = """app
+  Depends: libc6
+ |Depends: liba
+  Depends: libb
+  PreDepends: init
+  Depends: <libvirtual>
+    libreal
+  Depends: libforeign:i386
+liba
+  Depends: libdeep
+  Depends: app-data
+libdeep
+  Depends: libc6
+libb
+libc6
+init
+  Depends: perl
+app-data
+<libvirtual>
+libreal
+libforeign:i386
+"""
+
+    def test_the_closure_follows_libraries_and_first_alternatives(self):
+        graph = debian.parse_depends(self.DEPENDS)
+        self.assertEqual(graph["app"], ["libc6", "liba", "init"])
+        self.assertEqual(debian.libraries(graph, ["app"]), ["app", "liba", "libdeep"])
+
+    def test_apt_is_configured_as_the_system_but_for_places_and_hooks(self):
+        dump = 'Acquire::http::Proxy "x";\nDir::State::lists "lists/";\nAPT::Update::Post-Invoke:: "rm -rf";\n' \
+               'DPkg::Post-Invoke:: "rm -rf";\nAcquire::IndexTargets::deb::DEP-11::MetaKey "x";'
+        config = debian.own_config(dump, self.folder)
+        self.assertIn('Acquire::http::Proxy "x";', config)
+        self.assertNotIn("rm -rf", config)
+        self.assertNotIn("DEP-11", config)
+        self.assertGreater(config.index(f'Dir::State::Lists "{self.folder}/lists";'), config.index('"lists/"'))
+
+    def test_a_wheel_of_another_digest_is_refused(self):
+        path = self.folder / "some.whl"
+        path.write_bytes(b"hello")
+        wheel.check(path, "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824")
+        path.write_bytes(b"hellp")
+        with self.assertRaisesRegex(run.SetupError, "pinned is 2cf24"):
+            wheel.check(path, "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824")
+
+
+class Toolchain(InFolder):
+    def go(self, words):
+        program(self.folder / "go", words)
+        before = os.environ["PATH"]
+        os.environ["PATH"] = f"{self.folder}:{before}"
+        try:
+            return toolchain.go(self.folder)
+        finally:
+            os.environ["PATH"] = before
+
+    def test_go_must_be_new_enough(self):
+        for words in ("go1.26", "go1.26.8", "go1.30.1", "go2.0", "go1.27rc1", "devel go1.28-abc"):
+            self.assertIsNone(self.go(words), words)
+        for words in ("go1.25.9", "go1.9", "", "gopher"):
+            self.assertIn("install Go 1.26 or newer", self.go(words) or "", words)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,1 @@
+"""Runs go test, reads its JSON events and reports them. See ../gotest."""
