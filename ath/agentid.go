@@ -1,0 +1,108 @@
+package ath
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"strings"
+)
+
+// MaxAgentIDBytes is the longest agent_id that is accepted (R-3).
+const MaxAgentIDBytes = 2048
+
+// An AgentID names an agent by the URL at which it publishes its identity
+// document. Two ids are the same agent only when they are equal byte for byte
+// (R-3). The zero value names nobody.
+type AgentID struct {
+	id     string
+	origin string
+	host   string
+}
+
+// ParseAgentID checks an agent_id as R-3 wants it: an absolute https URL with
+// a host, without userinfo and fragment, at most [MaxAgentIDBytes] long.
+// With allowHTTP (a development option) http is accepted too.
+func ParseAgentID(s string, allowHTTP bool) (AgentID, error) {
+	if s == "" {
+		return AgentID{}, errors.New("agent_id is missing")
+	}
+	if len(s) > MaxAgentIDBytes {
+		return AgentID{}, fmt.Errorf("agent_id is longer than %d bytes", MaxAgentIDBytes)
+	}
+	// url.Parse is generous; what it would repair or ignore is refused first,
+	// so that the id reads the same everywhere.
+	for i := range len(s) {
+		if c := s[i]; c <= ' ' || c >= 0x7f || strings.IndexByte("\\\"<>^`{|}", c) >= 0 {
+			return AgentID{}, errors.New("agent_id holds a character that a URL may not hold")
+		}
+	}
+	if strings.Contains(s, "#") {
+		return AgentID{}, errors.New("agent_id has a fragment")
+	}
+	u, err := url.Parse(s)
+	if err != nil {
+		return AgentID{}, errors.New("agent_id is not a URL")
+	}
+	switch {
+	case u.Scheme == "https":
+	case u.Scheme == "http" && allowHTTP:
+	case u.Scheme == "http":
+		return AgentID{}, errors.New("agent_id must be an https URL")
+	default:
+		return AgentID{}, errors.New("agent_id is not an absolute https URL")
+	}
+	if u.Opaque != "" || u.Host == "" || u.Hostname() == "" {
+		return AgentID{}, errors.New("agent_id has no host")
+	}
+	if u.User != nil {
+		return AgentID{}, errors.New("agent_id holds user information")
+	}
+	if !hasURLScheme(s, u.Scheme) {
+		return AgentID{}, errors.New("agent_id must start with its scheme in lower case")
+	}
+	return AgentID{id: s, origin: u.Scheme + "://" + u.Host, host: u.Host}, nil
+}
+
+func hasURLScheme(s, scheme string) bool {
+	return strings.HasPrefix(s, scheme+"://")
+}
+
+// String returns the id as the agent wrote it, or "" for the zero value.
+func (a AgentID) String() string { return a.id }
+
+// IsZero reports whether a names nobody.
+func (a AgentID) IsZero() bool { return a.id == "" }
+
+// Origin returns scheme://host[:port] of the id: the other value that an
+// attestation's iss may have (A-2).
+func (a AgentID) Origin() string { return a.origin }
+
+// Host returns host[:port] of the id: what a consent page shows in plain
+// sight (Z-5).
+func (a AgentID) Host() string { return a.host }
+
+// IsLoopbackHost reports whether host (without a port) is localhost or a
+// loopback address literal.
+func IsLoopbackHost(host string) bool {
+	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
+		return true
+	}
+	return IsLoopbackIP(host)
+}
+
+// IsLoopbackIP reports whether host (without a port) is a loopback address
+// literal, of either family (RFC 8252, section 7.3).
+func IsLoopbackIP(host string) bool {
+	ip, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return err == nil && ip.Unmap().IsLoopback()
+}
+
+// IsLoopbackAddr reports whether a host:port listen address accepts
+// connections from this machine only. An empty host, which means every
+// interface, does not.
+func IsLoopbackAddr(hostport string) bool {
+	host, _, err := net.SplitHostPort(hostport)
+	return err == nil && host != "" && IsLoopbackHost(host)
+}

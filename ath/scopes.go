@@ -1,0 +1,89 @@
+package ath
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Limits on scopes that arrive from outside: an agent's request or a
+// provider's token reply.
+const (
+	MaxScopeBytes = 256
+	MaxScopes     = 200
+)
+
+// Scopes is an ordered list of OAuth scopes without repetition. The zero
+// value allows nothing.
+type Scopes []string
+
+// ParseScopes checks every scope against the scope-token syntax of RFC 6749,
+// section 3.3, and drops repetitions; the order is kept.
+func ParseScopes(list []string) (Scopes, error) {
+	if len(list) > MaxScopes {
+		return nil, fmt.Errorf("more than %d scopes", MaxScopes)
+	}
+	out := make(Scopes, 0, len(list))
+	for _, s := range list {
+		if err := checkScope(s); err != nil {
+			return nil, err
+		}
+		if !out.Has(s) {
+			out = append(out, s)
+		}
+	}
+	return out, nil
+}
+
+// SplitScopes reads the scope parameter of a token reply: separated by spaces
+// (RFC 6749, section 3.3) or by commas, as some providers do (C-4).
+func SplitScopes(s string) (Scopes, error) {
+	return ParseScopes(strings.FieldsFunc(s, func(r rune) bool { return r == ' ' || r == ',' }))
+}
+
+func checkScope(s string) error {
+	if s == "" {
+		return fmt.Errorf("a scope is empty")
+	}
+	if len(s) > MaxScopeBytes {
+		return fmt.Errorf("a scope is longer than %d bytes", MaxScopeBytes)
+	}
+	for i := range len(s) {
+		// scope-token = 1*( %x21 / %x23-5B / %x5D-7E ); the comma separates
+		// scopes at some providers, so that no scope can hold one here.
+		if c := s[i]; c <= ' ' || c > '~' || c == '"' || c == '\\' || c == ',' {
+			return fmt.Errorf("scope %q holds a character that a scope may not hold", s)
+		}
+	}
+	return nil
+}
+
+// Has reports whether scope is in the list, compared byte for byte.
+func (s Scopes) Has(scope string) bool { return slices.Contains(s, scope) }
+
+// Intersect returns the scopes of s that are in other too, in the order of s.
+func (s Scopes) Intersect(other Scopes) Scopes {
+	out := make(Scopes, 0, len(s))
+	for _, x := range s {
+		if other.Has(x) {
+			out = append(out, x)
+		}
+	}
+	return out
+}
+
+// Minus returns the scopes of s that are not in other, in the order of s.
+func (s Scopes) Minus(other Scopes) Scopes {
+	out := make(Scopes, 0, len(s))
+	for _, x := range s {
+		if !other.Has(x) {
+			out = append(out, x)
+		}
+	}
+	return out
+}
+
+// Union returns s followed by the scopes of other that s lacks.
+func (s Scopes) Union(other Scopes) Scopes {
+	return append(slices.Clone(s), other.Minus(s)...)
+}

@@ -1,0 +1,68 @@
+package ath
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"fmt"
+	"log/slog"
+)
+
+const redacted = "[redacted]"
+
+// A Secret is a string that does not print: every fmt verb, slog handler and
+// encoder shows a fixed word in its place. Only [Secret.Reveal] opens it.
+// Whoever must persist one writes a codec of its own and calls Reveal there.
+//
+// The value sits behind a pointer, so that printing a struct that holds a
+// Secret in an unexported field, which fmt reads by reflection without asking
+// for methods, shows an address at most. The zero value is empty.
+type Secret struct{ value *string }
+
+// NewSecret wraps s.
+func NewSecret(s string) Secret {
+	if s == "" {
+		return Secret{}
+	}
+	return Secret{value: &s}
+}
+
+// Reveal returns the value. Every call is a place where it could leak.
+func (s Secret) Reveal() string {
+	if s.value == nil {
+		return ""
+	}
+	return *s.value
+}
+
+// IsZero reports whether the secret is empty.
+func (s Secret) IsZero() bool { return s.value == nil }
+
+// Equal compares in constant time. An empty secret equals nothing, not even
+// another empty one.
+func (s Secret) Equal(other string) bool {
+	if s.value == nil || other == "" {
+		return false
+	}
+	// Hashing first hides the length too.
+	a, b := sha256.Sum256([]byte(*s.value)), sha256.Sum256([]byte(other))
+	return subtle.ConstantTimeCompare(a[:], b[:]) == 1
+}
+
+// String, GoString, Format, LogValue, MarshalJSON and MarshalText all return
+// the same fixed word.
+func (s Secret) String() string { return redacted }
+
+// GoString: see [Secret.String].
+func (s Secret) GoString() string { return redacted }
+
+// Format: see [Secret.String].
+func (s Secret) Format(f fmt.State, _ rune) { fmt.Fprint(f, redacted) }
+
+// LogValue: see [Secret.String].
+func (s Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// MarshalJSON: see [Secret.String].
+func (s Secret) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`), nil }
+
+// MarshalText: see [Secret.String].
+func (s Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
