@@ -1,0 +1,248 @@
+package athflow
+
+import (
+	"context"
+	"errors"
+	"net/url"
+	"strings"
+
+	"github.com/athd/athd/ath"
+	"github.com/athd/athd/audit"
+	"github.com/athd/athd/provider"
+	"github.com/athd/athd/tokenstore"
+)
+
+const (
+	callbackPath  = "/ath/callback"
+	startPath     = "/ath/consent/start"
+	decidePath    = "/ath/consent/decide"
+	maxStateBytes = 1024
+)
+
+type authorizeRequest struct {
+	ClientID    string   `json:"client_id"`
+	Attestation string   `json:"agent_attestation"`
+	Provider    string   `json:"provider_id"`
+	Scopes      []string `json:"scopes"`
+	State       string   `json:"state"`
+	RedirectURI string   `json:"user_redirect_uri"`
+	Resource    string   `json:"resource"`
+}
+
+type authorizeResponse struct {
+	URL     string `json:"authorization_url"`
+	Session string `json:"ath_session_id"`
+}
+
+// authorize opens a session and says where the user must go. The order of the
+// checks is the protocol's.
+func (f *Flow) authorize(ctx context.Context, c *call, req *authorizeRequest) (authorizeResponse, error) {
+	c.event.ProviderID = bounded(req.Provider)
+	requested, err := checkAuthorize(req)
+	if err != nil {
+		return authorizeResponse{}, err
+	}
+	c.event.Requested = requested
+	agent, err := f.registration(ctx, c, req.ClientID)
+	if err != nil {
+		return authorizeResponse{}, err
+	}
+	if err := f.inGoodStanding(agent); err != nil {
+		return authorizeResponse{}, err
+	}
+	redirect, err := f.redirectFor(agent, req.RedirectURI)
+	if err != nil {
+		return authorizeResponse{}, err
+	}
+	if err := f.attested(ctx, c, agent, req.Attestation, f.audiences("/ath/authorize")); err != nil {
+		return authorizeResponse{}, err
+	}
+	p := f.Providers.Lookup(req.Provider)
+	var approval *tokenstore.Approval
+	if p != nil {
+		c.event.ProviderID = p.ID
+		approval = agent.Approval(p.ID)
+	}
+	if approval == nil || len(approval.Approved) == 0 {
+		return authorizeResponse{}, ath.Errorf(ath.ProviderNotApproved, "The agent is not approved for this provider.")
+	}
+	if rest := requested.Minus(approval.Approved); len(rest) > 0 {
+		c.event.Denied = rest
+		return authorizeResponse{}, ath.Errorf(ath.ScopeNotApproved, "The agent is not approved for every scope asked for.").
+			WithDetail("unapproved_scopes", rest)
+	}
+
+	id := ath.NewSessionID()
+	state := ath.NewState(id.Tag())
+	now := f.Now().UTC()
+	session := tokenstore.Session{
+		ID: id.Digest(), PublicID: id.Secret(), State: state.Digest(),
+		AgentID: agent.ID, ClientID: agent.ClientID,
+		Provider: p.ID, ProviderAs: req.Provider, Requested: requested,
+		AgentState: req.State, RedirectURI: redirect, CallbackURL: f.callbackURL(p), Resource: req.Resource,
+		Verifier: ath.NewKey(), BrowserKey: ath.NewKey(), Consent: f.Consent,
+		Phase: tokenstore.Started, Created: now, Expires: now.Add(f.SessionTTL),
+	}
+	if err := f.Store.CreateSession(ctx, id.Tag(), session); err != nil {
+		return authorizeResponse{}, err
+	}
+	c.event.Kind, c.event.Effective = audit.AuthorizationStarted, requested
+	return authorizeResponse{
+		URL:     f.authorizationURL(p, &session, state),
+		Session: id.Secret().Reveal(),
+	}, nil
+}
+
+// checkAuthorize checks the shape of the request.
+func checkAuthorize(req *authorizeRequest) (ath.Scopes, error) {
+	if req.ClientID == "" {
+		return nil, ath.Errorf(ath.AgentNotRegistered, "client_id is missing.").WithStatus(400)
+	}
+	if req.State == "" || len(req.State) > maxStateBytes || !visibleASCII(strings.ReplaceAll(req.State, " ", "")) {
+		return nil, ath.Errorf(ath.StateMismatch, "state is missing, too long, or holds a character other than visible ASCII.")
+	}
+	if req.Attestation == "" {
+		return nil, ath.Errorf(ath.InvalidAttestation, "agent_attestation is missing.").WithStatus(400)
+	}
+	if req.Provider == "" {
+		return nil, invalidField("provider_id", "provider_id is missing.")
+	}
+	scopes, err := ath.ParseScopes(req.Scopes)
+	if err != nil || len(scopes) == 0 {
+		return nil, invalidField("scopes", "scopes must name at least one scope, each in the syntax of RFC 6749.")
+	}
+	if req.Resource != "" { // RFC 8707, section 2
+		u, err := url.Parse(req.Resource)
+		if err != nil || !u.IsAbs() || u.Host == "" || strings.Contains(req.Resource, "#") || len(req.Resource) > maxRedirectURIBytes || !visibleASCII(req.Resource) {
+			return nil, invalidField("resource", "resource must be an absolute URL without a fragment.")
+		}
+	}
+	return scopes, nil
+}
+
+// registration finds the agent that a client_id names.
+func (f *Flow) registration(ctx context.Context, c *call, clientID string) (*tokenstore.Agent, error) {
+	unknown := ath.Errorf(ath.AgentNotRegistered, "No agent is registered under this client_id.")
+	id, err := ath.ParseClientID(clientID)
+	if err != nil {
+		return nil, unknown
+	}
+	held, err := f.Store.Agent(ctx, id.Tag())
+	if errors.Is(err, tokenstore.ErrNotFound) {
+		return nil, unknown
+	}
+	if err != nil {
+		return nil, err
+	}
+	if held.Value.ClientID != clientID {
+		return nil, unknown
+	}
+	c.event.AgentID = held.Value.ID
+	return &held.Value, nil
+}
+
+// inGoodStanding wants an approved agent whose approval has not ended (R-5).
+func (f *Flow) inGoodStanding(a *tokenstore.Agent) error {
+	if s := a.Standing(); s != tokenstore.Approved {
+		return ath.Errorf(ath.AgentUnapproved, "The agent is not approved.").WithDetail("agent_status", string(s))
+	}
+	if !f.Now().Before(a.ApprovalExpires) {
+		return ath.Errorf(ath.AgentUnapproved, "The agent's approval has expired.").
+			WithDetail("approval_expires", a.ApprovalExpires.UTC().Format("2006-01-02T15:04:05Z07:00"))
+	}
+	return nil
+}
+
+// attested verifies an attestation of a registered agent. What is fetched is
+// the registered agent_id, never what the attestation claims (A-2).
+func (f *Flow) attested(ctx context.Context, c *call, a *tokenstore.Agent, compact string, audiences []string) error {
+	agent, err := ath.ParseAgentID(a.ID, f.AllowHTTP)
+	if err != nil { // registered when http was allowed
+		return ath.Errorf(ath.InvalidAttestation, "The agent_id is not acceptable any more.").WithCause(err)
+	}
+	_, err = f.verify(ctx, c, agent, compact, audiences, ath.AgentIdentityMismatch)
+	return err
+}
+
+// redirectFor applies Z-1, and returns "" where the completion page is to be
+// shown.
+func (f *Flow) redirectFor(a *tokenstore.Agent, asked string) (string, error) {
+	if asked == "" {
+		return "", nil
+	}
+	for _, registered := range a.RedirectURIs {
+		if !sameRedirect(registered, asked) {
+			continue
+		}
+		for _, b := range f.bases() {
+			if asked == b+callbackPath {
+				return "", nil
+			}
+		}
+		return asked, nil
+	}
+	return "", ath.Errorf(ath.InvalidAttestation, "The user_redirect_uri is not one that the agent registered.").
+		WithStatus(400).WithDetail("field", "user_redirect_uri")
+}
+
+// sameRedirect compares byte for byte, but for the port of a loopback IP
+// address (RFC 8252, section 7.3).
+func sameRedirect(registered, asked string) bool {
+	if registered == asked {
+		return true
+	}
+	if checkRedirectURI(asked) != nil {
+		return false
+	}
+	r, err1 := url.Parse(registered)
+	a, err2 := url.Parse(asked)
+	if err1 != nil || err2 != nil || r.Scheme != "http" || !ath.IsLoopbackIP(r.Hostname()) || r.Hostname() != a.Hostname() {
+		return false
+	}
+	rest := func(s string, u *url.URL) string { return strings.TrimPrefix(s, "http://"+u.Host) }
+	return rest(registered, r) == rest(asked, a)
+}
+
+func (f *Flow) callbackURL(p *provider.Provider) string {
+	if p.App != nil {
+		return p.App.CallbackURL
+	}
+	return f.PublicURL + callbackPath
+}
+
+// authorizationURL is a URL of ours on the callback's origin, where the
+// browser gets its cookie (Z-3), with the query that the provider will get;
+// only the stored session decides what that is. ConsentDirect hands out the
+// provider's own.
+func (f *Flow) authorizationURL(p *provider.Provider, s *tokenstore.Session, state ath.State) string {
+	direct := f.providerURL(p, s, state)
+	if s.Consent == ConsentDirect {
+		return direct
+	}
+	_, query, _ := strings.Cut(direct, "?")
+	return strings.TrimSuffix(s.CallbackURL, callbackPath) + startPath + "?" + query
+}
+
+func (f *Flow) providerURL(p *provider.Provider, s *tokenstore.Session, state ath.State) string {
+	return p.AuthCodeURL(provider.AuthRequest{
+		State: state.Secret(), Verifier: s.Verifier, RedirectURI: s.CallbackURL,
+		Scopes: s.Requested, Resource: s.Resource,
+	})
+}
+
+func visibleASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] >= 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
+// bounded cuts what goes into an event before it was checked.
+func bounded(s string) string {
+	if len(s) > 128 {
+		s = s[:128]
+	}
+	return strings.ToValidUTF8(s, "?")
+}

@@ -1,0 +1,93 @@
+package athflow
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/athd/athd/ath"
+	"github.com/athd/athd/tokenstore"
+)
+
+// CookiePrefix starts the name of every cookie of ours; __Host- stands before
+// it on https. No such cookie goes to an API (P-5).
+const CookiePrefix = "ath_consent_"
+
+// How far a browser has come with one session (Z-3, Z-5). A stage is proved by
+// a cookie that is keyed with the session's own key, so that nothing is stored
+// until the user decides, any number of browsers may open the same link, and
+// no cookie of one session counts in another.
+type stage string
+
+const (
+	unseen  stage = ""
+	started stage = "s" // it passed through the start URL
+	allowed stage = "a" // its user pressed allow
+)
+
+const nonceWidth = 22
+
+// bindingMAC proves one statement about one browser.
+func bindingMAC(s *tokenstore.Session, what, nonce string) string {
+	m := hmac.New(sha256.New, []byte(s.BrowserKey.Reveal()))
+	m.Write([]byte(what + "\x00" + nonce))
+	return base64.RawURLEncoding.EncodeToString(m.Sum(nil))
+}
+
+// browserStage reads the cookie of this session, and returns the browser's
+// nonce with the stage that it proves.
+func browserStage(r *http.Request, s *tokenstore.Session, tag ath.Tag) (nonce string, at stage) {
+	if s.BrowserKey.IsZero() {
+		return "", unseen
+	}
+	for _, c := range r.CookiesNamed(cookieName(s, tag)) {
+		parts := strings.Split(c.Value, ".")
+		if len(parts) != 3 || len(parts[0]) != nonceWidth {
+			continue
+		}
+		at := stage(parts[1])
+		if at != started && at != allowed {
+			continue
+		}
+		if hmac.Equal([]byte(parts[2]), []byte(bindingMAC(s, "cookie "+string(at), parts[0]))) {
+			return parts[0], at
+		}
+	}
+	return "", unseen
+}
+
+// setStage gives the browser the cookie for a stage.
+func (f *Flow) setStage(w http.ResponseWriter, s *tokenstore.Session, tag ath.Tag, nonce string, at stage) {
+	http.SetCookie(w, &http.Cookie{
+		Name:     cookieName(s, tag),
+		Value:    nonce + "." + string(at) + "." + bindingMAC(s, "cookie "+string(at), nonce),
+		Path:     "/",
+		MaxAge:   max(1, int(s.Expires.Sub(f.Now())/time.Second)),
+		Secure:   isHTTPS(s),
+		HttpOnly: true,
+		SameSite: http.SameSiteLaxMode,
+	})
+}
+
+// formToken keeps another site's form from deciding for the user: it follows
+// from the cookie, which that site cannot read.
+func formToken(s *tokenstore.Session, nonce string) string { return bindingMAC(s, "form", nonce) }
+
+func newNonce() string {
+	var b [16]byte
+	rand.Read(b[:])
+	return base64.RawURLEncoding.EncodeToString(b[:])
+}
+
+func isHTTPS(s *tokenstore.Session) bool { return strings.HasPrefix(s.CallbackURL, "https://") }
+
+func cookieName(s *tokenstore.Session, tag ath.Tag) string {
+	if isHTTPS(s) {
+		return "__Host-" + CookiePrefix + string(tag)
+	}
+	return CookiePrefix + string(tag)
+}

@@ -1,0 +1,191 @@
+package athflow
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/athd/athd/ath"
+	"github.com/athd/athd/provider"
+	"github.com/athd/athd/tokenstore"
+)
+
+const (
+	maxCodeBytes  = 4096
+	redeemTimeout = 12 * time.Second
+)
+
+// callback is where the provider sends the user back. It is accepted once,
+// and only from the browser that passed through here on its way (Z-3, C-1).
+func (f *Flow) callback(ctx context.Context, c *call, w http.ResponseWriter, r *http.Request) error {
+	q := r.URL.Query()
+	v, err := f.visitOf(ctx, c, r, single(q, "state"))
+	if err != nil {
+		return err
+	}
+	if !mayReturn(v) {
+		return ath.Errorf(ath.StateMismatch, "This authorization was not started in this browser.")
+	}
+	p := f.Providers.Get(v.session.Provider)
+	if p == nil {
+		return ath.Errorf(ath.StateMismatch, "This authorization cannot be continued here.")
+	}
+	// C-2: another server's code is never sent to this provider (RFC 9207).
+	if iss, sent := q["iss"]; sent && p.Issuer != "" && (len(iss) != 1 || iss[0] != p.Issuer) {
+		return ath.Errorf(ath.StateMismatch, "The answer came from another authorization server.")
+	}
+	if q.Has("error") {
+		if single(q, "error") == "access_denied" {
+			return f.endSession(ctx, v, w, r, tokenstore.Refused, "access_denied", "The user did not allow it.")
+		}
+		return f.endSession(ctx, v, w, r, tokenstore.Failed, "server_error", "The authorization server refused the request.")
+	}
+	code := single(q, "code")
+	if code == "" || len(code) > maxCodeBytes {
+		return ath.Errorf(ath.InvalidRequest, "The authorization server sent no code.")
+	}
+	next := *v.session
+	next.Phase = tokenstore.Redeeming
+	held, err := f.Store.SwapSession(ctx, v.held, next)
+	if err != nil {
+		return usedBy(err)
+	}
+	v.held, v.session = held, &held.Value
+
+	// The code is spent now: what follows must not end with the browser's
+	// connection.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), redeemTimeout)
+	defer cancel()
+	ours, err := f.redeem(ctx, v, p, ath.NewSecret(code))
+	if err != nil {
+		refused := (*provider.ExchangeError)(nil)
+		if !errors.As(err, &refused) {
+			return err
+		}
+		f.Logger.WarnContext(ctx, "the authorization server did not redeem the code",
+			"decision_id", v.id, "provider_id", p.ID, "error", err)
+		return f.endSession(ctx, v, w, r, tokenstore.Failed, "server_error", "The authorization server did not redeem the code.")
+	}
+	return f.leave(w, r, v.session, leaving{Code: ours})
+}
+
+// mayReturn says whether the browser has proved enough for the kind of consent
+// that the session was started with.
+func mayReturn(v *visit) bool {
+	switch v.session.Consent {
+	case ConsentPage:
+		return v.stage == allowed
+	case ConsentRedirect:
+		return v.stage == started || v.stage == allowed
+	case ConsentDirect:
+		return true
+	}
+	return false
+}
+
+// redeem trades the provider's code for the user's tokens, stores them sealed
+// and moves the session on to a one-time code of ours (C-3, C-4, C-6).
+func (f *Flow) redeem(ctx context.Context, v *visit, p *provider.Provider, code ath.Secret) (ath.Secret, error) {
+	s := v.session
+	tokens, err := f.OAuth.Exchange(ctx, p, code, s.Verifier, s.CallbackURL)
+	if err != nil {
+		return ath.Secret{}, err
+	}
+	next := *s
+	next.Connection = ath.NewTag()
+	next.User = tokens.User
+	if next.User == "" {
+		next.User = string(next.Connection) // T-7
+	}
+	next.Consented = s.Requested
+	if tokens.ScopesGiven {
+		next.Consented = tokens.Scopes
+	}
+	connection := tokenstore.Connection{
+		Agent: s.AgentID, User: next.User, Provider: s.Provider,
+		Access: tokens.Access, Refresh: tokens.Refresh, Expires: tokens.Expires,
+		Scopes: next.Consented, Created: f.Now().UTC(),
+	}
+	// Until a token is made of it, the connection lives as long as the session.
+	if err := f.Store.PutConnection(ctx, next.Connection, connection, s.Expires); err != nil {
+		return ath.Secret{}, err
+	}
+	ours := ath.NewCode()
+	next.Code, next.Phase, next.Verifier = ath.DigestOf(ours.Reveal()), tokenstore.Consented, ath.Secret{}
+	held, err := f.Store.SwapSession(ctx, v.held, next)
+	if err != nil {
+		return ath.Secret{}, usedBy(err)
+	}
+	v.held, v.session = held, &held.Value
+	v.event.UserID = next.User
+	return ours, nil
+}
+
+// leaving is what the agent is told through the browser: a code, or an error
+// of RFC 6749, section 4.1.2.1.
+type leaving struct {
+	Code        ath.Secret
+	Error       string
+	Description string
+}
+
+// leave sends the browser back to the agent (C-6), or shows how it went.
+func (f *Flow) leave(w http.ResponseWriter, r *http.Request, s *tokenstore.Session, l leaving) error {
+	if s.RedirectURI == "" {
+		return f.showEnd(w, s, l)
+	}
+	u, err := url.Parse(s.RedirectURI)
+	if err != nil {
+		return err
+	}
+	q := url.Values{}
+	q.Set("state", s.AgentState)
+	q.Set("ath_session_id", s.PublicID.Reveal())
+	if l.Error != "" {
+		q.Set("error", l.Error)
+		q.Set("error_description", l.Description)
+	} else {
+		q.Set("code", l.Code.Reveal())
+		q.Set("session_id", s.PublicID.Reveal())
+		q.Set("success", "true")
+		q.Set("iss", f.PublicURL)
+	}
+	// Existing parameters stay as they are, byte for byte.
+	if u.RawQuery != "" {
+		u.RawQuery += "&"
+	}
+	u.RawQuery += q.Encode()
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("Referrer-Policy", "no-referrer")
+	w.Header().Set("Location", u.String())
+	w.WriteHeader(http.StatusFound)
+	return nil
+}
+
+func (f *Flow) showEnd(w http.ResponseWriter, s *tokenstore.Session, l leaving) error {
+	page := endPage{Provider: s.Provider}
+	if p := f.Providers.Get(s.Provider); p != nil {
+		page.Provider = shown(p.DisplayName)
+	}
+	switch {
+	case l.Error == "":
+		page.Code = l.Code.Reveal()
+		return f.pages.write(w, http.StatusOK, "done", page)
+	case l.Error == "access_denied":
+		return f.pages.write(w, http.StatusOK, "denied", page)
+	}
+	return f.pages.write(w, http.StatusBadGateway, "error", errorPage{
+		Code: ath.OAuthError, Message: l.Description,
+	})
+}
+
+// single returns a parameter that was given exactly once, else "" : a
+// parameter given twice reads differently in two places.
+func single(q url.Values, name string) string {
+	if v := q[name]; len(v) == 1 {
+		return v[0]
+	}
+	return ""
+}

@@ -1,0 +1,157 @@
+package athflow
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"github.com/athd/athd/ath"
+	"github.com/athd/athd/audit"
+	"github.com/athd/athd/provider"
+	"github.com/athd/athd/tokenstore"
+)
+
+// A visit is a browser's request about one session.
+type visit struct {
+	*call
+	tag     ath.Tag
+	state   ath.State
+	held    tokenstore.Held[tokenstore.Session]
+	session *tokenstore.Session
+	nonce   string // of the browser's cookie for this session
+	stage   stage
+}
+
+// visitOf finds the session that a state parameter names, and what the
+// browser can prove about it. It consumes nothing (C-1).
+func (f *Flow) visitOf(ctx context.Context, c *call, r *http.Request, state string) (*visit, error) {
+	unknown := ath.Errorf(ath.StateMismatch, "This authorization is not known here, or it was used already.")
+	parsed, err := ath.ParseState(state)
+	if err != nil {
+		return nil, unknown
+	}
+	held, err := f.Store.Session(ctx, parsed.Tag())
+	if errors.Is(err, tokenstore.ErrNotFound) {
+		return nil, unknown
+	}
+	if err != nil {
+		return nil, err
+	}
+	v := &visit{call: c, tag: parsed.Tag(), state: parsed, held: held, session: &held.Value}
+	if !held.Value.State.Matches(state) {
+		return nil, unknown
+	}
+	c.event.AgentID, c.event.ProviderID, c.event.Requested = held.Value.AgentID, held.Value.Provider, held.Value.Requested
+	if !f.Now().Before(held.Value.Expires) {
+		return nil, ath.Errorf(ath.SessionExpired, "This authorization was started too long ago.")
+	}
+	if held.Value.Phase != tokenstore.Started {
+		return nil, unknown
+	}
+	v.nonce, v.stage = browserStage(r, v.session, v.tag)
+	return v, nil
+}
+
+// start is where the agent sends the user. It changes nothing but the
+// browser's cookie, so that a link preview is harmless (Z-3).
+func (f *Flow) start(ctx context.Context, c *call, w http.ResponseWriter, r *http.Request) error {
+	v, err := f.visitOf(ctx, c, r, single(r.URL.Query(), "state"))
+	if err != nil {
+		return err
+	}
+	p := f.Providers.Get(v.session.Provider)
+	if p == nil || v.session.Consent == ConsentDirect {
+		return ath.Errorf(ath.StateMismatch, "This authorization cannot be continued here.")
+	}
+	if v.stage == unseen {
+		v.nonce = newNonce()
+		f.setStage(w, v.session, v.tag, v.nonce, started)
+	}
+	if v.session.Consent == ConsentRedirect {
+		http.Redirect(w, r, f.providerURL(p, v.session, v.state), http.StatusFound)
+		return nil
+	}
+	page, err := f.consentPage(ctx, v, p)
+	if err != nil {
+		return err
+	}
+	return f.pages.write(w, http.StatusOK, "consent", page)
+}
+
+func (f *Flow) consentPage(ctx context.Context, v *visit, p *provider.Provider) (consentPage, error) {
+	agent, err := ath.ParseAgentID(v.session.AgentID, f.AllowHTTP)
+	if err != nil {
+		return consentPage{}, err
+	}
+	held, err := f.Store.Agent(ctx, agent.Tag())
+	if err != nil && !errors.Is(err, tokenstore.ErrNotFound) {
+		return consentPage{}, err
+	}
+	// An agent that lost its standing since authorize gets no consent.
+	if err != nil || held.Value.ClientID != v.session.ClientID || f.inGoodStanding(&held.Value) != nil {
+		return consentPage{}, ath.Errorf(ath.AgentUnapproved, "The agent that sent you here is not approved.")
+	}
+	return consentPage{
+		Agent: shown(held.Value.Name), Domain: agent.Host(), AgentID: agent.String(),
+		Developer: shown(held.Value.Developer.Name), Purpose: shown(held.Value.Purpose),
+		Provider: shown(p.DisplayName), Scopes: v.session.Requested,
+		Action: decidePath, State: v.state.Secret().Reveal(), Token: formToken(v.session, v.nonce),
+	}, nil
+}
+
+const maxFormBytes = 8 << 10
+
+// decide takes the user's answer from our page (Z-5). Only the browser that
+// the page was shown to can give it.
+func (f *Flow) decide(ctx context.Context, c *call, w http.ResponseWriter, r *http.Request) error {
+	r.Body = http.MaxBytesReader(w, r.Body, maxFormBytes)
+	if err := r.ParseForm(); err != nil {
+		return ath.Errorf(ath.InvalidRequest, "The form could not be read.")
+	}
+	v, err := f.visitOf(ctx, c, r, single(r.PostForm, "state"))
+	if err != nil {
+		return err
+	}
+	site := r.Header.Get("Sec-Fetch-Site")
+	if v.stage == unseen || (site != "" && site != "same-origin") ||
+		!ath.NewSecret(formToken(v.session, v.nonce)).Equal(single(r.PostForm, "token")) {
+		return ath.Errorf(ath.StateMismatch, "This answer did not come from the page that was shown in this browser.")
+	}
+	p := f.Providers.Get(v.session.Provider)
+	if p == nil || v.session.Consent != ConsentPage {
+		return ath.Errorf(ath.StateMismatch, "This authorization cannot be continued here.")
+	}
+	switch single(r.PostForm, "decision") {
+	case "allow":
+		f.setStage(w, v.session, v.tag, v.nonce, allowed)
+		// A page that moves on by itself: a redirect in answer to a form would
+		// have to satisfy form-action along the provider's whole chain of hosts.
+		return f.pages.write(w, http.StatusOK, "continue", continuePage{
+			Provider: shown(p.DisplayName), URL: f.providerURL(p, v.session, v.state),
+		})
+	case "deny":
+		return f.endSession(ctx, v, w, r, tokenstore.Refused, "access_denied", "The user did not allow it.")
+	}
+	return ath.Errorf(ath.InvalidRequest, "The form holds no decision.")
+}
+
+// endSession closes a session without a grant, and tells the agent by its
+// redirect, or the user by a page (C-5, C-6).
+func (f *Flow) endSession(ctx context.Context, v *visit, w http.ResponseWriter, r *http.Request, phase tokenstore.Phase, code, description string) error {
+	next := *v.session
+	next.Phase = phase
+	if _, err := f.Store.SwapSession(ctx, v.held, next); err != nil {
+		return usedBy(err)
+	}
+	v.event.Kind, v.event.Reason, v.event.Denied = audit.AccessDenied, code, v.session.Requested
+	f.Audit.Record(ctx, v.event)
+	return f.leave(w, r, &next, leaving{Error: code, Description: description})
+}
+
+// usedBy says what it means that somebody else moved the session on.
+func usedBy(err error) error {
+	if errors.Is(err, tokenstore.ErrChanged) || errors.Is(err, tokenstore.ErrNotFound) {
+		return ath.Errorf(ath.StateMismatch, "This authorization was used already.")
+	}
+	return err
+}

@@ -1,0 +1,127 @@
+package athflow
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/athd/athd/ath"
+	"github.com/athd/athd/attest"
+	"github.com/athd/athd/audit"
+	"github.com/athd/athd/provider"
+	"github.com/athd/athd/tokenstore"
+)
+
+// The ways in which a user is led to the provider (Z-3, Z-5).
+const (
+	ConsentPage     = "page"     // a page of ours asks first: the default
+	ConsentRedirect = "redirect" // through us, so that the browser is bound, but without asking
+	ConsentDirect   = "direct"   // straight to the provider: no binding, for clients and tests that need it
+)
+
+// Upper bounds that no configuration exceeds.
+const (
+	MaxTokenTTL   = time.Hour        // T-6
+	MaxSessionTTL = 10 * time.Minute // Z-4
+)
+
+// Config configures a [Flow]. Everything but the last group is required.
+type Config struct {
+	PublicURL  string // Envoy's, as agents and browsers see it; no trailing slash
+	Providers  *provider.Set
+	Store      *tokenstore.Store
+	Attest     *attest.Verifier
+	OAuth      *provider.Client
+	Audit      *audit.Log
+	Logger     *slog.Logger
+	Policy     Policy
+	TokenTTL   time.Duration // at most MaxTokenTTL
+	SessionTTL time.Duration // at most MaxSessionTTL
+	Consent    string        // ConsentPage, ConsentRedirect or ConsentDirect
+
+	Now         func() time.Time // nil: time.Now
+	AdminTokens []AdminToken     // none: nobody is an operator
+
+	// Development options; each relaxes one rule.
+	AllowHTTP       bool // http agent ids
+	AcceptAnyCode   bool // T-1: any code is taken for the session's
+	SkipAttestation bool // only told in discovery here
+}
+
+// An AdminToken lets its bearer act as an operator. Only its digest is kept.
+type AdminToken struct {
+	Name   string
+	Digest ath.Digest
+}
+
+// A Flow is the handshake. It keeps nothing between requests: all state is in
+// the store.
+type Flow struct {
+	Config
+	pages *pages
+}
+
+// New checks the configuration once.
+func New(c Config) (*Flow, error) {
+	switch {
+	case c.PublicURL == "" || c.Providers == nil || c.Store == nil || c.Attest == nil || c.OAuth == nil || c.Audit == nil || c.Logger == nil:
+		return nil, errors.New("athflow: public URL, providers, store, attestation verifier, OAuth client, audit log and logger are required")
+	case c.TokenTTL <= 0 || c.TokenTTL > MaxTokenTTL:
+		return nil, fmt.Errorf("athflow: a token's life must be between 0 and %v", MaxTokenTTL)
+	case c.SessionTTL <= 0 || c.SessionTTL > MaxSessionTTL:
+		return nil, fmt.Errorf("athflow: a session's life must be between 0 and %v", MaxSessionTTL)
+	case c.Consent != ConsentPage && c.Consent != ConsentRedirect && c.Consent != ConsentDirect:
+		return nil, fmt.Errorf("athflow: no such kind of consent: %q", c.Consent)
+	}
+	if err := c.Policy.check(); err != nil {
+		return nil, err
+	}
+	for _, t := range c.AdminTokens {
+		if t.Digest.IsZero() || t.Name == "" {
+			return nil, errors.New("athflow: an admin token has no name or no digest")
+		}
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	pages, err := newPages()
+	if err != nil {
+		return nil, err
+	}
+	return &Flow{Config: c, pages: pages}, nil
+}
+
+// Handler serves the companion's routes. Paths are compared as they are:
+// nothing is cleaned or redirected, since a request may come here by a path
+// that Envoy resolved.
+func (f *Flow) Handler() http.Handler {
+	routes := map[string]methods{
+		"/health":                   {http.MethodGet: http.HandlerFunc(f.serveHealth)},
+		"/.well-known/ath.json":     {http.MethodGet: http.HandlerFunc(f.serveDiscovery)},
+		"/.well-known/ath-app.json": {http.MethodGet: http.HandlerFunc(f.serveAppDiscovery)},
+		"/ath/agents/register":      {http.MethodPost: serveJSON(f, http.StatusCreated, audit.AgentRegistrationDenied, f.register)},
+		"/ath/authorize":            {http.MethodPost: serveJSON(f, http.StatusOK, audit.AccessDenied, f.authorize)},
+		"/ath/token":                {http.MethodPost: serveJSON(f, http.StatusOK, audit.AccessDenied, f.token)},
+		"/ath/revoke":               {http.MethodPost: serveJSON(f, http.StatusOK, audit.AccessDenied, f.revoke)},
+		"/ath/consent/start":        {http.MethodGet: f.servePage(f.start)},
+		"/ath/consent/decide":       {http.MethodPost: f.servePage(f.decide)},
+		"/ath/callback":             {http.MethodGet: f.servePage(f.callback)},
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer f.recoverPanic(w, r)
+		m, ok := routes[r.URL.Path]
+		if !ok || r.URL.RawPath != "" {
+			f.writeError(w, r, ath.NewDecisionID(), ath.Errorf(ath.NotFound, "There is nothing at this path."))
+			return
+		}
+		h, ok := m.lookup(r.Method)
+		if !ok {
+			w.Header().Set("Allow", m.allow())
+			f.writeError(w, r, ath.NewDecisionID(), ath.Errorf(ath.MethodNotAllowed, "This path does not take this method."))
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
+}

@@ -1,0 +1,192 @@
+package athflow
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"mime"
+	"net/http"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/athd/athd/ath"
+	"github.com/athd/athd/audit"
+	"github.com/athd/athd/tokenstore"
+)
+
+const (
+	maxBodyBytes   = 64 << 10         // E-1, PAYLOAD_TOO_LARGE
+	requestTimeout = 15 * time.Second // for all that one request may wait for
+)
+
+// methods maps a route's methods to handlers. HEAD goes with GET.
+type methods map[string]http.Handler
+
+func (m methods) lookup(method string) (http.Handler, bool) {
+	if method == http.MethodHead {
+		method = http.MethodGet
+	}
+	h, ok := m[method]
+	return h, ok
+}
+
+func (m methods) allow() string {
+	names := slices.Sorted(maps.Keys(m))
+	if _, ok := m[http.MethodGet]; ok {
+		names = append(names, http.MethodHead)
+	}
+	return strings.Join(names, ", ")
+}
+
+// A call is one request on its way through a step: the id of the decision and
+// the event that tells of it, which the step completes as it learns.
+type call struct {
+	id     string
+	header http.Header
+	event  audit.Event
+}
+
+// serveJSON turns a step into a handler: body limit, decoding, deadline, the
+// event before the answer, and errors by the one table.
+func serveJSON[Req, Resp any](f *Flow, status int, refused audit.Kind, step func(context.Context, *call, *Req) (Resp, error)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
+		defer cancel()
+		c := &call{id: ath.NewDecisionID(), header: r.Header}
+		c.event.DecisionID = c.id
+
+		var req Req
+		var resp Resp
+		err := decode(w, r, &req)
+		if err == nil {
+			resp, err = step(ctx, c, &req)
+		}
+		if err != nil {
+			e := f.asError(ctx, c.id, err)
+			if c.event.Kind == "" {
+				c.event.Kind = refused
+			}
+			if c.event.Reason == "" {
+				c.event.Reason = strings.ToLower(string(e.Code))
+			}
+			f.Audit.Record(ctx, c.event)
+			f.writeError(w, r, c.id, e)
+			return
+		}
+		f.Audit.Record(ctx, c.event)
+		writeJSON(w, status, resp)
+	})
+}
+
+// decode reads a JSON object, or a form where the step's request can be one.
+func decode(w http.ResponseWriter, r *http.Request, into any) error {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBodyBytes))
+	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
+		return ath.Errorf(ath.PayloadTooLarge, "The body is larger than %d bytes.", maxBodyBytes)
+	}
+	if err != nil {
+		return ath.Errorf(ath.InvalidRequest, "The body could not be read.").WithCause(err)
+	}
+	media, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if form, ok := into.(formDecoder); ok && media == "application/x-www-form-urlencoded" {
+		return form.decodeForm(string(body))
+	}
+	d := json.NewDecoder(bytes.NewReader(body))
+	if err := d.Decode(into); err != nil {
+		return invalidJSON(err)
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return ath.Errorf(ath.InvalidRequest, "The body holds more than one JSON value.")
+	}
+	return nil
+}
+
+// invalidJSON names the field that has the wrong type, but not its value.
+func invalidJSON(err error) error {
+	if wrong := (*json.UnmarshalTypeError)(nil); errors.As(err, &wrong) && wrong.Field != "" {
+		return ath.Errorf(ath.InvalidRequest, "A field of the body has the wrong type.").WithDetail("field", wrong.Field).WithCause(err)
+	}
+	return ath.Errorf(ath.InvalidRequest, "The body is not a JSON object.").WithCause(errors.New("json: syntax"))
+}
+
+// invalidField refuses one field of the body by name.
+func invalidField(field, format string, args ...any) *ath.Error {
+	return ath.Errorf(ath.InvalidRequest, "%s", fmt.Sprintf(format, args...)).WithDetail("field", field)
+}
+
+// asError is the one place where what went wrong becomes a code of E-1; the
+// log gets the cause.
+func (f *Flow) asError(ctx context.Context, id string, err error) *ath.Error {
+	e := (*ath.Error)(nil)
+	switch {
+	case errors.As(err, &e):
+		f.Logger.DebugContext(ctx, "refused", "decision_id", id, "code", e.Code, "cause", err)
+	case errors.Is(err, tokenstore.ErrUnavailable), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		f.Logger.WarnContext(ctx, "the store did not answer", "decision_id", id, "error", err)
+		e = ath.Errorf(ath.InternalError, "This cannot be done now; try again.").WithStatus(http.StatusServiceUnavailable)
+	default:
+		f.Logger.ErrorContext(ctx, "a step failed", "decision_id", id, "error", err)
+		e = ath.Errorf(ath.InternalError, "Something went wrong here.")
+	}
+	return e
+}
+
+// writeError answers as E-1 says. Every refusal carries its decision_id (E-2).
+func (f *Flow) writeError(w http.ResponseWriter, _ *http.Request, id string, e *ath.Error) {
+	e = e.WithDetail("decision_id", id)
+	retryAfter(w, e)
+	if e.Status() == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", `Bearer realm="ath"`)
+	}
+	writeJSON(w, e.Status(), struct {
+		Code    ath.Code       `json:"code"`
+		Message string         `json:"message"`
+		Details map[string]any `json:"details,omitempty"`
+	}{e.Code, e.Message, e.Details})
+}
+
+func retryAfter(w http.ResponseWriter, e *ath.Error) {
+	if e.Status() == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", "1")
+	}
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	if h.Get("Cache-Control") == "" {
+		h.Set("Cache-Control", "no-store")
+	}
+	h.Set("X-Content-Type-Options", "nosniff")
+	body, err := json.Marshal(v)
+	if err != nil { // our own types: cannot happen, and must not answer a success if it does
+		status, body = http.StatusInternalServerError, []byte(`{"code":"INTERNAL_ERROR","message":"Something went wrong here."}`)
+	}
+	w.WriteHeader(status)
+	w.Write(append(body, '\n'))
+}
+
+// recoverPanic keeps a fault in one request from being more than that.
+func (f *Flow) recoverPanic(w http.ResponseWriter, r *http.Request) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	if p == http.ErrAbortHandler {
+		panic(p)
+	}
+	id := ath.NewDecisionID()
+	// The value may hold what a client sent: its type and the stack are enough.
+	f.Logger.ErrorContext(r.Context(), "a handler panicked", "decision_id", id, "panic", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
+	f.writeError(w, r, id, ath.Errorf(ath.InternalError, "Something went wrong here."))
+}
+
+func (f *Flow) serveHealth(w http.ResponseWriter, _ *http.Request) {
+	writeJSON(w, http.StatusOK, map[string]string{"status": "ok"}) // D-4
+}

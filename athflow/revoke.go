@@ -1,0 +1,109 @@
+package athflow
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/athd/athd/ath"
+	"github.com/athd/athd/audit"
+	"github.com/athd/athd/tokenstore"
+)
+
+type revokeRequest struct {
+	ClientID     string `json:"client_id"`
+	ClientSecret string `json:"client_secret"`
+	Token        string `json:"token"`
+}
+
+func (r *revokeRequest) decodeForm(body string) error {
+	return formFields(body, map[string]*string{
+		"client_id": &r.ClientID, "client_secret": &r.ClientSecret, "token": &r.Token,
+	})
+}
+
+type revokeResponse struct {
+	Revoked bool `json:"revoked"`
+}
+
+// revoke ends a token: the agent its own (V-1), an operator any (V-2). What
+// was never a token is answered like one that was (V-3).
+func (f *Flow) revoke(ctx context.Context, c *call, req *revokeRequest) (revokeResponse, error) {
+	var agent *tokenstore.Agent
+	if req.ClientID != "" {
+		if req.ClientSecret == "" {
+			return revokeResponse{}, ath.Errorf(ath.AgentNotRegistered, "client_secret is missing.").WithStatus(400)
+		}
+		var err error
+		if agent, err = f.registration(ctx, c, req.ClientID); err != nil {
+			return revokeResponse{}, err
+		}
+		if !agent.SecretDigest.Matches(req.ClientSecret) {
+			return revokeResponse{}, wrongSecret()
+		}
+	} else {
+		operator, ok := f.operator(c.header)
+		if !ok {
+			return revokeResponse{}, ath.Errorf(ath.Unauthorized, "client_id and client_secret, or an admin token, are required.")
+		}
+		c.event.By = operator
+	}
+	if req.Token == "" {
+		return revokeResponse{}, ath.Errorf(ath.TokenInvalid, "token is missing.").WithStatus(400)
+	}
+	c.event.Kind = audit.TokenRevoked
+	token, err := ath.ParseToken(req.Token)
+	if err != nil {
+		c.event.Reason = "unknown token"
+		return revokeResponse{Revoked: true}, nil
+	}
+	for range 4 {
+		held, err := f.Store.Grant(ctx, token)
+		if errors.Is(err, tokenstore.ErrNotFound) {
+			c.event.Reason = "unknown token"
+			return revokeResponse{Revoked: true}, nil
+		}
+		if err != nil {
+			return revokeResponse{}, err
+		}
+		g := held.Value
+		if agent != nil && (g.Agent != agent.ID || g.ClientID != agent.ClientID) {
+			c.event.Kind = audit.AccessDenied
+			return revokeResponse{}, ath.Errorf(ath.AgentIdentityMismatch, "The token belongs to another agent.")
+		}
+		c.event.AgentID, c.event.UserID, c.event.ProviderID = g.Agent, g.User, g.Provider
+		if !g.Revoked.IsZero() {
+			return revokeResponse{Revoked: true}, nil
+		}
+		if err := f.Store.Revoke(ctx, held, f.Now().UTC()); errors.Is(err, tokenstore.ErrChanged) {
+			continue
+		} else if err != nil && !errors.Is(err, tokenstore.ErrNotFound) {
+			return revokeResponse{}, err
+		}
+		return revokeResponse{Revoked: true}, nil
+	}
+	return revokeResponse{}, errors.New("the grant was changed by others too often")
+}
+
+// operator returns the name of the admin token that a request carries (V-2,
+// O-1). Every token is compared, in constant time.
+func (f *Flow) operator(h http.Header) (name string, ok bool) {
+	given := h.Values("X-ATH-User-Token")
+	if len(given) == 0 {
+		for _, v := range h.Values("Authorization") {
+			if scheme, value, found := strings.Cut(v, " "); found && strings.EqualFold(scheme, "Bearer") {
+				given = append(given, value)
+			}
+		}
+	}
+	if len(given) != 1 {
+		return "", false
+	}
+	for _, t := range f.AdminTokens {
+		if t.Digest.Matches(given[0]) {
+			name, ok = t.Name, true
+		}
+	}
+	return name, ok
+}

@@ -1,0 +1,227 @@
+package athflow
+
+import (
+	"context"
+	"errors"
+	"net/url"
+	"time"
+
+	"github.com/athd/athd/ath"
+	"github.com/athd/athd/audit"
+	"github.com/athd/athd/tokenstore"
+)
+
+const (
+	tokenPath   = "/ath/token"
+	maxBadCodes = 5 // T-1
+)
+
+// A formDecoder is a request that may also come as a form.
+type formDecoder interface{ decodeForm(body string) error }
+
+type tokenRequest struct {
+	GrantType    string `json:"grant_type"`
+	ClientID     string `json:"client_id"`
+	ClientSecret string `json:"client_secret"`
+	Attestation  string `json:"agent_attestation"`
+	Code         string `json:"code"`
+	Session      string `json:"ath_session_id"`
+}
+
+func (t *tokenRequest) decodeForm(body string) error {
+	return formFields(body, map[string]*string{
+		"grant_type": &t.GrantType, "client_id": &t.ClientID, "client_secret": &t.ClientSecret,
+		"agent_attestation": &t.Attestation, "code": &t.Code, "ath_session_id": &t.Session,
+	})
+}
+
+func formFields(body string, fields map[string]*string) error {
+	q, err := url.ParseQuery(body)
+	if err != nil {
+		return ath.Errorf(ath.InvalidRequest, "The body is not a form.")
+	}
+	for name, into := range fields {
+		if len(q[name]) > 1 { // RFC 6749, section 3.2
+			return invalidField(name, "A field is given twice.")
+		}
+		*into = q.Get(name)
+	}
+	return nil
+}
+
+type tokenResponse struct {
+	AccessToken  string       `json:"access_token"`
+	TokenType    string       `json:"token_type"`
+	ExpiresIn    int64        `json:"expires_in"` // seconds
+	Effective    []string     `json:"effective_scopes"`
+	ProviderID   string       `json:"provider_id"`
+	AgentID      string       `json:"agent_id"`
+	Intersection intersection `json:"scope_intersection"`
+}
+
+type intersection struct {
+	Approved  []string `json:"agent_approved"`
+	Consented []string `json:"user_consented"`
+	Effective []string `json:"effective"`
+}
+
+// token trades a consented session for an ATH token. The order of the checks
+// is the protocol's.
+func (f *Flow) token(ctx context.Context, c *call, req *tokenRequest) (tokenResponse, error) {
+	if err := checkToken(req); err != nil {
+		return tokenResponse{}, err
+	}
+	agent, err := f.registration(ctx, c, req.ClientID)
+	if err != nil {
+		return tokenResponse{}, err
+	}
+	if !agent.SecretDigest.Matches(req.ClientSecret) {
+		return tokenResponse{}, wrongSecret()
+	}
+	if err := f.attested(ctx, c, agent, req.Attestation, f.exactAudiences(tokenPath)); err != nil {
+		return tokenResponse{}, err
+	}
+	held, err := f.consented(ctx, c, agent, req)
+	if err != nil {
+		return tokenResponse{}, err
+	}
+	if err := f.inGoodStanding(agent); err != nil {
+		return tokenResponse{}, err
+	}
+	session := held.Value
+	granted := f.intersect(agent, &session)
+	c.event.Effective, c.event.Denied = granted.Effective, session.Requested.Minus(granted.Effective)
+	if len(granted.Effective) == 0 {
+		return tokenResponse{}, ath.Errorf(ath.ScopeNotApproved, "No scope is approved, consented to and requested at once.").
+			WithDetail("scope_intersection", granted)
+	}
+	return f.issue(ctx, c, agent, held, granted)
+}
+
+func checkToken(req *tokenRequest) error {
+	switch {
+	case req.ClientID == "" || req.ClientSecret == "":
+		return ath.Errorf(ath.AgentNotRegistered, "client_id and client_secret are required.").WithStatus(400)
+	case req.Attestation == "":
+		return ath.Errorf(ath.InvalidAttestation, "agent_attestation is missing.").WithStatus(400)
+	case req.GrantType != "authorization_code":
+		return ath.Errorf(ath.OAuthError, "grant_type must be authorization_code.").WithStatus(400)
+	}
+	return nil
+}
+
+func wrongSecret() error {
+	return ath.Errorf(ath.AgentNotRegistered, "The client credentials are wrong.").WithStatus(401)
+}
+
+// consented finds the agent's session and wants it to be at the point where
+// its user has consented and its code is the one given.
+func (f *Flow) consented(ctx context.Context, c *call, agent *tokenstore.Agent, req *tokenRequest) (tokenstore.Held[tokenstore.Session], error) {
+	var none tokenstore.Held[tokenstore.Session]
+	unknown := ath.Errorf(ath.SessionNotFound, "There is no such session that waits for a token.")
+	id, err := ath.ParseSessionID(req.Session)
+	if err != nil {
+		return none, unknown
+	}
+	for range maxBadCodes + 1 {
+		held, err := f.Store.Session(ctx, id.Tag())
+		if errors.Is(err, tokenstore.ErrNotFound) {
+			return none, unknown
+		}
+		if err != nil {
+			return none, err
+		}
+		s := &held.Value
+		if !s.ID.Matches(req.Session) {
+			return none, unknown
+		}
+		if !f.Now().Before(s.Expires) {
+			return none, ath.Errorf(ath.SessionExpired, "The session has expired.")
+		}
+		if s.AgentID != agent.ID || s.ClientID != agent.ClientID {
+			return none, ath.Errorf(ath.AgentIdentityMismatch, "The session belongs to another agent.")
+		}
+		c.event.ProviderID, c.event.UserID, c.event.Requested = s.Provider, s.User, s.Requested
+		switch s.Phase {
+		case tokenstore.Refused:
+			return none, ath.Errorf(ath.UserDenied, "The user did not allow it.")
+		case tokenstore.Failed:
+			return none, ath.Errorf(ath.OAuthError, "The provider's authorization server failed.")
+		case tokenstore.Consented:
+		default:
+			return none, unknown
+		}
+		if f.AcceptAnyCode || s.Code.Matches(req.Code) {
+			return held, nil
+		}
+		// A wrong guess is counted before it is answered. When another guess
+		// was counted meanwhile, this one is judged again.
+		next := *s
+		if next.BadCodes++; next.BadCodes >= maxBadCodes {
+			next.Phase = tokenstore.Consumed
+		}
+		if _, err := f.Store.SwapSession(ctx, held, next); errors.Is(err, tokenstore.ErrChanged) {
+			continue
+		} else if err != nil && !errors.Is(err, tokenstore.ErrNotFound) {
+			return none, err
+		}
+		return none, unknown
+	}
+	return none, unknown
+}
+
+// intersect computes approved now ∩ consented ∩ requested, in the order
+// requested (T-2).
+func (f *Flow) intersect(agent *tokenstore.Agent, s *tokenstore.Session) intersection {
+	var approved ath.Scopes
+	if a := agent.Approval(s.Provider); a != nil {
+		approved = a.Approved
+	}
+	return intersection{
+		Approved: orEmpty(approved), Consented: orEmpty(s.Consented),
+		Effective: orEmpty(s.Requested.Intersect(approved).Intersect(s.Consented)),
+	}
+}
+
+// issue writes the grant first and closes the session after it; of two
+// exchanges at once the one that cannot close it takes its grant back (T-4).
+func (f *Flow) issue(ctx context.Context, c *call, agent *tokenstore.Agent, held tokenstore.Held[tokenstore.Session], granted intersection) (tokenResponse, error) {
+	session := held.Value
+	now := f.Now().UTC()
+	expires := now.Add(f.TokenTTL)
+	if agent.ApprovalExpires.Before(expires) {
+		expires = agent.ApprovalExpires // T-6
+	}
+	token := ath.NewToken(session.Connection)
+	grant := tokenstore.Grant{
+		Agent: agent.ID, ClientID: agent.ClientID, User: session.User, Provider: session.Provider,
+		Scopes: granted.Effective, Connection: session.Connection, Issued: now, Expires: expires,
+	}
+	if err := f.Store.PutGrant(ctx, token, grant); err != nil {
+		if errors.Is(err, tokenstore.ErrNotFound) { // the connection is gone: the other exchange, or its end
+			return tokenResponse{}, ath.Errorf(ath.SessionNotFound, "There is no such session that waits for a token.")
+		}
+		return tokenResponse{}, err
+	}
+	next := session
+	next.Phase, next.Code = tokenstore.Consumed, ath.Digest{}
+	if _, err := f.Store.SwapSession(ctx, held, next); err != nil {
+		// Whatever went wrong, nobody has this token: its grant goes. Where the
+		// store cannot even do that, it expires unused.
+		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		if e := f.Store.DeleteGrant(undo, token); e != nil {
+			f.Logger.WarnContext(ctx, "an unused grant could not be taken back", "decision_id", c.id, "error", e)
+		}
+		if errors.Is(err, tokenstore.ErrChanged) || errors.Is(err, tokenstore.ErrNotFound) {
+			return tokenResponse{}, ath.Errorf(ath.SessionNotFound, "There is no such session that waits for a token.")
+		}
+		return tokenResponse{}, err
+	}
+	c.event.Kind = audit.AccessGranted
+	return tokenResponse{
+		AccessToken: token.Secret().Reveal(), TokenType: "Bearer",
+		ExpiresIn: int64(expires.Sub(now) / time.Second), Effective: granted.Effective,
+		ProviderID: session.ProviderAs, AgentID: agent.ID, Intersection: granted,
+	}, nil
+}

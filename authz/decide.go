@@ -1,0 +1,332 @@
+package authz
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/athd/athd/ath"
+	"github.com/athd/athd/audit"
+	"github.com/athd/athd/provider"
+	"github.com/athd/athd/tokenstore"
+)
+
+// A Reader fetches what a token stands for. It is one round trip.
+// [tokenstore.Store] is the one that serves.
+type Reader interface {
+	Read(ctx context.Context, token ath.Token, agentID string) (tokenstore.Reading, error)
+}
+
+// Config configures a [Decider].
+type Config struct {
+	Store     Reader
+	Providers *provider.Set
+	Audit     *audit.Log
+	Logger    *slog.Logger
+	Now       func() time.Time                                       // nil: time.Now
+	Observe   func(d *Decision, provider string, took time.Duration) // for metrics; may be nil. provider is a configured id or ""
+}
+
+// A Decider judges requests. It is safe for concurrent use.
+type Decider struct {
+	config Config
+	rules  []rule
+}
+
+// New returns a Decider that applies every rule.
+func New(c Config) (*Decider, error) {
+	if c.Store == nil || c.Providers == nil || c.Audit == nil || c.Logger == nil {
+		return nil, errors.New("authz: store, providers, audit and logger are required")
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Observe == nil {
+		c.Observe = func(*Decision, string, time.Duration) {}
+	}
+	return &Decider{config: c, rules: allRules()}, nil
+}
+
+// Decide judges one request, records the event and returns the decision. It
+// never panics: what would, refuses.
+func (d *Decider) Decide(ctx context.Context, r Request) (decision Decision) {
+	start := time.Now() // monotonic: a duration, not a date
+	if r.ID == "" {
+		r.ID = ath.NewDecisionID()
+	}
+	decision = d.judge(ctx, r)
+	d.record(ctx, &decision)
+	known := ""
+	if d.config.Providers.Get(decision.Provider) != nil {
+		known = decision.Provider
+	}
+	d.config.Observe(&decision, known, time.Since(start))
+	return decision
+}
+
+func (d *Decider) judge(ctx context.Context, r Request) (decision Decision) {
+	q := &inquiry{Config: &d.config, ctx: ctx, request: r, now: d.config.Now()}
+	q.decision = Decision{ID: r.ID, Provider: r.Provider, reason: Internal}
+	defer func() {
+		if p := recover(); p != nil {
+			// The value may hold anything that a caller sent: its type is enough.
+			d.config.Logger.ErrorContext(ctx, "a rule panicked; the request is refused",
+				"decision_id", r.ID, "panic", fmt.Sprintf("%T", p))
+			decision = Decision{ID: r.ID, Provider: r.Provider, reason: Internal}
+		}
+	}()
+	for _, rule := range d.rules {
+		if reason := rule.objects(q); reason != "" {
+			q.decision.reason = reason
+			return q.decision
+		}
+	}
+	q.decision.Scope = q.scope
+	q.decision.credential = q.reading.Connection.Access
+	q.decision.reason, q.decision.allow = Allowed, true
+	return q.decision
+}
+
+func (d *Decider) record(ctx context.Context, decision *Decision) {
+	e := audit.Event{
+		Kind: audit.ProxyRequest, AgentID: decision.Agent, UserID: decision.User,
+		ProviderID: decision.Provider, DecisionID: decision.ID,
+	}
+	switch {
+	case decision.Allowed():
+		e.Effective = decision.Scopes
+	case decision.Reason() == ScopeMissing:
+		e.Kind, e.Effective, e.Reason = audit.ScopeViolation, decision.Scopes, string(decision.Reason())
+	default:
+		e.Kind, e.Reason = audit.AccessDenied, string(decision.Reason())
+	}
+	d.config.Audit.Record(ctx, e)
+}
+
+// An inquiry is one request on its way through the rules, and what they have
+// learned of it so far.
+type inquiry struct {
+	*Config
+	ctx      context.Context
+	request  Request
+	now      time.Time
+	segments []string
+	query    string
+	token    ath.Token
+	reading  tokenstore.Reading
+	provider *provider.Provider
+	scope    string
+	decision Decision
+}
+
+// A rule objects with a reason, or not with "". Its id is that of the
+// protocol.
+type rule struct {
+	id      string
+	objects func(*inquiry) Reason
+}
+
+// allRules is the order of the protocol: P-7, P-1, P-2, standing, P-3, P-4,
+// P-6.
+func allRules() []rule {
+	return []rule{
+		{"P-7 method", (*inquiry).methodListed},
+		{"P-7 target", (*inquiry).targetCanonical},
+		{"P-5 no token in the query", (*inquiry).noTokenInQuery},
+		{"P-1 one well-formed token", (*inquiry).tokenWellFormed},
+		{"read", (*inquiry).read},
+		{"P-1 known", (*inquiry).tokenKnown},
+		{"P-1 not revoked", (*inquiry).tokenLive},
+		{"P-1 not expired", (*inquiry).tokenCurrent},
+		{"P-2 one agent id", (*inquiry).agentIDPresent},
+		{"P-2 the token's agent", (*inquiry).agentIDMatches},
+		{"standing: registered", (*inquiry).agentRegistered},
+		{"standing: approved", (*inquiry).agentApproved},
+		{"R-5 approval current", (*inquiry).approvalCurrent},
+		{"P-3 provider exists", (*inquiry).providerExists},
+		{"P-3 the token's provider", (*inquiry).providerMatches},
+		{"P-4 scope", (*inquiry).scopeCovers},
+		{"P-6 credential there", (*inquiry).credentialThere},
+		{"P-6 credential current", (*inquiry).credentialCurrent},
+	}
+}
+
+func (q *inquiry) methodListed() Reason {
+	if !methodAllowed(q.request.Method) {
+		return MethodRefused
+	}
+	return ""
+}
+
+func (q *inquiry) targetCanonical() Reason {
+	var ok bool
+	if q.segments, q.query, ok = splitTarget(q.request.Path, q.request.Mount); !ok {
+		return TargetRefused
+	}
+	return ""
+}
+
+func (q *inquiry) noTokenInQuery() Reason {
+	if holdsToken(q.query) {
+		return TokenInQuery
+	}
+	return ""
+}
+
+// tokenWellFormed wants one Authorization header with one Bearer token of
+// ours (RFC 6750, section 2.1). Envoy joins two headers with a comma, which no
+// token holds.
+func (q *inquiry) tokenWellFormed() Reason {
+	switch len(q.request.Authorization) {
+	case 0:
+		return TokenMissing
+	case 1:
+	default:
+		return TokenMalformed
+	}
+	scheme, value, _ := strings.Cut(q.request.Authorization[0], " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return TokenMissing
+	}
+	token, err := ath.ParseToken(value)
+	if err != nil {
+		return TokenMalformed
+	}
+	q.token = token
+	return ""
+}
+
+// agentID returns the agent's own claim, or "" where there is not exactly one.
+func (q *inquiry) agentID() string {
+	if len(q.request.AgentID) != 1 {
+		return ""
+	}
+	return q.request.AgentID[0]
+}
+
+// read fetches grant, connection and the agent's standing at once. The agent
+// is looked up by what the request claims; agentIDMatches makes sure that it
+// is the right one before anyone looks.
+func (q *inquiry) read() Reason {
+	reading, err := q.Store.Read(q.ctx, q.token, q.agentID())
+	switch {
+	case errors.Is(err, tokenstore.ErrCorrupt):
+		q.Logger.ErrorContext(q.ctx, "a stored record does not open", "decision_id", q.request.ID, "error", err)
+		return RecordCorrupt
+	case err != nil:
+		q.Logger.WarnContext(q.ctx, "the store did not answer", "decision_id", q.request.ID, "error", err)
+		return StoreUnavailable
+	}
+	q.reading = reading
+	if g := reading.Grant; g != nil {
+		q.decision.Agent, q.decision.User, q.decision.Scopes = g.Agent, g.User, g.Scopes
+	}
+	return ""
+}
+
+func (q *inquiry) tokenKnown() Reason {
+	if q.reading.Grant == nil {
+		return TokenUnknown
+	}
+	return ""
+}
+
+func (q *inquiry) tokenLive() Reason {
+	if !q.reading.Grant.Revoked.IsZero() {
+		return TokenRevoked
+	}
+	return ""
+}
+
+func (q *inquiry) tokenCurrent() Reason {
+	if !q.now.Before(q.reading.Grant.Expires) {
+		return TokenExpired
+	}
+	return ""
+}
+
+func (q *inquiry) agentIDPresent() Reason {
+	if q.agentID() == "" {
+		return AgentIDMissing
+	}
+	return ""
+}
+
+func (q *inquiry) agentIDMatches() Reason {
+	if q.agentID() != q.reading.Grant.Agent {
+		return AgentIDMismatch
+	}
+	return ""
+}
+
+// agentRegistered also refuses the token of an earlier registration: a
+// removed one takes its tokens with it.
+func (q *inquiry) agentRegistered() Reason {
+	a, g := q.reading.Agent, q.reading.Grant
+	if a == nil || a.ID != g.Agent || a.ClientID != g.ClientID {
+		return AgentGone
+	}
+	return ""
+}
+
+func (q *inquiry) agentApproved() Reason {
+	if q.reading.Agent.Standing() != tokenstore.Approved {
+		return AgentNotApproved
+	}
+	return ""
+}
+
+func (q *inquiry) approvalCurrent() Reason {
+	if !q.now.Before(q.reading.Agent.ApprovalExpires) {
+		return ApprovalExpired
+	}
+	return ""
+}
+
+func (q *inquiry) providerExists() Reason {
+	if q.provider = q.Providers.Get(q.request.Provider); q.provider == nil {
+		return ProviderUnknown
+	}
+	return ""
+}
+
+func (q *inquiry) providerMatches() Reason {
+	if q.provider.ID != q.reading.Grant.Provider {
+		return ProviderMismatched
+	}
+	return ""
+}
+
+// scopeCovers takes only those of the token's scopes that the operator still
+// approves, so that a narrowed approval holds at the next request.
+func (q *inquiry) scopeCovers() Reason {
+	approval := q.reading.Agent.Approval(q.reading.Grant.Provider)
+	if approval == nil {
+		return ScopeMissing
+	}
+	held := q.reading.Grant.Scopes.Intersect(approval.Approved)
+	q.decision.Scopes = held
+	scope, ok := q.provider.Permits(q.request.Method, q.segments, held)
+	if !ok {
+		return ScopeMissing
+	}
+	q.scope = scope
+	return ""
+}
+
+func (q *inquiry) credentialThere() Reason {
+	if c := q.reading.Connection; c == nil || c.Ended || c.Access.IsZero() {
+		return Reauthorize
+	}
+	return ""
+}
+
+func (q *inquiry) credentialCurrent() Reason {
+	if e := q.reading.Connection.Expires; !e.IsZero() && !q.now.Before(e) {
+		return Reauthorize
+	}
+	return ""
+}

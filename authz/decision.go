@@ -1,0 +1,134 @@
+package authz
+
+import (
+	"net/http"
+
+	"github.com/athd/athd/ath"
+)
+
+// A Reason says why a request was refused, or that it was allowed. The set is
+// closed: it is also the label of the metric and the field of the event.
+type Reason string
+
+// The reasons, in the order in which the rules can give them. The empty
+// reason, which no rule gives, refuses as Internal.
+const (
+	Internal           Reason = "internal_error"           // a panic, a zero value, a doubt
+	MethodRefused      Reason = "method_not_allowed"       // P-7
+	TargetRefused      Reason = "target_not_canonical"     // P-7
+	TokenInQuery       Reason = "token_in_query"           // P-5
+	TokenMissing       Reason = "token_missing"            // P-1
+	TokenMalformed     Reason = "token_malformed"          // P-1
+	StoreUnavailable   Reason = "store_unavailable"        // 503
+	RecordCorrupt      Reason = "record_corrupt"           // a stored record does not open
+	TokenUnknown       Reason = "token_unknown"            // P-1
+	TokenRevoked       Reason = "token_revoked"            // P-1
+	TokenExpired       Reason = "token_expired"            // P-1
+	AgentIDMissing     Reason = "agent_id_missing"         // P-2
+	AgentIDMismatch    Reason = "agent_id_mismatch"        // P-2
+	AgentGone          Reason = "agent_unknown"            // the registration is gone, or another one took its place
+	AgentNotApproved   Reason = "agent_not_approved"       // standing
+	ApprovalExpired    Reason = "approval_expired"
+	ProviderUnknown    Reason = "provider_unknown"         // P-3, 404
+	ProviderMismatched Reason = "provider_mismatch"        // P-3
+	ScopeMissing       Reason = "scope_missing"            // P-4
+	Reauthorize        Reason = "reauthorization_required" // P-6
+	Allowed            Reason = "allowed"
+)
+
+// Reasons lists every reason, so that metrics can show those that have not
+// happened yet.
+func Reasons() []Reason {
+	return []Reason{Internal, MethodRefused, TargetRefused, TokenInQuery, TokenMissing, TokenMalformed,
+		StoreUnavailable, RecordCorrupt, TokenUnknown, TokenRevoked, TokenExpired, AgentIDMissing,
+		AgentIDMismatch, AgentGone, AgentNotApproved, ApprovalExpired, ProviderUnknown,
+		ProviderMismatched, ScopeMissing, Reauthorize, Allowed}
+}
+
+// A Decision is the answer to one [Request]. The zero value refuses.
+type Decision struct {
+	ID       string // decision_id (E-2)
+	Agent    string // of the token's grant, once it was read
+	User     string
+	Provider string // that the route leads to
+	Scope    string // the held scope that covers the request, when allowed
+	Scopes   ath.Scopes
+
+	reason     Reason
+	allow      bool
+	credential ath.Secret
+}
+
+// Allowed reports whether the request may pass. Every part of an allow must
+// be there.
+func (d *Decision) Allowed() bool {
+	return d.allow && d.reason == Allowed && !d.credential.IsZero() && d.ID != ""
+}
+
+// Reason returns why.
+func (d *Decision) Reason() Reason {
+	if d.reason == "" || (d.reason == Allowed && !d.Allowed()) {
+		return Internal
+	}
+	return d.reason
+}
+
+// Authorization returns the header value that the API must see: the user's
+// own OAuth token (P-5). It is empty unless the request is allowed.
+func (d *Decision) Authorization() ath.Secret {
+	if !d.Allowed() {
+		return ath.Secret{}
+	}
+	return ath.NewSecret("Bearer " + d.credential.Reveal())
+}
+
+// Refusal returns what the agent is told (E-1), or nil if the request is
+// allowed.
+func (d *Decision) Refusal() *ath.Error {
+	if d.Allowed() {
+		return nil
+	}
+	e := refusal(d.Reason())
+	return e.WithDetail("decision_id", d.ID)
+}
+
+// refusal is the one table from reasons to the wire.
+func refusal(r Reason) *ath.Error {
+	switch r {
+	case MethodRefused:
+		return ath.Errorf(ath.InvalidRequest, "The request's method is not one that an agent may use.")
+	case TargetRefused:
+		return ath.Errorf(ath.InvalidRequest, "The request's path is not in canonical form.")
+	case TokenInQuery:
+		return ath.Errorf(ath.InvalidRequest, "An ATH token belongs into the Authorization header and nowhere else.")
+	case TokenMissing:
+		return ath.Errorf(ath.TokenInvalid, "The request carries no ATH token.")
+	case TokenMalformed, TokenUnknown:
+		return ath.Errorf(ath.TokenInvalid, "The ATH token is not valid.")
+	case TokenRevoked:
+		return ath.Errorf(ath.TokenRevoked, "The ATH token was revoked.")
+	case TokenExpired:
+		return ath.Errorf(ath.TokenExpired, "The ATH token has expired.")
+	case AgentIDMissing:
+		return ath.Errorf(ath.AgentIdentityMismatch, "Exactly one X-ATH-Agent-ID header is required.")
+	case AgentIDMismatch:
+		return ath.Errorf(ath.AgentIdentityMismatch, "The ATH token belongs to another agent.")
+	case AgentGone, AgentNotApproved:
+		return ath.Errorf(ath.AgentUnapproved, "The agent is not approved.")
+	case ApprovalExpired:
+		return ath.Errorf(ath.AgentUnapproved, "The agent's approval has expired.")
+	case ProviderUnknown:
+		return ath.Errorf(ath.NotFound, "There is no such provider.")
+	case ProviderMismatched:
+		return ath.Errorf(ath.ProviderMismatch, "The ATH token is for another provider.")
+	case ScopeMissing:
+		return ath.Errorf(ath.ScopeNotApproved, "No scope of the ATH token covers this method and path.")
+	case Reauthorize:
+		return ath.Errorf(ath.TokenInvalid, "The user must authorize the agent again.").
+			WithDetail("reason", "reauthorization_required")
+	case StoreUnavailable:
+		return ath.Errorf(ath.InternalError, "The decision cannot be made now; try again.").
+			WithStatus(http.StatusServiceUnavailable)
+	}
+	return ath.Errorf(ath.InternalError, "The request could not be judged.")
+}

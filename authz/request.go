@@ -1,0 +1,21 @@
+package authz
+
+// A Request is what Envoy asks about, as it arrived: nothing of it has been
+// judged.
+type Request struct {
+	Method string // :method
+	Path   string // :path, raw, with its query
+
+	// Provider is the id of the provider that the route leads to, said by
+	// Envoy's configuration and never by the request; "" means that the route
+	// leads to none.
+	Provider string
+	// Mount is the path prefix under which the route mounts the provider's
+	// API, with a slash at both ends ("/ath/proxy/github/"); "" means that the
+	// path is the API's own (native mode). Also said by configuration only.
+	Mount string
+
+	Authorization []string // every value of the header, as it arrived
+	AgentID       []string // every value of X-ATH-Agent-ID
+	ID            string   // the decision's id; "" makes Decide choose one
+}

@@ -1,0 +1,171 @@
+package authz
+
+import (
+	"strings"
+	"unicode/utf8"
+
+	"github.com/athd/athd/ath"
+)
+
+// methods that an agent may use. A list, since Envoy passes any token (get,
+// FOO!, TRACE).
+func methodAllowed(m string) bool {
+	switch m {
+	case "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS":
+		return true
+	}
+	return false
+}
+
+const maxTargetBytes = 16 << 10
+
+// splitTarget cuts a raw :path below its mount into segments, and reports
+// whether it is canonical: whether every server on the way, whatever it
+// decodes, joins or strips, reads it as the same segments. What is not is
+// refused, never repaired (P-7).
+//
+// Segments stay percent-encoded as they came. "/" has none; a path that ends
+// with a slash ends with an empty segment.
+func splitTarget(raw, mount string) (segments []string, query string, ok bool) {
+	if len(raw) > maxTargetBytes {
+		return nil, "", false
+	}
+	path, query, _ := strings.Cut(raw, "?")
+	if !visible(query) || strings.Contains(query, "#") {
+		return nil, "", false
+	}
+	if mount == "" {
+		mount = "/"
+	}
+	rest, mounted := strings.CutPrefix(path, mount)
+	if !mounted || mount[0] != '/' || mount[len(mount)-1] != '/' {
+		return nil, "", false
+	}
+	if rest == "" {
+		return nil, query, true
+	}
+	segments = strings.Split(rest, "/")
+	for i, s := range segments {
+		if s == "" && i == len(segments)-1 {
+			break // a trailing slash
+		}
+		if !canonicalSegment(s) {
+			return nil, "", false
+		}
+	}
+	return segments, query, true
+}
+
+// visible reports whether s holds visible ASCII only.
+func visible(s string) bool {
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] >= 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
+// canonicalSegment allows what RFC 3986 calls pchar, less ';', which some
+// servers cut parameters at, and less every percent-encoding that another
+// reader could take for something else: of unreserved characters (two
+// spellings), of anything that delimits ('/', '\', '%', '?', '#', ';'), of
+// control characters, of bytes that are not UTF-8, or in lower-case hex.
+// A segment of dots only is refused, however many.
+func canonicalSegment(s string) bool {
+	if strings.Trim(s, ".") == "" {
+		return false
+	}
+	var decoded []byte // only when something is encoded
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		if c != '%' {
+			if !unreserved(c) && strings.IndexByte("!$&'()*+,=:@", c) < 0 {
+				return false
+			}
+			if decoded != nil {
+				decoded = append(decoded, c)
+			}
+			continue
+		}
+		if i+2 >= len(s) {
+			return false
+		}
+		hi, lo := upperHex(s[i+1]), upperHex(s[i+2])
+		if hi < 0 || lo < 0 {
+			return false
+		}
+		b := byte(hi<<4 | lo)
+		if b < ' ' || b == 0x7f || unreserved(b) || strings.IndexByte(`/\%?#;`, b) >= 0 {
+			return false
+		}
+		if decoded == nil {
+			decoded = append(make([]byte, 0, len(s)), s[:i]...)
+		}
+		decoded = append(decoded, b)
+		i += 2
+	}
+	return decoded == nil || utf8.Valid(decoded)
+}
+
+func unreserved(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' ||
+		c == '-' || c == '.' || c == '_' || c == '~'
+}
+
+func upperHex(c byte) int {
+	switch {
+	case '0' <= c && c <= '9':
+		return int(c - '0')
+	case 'A' <= c && c <= 'F':
+		return int(c-'A') + 10
+	}
+	return -1
+}
+
+// holdsToken reports whether s holds an ATH token's prefix, also under
+// percent-encoding (once or repeatedly) and in any case: a token that is
+// written anywhere but in its header would reach the API and its logs (P-5).
+func holdsToken(s string) bool {
+	for range 4 {
+		if containsFold(s, ath.TokenPrefix) {
+			return true
+		}
+		next := unescapeLoosely(s)
+		if next == s {
+			return false
+		}
+		s = next
+	}
+	return true // encoded deeper than anyone does
+}
+
+func containsFold(s, lower string) bool {
+	return strings.Contains(strings.ToLower(s), lower)
+}
+
+// unescapeLoosely decodes every valid %XX and leaves the rest as it is.
+func unescapeLoosely(s string) string {
+	if !strings.Contains(s, "%") {
+		return s
+	}
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '%' && i+2 < len(s) {
+			if hi, lo := anyHex(s[i+1]), anyHex(s[i+2]); hi >= 0 && lo >= 0 {
+				b.WriteByte(byte(hi<<4 | lo))
+				i += 2
+				continue
+			}
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}
+
+func anyHex(c byte) int {
+	if 'a' <= c && c <= 'f' {
+		c -= 'a' - 'A'
+	}
+	return upperHex(c)
+}
