@@ -1,0 +1,114 @@
+package attest
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/athd/athd/ath"
+)
+
+const (
+	connectTimeout = 2 * time.Second
+	fetchTimeout   = 5 * time.Second
+
+	minFresh = 10 * time.Second // A-6
+	maxFresh = 5 * time.Minute  // A-6
+)
+
+// newHTTPClient returns the client for hostile hosts (A-7): it asks the host
+// itself (no proxy), goes nowhere else (no redirects), judges every address,
+// and keeps no connection, so that every fetch is judged.
+func newHTTPClient(c Config) *http.Client {
+	dialer := &net.Dialer{Timeout: connectTimeout, Control: control(c.AllowPrivateHosts)}
+	return &http.Client{
+		Timeout:       fetchTimeout,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		Transport: &http.Transport{
+			Proxy:                  nil,
+			DialContext:            dialer.DialContext,
+			TLSHandshakeTimeout:    connectTimeout,
+			TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: c.InsecureTestingOnlyRootCAs},
+			DisableKeepAlives:      true,
+			DisableCompression:     true,
+			ResponseHeaderTimeout:  fetchTimeout,
+			MaxResponseHeaderBytes: 16 << 10,
+		},
+	}
+}
+
+// fetchDocument gets and reads the document of an agent, and says for how
+// long it may be kept.
+func fetchDocument(ctx context.Context, client *http.Client, agent ath.AgentID, allowHTTP bool) (*document, time.Duration, error) {
+	if !allowHTTP && !strings.HasPrefix(agent.String(), "https://") {
+		return nil, 0, errors.New("agent_id is not an https URL")
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, agent.String(), nil)
+	if err != nil {
+		return nil, 0, errors.New("agent_id cannot be fetched")
+	}
+	req.Header.Set("Accept", "application/json")
+	req.Header.Set("User-Agent", "athd")
+	res, err := client.Do(req)
+	if err != nil {
+		return nil, 0, bare(err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return nil, 0, fmt.Errorf("HTTP status %d", res.StatusCode)
+	}
+	if encoding := res.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
+		return nil, 0, errors.New("the document is compressed, which was not asked for")
+	}
+	body, err := io.ReadAll(io.LimitReader(res.Body, maxDocumentBytes+1))
+	if err != nil {
+		return nil, 0, bare(err)
+	}
+	if len(body) > maxDocumentBytes {
+		return nil, 0, fmt.Errorf("the document is larger than %d bytes", maxDocumentBytes)
+	}
+	doc, err := parseDocument(body, agent)
+	if err != nil {
+		return nil, 0, err
+	}
+	return doc, freshness(res.Header.Get("Cache-Control")), nil
+}
+
+// freshness reads Cache-Control (RFC 9111, section 5.2.2) within the bounds of
+// A-6.
+func freshness(header string) time.Duration {
+	fresh := maxFresh
+	for directive := range strings.SplitSeq(header, ",") {
+		name, value, _ := strings.Cut(strings.TrimSpace(directive), "=")
+		switch strings.ToLower(name) {
+		case "no-store", "no-cache":
+			return minFresh
+		case "max-age":
+			seconds, err := strconv.ParseUint(strings.Trim(value, `"`), 10, 31)
+			if err != nil {
+				return minFresh
+			}
+			fresh = min(fresh, time.Duration(seconds)*time.Second)
+		}
+	}
+	return max(fresh, minFresh)
+}
+
+// bare takes the URL out of an error, and bounds what the host made it quote.
+func bare(err error) error {
+	if e, ok := errors.AsType[*url.Error](err); ok {
+		err = e.Err
+	}
+	if text := err.Error(); len(text) > 300 {
+		return errors.New(text[:300] + "…")
+	}
+	return err
+}

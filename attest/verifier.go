@@ -1,0 +1,149 @@
+package attest
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/athd/athd/ath"
+)
+
+// Config configures a [Verifier].
+type Config struct {
+	// Once records that an agent has used a value and reports whether it is
+	// the first time on any replica. What is recorded stays for ttl at least.
+	// Required.
+	Once func(ctx context.Context, agent ath.AgentID, what, value string, ttl time.Duration) (first bool, err error)
+
+	Now    func() time.Time // default time.Now
+	Logger *slog.Logger     // default: none
+
+	// Development only; each relaxes one rule.
+	AllowHTTP         bool // agent_id may be an http URL
+	AllowPrivateHosts bool // documents may come from loopback and private addresses
+	SkipVerification  bool // neither document nor signature is looked at
+
+	// InsecureTestingOnlyRootCAs replaces the system's certificates.
+	InsecureTestingOnlyRootCAs *x509.CertPool
+}
+
+// A Verifier verifies attestations. It is safe for use by several goroutines.
+type Verifier struct {
+	once      func(ctx context.Context, agent ath.AgentID, what, value string, ttl time.Duration) (bool, error)
+	now       func() time.Time
+	log       *slog.Logger
+	skip      bool
+	documents *documents
+}
+
+// New returns a verifier.
+func New(c Config) (*Verifier, error) {
+	if c.Once == nil {
+		return nil, errors.New("attest: Once is required: without it attestations could be replayed")
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.SkipVerification {
+		c.Logger.Warn("attestations are NOT verified: whoever knows an agent's id can act as that agent (skip_attestation_verification)")
+	}
+	return &Verifier{once: c.Once, now: c.Now, log: c.Logger, skip: c.SkipVerification, documents: newDocuments(c)}, nil
+}
+
+// Expect is what an attestation must say.
+type Expect struct {
+	Agent     ath.AgentID // from the request (register) or the stored registration
+	Audiences []string    // aud must be, or hold, one of these
+}
+
+// An Identity is what an agent's identity document says of it. Under
+// SkipVerification it is empty.
+type Identity struct {
+	Name      string
+	Developer Developer
+}
+
+// A Developer is who made an agent, in the agent's own words.
+type Developer struct {
+	Name string
+	ID   string
+}
+
+// Verify checks an attestation in compact form and spends its jti. A refusal
+// is an [*Error]; an error of Once comes back wrapped, as what it is.
+func (v *Verifier) Verify(ctx context.Context, compact string, want Expect) (*Identity, error) {
+	if want.Agent.IsZero() {
+		return nil, errors.New("attest: no agent to verify an attestation of")
+	}
+	a, err := parse(compact)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.check(v.now(), want); err != nil {
+		return nil, err
+	}
+	identity := &Identity{}
+	if !v.skip {
+		if identity, err = v.authenticate(ctx, a, want.Agent); err != nil {
+			return nil, err
+		}
+	}
+	if a.subject != want.Agent.String() {
+		return nil, refuse(Subject, "sub is another agent")
+	}
+	first, err := v.once(ctx, want.Agent, "jti", a.id, a.acceptableFor(v.now()))
+	if err != nil {
+		return nil, fmt.Errorf("recording the attestation's jti: %w", err)
+	}
+	if !first {
+		return nil, refuse(Replay, "the jti was used before")
+	}
+	return identity, nil
+}
+
+// authenticate checks the signature with the key that the agent publishes. An
+// agent may have changed its key a moment ago, so that a mismatch is looked
+// at again past the cache; whoever sends forged attestations must not make us
+// fetch more than once a minute.
+func (v *Verifier) authenticate(ctx context.Context, a *attestation, agent ath.AgentID) (*Identity, error) {
+	doc, cached, err := v.documents.get(ctx, agent)
+	if err != nil {
+		return nil, &Error{Reason: Document, message: "no identity document", cause: err}
+	}
+	if doc.verifies(a) {
+		return doc.identity(), nil
+	}
+	mismatch := refuse(Signature, "the signature does not match the published key")
+	if !cached {
+		return nil, mismatch
+	}
+	first, err := v.once(ctx, agent, "refetch", "document", time.Minute)
+	if err != nil {
+		return nil, fmt.Errorf("recording a fetch past the cache: %w", err)
+	}
+	if !first {
+		return nil, mismatch
+	}
+	doc, err = v.documents.fetch(ctx, agent)
+	if err != nil {
+		v.log.InfoContext(ctx, "identity document not fetched again", "agent_id", agent.String(), "error", err)
+		return nil, mismatch
+	}
+	if !doc.verifies(a) {
+		return nil, mismatch
+	}
+	return doc.identity(), nil
+}
+
+// verifies reports whether the attestation is signed with the document's key.
+func (d *document) verifies(a *attestation) bool {
+	return jwt.SigningMethodES256.Verify(a.signed, a.signature, d.key) == nil
+}

@@ -1,0 +1,86 @@
+package main
+
+import (
+	"bytes"
+	"text/template"
+)
+
+// What the operator of the demo has set up.
+const (
+	appID        = "shop"
+	clientID     = "athd-demo"
+	userName     = "alice"
+	userID       = "user-1"
+	userPassword = "wonderland" // shown to people: it opens nothing but the demo
+)
+
+// athdYAML is the configuration of athd, in the spelling of the ATH tutorial
+// where it is about the app. The policy stands for an operator who has
+// approved this agent, for less than it will ask for.
+const athdYAML = `# written by athdemo
+public_url: {{.Public}}
+listen:
+  grpc: {{.GRPC}}
+  http: {{.HTTP}}
+  admin: {{.Admin}}
+store:
+  url: embedded
+  keyset_file: keyset.json
+apps:
+- appId: ` + appID + `
+  name: The Shop
+  upstream: {{.Shop}}
+  audience: {{.Public}}
+  callbackUrl: {{.Public}}/ath/callback
+  availableScopes: ["products:read", "cart:write", "orders:read", "orders:write"]
+  oauth:
+    issuer: {{.OAuth}}
+    authorize_endpoint: {{.OAuth}}/authorize
+    token_endpoint: {{.OAuth}}/token
+    userinfo_endpoint: {{.OAuth}}/userinfo
+    client_id: ` + clientID + `
+    client_secret_file: client.secret
+admin:
+  tokens:
+  - {name: ops, token_file: admin.token}
+approval:
+  default: deny
+  rules:
+  - agents: ["{{.Agents}}/*"]
+    providers: [` + appID + `]
+    scopes: ["products:read", "cart:write", "orders:read"]
+    action: approve
+    expires: 90d
+consent: page
+envoy:
+  listen: {{.EnvoyListen}}
+  admin: {{.EnvoyAdmin}}
+development:
+  allow_http: true
+  allow_private_hosts: true
+`
+
+// addresses are what the configuration says of where things are.
+type addresses struct {
+	Public      string // URL of Envoy
+	EnvoyListen string // host:port
+	EnvoyAdmin  string // host:port
+	GRPC        string // unix:/path or host:port
+	HTTP        string // host:port
+	Admin       string // host:port
+	OAuth       string // URL
+	Shop        string // URL
+	Agents      string // URL: where identity documents are
+}
+
+func (a addresses) yaml() ([]byte, error) {
+	parsed, err := template.New("athd.yaml").Parse(athdYAML)
+	if err != nil {
+		return nil, err
+	}
+	var text bytes.Buffer
+	if err := parsed.Execute(&text, a); err != nil {
+		return nil, err
+	}
+	return text.Bytes(), nil
+}

@@ -1,0 +1,178 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.yaml.in/yaml/v4"
+)
+
+func TestNoSecretIsPrintedWhole(t *testing.T) {
+	const tail = "Zm9vYmFyYmF6cXV4MTIzNDU2Nzg5MEFCQ0RFRg"
+	tests := []struct{ name, text, want string }{
+		{"ATH token", "Bearer ath_tk_" + tail, "Bearer ath_tk_Zm9v…"},
+		{"client secret", `"client_secret": "ath_secret_` + tail + `",`, `"client_secret": "ath_secret_Zm9v…",`},
+		{"code", "ath_code_" + tail + " now", "ath_code_Zm9v… now"},
+		{"session", "?ath_session_id=ath_sess_" + tail + "&x=1", "?ath_session_id=ath_sess_Zm9v…&x=1"},
+		{"OAuth token", "Bearer user_ABCDEFGHIJKLMNOPQRSTUVWXYZ", "Bearer user_ABC…"},
+		{"refresh token", "refresh_ABCDEFGHIJKLMNOPQRSTUVWXYZ", "refresh_…"},
+		{"OAuth code", "/cb?code=code_ABCDEFGHIJKLMNOPQRSTUVWXYZ&iss=x", "/cb?code=code_ABC…&iss=x"},
+		{"attestation", "eyJhbGciOi.eyJzdWIi-_.c2ln-_", "eyJhbGci…"},
+		{"state", "?state=" + tail + "&scope=a", "?state=Zm9vYm…&scope=a"},
+		{"challenge", "code_challenge=" + tail + "&code_challenge_method=S256", "code_challenge=Zm9vYm…&code_challenge_method=S256"},
+		{"nothing secret", "products:read ath_session_id code_challenge_method user_consented", "products:read ath_session_id code_challenge_method user_consented"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			if got := shorten(test.text); got != test.want {
+				t.Errorf("shorten = %q, want %q", got, test.want)
+			}
+		})
+	}
+}
+
+func TestChecksThatFailAreKept(t *testing.T) {
+	var printed bytes.Buffer
+	out := &transcript{w: &printed}
+	out.step("one")
+	out.check(true, "this holds", nil)
+	out.step("two")
+	out.check(false, "that holds", 42)
+	if got := out.failures(); len(got) != 1 || got[0] != "  step 2: that holds — but got 42" || out.checks != 2 {
+		t.Errorf("failures = %q of %d", got, out.checks)
+	}
+	if want := "\n1. one\n   ✓ this holds\n\n2. two\n   ✗ that holds — but got 42\n"; printed.String() != want {
+		t.Errorf("printed %q", printed.String())
+	}
+}
+
+func TestListsAreOnOneLine(t *testing.T) {
+	const in = "{\n  \"a\": [\n    \"x\",\n    \"y\"\n  ],\n  \"b\": [\n    1\n  ]\n}"
+	if got, want := foldLists(in), "{\n  \"a\": [ \"x\", \"y\" ],\n  \"b\": [\n    1\n  ]\n}"; got != want {
+		t.Errorf("foldLists = %q, want %q", got, want)
+	}
+}
+
+func TestConfigurationIsYAMLWithTheAddresses(t *testing.T) {
+	text, err := addresses{
+		Public: "http://127.0.0.1:1", EnvoyListen: "127.0.0.1:1", EnvoyAdmin: "127.0.0.1:2", GRPC: "unix:/s",
+		HTTP: "127.0.0.1:3", Admin: "127.0.0.1:4", OAuth: "http://127.0.0.1:5", Shop: "http://127.0.0.1:6", Agents: "http://127.0.0.1:7/agents",
+	}.yaml()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var config struct {
+		PublicURL string `yaml:"public_url"`
+		Apps      []struct {
+			AppID       string   `yaml:"appId"`
+			CallbackURL string   `yaml:"callbackUrl"`
+			Upstream    string   `yaml:"upstream"`
+			Scopes      []string `yaml:"availableScopes"`
+		} `yaml:"apps"`
+		Approval struct{ Rules []struct{ Agents []string } } `yaml:"approval"`
+	}
+	if err := yaml.Load(text, &config); err != nil {
+		t.Fatal(err)
+	}
+	if config.PublicURL != "http://127.0.0.1:1" || len(config.Apps) != 1 || config.Apps[0].CallbackURL != "http://127.0.0.1:1/ath/callback" ||
+		config.Apps[0].Upstream != "http://127.0.0.1:6" || len(config.Apps[0].Scopes) != 4 ||
+		len(config.Approval.Rules) != 1 || config.Approval.Rules[0].Agents[0] != "http://127.0.0.1:7/agents/*" {
+		t.Errorf("config = %+v", config)
+	}
+}
+
+func script(t *testing.T, name, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte("#!/bin/sh\n"+text+"\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestProcesses(t *testing.T) {
+	t.Run("stop ends one that listens to SIGTERM, and its log stays readable", func(t *testing.T) {
+		log := filepath.Join(t.TempDir(), "log")
+		exits := make(chan *process, 1)
+		p, err := start("it", log, exits, "/bin/sh", "-c", "echo one; echo two; echo three >&2; exec sleep 60")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for p.tail(1) != "three" {
+			select {
+			case <-p.done:
+				t.Fatal("it ended by itself")
+			case <-time.After(time.Millisecond):
+			}
+		}
+		if err := p.stop(); err != nil {
+			t.Error(err)
+		}
+		if got := p.tail(2); got != "two\nthree" {
+			t.Errorf("tail = %q", got)
+		}
+		if <-exits != p || p.err == nil {
+			t.Errorf("its end was not told: %v", p.err)
+		}
+	})
+	t.Run("stop of one that has ended is no error", func(t *testing.T) {
+		exits := make(chan *process, 1)
+		p, err := start("it", filepath.Join(t.TempDir(), "log"), exits, "/bin/sh", "-c", "exit 3")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ended := <-exits; ended.err == nil || !strings.Contains(ended.err.Error(), "exit status 3") {
+			t.Errorf("err = %v", ended.err)
+		}
+		if err := p.stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("output shows what a failing program said", func(t *testing.T) {
+		_, err := output(t.Context(), "/bin/sh", "-c", "echo the reason >&2; exit 1")
+		if err == nil || !strings.Contains(err.Error(), "the reason") {
+			t.Errorf("err = %v", err)
+		}
+	})
+}
+
+func TestCommandFailsCleanly(t *testing.T) {
+	envoy := script(t, "envoy", `echo "envoy  version: 0123456789abcdef/1.40.0/Clean/RELEASE/BoringSSL"`)
+	silent := script(t, "silent", `echo hello`)
+	// An athd whose configuration is refused, after it has made its keys.
+	athd := script(t, "athd", `case $1 in version) echo athd test;; keys) : >"$4";; *) echo "athd.yaml:3:1: no" >&2; exit 1;; esac`)
+	tests := []struct {
+		name string
+		args []string
+		code int
+		want string
+	}{
+		{"unknown flag", []string{"-nosuch"}, 2, "nosuch"},
+		{"argument", []string{"keep"}, 2, `unexpected argument "keep"`},
+		{"help", []string{"-h"}, 0, "-keep"},
+		{"no Envoy", []string{"-envoy", "/nonexistent/envoy"}, 1, "/nonexistent/envoy"},
+		{"not Envoy", []string{"-envoy", silent}, 1, "which is not Envoy"},
+		{"no athd", []string{"-envoy", envoy, "-athd", "/nonexistent/athd"}, 1, "/nonexistent/athd"},
+		{"athd refuses its configuration", []string{"-envoy", envoy, "-athd", athd}, 1, "athd.yaml:3:1: no"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			tmp := t.TempDir()
+			t.Setenv("TMPDIR", tmp)
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			var stdout, stderr bytes.Buffer
+			if code := command(ctx, test.args, &stdout, &stderr); code != test.code || !strings.Contains(stderr.String(), test.want) {
+				t.Errorf("exit %d, %q, want %d and %q", code, stderr.String(), test.code, test.want)
+			}
+			if left, err := os.ReadDir(tmp); err != nil || len(left) > 0 {
+				t.Errorf("left behind: %v %v", left, err)
+			}
+		})
+	}
+}

@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"text/template"
+)
+
+// handover is what -keep prints: where things are, and commands to paste.
+const handover = `
+Everything stays up until Ctrl-C. The agent has a fresh token, for products:read and cart:write.
+
+Addresses
+  {{.Public}}      Envoy: what agents and browsers see
+  http://{{.Admin}}      athd's admin listener: /readyz, /metrics
+  http://{{.EnvoyAdmin}}      Envoy's admin interface
+  {{.OAuth}}      OAuth server: log in as ` + userName + `, password ` + userPassword + `
+  {{.Shop}}      the shop itself: refuses everybody without an OAuth token
+
+Files
+  {{.Dir}}/athd.yaml        athd's configuration
+  {{.Dir}}/envoy.yaml       Envoy's, printed by athd bootstrap -static
+  {{.Dir}}/athd.log         athd's log, with an event for every decision
+  {{.Dir}}/envoy.log
+  {{.Dir}}/agent.json       the agent's identity document
+  {{.Dir}}/agent.key        its private key
+  {{.Dir}}/client.json      its client_id and client_secret
+  {{.Dir}}/agent.token      its ATH token
+
+Commands to paste
+  TOKEN=$(cat {{.Dir}}/agent.token)
+  AGENT={{.AgentID}}
+
+  # allowed
+  curl -i -H "Authorization: Bearer $TOKEN" -H "X-ATH-Agent-ID: $AGENT" {{.Public}}/api/products
+  curl -i -H "Authorization: Bearer $TOKEN" -H "X-ATH-Agent-ID: $AGENT" -H "Content-Type: application/json" -d '{"product_id":"tea","quantity":2}' {{.Public}}/api/cart/add
+
+  # streamed, event by event
+  curl -N -H "Authorization: Bearer $TOKEN" -H "X-ATH-Agent-ID: $AGENT" {{.Public}}/api/products/events
+
+  # refused: outside the scopes; as another agent; without a token
+  curl -i -H "Authorization: Bearer $TOKEN" -H "X-ATH-Agent-ID: $AGENT" {{.Public}}/api/orders
+  curl -i -H "Authorization: Bearer $TOKEN" -H "X-ATH-Agent-ID: https://somebody.example/agent.json" {{.Public}}/api/products
+  curl -i {{.Public}}/api/products
+
+  # the shop itself does not know the agent's token
+  curl -i -H "Authorization: Bearer $TOKEN" {{.Shop}}/api/products
+
+  # the operator takes the token away: then try the first command again
+  curl -i -H "X-ATH-User-Token: $(cat {{.Dir}}/admin.token)" -H "Content-Type: application/json" -d "{\"token\":\"$TOKEN\"}" {{.Public}}/ath/revoke
+`
+
+// handOver gets the agent a new token, writes down what the agent has, and
+// prints how to go on by hand.
+func (w *walk) handOver(ctx context.Context) error {
+	w.quiet = true
+	if err := w.authorize(ctx); err != nil {
+		return err
+	}
+	if err := w.writeAgent(); err != nil {
+		return err
+	}
+	text, err := template.New("handover").Parse(handover)
+	if err != nil {
+		return err
+	}
+	var printed strings.Builder
+	err = text.Execute(&printed, struct {
+		addresses
+		Dir, AgentID string
+	}{w.addresses, w.dir, w.agent.ID})
+	if err != nil {
+		return err
+	}
+	w.out.line("%s", printed.String())
+	return nil
+}
+
+// writeAgent writes the agent's files, which end with the stage.
+func (w *walk) writeAgent() error {
+	document, err := w.agent.Document()
+	if err != nil {
+		return err
+	}
+	key, err := w.agent.PrivateKeyPEM()
+	if err != nil {
+		return err
+	}
+	client, err := json.MarshalIndent(map[string]string{"client_id": w.client.ID, "client_secret": w.client.Secret}, "", "  ")
+	if err != nil {
+		return err
+	}
+	for name, content := range map[string][]byte{
+		"agent.json": document, "agent.key": key, "client.json": client, "agent.token": []byte(w.token),
+	} {
+		if err := w.write(name, content); err != nil {
+			return err
+		}
+	}
+	return nil
+}

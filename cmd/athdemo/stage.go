@@ -1,0 +1,279 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/athd/athd/cmd/athdemo/agent"
+	"github.com/athd/athd/cmd/athdemo/oauthserver"
+	"github.com/athd/athd/cmd/athdemo/shop"
+)
+
+const (
+	readyInterval = 20 * time.Millisecond
+	maxSocketPath = 100 // bytes; the kernel's limit is 108
+	tailLines     = 20
+)
+
+// A stage is everything that runs: the OAuth server, the shop and the
+// agent's site in this process, athd and Envoy as children.
+type stage struct {
+	addresses
+	dir   string
+	oauth *oauthserver.Server
+	shop  *shop.Shop
+	agent *agent.Agent
+
+	servers  []*http.Server
+	children []*process
+	exits    chan *process
+}
+
+// newStage sets everything up and waits until it answers. After an error
+// nothing is left behind.
+func newStage(ctx context.Context, opt options, out *transcript) (*stage, error) {
+	envoyVersion, err := versionOf(ctx, opt.envoy)
+	if err != nil {
+		return nil, err
+	}
+	athdVersion, err := output(ctx, opt.athd, "version")
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "athdemo-")
+	if err != nil {
+		return nil, err
+	}
+	s := &stage{dir: dir, exits: make(chan *process, 2)}
+	for _, step := range []func(context.Context, options) error{s.serveParts, s.writeFiles, s.startChildren} {
+		if err := step(ctx, opt); err != nil {
+			return nil, errors.Join(err, s.lastWords(), s.close())
+		}
+	}
+	out.line("%s", strings.TrimSpace(string(athdVersion)))
+	out.line("Envoy %s", envoyVersion)
+	out.line("")
+	out.line("  Envoy         %s   what agents and browsers see", s.Public)
+	out.line("  athd          %s, its companion on %s", s.GRPC, s.HTTP)
+	out.line("  OAuth server  %s", s.OAuth)
+	out.line("  shop          %s   knows nothing of agents", s.Shop)
+	out.line("  agent         %s", s.agent.ID)
+	return s, nil
+}
+
+var envoyVersion = regexp.MustCompile(`/(\d+\.\d+\.\d+)[^/]*/`)
+
+func versionOf(ctx context.Context, envoy string) (string, error) {
+	text, err := output(ctx, envoy, "--version")
+	if err != nil {
+		return "", err
+	}
+	m := envoyVersion.FindSubmatch(text)
+	if m == nil {
+		return "", fmt.Errorf("%s --version says %q, which is not Envoy", envoy, text)
+	}
+	return string(m[1]), nil
+}
+
+// serveParts starts what runs in this process, and settles all addresses.
+func (s *stage) serveParts(context.Context, options) error {
+	oauthAt, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	shopAt, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return errors.Join(err, oauthAt.Close())
+	}
+	agentAt, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return errors.Join(err, oauthAt.Close(), shopAt.Close())
+	}
+	s.OAuth, s.Shop = "http://"+oauthAt.Addr().String(), "http://"+shopAt.Addr().String()
+	s.Agents = "http://" + agentAt.Addr().String() + "/agents"
+	if err := s.choosePorts(); err != nil {
+		return errors.Join(err, oauthAt.Close(), shopAt.Close(), agentAt.Close())
+	}
+	if err := s.makeParts(); err != nil {
+		return errors.Join(err, oauthAt.Close(), shopAt.Close(), agentAt.Close())
+	}
+	documents := http.NewServeMux()
+	documents.Handle("GET /agents/shopper.json", s.agent)
+	s.serve(oauthAt, s.oauth)
+	s.serve(shopAt, s.shop)
+	s.serve(agentAt, documents)
+	return nil
+}
+
+func (s *stage) makeParts() (err error) {
+	secret := rand.Text()
+	if err := s.write("client.secret", []byte(secret)); err != nil {
+		return err
+	}
+	s.oauth, err = oauthserver.New(oauthserver.Config{
+		Issuer: s.OAuth,
+		Clients: []oauthserver.Client{{
+			ID: clientID, Name: "The Shop, for AI agents", Secret: secret,
+			RedirectURIs:      []string{s.Public + "/ath/callback"},
+			Scopes:            []string{"products:read", "cart:write", "orders:read", "orders:write"},
+			AlwaysRefreshable: true,
+		}},
+		Users: []oauthserver.User{{ID: userID, Name: userName, Password: userPassword}},
+	})
+	if err != nil {
+		return err
+	}
+	s.shop = shop.New(s.oauth.Lookup)
+	s.agent, err = agent.New(s.Agents+"/shopper.json", "Shopping Assistant")
+	return err
+}
+
+// choosePorts finds free ports for the children. Port 8080 is Envoy's if it
+// is free: it is nicer to type.
+func (s *stage) choosePorts() error {
+	s.EnvoyListen = "127.0.0.1:8080"
+	if _, err := freePort(s.EnvoyListen); err != nil {
+		if s.EnvoyListen, err = freePort("127.0.0.1:0"); err != nil {
+			return err
+		}
+	}
+	s.Public = "http://" + s.EnvoyListen
+	for _, address := range []*string{&s.EnvoyAdmin, &s.HTTP, &s.Admin} {
+		var err error
+		if *address, err = freePort("127.0.0.1:0"); err != nil {
+			return err
+		}
+	}
+	s.GRPC = "unix:" + filepath.Join(s.dir, "authz.sock")
+	if len(s.GRPC) > maxSocketPath {
+		var err error
+		s.GRPC, err = freePort("127.0.0.1:0")
+		return err
+	}
+	return nil
+}
+
+// freePort listens and closes. Somebody else may take the port before it is
+// used: then the child does not start, and says so.
+func freePort(address string) (string, error) {
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return "", err
+	}
+	return l.Addr().String(), l.Close()
+}
+
+func (s *stage) serve(l net.Listener, h http.Handler) {
+	server := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second}
+	s.servers = append(s.servers, server)
+	go server.Serve(l) // ends with Close, in close
+}
+
+func (s *stage) write(name string, content []byte) error {
+	return os.WriteFile(s.path(name), content, 0o600)
+}
+
+func (s *stage) path(name string) string { return filepath.Join(s.dir, name) }
+
+// writeFiles writes what athd and Envoy read: athd's configuration and keys
+// by hand, Envoy's by athd.
+func (s *stage) writeFiles(ctx context.Context, opt options) error {
+	config, err := s.yaml()
+	if err != nil {
+		return err
+	}
+	if err := s.write("athd.yaml", config); err != nil {
+		return err
+	}
+	if err := s.write("admin.token", []byte(rand.Text())); err != nil {
+		return err
+	}
+	if _, err := output(ctx, opt.athd, "keys", "new", "-o", s.path("keyset.json")); err != nil {
+		return err
+	}
+	bootstrap, err := output(ctx, opt.athd, "bootstrap", "-static", "-config", s.path("athd.yaml"))
+	if err != nil {
+		return err
+	}
+	return s.write("envoy.yaml", bootstrap)
+}
+
+func (s *stage) startChildren(ctx context.Context, opt options) error {
+	athd, err := start("athd", s.path("athd.log"), s.exits, opt.athd, "serve", "-config", s.path("athd.yaml"))
+	if err != nil {
+		return err
+	}
+	s.children = append(s.children, athd)
+	envoy, err := start("Envoy", s.path("envoy.log"), s.exits, opt.envoy,
+		"-c", s.path("envoy.yaml"), "--disable-hot-restart", "--concurrency", "1", "--log-level", "warning")
+	if err != nil {
+		return err
+	}
+	s.children = append(s.children, envoy)
+	if err := s.await(ctx, "athd", "http://"+s.Admin+"/readyz"); err != nil {
+		return err
+	}
+	// Through Envoy to athd: so both, and what is between them, are ready.
+	return s.await(ctx, "Envoy", s.Public+"/.well-known/ath.json")
+}
+
+// await polls a URL until it answers 200.
+func (s *stage) await(ctx context.Context, name, url string) error {
+	client := &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	last := errors.New("no answer yet")
+	for {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s is not ready: %w (%s)", name, last, url)
+		case p := <-s.exits:
+			return fmt.Errorf("%s ended: %w", p.name, p.err)
+		case <-time.After(readyInterval):
+		}
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+		if err != nil {
+			return err
+		}
+		resp, err := client.Do(req)
+		if err != nil {
+			last = err
+			continue
+		}
+		resp.Body.Close()
+		if resp.StatusCode == http.StatusOK {
+			return nil
+		}
+		last = fmt.Errorf("it answers %s", resp.Status)
+	}
+}
+
+// lastWords are the ends of the children's logs, as an error that explains
+// another one.
+func (s *stage) lastWords() error {
+	var words error
+	for _, p := range s.children {
+		words = errors.Join(words, fmt.Errorf("last lines of %s:\n%s", p.log, shorten(p.tail(tailLines))))
+	}
+	return words
+}
+
+// close stops everything, in the order in which a request passes it, and
+// removes the files.
+func (s *stage) close() error {
+	var err error
+	for i := len(s.children) - 1; i >= 0; i-- {
+		err = errors.Join(err, s.children[i].stop())
+	}
+	for _, server := range s.servers {
+		err = errors.Join(err, server.Close())
+	}
+	return errors.Join(err, os.RemoveAll(s.dir))
+}

@@ -1,0 +1,278 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/athd/athd/cmd/athdemo/agent"
+	"github.com/athd/athd/cmd/athdemo/browser"
+)
+
+// What the agent asks for. The operator's policy leaves out orders:write
+// (see config.go), the user orders:read.
+func wanted() []string {
+	return []string{"products:read", "cart:write", "orders:read", "orders:write"}
+}
+
+// A walk is the agent and the user before the stage.
+type walk struct {
+	*stage
+	out     *transcript
+	client  *agent.Client
+	browser *browser.Browser
+	quiet   bool // play, but print nothing
+
+	approved []string // scopes, by the operator
+	token    string   // ATH's, as the agent holds it
+	browsed  int      // steps of the browser that are printed already
+}
+
+func newWalk(s *stage, out *transcript) *walk {
+	w := &walk{stage: s, out: out, client: agent.NewClient(s.agent, s.Public), browser: browser.New()}
+	w.client.Observe = func(ex *agent.Exchange) {
+		if !w.quiet {
+			out.exchange(ex)
+		}
+	}
+	return w
+}
+
+func (w *walk) close() {
+	w.client.Close()
+	w.browser.Close()
+}
+
+// run plays all steps. An error means that the next step makes no sense;
+// what is merely wrong is in the transcript.
+func (w *walk) run(ctx context.Context) error {
+	steps := []struct {
+		title string
+		play  func(context.Context) error
+	}{
+		{"Discover: the agent asks what there is", w.discover},
+		{"Register: the agent proves who it is, and the operator's policy judges what it asks for", w.register},
+		{"Authorize: the agent asks for a user's consent, and the user gives it in a browser", w.authorize},
+		{"Call: what the token allows reaches the shop, with the user's own OAuth token", w.call},
+		{"Call outside the scopes: refused before the shop sees it", w.callOutside},
+		{"The same token under another agent's id: refused", w.callAsAnother},
+		{"Revoke: the agent gives the token back, and it is dead", w.revoke},
+	}
+	for _, s := range steps {
+		w.out.step("%s", s.title)
+		if err := s.play(ctx); err != nil {
+			return fmt.Errorf("step %d: %w", w.out.steps, err)
+		}
+	}
+	return nil
+}
+
+func (w *walk) discover(ctx context.Context) error {
+	app, err := w.client.DiscoverApp(ctx)
+	if err != nil {
+		return err
+	}
+	w.check(app.ID == appID && app.APIBase == w.Public, "D-2: the app and where its API is", app)
+	w.check(app.Auth.Register == w.Public+"/ath/agents/register", "registration is at Envoy's address", app.Auth.Register)
+	w.check(sameSet(app.Auth.Scopes, wanted()), "all scopes of the shop are offered", app.Auth.Scopes)
+	gateway, err := w.client.DiscoverGateway(ctx)
+	if err != nil {
+		return err
+	}
+	w.check(gateway.ID == w.Public, "D-1: the gateway names itself by its public URL", gateway.ID)
+	return nil
+}
+
+func (w *walk) register(ctx context.Context) error {
+	reply, err := w.client.Register(ctx, appID, wanted())
+	if err != nil {
+		return err
+	}
+	if len(reply.Providers) != 1 {
+		return fmt.Errorf("%d providers in the reply, want 1", len(reply.Providers))
+	}
+	w.approved = reply.Providers[0].Approved
+	w.check(reply.Status == "approved", "the agent is approved", reply.Status)
+	w.check(sameSet(w.approved, []string{"products:read", "cart:write", "orders:read"}) &&
+		sameSet(reply.Providers[0].Denied, []string{"orders:write"}), "R-1: for all but orders:write", reply.Providers[0])
+	return nil
+}
+
+// authorize goes from the agent's wish to its token.
+func (w *walk) authorize(ctx context.Context) error {
+	authorization, err := w.client.Authorize(ctx, appID, w.approved)
+	if err != nil {
+		return err
+	}
+	w.check(strings.HasPrefix(authorization.URL, w.Public+"/"), "Z-3: the user passes through Envoy before the OAuth server", authorization.URL)
+	code, err := w.consent(ctx, authorization.URL)
+	if err != nil {
+		return err
+	}
+	w.line("\n   The user gives the code to the agent, which redeems it:")
+	token, err := w.client.Redeem(ctx, authorization.Session, code)
+	if err != nil {
+		return err
+	}
+	w.token = token.Access
+	w.check(sameSet(token.Effective, []string{"products:read", "cart:write"}),
+		"T-2: effective is what was approved, and consented, and requested", token.Effective)
+	w.check(strings.HasPrefix(token.Access, "ath_tk_") && token.AgentID == w.agent.ID && token.Provider == appID,
+		"T-3: an opaque token, bound to this agent and the shop", token)
+	w.check(!slices.Contains(w.oauth.Issued(), token.Access), "the agent has not got the user's OAuth token", "it")
+	return nil
+}
+
+var athCode = regexp.MustCompile(`ath_code_[\w-]+`)
+
+// consent is the user in the browser: athd's page, login and consent at the
+// OAuth server, and back. It returns the code that the last page shows.
+func (w *walk) consent(ctx context.Context, url string) (string, error) {
+	w.line("\n   The user opens the link:")
+	page, err := w.browser.Get(ctx, url)
+	w.browsing()
+	if err != nil {
+		return "", err
+	}
+	w.line("     page %q: %s", page.Title, page.Text)
+	for _, shown := range append([]string{w.agent.Name, w.agent.Developer.Name, w.agentHost()}, w.approved...) {
+		w.check(strings.Contains(page.Text, shown), fmt.Sprintf("Z-5: the page shows %q", shown), page.Text)
+	}
+
+	w.line("   The user presses Allow, and is led to the OAuth server:")
+	page, err = w.browser.Submit(ctx, page.Form().Click("Allow"))
+	w.browsing()
+	if err != nil {
+		return "", err
+	}
+	w.line("   The user logs in as %s:", userName)
+	page, err = w.browser.Submit(ctx, page.Form().Fill("username", userName).Fill("password", userPassword))
+	w.browsing()
+	if err != nil {
+		return "", err
+	}
+	w.line("     page %q: %s", page.Title, page.Text)
+
+	w.line("   The user unticks orders:read, presses Allow, and is led back:")
+	page, err = w.browser.Submit(ctx, page.Form().Untick("scope", "orders:read").Click("Allow"))
+	w.browsing()
+	if err != nil {
+		return "", err
+	}
+	w.line("     page %q: %s", page.Title, page.Text)
+	code := athCode.FindString(page.Body)
+	if page.Status != http.StatusOK || code == "" {
+		return "", fmt.Errorf("the last page has status %d and no code: %s", page.Status, shorten(page.Text))
+	}
+	w.check(!containsAny(page.Body, w.oauth.Issued()), "C-3: no code and no token of the OAuth server is on the page", "one")
+	return code, nil
+}
+
+// agentHost is the domain that a consent page shows for the agent.
+func (w *walk) agentHost() string {
+	return strings.TrimSuffix(strings.TrimPrefix(w.Agents, "http://"), "/agents")
+}
+
+func (w *walk) call(ctx context.Context) error {
+	calls := []struct {
+		method, path, target string
+		body                 any
+	}{
+		{"GET", "/api/products", "/api/products", nil},
+		{"POST", "/api/cart/add", "/api/cart/add", map[string]any{"product_id": "mug", "quantity": 1}},
+		// The same API by the gateway's path.
+		{"GET", "/ath/proxy/" + appID + "/api/products", "/api/products", nil},
+	}
+	for _, c := range calls {
+		before := len(w.shop.Seen())
+		ex, err := w.client.Call(ctx, w.token, c.method, c.path, c.body)
+		if err != nil {
+			return err
+		}
+		w.check(ex.Status == http.StatusOK, "the shop has answered", ex.Status)
+		seen := w.shop.Seen()
+		if len(seen) != before+1 {
+			return fmt.Errorf("the shop saw %d requests, want 1", len(seen)-before)
+		}
+		request := seen[before]
+		w.out.shopSaw(request)
+		w.check(request.Target == c.target, "at the shop's own path", request.Target)
+		authorization := request.Header.Values("Authorization")
+		token, _ := strings.CutPrefix(strings.Join(authorization, ","), "Bearer ")
+		user, _, ok := w.oauth.Lookup(token)
+		w.check(len(authorization) == 1 && ok && user == userID, "P-5: with exactly one token, the user's own", authorization)
+		w.check(len(request.ATH()) == 0 && !strings.Contains(fmt.Sprint(request.Header, request.Target), "ath_tk_"),
+			"P-5: and nothing of the agent's: no X-ATH-* header, no ATH token", request.ATH())
+	}
+	return nil
+}
+
+func (w *walk) callOutside(ctx context.Context) error {
+	if err := w.refused(ctx, w.agent.ID, "GET", "/api/orders", http.StatusForbidden, "SCOPE_NOT_APPROVED", "P-4: the user has not consented to orders:read"); err != nil {
+		return err
+	}
+	return w.refused(ctx, w.agent.ID, "POST", "/api/orders", http.StatusForbidden, "SCOPE_NOT_APPROVED", "P-4: the operator has not approved orders:write")
+}
+
+func (w *walk) callAsAnother(ctx context.Context) error {
+	return w.refused(ctx, w.Agents+"/somebody-else.json", "GET", "/api/products", http.StatusForbidden, "AGENT_IDENTITY_MISMATCH",
+		"P-2: a token is good for its own agent only")
+}
+
+func (w *walk) revoke(ctx context.Context) error {
+	if err := w.client.Revoke(ctx, w.token); err != nil {
+		return err
+	}
+	return w.refused(ctx, w.agent.ID, "GET", "/api/products", http.StatusUnauthorized, "TOKEN_REVOKED", "V-4: the token is dead at once")
+}
+
+// refused makes a call that must be refused, and must not reach the shop.
+func (w *walk) refused(ctx context.Context, agentID, method, path string, status int, code, why string) error {
+	before := len(w.shop.Seen())
+	ex, err := w.client.CallAs(ctx, agentID, w.token, method, path, nil)
+	if err != nil {
+		return err
+	}
+	refusal := ex.Refusal()
+	if refusal == nil {
+		return errors.New("the call was allowed: " + why)
+	}
+	w.check(ex.Status == status && refusal.Code == code, why, fmt.Sprint(ex.Status, " ", refusal.Code))
+	w.check(refusal.Details["decision_id"] != nil, "E-2: the refusal has a decision_id, which is in the audit log too", refusal.Details)
+	w.check(len(w.shop.Seen()) == before, "the shop saw nothing", len(w.shop.Seen())-before)
+	return nil
+}
+
+func (w *walk) line(format string, args ...any) {
+	if !w.quiet {
+		w.out.line(format, args...)
+	}
+}
+
+func (w *walk) check(ok bool, want string, got any) {
+	if !w.quiet {
+		w.out.check(ok, want, got)
+	}
+}
+
+// browsing prints what the browser has done since the last time.
+func (w *walk) browsing() {
+	steps := w.browser.Steps()
+	if !w.quiet {
+		w.out.browsing(steps[w.browsed:])
+	}
+	w.browsed = len(steps)
+}
+
+func containsAny(text string, parts []string) bool {
+	return slices.ContainsFunc(parts, func(part string) bool { return strings.Contains(text, part) })
+}
+
+// sameSet reports whether two lists hold the same strings, in any order.
+func sameSet(a, b []string) bool {
+	return slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
+}

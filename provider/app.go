@@ -1,0 +1,177 @@
+package provider
+
+import (
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/athd/athd/strict"
+)
+
+// An AppConfig is an entry of apps: in athd.yaml: an API of one's own and the
+// OAuth server in front of which athd stands. Fields have two spellings, ours
+// and that of the ATH tutorial; giving both is a fault.
+type AppConfig struct {
+	AppID            string      `yaml:"app_id"`
+	Name             string      `yaml:"name"`
+	APIBase          string      `yaml:"api_base"`
+	Upstream         string      `yaml:"upstream"`
+	Hosts            []string    `yaml:"hosts"`
+	PathPrefix       string      `yaml:"path_prefix"`
+	Audience         string      `yaml:"audience"`
+	CallbackURL      string      `yaml:"callback_url"`
+	AvailableScopes  []string    `yaml:"available_scopes"`
+	Categories       []string    `yaml:"categories"`
+	OAuth            OAuthConfig `yaml:"oauth"`
+	ScopeRules       []ruleEntry `yaml:"scope_rules"`
+	Unauthenticated  string      `yaml:"unauthenticated"`
+	SkipVerification bool        `yaml:"skip_attestation_verification"`
+
+	Tutorial tutorialApp `yaml:",inline"`
+}
+
+// tutorialApp holds the tutorial's spellings.
+type tutorialApp struct {
+	AppID            string   `yaml:"appId"`
+	APIBase          string   `yaml:"apiBase"`
+	CallbackURL      string   `yaml:"callbackUrl"`
+	AvailableScopes  []string `yaml:"availableScopes"`
+	SkipVerification bool     `yaml:"skipAttestationVerification"`
+}
+
+// An OAuthConfig is the oauth: part of an app. Beside these it takes the
+// optional fields of providers.json.
+type OAuthConfig struct {
+	serverFields `yaml:",inline"`
+	Tutorial     tutorialOAuth `yaml:",inline"`
+}
+
+type tutorialOAuth struct {
+	AuthorizeEndpoint string     `yaml:"authorizeEndpoint"`
+	TokenEndpoint     string     `yaml:"tokenEndpoint"`
+	ClientID          string     `yaml:"clientId"`
+	ClientSecret      secretText `yaml:"clientSecret"`
+}
+
+// SkipsAttestation reports whether the app asks, under either spelling, that
+// attestations are not verified (development only).
+func (a AppConfig) SkipsAttestation() bool {
+	return a.SkipVerification || a.Tutorial.SkipVerification
+}
+
+// Provider checks the app, which was decoded from doc at path, expands
+// ${NAME} in its values and returns it as a provider, or its faults; never
+// both. What the caller has expanded already is not expanded again.
+func (a AppConfig) Provider(doc *strict.Document, path []any, opt Options) (*Provider, strict.Faults) {
+	var faults strict.Faults
+	if doc.Has(path...) {
+		a = AppConfig{}
+		faults = doc.Expand(opt.Env, &a, path...)
+	}
+	c := &check{doc: doc, path: path, opt: opt, names: map[string][]any{}}
+	for _, name := range serverFieldNames {
+		c.names[name] = []any{"oauth", name}
+	}
+	server := a.OAuth.serverFields
+	c.either("app_id", "appId", &a.AppID, a.Tutorial.AppID)
+	c.either("api_base", "apiBase", &a.APIBase, a.Tutorial.APIBase)
+	c.either("callback_url", "callbackUrl", &a.CallbackURL, a.Tutorial.CallbackURL)
+	c.either("authorize_endpoint", "authorizeEndpoint", &server.AuthorizeEndpoint, a.OAuth.Tutorial.AuthorizeEndpoint)
+	c.either("token_endpoint", "tokenEndpoint", &server.TokenEndpoint, a.OAuth.Tutorial.TokenEndpoint)
+	c.either("client_id", "clientId", &server.ClientID, a.OAuth.Tutorial.ClientID)
+	if c.tutorial("client_secret", "clientSecret") {
+		server.ClientSecret = a.OAuth.Tutorial.ClientSecret
+	}
+	if c.tutorial("available_scopes", "availableScopes") {
+		a.AvailableScopes = a.Tutorial.AvailableScopes
+	}
+	c.tutorial("skip_attestation_verification", "skipAttestationVerification")
+
+	p := a.provider(c, server)
+	if faults = append(faults, c.faults...); len(faults) > 0 {
+		return nil, faults.Sort()
+	}
+	return p, nil
+}
+
+func (a AppConfig) provider(c *check, server serverFields) *Provider {
+	if c.required("app_id", a.AppID) {
+		c.id("app_id", a.AppID)
+	}
+	if a.Name == "" {
+		a.Name = a.AppID
+	}
+	c.text("name", a.Name)
+	p := &Provider{ID: a.AppID, DisplayName: a.Name, Categories: a.Categories}
+	for i, category := range a.Categories {
+		c.text("categories", category, i)
+	}
+	if c.required("upstream", a.Upstream) {
+		p.APIBase = c.upstream("upstream", a.Upstream)
+	}
+	app := &App{Name: a.Name, Upstream: p.APIBase, PathPrefix: c.prefix("path_prefix", a.PathPrefix)}
+	for i, host := range a.Hosts {
+		host = strings.ToLower(host)
+		app.Hosts = append(app.Hosts, host)
+		if u, err := url.Parse("//" + host); err != nil || host == "" || u.Host != host || u.Hostname() == "" || strings.ContainsAny(host, "*@,") {
+			c.fail("hosts", "want a host, with or without a port", i)
+		}
+	}
+	app.Audience = c.audience(a.Audience)
+	app.CallbackURL = app.Audience + "/ath/callback"
+	if a.CallbackURL != "" && a.CallbackURL != app.CallbackURL {
+		c.fail("callback_url", "must be the audience followed by /ath/callback")
+	}
+	if app.APIBase = a.APIBase; a.APIBase == "" {
+		app.APIBase = app.Audience + app.PathPrefix
+	} else {
+		c.published("api_base", a.APIBase)
+	}
+	if a.Unauthenticated != "" && a.Unauthenticated != "deny" {
+		c.fail("unauthenticated", `want "deny"`)
+	}
+	c.server(p, server)
+	c.scopes(p, a.AvailableScopes, a.ScopeRules)
+	p.App = app
+	return p
+}
+
+// audience returns the app's base URL without a trailing slash. The public
+// URL was checked by whoever passed it.
+func (c *check) audience(s string) string {
+	if s == "" || s == c.opt.PublicURL {
+		if c.opt.PublicURL == "" {
+			c.fail("audience", "is missing")
+		}
+		return strings.TrimSuffix(c.opt.PublicURL, "/")
+	}
+	if u := c.published("audience", s); u != nil && u.Path != "" && u.Path != "/" {
+		c.fail("audience", "want a URL without a path")
+	}
+	return strings.TrimSuffix(s, "/")
+}
+
+// either puts the tutorial's value in place of ours if that was given.
+func (c *check) either(ours, theirs string, value *string, other string) {
+	if c.tutorial(ours, theirs) {
+		*value = other
+	}
+}
+
+// tutorial reports whether a field was given under the tutorial's name, and
+// remembers that name for faults. Given under both it is a fault.
+func (c *check) tutorial(ours, theirs string) bool {
+	at := slices.Clone(c.at(ours))
+	at[len(at)-1] = theirs
+	if !c.doc.Has(slices.Concat(c.path, at)...) {
+		return false
+	}
+	if c.doc.Has(c.full(ours)...) {
+		c.faults = append(c.faults, c.doc.Fault(ours+" and "+theirs+" are two names of one field: give one", slices.Concat(c.path, at)...))
+	}
+	if c.names == nil {
+		c.names = map[string][]any{}
+	}
+	c.names[ours] = at
+	return true
+}

@@ -1,0 +1,152 @@
+package provider_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/athd/athd/provider"
+	"github.com/athd/athd/strict"
+)
+
+func parseApps(t *testing.T, yaml string) ([]*provider.Provider, strict.Faults) {
+	t.Helper()
+	var config struct {
+		Apps []provider.AppConfig `yaml:"apps"`
+	}
+	doc, faults := strict.YAML("athd.yaml", []byte(yaml), &config)
+	var all []*provider.Provider
+	for i, app := range config.Apps {
+		p, more := app.Provider(doc, []any{"apps", i}, testOptions)
+		all, faults = append(all, p), append(faults, more...)
+		if (p == nil) != (len(more) > 0) {
+			t.Error("an app with faults, or without either")
+		}
+	}
+	return all, faults.Sort()
+}
+
+const tutorialApp = `
+apps:
+  - appId: shop
+    name: The shop
+    upstream: http://127.0.0.1:3000
+    audience: http://localhost:8080
+    callbackUrl: http://localhost:8080/ath/callback
+    availableScopes: [products:read, cart:write]
+    skipAttestationVerification: true
+    oauth:
+      authorize_endpoint: https://as.example/auth
+      token_endpoint: https://as.example/token
+      client_id: 123.456
+      client_secret: ${SECRET}
+`
+
+func TestAppInTheTutorialsSpelling(t *testing.T) {
+	all, faults := parseApps(t, tutorialApp)
+	if faults != nil {
+		t.Fatal(faults)
+	}
+	p := all[0]
+	if p.ID != "shop" || p.DisplayName != "The shop" || p.APIBase.String() != "http://127.0.0.1:3000" || p.ClientID != "123.456" || !p.ClientSecret.Equal("from-env") {
+		t.Errorf("got %+v", p)
+	}
+	a := p.App
+	if a == nil || a.Audience != "http://localhost:8080" || a.CallbackURL != "http://localhost:8080/ath/callback" || a.APIBase != "http://localhost:8080" ||
+		a.Name != "The shop" || a.Upstream.Host != "127.0.0.1:3000" || a.PathPrefix != "" || len(a.Hosts) != 0 {
+		t.Errorf("got %+v", a)
+	}
+	if scope, ok := p.Permits("GET", []string{"api", "products"}, p.Scopes); !ok || scope != "products:read" {
+		t.Error("no derived rules")
+	}
+}
+
+func TestSkipsAttestation(t *testing.T) {
+	for yaml, want := range map[string]bool{
+		"skip_attestation_verification: true": true, "skipAttestationVerification: true": true, "skipAttestationVerification: false": false, "name: x": false,
+	} {
+		var a provider.AppConfig
+		if _, faults := strict.YAML("f", []byte(yaml), &a); faults != nil || a.SkipsAttestation() != want {
+			t.Errorf("%s: got %v %v", yaml, a.SkipsAttestation(), faults)
+		}
+	}
+}
+
+func TestAppInOurSpelling(t *testing.T) {
+	all, faults := parseApps(t, `
+apps:
+  - app_id: shop
+    upstream: https://api.internal/base/
+    hosts: [Shop.example, "shop.example:8443", "[::1]"]
+    path_prefix: /api/
+    audience: https://shop.example/
+    api_base: https://shop.example/api
+    available_scopes: [a]
+    categories: [shopping]
+    unauthenticated: deny
+    scope_rules:
+      - {scope: a, methods: [GET], paths: [/api/x]}
+    oauth:
+      authorizeEndpoint: https://as.example/auth
+      tokenEndpoint: https://as.example/token
+      clientId: id
+      clientSecret: hunter2
+      userinfo_endpoint: https://as.example/me
+      issuer: https://as.example
+  - app_id: tiny
+    upstream: http://127.0.0.1:1
+    path_prefix: /tiny
+    available_scopes: [a]
+    oauth: {authorize_endpoint: "https://as.example/auth", token_endpoint: "https://as.example/token", client_id: id, token_auth_method: none}
+`)
+	if faults != nil {
+		t.Fatal(faults)
+	}
+	p, a := all[0], all[0].App
+	if p.APIBase.String() != "https://api.internal/base" || a.Hosts[0] != "shop.example" || a.PathPrefix != "/api" || a.Audience != "https://shop.example" ||
+		a.CallbackURL != "https://shop.example/ath/callback" || a.APIBase != "https://shop.example/api" || p.Derived || p.UserinfoURL == nil ||
+		p.Issuer != "https://as.example" || !p.ClientSecret.Equal("hunter2") || p.AuthorizeURL.Host != "as.example" || p.Categories[0] != "shopping" {
+		t.Errorf("got %+v %+v", p, a)
+	}
+	if a := all[1].App; a.APIBase != "http://localhost:8080/tiny" || a.Audience != "http://localhost:8080" || a.Name != "tiny" {
+		t.Errorf("defaults: got %+v", a)
+	}
+}
+
+func TestAppFaults(t *testing.T) {
+	// app builds an app; edits replace a line "old" by "new".
+	app := func(edits ...string) string { return strings.NewReplacer(edits...).Replace(tutorialApp) }
+	tests := []struct{ name, in, want string }{
+		{"nothing", "apps:\n  - {}\n", `athd.yaml:2:5: app_id: is missing
+athd.yaml:2:5: upstream: is missing
+athd.yaml:2:5: oauth.authorize_endpoint: is missing
+athd.yaml:2:5: oauth.token_endpoint: is missing
+athd.yaml:2:5: oauth.client_id: is missing
+athd.yaml:2:5: oauth.client_secret: is missing
+athd.yaml:2:5: available_scopes: is missing`},
+		{"both spellings", app("name: The shop", "app_id: shop"), "athd.yaml:3:5: app_id and appId are two names of one field: give one"},
+		{"both spellings of a list", app("name: The shop", "available_scopes: [a]"), "athd.yaml:8:5: available_scopes and availableScopes are two names of one field: give one"},
+		{"both spellings of the flag", app("name: The shop", "skip_attestation_verification: false"), "athd.yaml:9:5: skip_attestation_verification and skipAttestationVerification are two names of one field: give one"},
+		{"both spellings within oauth", app("client_id: 123.456", "clientId: x\n      client_id: x"), "athd.yaml:13:7: client_id and clientId are two names of one field: give one"},
+		{"faults name the spelling that was used", app("callbackUrl: http://localhost:8080/ath/callback", "callbackUrl: http://localhost:8080/callback"), "athd.yaml:7:5: callbackUrl: must be the audience followed by /ath/callback"},
+		{"callback of another audience", app("audience: http://localhost:8080", "audience: https://shop.example"), "athd.yaml:7:5: callbackUrl: must be the audience followed by /ath/callback"},
+		{"O-2: id", app("appId: shop", "appId: Shop"), "athd.yaml:3:5: appId: an id starts with a-z or 0-9, followed by at most 62 of a-z, 0-9, _ and -"},
+		{"O-2: default", app("appId: shop", "appId: default"), `athd.yaml:3:5: appId: the id "default" is reserved`},
+		{"passthrough is to come", app("name: The shop", "unauthenticated: passthrough"), `athd.yaml:4:5: unauthenticated: want "deny"`},
+		{"upstream", app("upstream: http://127.0.0.1:3000", "upstream: 127.0.0.1:3000"), "athd.yaml:5:5: upstream: not an absolute URL"},
+		{"host", app("name: The shop", "hosts: [ok.example, 'https://x', '*.x']"), "athd.yaml:4:25: hosts[1]: want a host, with or without a port\nathd.yaml:4:38: hosts[2]: want a host, with or without a port"},
+		{"prefix", app("name: The shop", "path_prefix: api"), "athd.yaml:4:5: path_prefix: want a path in canonical form that starts with /"},
+		{"audience on http", app("audience: http://localhost:8080", "audience: http://shop.example", "    callbackUrl: http://localhost:8080/ath/callback\n", ""), "athd.yaml:6:5: audience: want an https URL"},
+		{"audience with a path", app("audience: http://localhost:8080", "audience: https://shop.example/x", "    callbackUrl: http://localhost:8080/ath/callback\n", ""), "athd.yaml:6:5: audience: want a URL without a path"},
+		{"api base", app("name: The shop", "apiBase: /api"), "athd.yaml:4:5: apiBase: not an absolute URL"},
+		{"unset variable, told once", app("${SECRET}", "${NOBODY}"), "athd.yaml:14:22: environment variable NOBODY is not set"},
+		{"http endpoint", app("https://as.example/token", "http://as.example/token"), "athd.yaml:12:7: oauth.token_endpoint: want an https URL"},
+		{"unknown keys", app("name: The shop", "nam: x", "client_id:", "clientid: x\n      client_id:"), "athd.yaml:4:5: unknown key \"nam\", did you mean \"name\"?\nathd.yaml:13:7: unknown key \"clientid\", did you mean \"clientId\"?"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if _, faults := parseApps(t, tt.in); faults.Error() != tt.want {
+				t.Errorf("got\n%s\nwant\n%s", faults, tt.want)
+			}
+		})
+	}
+}

@@ -1,0 +1,169 @@
+package provider
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"time"
+
+	"golang.org/x/oauth2"
+)
+
+const maxReplyBytes = 64 << 10
+
+// An ExchangeError says why a provider's server gave no tokens. Its text
+// holds no code, verifier, token or secret, nothing of a body and no URL.
+type ExchangeError struct {
+	Provider  string // id
+	Code      string // the OAuth error code (RFC 6749, section 5.2), if a well-formed one was sent
+	Status    int    // HTTP; 0: no reply
+	Temporary bool   // the network, a timeout, 429 or 5xx: another attempt could succeed
+	message   string
+	cause     error
+}
+
+// Error returns the text for a log.
+func (e *ExchangeError) Error() string {
+	s := fmt.Sprintf("provider %s: %s", e.Provider, e.message)
+	if e.Code != "" {
+		s += ": " + e.Code
+	}
+	if e.Status != 0 {
+		s += fmt.Sprintf(" (HTTP %d)", e.Status)
+	}
+	return s
+}
+
+// Unwrap returns context.Canceled or context.DeadlineExceeded, or nil.
+func (e *ExchangeError) Unwrap() error { return e.cause }
+
+func newTransport() http.RoundTripper {
+	return &http.Transport{
+		Proxy:                  http.ProxyFromEnvironment,
+		DialContext:            (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
+		ForceAttemptHTTP2:      true,
+		TLSHandshakeTimeout:    5 * time.Second,
+		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
+		MaxResponseHeaderBytes: 64 << 10,
+		DisableCompression:     true, // so that the limit counts what is read
+		MaxIdleConnsPerHost:    8,
+		IdleConnTimeout:        90 * time.Second,
+	}
+}
+
+// A call is one request to a provider's server. It bounds the reply and
+// remembers it.
+type call struct {
+	provider, endpoint string
+	transport          http.RoundTripper
+
+	status      int
+	contentType string
+	body        []byte
+}
+
+var errTooLarge = errors.New("the reply is larger than 64 KiB")
+
+// RoundTrip implements [http.RoundTripper].
+func (c *call) RoundTrip(req *http.Request) (*http.Response, error) {
+	req = req.Clone(req.Context())
+	req.Header.Set("Accept", "application/json") // else GitHub answers with a form
+	req.Header.Set("User-Agent", "athd")
+	res, err := c.transport.RoundTrip(req)
+	if err != nil {
+		return nil, err
+	}
+	defer res.Body.Close()
+	c.status, c.contentType = res.StatusCode, res.Header.Get("Content-Type")
+	body, err := io.ReadAll(io.LimitReader(res.Body, maxReplyBytes+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(body) > maxReplyBytes {
+		return nil, errTooLarge
+	}
+	c.body = body
+	res.Body = io.NopCloser(bytes.NewReader(body))
+	return res, nil
+}
+
+// client follows no redirects: they would carry a code or a token to where
+// nobody configured.
+func (c *call) client() *http.Client {
+	return &http.Client{
+		Transport:     c,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+func (c *call) context(ctx context.Context) context.Context {
+	return context.WithValue(ctx, oauth2.HTTPClient, c.client())
+}
+
+func (c *call) fault(message string) *ExchangeError {
+	return &ExchangeError{Provider: c.provider, Status: c.status, message: c.endpoint + ": " + message}
+}
+
+// failed translates what went wrong. Texts of other packages may quote URLs
+// and bytes of the reply; only those of dialling are passed on.
+func (c *call) failed(err error) *ExchangeError {
+	if refusal, ok := errors.AsType[*oauth2.RetrieveError](err); ok {
+		e := c.refused()
+		if validCode(refusal.ErrorCode) {
+			e.Code = refusal.ErrorCode
+		}
+		return e
+	}
+	if err == nil || c.status >= 300 {
+		return c.refused()
+	}
+	if errors.Is(err, errTooLarge) {
+		return c.fault(errTooLarge.Error())
+	}
+	if c.body != nil {
+		return c.fault("the reply is not a token reply")
+	}
+	e := c.fault("no connection, or no HTTP reply")
+	e.Temporary = true
+	if ctxErr := contextError(err); ctxErr != nil {
+		e.message, e.cause = c.endpoint+": no answer in time", ctxErr
+	} else if dial, ok := errors.AsType[*net.OpError](err); ok && dial.Op == "dial" {
+		e.message = c.endpoint + ": " + dial.Error()
+	} else if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		e.message, e.Temporary = c.endpoint+": the TLS certificate is not trusted", false
+	}
+	return e
+}
+
+func (c *call) refused() *ExchangeError {
+	e := c.fault("refused")
+	e.Temporary = c.status >= 500 || c.status == http.StatusTooManyRequests
+	return e
+}
+
+func contextError(err error) error {
+	for _, target := range []error{context.Canceled, context.DeadlineExceeded} {
+		if errors.Is(err, target) {
+			return target
+		}
+	}
+	if t, ok := errors.AsType[net.Error](err); ok && t.Timeout() {
+		return context.DeadlineExceeded
+	}
+	return nil
+}
+
+// validCode bounds what of a provider's words is passed on.
+func validCode(code string) bool {
+	for i := range len(code) {
+		if c := code[i]; (c < 'a' || c > 'z') && c != '_' {
+			return false
+		}
+	}
+	return 1 <= len(code) && len(code) <= 64
+}

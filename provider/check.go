@@ -1,0 +1,228 @@
+package provider
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/athd/athd/ath"
+	"github.com/athd/athd/strict"
+)
+
+// A check collects the faults of one provider or app. Fields go by their name
+// in providers.json; names tells where else one stands.
+type check struct {
+	doc    *strict.Document
+	path   []any
+	opt    Options
+	names  map[string][]any
+	faults strict.Faults
+}
+
+// serverFieldNames are the fields that an app holds under oauth.
+var serverFieldNames = [...]string{
+	"authorize_endpoint", "token_endpoint", "client_id", "client_secret", "client_secret_file", "issuer",
+	"userinfo_endpoint", "user_id_field", "scope_separator", "extra_authorize_params", "extra_token_params",
+	"token_auth_method",
+}
+
+func (c *check) at(name string) []any {
+	if at, ok := c.names[name]; ok {
+		return at
+	}
+	if name == "" {
+		return nil
+	}
+	return []any{name}
+}
+
+func (c *check) full(name string, sub ...any) []any {
+	return slices.Concat(c.path, c.at(name), sub)
+}
+
+// fail adds a fault of a field. What the decoder has already told of is not
+// told again. The message must not hold the value.
+func (c *check) fail(name, message string, sub ...any) {
+	if full := c.full(name, sub...); name == "" || !c.doc.Faulty(full...) {
+		label := ""
+		for _, step := range slices.Concat(c.at(name), sub) {
+			switch step := step.(type) {
+			case int:
+				label += fmt.Sprintf("[%d]", step)
+			case string:
+				label += "." + step
+			}
+		}
+		if label != "" {
+			message = strings.TrimPrefix(label, ".") + ": " + message
+		}
+		c.faults = append(c.faults, c.doc.Fault(message, full...))
+	}
+}
+
+func (c *check) required(name, value string) bool {
+	if value != "" {
+		return true
+	}
+	if c.doc.Has(c.full(name)...) {
+		c.fail(name, "is empty")
+	} else {
+		c.fail(name, "is missing")
+	}
+	return false
+}
+
+// text bounds what is shown to people.
+func (c *check) text(name, value string, sub ...any) {
+	if len(value) > 200 || strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		c.fail(name, "want at most 200 bytes without control characters", sub...)
+	}
+}
+
+// id checks a provider id (O-2). name is "" where the id is a key.
+func (c *check) id(name, id string) {
+	switch {
+	case id == DefaultName:
+		c.fail(name, `the id "default" is reserved`)
+	case !ValidID(id):
+		c.fail(name, "an id starts with a-z or 0-9, followed by at most 62 of a-z, 0-9, _ and -")
+	}
+}
+
+// server checks what is said of the OAuth server and fills p with it.
+func (c *check) server(p *Provider, s serverFields) {
+	if c.required("authorize_endpoint", s.AuthorizeEndpoint) {
+		p.AuthorizeURL = c.endpoint("authorize_endpoint", s.AuthorizeEndpoint, authorizeParams)
+	}
+	if c.required("token_endpoint", s.TokenEndpoint) {
+		p.TokenURL = c.endpoint("token_endpoint", s.TokenEndpoint, tokenParams)
+	}
+	if s.UserinfoEndpoint != "" {
+		p.UserinfoURL = c.endpoint("userinfo_endpoint", s.UserinfoEndpoint, nil)
+	}
+	if p.Issuer = s.Issuer; s.Issuer != "" {
+		if u := c.url("issuer", s.Issuer, c.opt.AllowHTTP); u != nil && (u.RawQuery != "" || u.ForceQuery) {
+			c.fail("issuer", "want a URL without a query")
+		}
+	}
+	c.required("client_id", s.ClientID)
+	if len(s.ClientID) > 1024 || !printable(s.ClientID) {
+		c.fail("client_id", "want at most 1024 bytes of printable ASCII")
+	}
+	p.ClientID = s.ClientID
+	p.UserIDField = s.UserIDField
+	c.text("user_id_field", s.UserIDField)
+
+	switch p.Separator = s.ScopeSeparator; p.Separator {
+	case "":
+		if c.doc.Has(c.full("scope_separator")...) {
+			c.fail("scope_separator", "want a space or a comma")
+		}
+		p.Separator = " "
+	case " ", ",":
+	default:
+		c.fail("scope_separator", "want a space or a comma")
+	}
+	c.clientAuth(p, s)
+	p.ExtraAuthz = c.extra("extra_authorize_params", s.ExtraAuthorize, authorizeParams)
+	p.ExtraToken = c.extra("extra_token_params", s.ExtraToken, tokenParams)
+}
+
+func (c *check) clientAuth(p *Provider, s serverFields) {
+	switch p.AuthMethod = AuthMethod(s.TokenAuthMethod); p.AuthMethod {
+	case "":
+		p.AuthMethod = ClientSecretPost
+	case ClientSecretPost, ClientSecretBasic, NoClientAuth:
+	default:
+		c.fail("token_auth_method", "want client_secret_post, client_secret_basic or none")
+		return
+	}
+	p.ClientSecret = s.ClientSecret.Secret
+	inline, file := !s.ClientSecret.IsZero(), s.ClientSecretFile != ""
+	switch {
+	case inline && file:
+		c.fail("client_secret_file", "client_secret and client_secret_file are both given")
+	case (inline || file) && p.AuthMethod == NoClientAuth:
+		c.fail("token_auth_method", "is none, but a client secret is given")
+	case file:
+		p.ClientSecret = c.secretFile("client_secret_file", s.ClientSecretFile)
+	case !inline && p.AuthMethod != NoClientAuth:
+		c.required("client_secret", "")
+	}
+	if len(p.ClientSecret.Reveal()) > 4096 || !printable(p.ClientSecret.Reveal()) {
+		c.fail("client_secret", "want at most 4096 bytes of printable ASCII")
+	}
+}
+
+// secretFile reads a secret; one newline at its end is not part of it.
+func (c *check) secretFile(name, file string) ath.Secret {
+	if c.opt.ReadFile == nil {
+		c.fail(name, "files cannot be read here")
+		return ath.Secret{}
+	}
+	data, err := c.opt.ReadFile(file)
+	if err != nil {
+		c.fail(name, "cannot be read: "+err.Error())
+		return ath.Secret{}
+	}
+	secret := strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")
+	if secret == "" {
+		c.fail(name, "the file is empty")
+	}
+	return ath.NewSecret(secret)
+}
+
+// Parameters of the protocol: what the configuration adds must not replace
+// them, nor change how the answer comes back.
+var (
+	authorizeParams = []string{
+		"response_type", "response_mode", "client_id", "redirect_uri", "scope", "state", "code_challenge",
+		"code_challenge_method", "resource", "request", "request_uri",
+	}
+	tokenParams = []string{
+		"grant_type", "code", "redirect_uri", "code_verifier", "refresh_token", "client_id", "client_secret",
+		"client_assertion", "client_assertion_type",
+	}
+)
+
+func (c *check) extra(name string, params map[string]string, reserved []string) map[string]string {
+	for key, value := range params {
+		switch {
+		case slices.Contains(reserved, key):
+			c.fail(name, "the protocol's own parameters cannot be set", key)
+		case key == "" || len(key) > 256 || !printable(key) || len(value) > 2048:
+			c.fail(name, "want names of printable ASCII and values of at most 2048 bytes", key)
+		}
+	}
+	return params
+}
+
+func (c *check) scopes(p *Provider, list []string, rules []ruleEntry) {
+	if len(list) == 0 {
+		c.required("available_scopes", "")
+	}
+	for i, s := range list {
+		if _, err := ath.ParseScopes([]string{s}); err != nil {
+			c.fail("available_scopes", "a scope is 1 to 256 visible ASCII characters other than comma, quote and backslash", i)
+		}
+	}
+	if p.Scopes, _ = ath.ParseScopes(list); len(list) > ath.MaxScopes {
+		c.fail("available_scopes", fmt.Sprintf("more than %d scopes", ath.MaxScopes))
+	}
+	for i, r := range rules {
+		p.Rules = append(p.Rules, c.rule(p.Scopes, i, r))
+	}
+	// An empty scope_rules is a statement, too: nothing is permitted.
+	if !c.doc.Has(c.full("scope_rules")...) && !onKnownHost(p) {
+		p.Rules, p.Derived = derive(p.Scopes), true
+	}
+}
+
+func printable(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
+}

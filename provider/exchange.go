@@ -1,0 +1,122 @@
+package provider
+
+import (
+	"cmp"
+	"context"
+	"net/http"
+	"time"
+
+	"golang.org/x/oauth2"
+
+	"github.com/athd/athd/ath"
+)
+
+// Tokens is what a provider granted for one user.
+type Tokens struct {
+	Access      ath.Secret // visible ASCII: fit for a header
+	Refresh     ath.Secret // empty if the provider gave none
+	Expires     time.Time  // zero: not known
+	Scopes      ath.Scopes // as the reply says (C-4)
+	ScopesGiven bool       // false: the reply says nothing, so the scopes are those requested
+	User        string     // the provider's id of the user; "": not known (T-7)
+}
+
+// ClientConfig configures a [Client].
+type ClientConfig struct {
+	Timeout   time.Duration     // of a whole exchange; default 10 s
+	Now       func() time.Time  // default time.Now
+	Transport http.RoundTripper // for tests; nil: over the network, through the proxy that the environment names
+	AllowHTTP bool              // development: endpoints may be http
+}
+
+// A Client speaks OAuth with providers' servers. It is safe for use by
+// several goroutines.
+type Client struct {
+	timeout   time.Duration
+	now       func() time.Time
+	transport http.RoundTripper
+	allowHTTP bool
+}
+
+// NewClient returns a client.
+func NewClient(c ClientConfig) *Client {
+	client := &Client{cmp.Or(c.Timeout, 10*time.Second), c.Now, c.Transport, c.AllowHTTP}
+	if client.now == nil {
+		client.now = time.Now
+	}
+	if client.transport == nil {
+		client.transport = newTransport()
+	}
+	return client
+}
+
+// Exchange redeems an authorization code (C-3) and asks who the user is, if
+// the provider has a way to tell. The code is sent once: a failure of any kind
+// spends it. Every error is an [*ExchangeError].
+func (c *Client) Exchange(ctx context.Context, p *Provider, code, verifier ath.Secret, redirectURI string) (Tokens, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	call := &call{provider: p.ID, endpoint: "token endpoint", transport: c.transport}
+	if !c.allowHTTP && p.TokenURL.Scheme != "https" {
+		return Tokens{}, call.fault("is not an https URL")
+	}
+	options := append(params(p.ExtraToken), oauth2.VerifierOption(verifier.Reveal()))
+	_, err := p.config(redirectURI).Exchange(call.context(ctx), code.Reveal(), options...)
+	if err != nil {
+		return Tokens{}, call.failed(err)
+	}
+	// x/oauth2 has sent the request and found no error in the reply. The
+	// reply is read again, since it cannot tell an empty scope from none, nor
+	// a large number from its neighbour.
+	r, message := readReply(call.contentType, call.body)
+	if message != "" {
+		return Tokens{}, call.fault(message)
+	}
+	t, message := r.tokens(c.now())
+	if message != "" {
+		return Tokens{}, call.fault(message)
+	}
+	switch {
+	case p.UserinfoURL != nil:
+		t.User, err = c.userinfo(ctx, p, t.Access)
+	case p.UserIDField != "":
+		if t.User = r.user(p.UserIDField); t.User == "" {
+			err = call.fault("the reply does not hold the configured user_id_field as text or a number")
+		}
+	}
+	if err != nil {
+		return Tokens{}, err
+	}
+	return t, nil
+}
+
+// userinfo asks whose token it is (OpenID Connect Core, section 5.3, or the
+// provider's own likeness of it).
+func (c *Client) userinfo(ctx context.Context, p *Provider, access ath.Secret) (string, error) {
+	call := &call{provider: p.ID, endpoint: "userinfo endpoint", transport: c.transport}
+	if !c.allowHTTP && p.UserinfoURL.Scheme != "https" {
+		return "", call.fault("is not an https URL")
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.UserinfoURL.String(), nil)
+	if err != nil {
+		return "", call.fault("cannot be asked")
+	}
+	req.Header.Set("Authorization", "Bearer "+access.Reveal())
+	res, err := call.client().Do(req)
+	if err != nil {
+		return "", call.failed(err)
+	}
+	res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return "", call.failed(nil)
+	}
+	r, message := readReply("application/json", call.body)
+	if message != "" {
+		return "", call.fault(message)
+	}
+	user := r.user(cmp.Or(p.UserIDField, "sub"))
+	if user == "" {
+		return "", call.fault("the reply does not name the user")
+	}
+	return user, nil
+}

@@ -1,0 +1,98 @@
+package provider
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/athd/athd/ath"
+	"github.com/athd/athd/strict"
+)
+
+// Options is what reading a configuration needs from outside of the file.
+type Options struct {
+	// AllowHTTP lets OAuth endpoints and APIs be http URLs (development).
+	AllowHTTP bool
+	// PublicURL is the audience of an app that names none.
+	PublicURL string
+	// Env answers ${NAME} in values. A nil Env knows no variable.
+	Env func(string) (string, bool)
+	// ReadFile reads client_secret_file. A nil ReadFile reads none.
+	ReadFile func(string) ([]byte, error)
+}
+
+// fileEntry is one provider of providers.json: the seven fields that every
+// file has, and the optional ones.
+type fileEntry struct {
+	DisplayName  string      `yaml:"display_name"`
+	APIBaseURL   string      `yaml:"api_base_url"`
+	Categories   []string    `yaml:"categories"`
+	Scopes       []string    `yaml:"available_scopes"`
+	Rules        []ruleEntry `yaml:"scope_rules"`
+	serverFields `yaml:",inline"`
+}
+
+// serverFields is what providers and apps say of their OAuth server.
+type serverFields struct {
+	AuthorizeEndpoint string            `yaml:"authorize_endpoint"`
+	TokenEndpoint     string            `yaml:"token_endpoint"`
+	ClientID          string            `yaml:"client_id"`
+	ClientSecret      secretText        `yaml:"client_secret"`
+	ClientSecretFile  string            `yaml:"client_secret_file"`
+	Issuer            string            `yaml:"issuer"`
+	UserinfoEndpoint  string            `yaml:"userinfo_endpoint"`
+	UserIDField       string            `yaml:"user_id_field"`
+	ScopeSeparator    string            `yaml:"scope_separator"`
+	ExtraAuthorize    map[string]string `yaml:"extra_authorize_params"`
+	ExtraToken        map[string]string `yaml:"extra_token_params"`
+	TokenAuthMethod   string            `yaml:"token_auth_method"`
+}
+
+type ruleEntry struct {
+	Scope   string   `yaml:"scope"`
+	Methods []string `yaml:"methods"`
+	Paths   []string `yaml:"paths"`
+}
+
+// secretText keeps a secret from printing from the moment it is decoded.
+type secretText struct{ ath.Secret }
+
+func (s *secretText) UnmarshalText(text []byte) error {
+	s.Secret = ath.NewSecret(string(text))
+	return nil
+}
+
+// Parse reads providers.json: a JSON object of provider id and fields. It
+// returns the providers ordered by id, or every fault of the file with its
+// place; never both.
+func Parse(file string, data []byte, opt Options) ([]*Provider, strict.Faults) {
+	var entries map[string]fileEntry
+	doc, faults := strict.JSON(file, data, &entries)
+	entries = nil // what Expand decodes anew
+	faults = append(faults, doc.Expand(opt.Env, &entries)...)
+	var all []*Provider
+	for _, id := range slices.Sorted(maps.Keys(entries)) {
+		c := &check{doc: doc, path: []any{id}, opt: opt}
+		all = append(all, entries[id].provider(c, id))
+		faults = append(faults, c.faults...)
+	}
+	if len(faults) > 0 {
+		return nil, faults.Sort()
+	}
+	return all, nil
+}
+
+func (e fileEntry) provider(c *check, id string) *Provider {
+	p := &Provider{ID: id, DisplayName: e.DisplayName, Categories: e.Categories}
+	c.id("", id)
+	c.text("display_name", e.DisplayName)
+	c.required("display_name", e.DisplayName)
+	for i, category := range e.Categories {
+		c.text("categories", category, i)
+	}
+	c.server(p, e.serverFields)
+	if p.APIBase = c.baseURL("api_base_url", e.APIBaseURL); e.APIBaseURL == "" && p.AuthorizeURL != nil {
+		p.APIBase = origin(p.AuthorizeURL)
+	}
+	c.scopes(p, e.Scopes, e.Rules)
+	return p
+}

@@ -1,0 +1,58 @@
+// Package provider knows the OAuth servers that athd asks for users' grants
+// and the APIs behind them: what providers.json and the apps of athd.yaml say
+// of them ([Parse], [Set]), which request a scope covers ([Provider.Permits]),
+// and how each one speaks OAuth ([Provider.AuthCodeURL], [Client.Exchange]).
+package provider
+
+import (
+	"net/url"
+
+	"github.com/athd/athd/ath"
+)
+
+// A Provider is one API with the OAuth server that grants access to it. It is
+// immutable once loaded.
+type Provider struct {
+	ID          string // [a-z0-9][a-z0-9_-]{0,62} (O-2)
+	DisplayName string
+	Categories  []string
+	Scopes      ath.Scopes // available_scopes
+
+	AuthorizeURL *url.URL
+	TokenURL     *url.URL
+	APIBase      *url.URL // where agents' calls go, with the base path
+	ClientID     string
+	ClientSecret ath.Secret
+	AuthMethod   AuthMethod
+	Issuer       string // RFC 9207; "": not checked
+	UserinfoURL  *url.URL
+	UserIDField  string // of userinfo if there is an endpoint, else of the token reply; "": sub
+	Separator    string // between scopes in the authorization URL, a space by default
+	ExtraAuthz   map[string]string
+	ExtraToken   map[string]string
+	Rules        []Rule // explicit, or derived from the scopes' names
+	Derived      bool   // the rules were derived
+	App          *App   // native mode; nil: reached under /ath/proxy/ only
+}
+
+// An App is what native mode adds to a provider: the API is ours to front.
+type App struct {
+	Name        string
+	APIBase     string   // as published in discovery (D-2)
+	Upstream    *url.URL // where the API listens
+	Hosts       []string // hosts that are this app's; empty: any
+	PathPrefix  string   // "" or a path that starts with '/' and does not end with one
+	Audience    string   // the app's base URL, without a trailing slash
+	CallbackURL string   // {audience}/ath/callback
+}
+
+// An AuthMethod is how athd authenticates at the token endpoint
+// (RFC 6749, section 2.3; OpenID Connect Core, section 9).
+type AuthMethod string
+
+// The methods. It is never probed: a probe would spend a single-use code.
+const (
+	ClientSecretPost  AuthMethod = "client_secret_post" // the default
+	ClientSecretBasic AuthMethod = "client_secret_basic"
+	NoClientAuth      AuthMethod = "none"
+)

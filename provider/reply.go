@@ -1,0 +1,157 @@
+package provider
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/athd/athd/ath"
+)
+
+const (
+	maxTokenBytes = 8 << 10
+	maxUserBytes  = 256
+	maxLife       = 10 * 365 * 24 * time.Hour
+)
+
+// A reply is the body of a token reply (RFC 6749, section 5.1) or of
+// userinfo: JSON values, numbers as json.Number.
+type reply map[string]any
+
+// readReply reads JSON or, where the content type says so, a form: the same
+// choice that x/oauth2 makes.
+func readReply(contentType string, body []byte) (r reply, message string) {
+	const malformed = "the reply is malformed"
+	media, _, _ := mime.ParseMediaType(contentType)
+	if media == "application/x-www-form-urlencoded" || media == "text/plain" {
+		form, err := url.ParseQuery(string(body))
+		if err != nil {
+			return nil, malformed
+		}
+		r = reply{}
+		for name, values := range form {
+			r[name] = values[0]
+		}
+	} else {
+		d := json.NewDecoder(bytes.NewReader(body))
+		d.UseNumber()
+		if d.Decode(&r) != nil || r == nil {
+			return nil, malformed
+		}
+		if _, err := d.Token(); !errors.Is(err, io.EOF) {
+			return nil, malformed
+		}
+	}
+	if r["error"] != nil && r["error"] != "" || r["ok"] == false {
+		return nil, "the reply says that there was an error"
+	}
+	return r, ""
+}
+
+// tokens reads a token reply. Absent scope, expires_in, refresh_token and
+// token_type are normal.
+func (r reply) tokens(now time.Time) (t Tokens, message string) {
+	access, ok := r.text("access_token")
+	if !ok || !fitsHeader(access) {
+		return Tokens{}, "the reply's access_token is missing or malformed"
+	}
+	if kind, ok := r.text("token_type"); !ok || kind != "" && !strings.EqualFold(kind, "bearer") {
+		return Tokens{}, "the reply's token_type is not bearer"
+	}
+	refresh, ok := r.text("refresh_token")
+	if !ok || len(refresh) > maxTokenBytes || !printable(refresh) {
+		return Tokens{}, "the reply's refresh_token is malformed"
+	}
+	t.Access, t.Refresh = ath.NewSecret(access), ath.NewSecret(refresh)
+	if t.Expires, ok = r.expires(now); !ok {
+		return Tokens{}, "the reply's expires_in is malformed"
+	}
+	if t.Scopes, t.ScopesGiven, ok = r.scopes(); !ok {
+		return Tokens{}, "the reply's scope is malformed"
+	}
+	return t, ""
+}
+
+// text returns a text member, "" if it is absent or null.
+func (r reply) text(name string) (value string, ok bool) {
+	if r[name] == nil {
+		return "", true
+	}
+	value, ok = r[name].(string)
+	return value, ok
+}
+
+// expires reads expires_in, seconds as a number or, at some providers, as
+// text. Zero and less are taken as "not known": some say 0 for never.
+func (r reply) expires(now time.Time) (time.Time, bool) {
+	var text string
+	switch v := r["expires_in"].(type) {
+	case nil:
+		return time.Time{}, true
+	case json.Number:
+		text = v.String()
+	case string:
+		text = v
+	}
+	if text == "" && r["expires_in"] == "" {
+		return time.Time{}, true
+	}
+	seconds, err := strconv.ParseFloat(text, 64)
+	if err != nil || seconds != seconds {
+		return time.Time{}, false
+	}
+	if seconds <= 0 {
+		return time.Time{}, true
+	}
+	return now.Add(time.Duration(min(seconds, maxLife.Seconds()) * float64(time.Second))), true
+}
+
+// scopes reads scope: separated by spaces or commas (C-4), or a list. An empty
+// one says that nothing was granted; that is not the same as none.
+func (r reply) scopes() (scopes ath.Scopes, given, ok bool) {
+	var err error
+	switch v := r["scope"].(type) {
+	case nil:
+		return nil, false, true
+	case string:
+		scopes, err = ath.SplitScopes(v)
+	case []any:
+		list := make([]string, len(v))
+		for i := range v {
+			list[i], _ = v[i].(string)
+		}
+		scopes, err = ath.ParseScopes(list)
+	default:
+		return nil, false, false
+	}
+	return scopes, true, err == nil
+}
+
+// user returns a user id that is text or a number, "" if there is none that
+// is fit to be stored and logged.
+func (r reply) user(field string) string {
+	var id string
+	switch v := r[field].(type) {
+	case json.Number:
+		id = v.String()
+	case string:
+		id = v
+	}
+	if len(id) > maxUserBytes || strings.ContainsFunc(id, unicode.IsControl) {
+		return ""
+	}
+	return id
+}
+
+// fitsHeader reports whether a token can stand in an Authorization header
+// (RFC 6750, section 2.1, and a little more than its b64token).
+func fitsHeader(token string) bool {
+	return token != "" && len(token) <= maxTokenBytes && printable(token) && !strings.Contains(token, " ")
+}

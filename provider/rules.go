@@ -1,0 +1,171 @@
+package provider
+
+import (
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/athd/athd/ath"
+)
+
+// A Rule says which requests a scope covers. Paths are relative to the API's
+// base. A path starts with '/'; its segments are literal, "*" (exactly one
+// segment, not an empty one) or, at the end only, "**" (any number of
+// segments, none too). "/" is the base itself. Literals are written as a
+// canonical request writes them: percent-encoded only where a path segment
+// cannot hold the character, in upper-case hex.
+//
+// Rules come from [Parse] and [AppConfig.Provider]; one that was put together
+// otherwise matches nothing.
+type Rule struct {
+	Scope   string
+	Methods []string // GET covers HEAD too
+	Paths   []string // of a derived rule: for people to read, e.g. "/**/products/**"
+
+	patterns []pattern
+	anywhere string // of a derived rule: the segment that the path must hold
+}
+
+// A pattern is a path of a rule, cut into segments.
+type pattern struct {
+	segments []string
+	rest     bool // ended with **
+}
+
+// Permits reports whether one of the held scopes covers the request (P-4),
+// and which: the first that does. path is the request's path below the API's
+// base, cut into canonical segments that are still percent-encoded; the base
+// itself has none, and a trailing slash shows as an empty last one.
+//
+// What no rule covers is not permitted.
+func (p *Provider) Permits(method string, path []string, scopes ath.Scopes) (scope string, ok bool) {
+	if p == nil {
+		return "", false
+	}
+	for _, held := range scopes {
+		for i := range p.Rules {
+			if p.Rules[i].Scope == held && held != "" && p.Rules[i].matches(method, path) {
+				return held, true
+			}
+		}
+	}
+	return "", false
+}
+
+func (r *Rule) matches(method string, path []string) bool {
+	if !slices.Contains(r.Methods, method) && (method != "HEAD" || !slices.Contains(r.Methods, "GET")) {
+		return false
+	}
+	if r.anywhere != "" && slices.Contains(path, r.anywhere) {
+		return true
+	}
+	return slices.ContainsFunc(r.patterns, func(p pattern) bool { return p.matches(path) })
+}
+
+func (p pattern) matches(path []string) bool {
+	if len(path) < len(p.segments) || len(path) > len(p.segments) && !p.rest {
+		return false
+	}
+	for i, want := range p.segments {
+		if path[i] != want && (want != "*" || path[i] == "") {
+			return false
+		}
+	}
+	return true
+}
+
+// rule checks one entry of scope_rules and compiles it.
+func (c *check) rule(available ath.Scopes, i int, e ruleEntry) Rule {
+	r := Rule{Scope: e.Scope, Methods: e.Methods, Paths: e.Paths}
+	switch {
+	case e.Scope == "":
+		c.fail("scope_rules", "scope is missing", i)
+	case !available.Has(e.Scope):
+		c.fail("scope_rules", "is not one of available_scopes", i, "scope")
+	}
+	if len(e.Methods) == 0 {
+		c.fail("scope_rules", "methods are missing", i)
+	}
+	for j, m := range e.Methods {
+		if !slices.Contains([]string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}, m) {
+			c.fail("scope_rules", "want GET, HEAD, POST, PUT, PATCH, DELETE or OPTIONS", i, "methods", j)
+		}
+	}
+	if len(e.Paths) == 0 {
+		c.fail("scope_rules", "paths are missing", i)
+	}
+	for j, path := range e.Paths {
+		if p, ok := compile(path); ok {
+			r.patterns = append(r.patterns, p)
+		} else {
+			c.fail("scope_rules", "want a path such as /a, /a/*/b or /a/**: literal segments in canonical form, * for one, ** at the end only", i, "paths", j)
+		}
+	}
+	return r
+}
+
+func compile(path string) (pattern, bool) {
+	if path == "/" {
+		return pattern{}, true
+	}
+	head, rest := strings.CutSuffix(path, "/**")
+	if rest && head == "" {
+		return pattern{rest: true}, true
+	}
+	if len(path) > 2048 || !canonicalPath(head) {
+		return pattern{}, false
+	}
+	segments := strings.Split(head[1:], "/")
+	if slices.ContainsFunc(segments, func(s string) bool { return s != "*" && strings.Contains(s, "*") }) {
+		return pattern{}, false // "a*" and "**" in the middle mean something elsewhere; here they would never match
+	}
+	return pattern{segments, rest}, true
+}
+
+// canonicalPath reports whether s is '/' and canonical segments, with no
+// slash at its end.
+func canonicalPath(s string) bool {
+	rest, ok := strings.CutPrefix(s, "/")
+	if !ok {
+		return false
+	}
+	for segment := range strings.SplitSeq(rest, "/") {
+		if !canonicalSegment(segment) {
+			return false
+		}
+	}
+	return true
+}
+
+// canonicalSegment reports whether a request that is accepted (P-7) can have
+// this segment: not empty, not only dots, no ';', encoded only what must be.
+// A rule that no request can match is a mistake that is better told.
+func canonicalSegment(s string) bool {
+	if strings.Trim(s, ".") == "" {
+		return false
+	}
+	var decoded []byte
+	for i := 0; i < len(s); i++ {
+		b := s[i]
+		if b == '%' {
+			if i+2 >= len(s) {
+				return false
+			}
+			hi, lo := strings.IndexByte(upperHex, s[i+1]), strings.IndexByte(upperHex, s[i+2])
+			if b = byte(hi<<4 | lo); hi < 0 || lo < 0 || b < ' ' || b == 0x7f || unreserved(b) || strings.IndexByte(`/\%?#;`, b) >= 0 {
+				return false
+			}
+			i += 2
+		} else if !unreserved(b) && strings.IndexByte("!$&'()*+,=:@", b) < 0 {
+			return false
+		}
+		decoded = append(decoded, b)
+	}
+	return utf8.Valid(decoded)
+}
+
+const upperHex = "0123456789ABCDEF"
+
+func unreserved(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("-._~", c) >= 0
+}
