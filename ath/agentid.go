@@ -59,14 +59,12 @@ func ParseAgentID(s string, allowHTTP bool) (AgentID, error) {
 	if u.User != nil {
 		return AgentID{}, errors.New("agent_id holds user information")
 	}
-	if !hasURLScheme(s, u.Scheme) {
-		return AgentID{}, errors.New("agent_id must start with its scheme in lower case")
+	// What a parser decodes or repairs (an escaped host, an address with a
+	// zone, a scheme in upper case) would show otherwise than it was written.
+	if strings.Contains(u.Host, "%") || !strings.HasPrefix(s, u.Scheme+"://"+u.Host) || strings.HasSuffix(u.Host, ":") {
+		return AgentID{}, errors.New("agent_id's scheme and host must be written plainly")
 	}
 	return AgentID{id: s, origin: u.Scheme + "://" + u.Host, host: u.Host}, nil
-}
-
-func hasURLScheme(s, scheme string) bool {
-	return strings.HasPrefix(s, scheme+"://")
 }
 
 // String returns the id as the agent wrote it, or "" for the zero value.

@@ -76,7 +76,7 @@ func (f *Flow) authorize(ctx context.Context, c *call, req *authorizeRequest) (a
 	state := ath.NewState(id.Tag())
 	now := f.Now().UTC()
 	session := tokenstore.Session{
-		ID: id.Digest(), PublicID: id.Secret(), State: state.Digest(),
+		ID: id.Secret(), State: state.Digest(),
 		AgentID: agent.ID, ClientID: agent.ClientID,
 		Provider: p.ID, ProviderAs: req.Provider, Requested: requested,
 		AgentState: req.State, RedirectURI: redirect, CallbackURL: f.callbackURL(p), Resource: req.Resource,

@@ -142,13 +142,13 @@ func (f *Flow) leave(w http.ResponseWriter, r *http.Request, s *tokenstore.Sessi
 	}
 	q := url.Values{}
 	q.Set("state", s.AgentState)
-	q.Set("ath_session_id", s.PublicID.Reveal())
+	q.Set("ath_session_id", s.ID.Reveal())
 	if l.Error != "" {
 		q.Set("error", l.Error)
 		q.Set("error_description", l.Description)
 	} else {
 		q.Set("code", l.Code.Reveal())
-		q.Set("session_id", s.PublicID.Reveal())
+		q.Set("session_id", s.ID.Reveal())
 		q.Set("success", "true")
 		q.Set("iss", f.PublicURL)
 	}

@@ -164,12 +164,16 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 		h.Set("Cache-Control", "no-store")
 	}
 	h.Set("X-Content-Type-Options", "nosniff")
-	body, err := json.Marshal(v)
-	if err != nil { // our own types: cannot happen, and must not answer a success if it does
-		status, body = http.StatusInternalServerError, []byte(`{"code":"INTERNAL_ERROR","message":"Something went wrong here."}`)
+	var body bytes.Buffer
+	e := json.NewEncoder(&body)
+	e.SetEscapeHTML(false)              // a URL should read as one
+	if err := e.Encode(v); err != nil { // our own types: cannot happen, and must not answer a success if it does
+		status = http.StatusInternalServerError
+		body.Reset()
+		body.WriteString(`{"code":"INTERNAL_ERROR","message":"Something went wrong here."}` + "\n")
 	}
 	w.WriteHeader(status)
-	w.Write(append(body, '\n'))
+	w.Write(body.Bytes())
 }
 
 // recoverPanic keeps a fault in one request from being more than that.

@@ -132,7 +132,7 @@ func (f *Flow) consented(ctx context.Context, c *call, agent *tokenstore.Agent, 
 			return none, err
 		}
 		s := &held.Value
-		if !s.ID.Matches(req.Session) {
+		if !s.ID.Equal(req.Session) {
 			return none, unknown
 		}
 		if !f.Now().Before(s.Expires) {

@@ -27,6 +27,13 @@ const (
 	ScopeViolation          Kind = "scope_violation"
 )
 
+// Kinds lists every kind, so that metrics can show those that have not
+// happened yet.
+func Kinds() []Kind {
+	return []Kind{AgentRegistered, AgentRegistrationDenied, AttestationFailed, AuthorizationStarted,
+		AccessGranted, AccessDenied, TokenRevoked, ProxyRequest, ScopeViolation}
+}
+
 // An Event is one decision, with the fields of U-1.
 type Event struct {
 	Time       time.Time

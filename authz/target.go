@@ -2,7 +2,6 @@ package authz
 
 import (
 	"strings"
-	"unicode/utf8"
 
 	"github.com/athd/athd/ath"
 )
@@ -49,7 +48,7 @@ func splitTarget(raw, mount string) (segments []string, query string, ok bool) {
 		if s == "" && i == len(segments)-1 {
 			break // a trailing slash
 		}
-		if !canonicalSegment(s) {
+		if !ath.CanonicalSegment(s) {
 			return nil, "", false
 		}
 	}
@@ -64,63 +63,6 @@ func visible(s string) bool {
 		}
 	}
 	return true
-}
-
-// canonicalSegment allows what RFC 3986 calls pchar, less ';', which some
-// servers cut parameters at, and less every percent-encoding that another
-// reader could take for something else: of unreserved characters (two
-// spellings), of anything that delimits ('/', '\', '%', '?', '#', ';'), of
-// control characters, of bytes that are not UTF-8, or in lower-case hex.
-// A segment of dots only is refused, however many.
-func canonicalSegment(s string) bool {
-	if strings.Trim(s, ".") == "" {
-		return false
-	}
-	var decoded []byte // only when something is encoded
-	for i := 0; i < len(s); i++ {
-		c := s[i]
-		if c != '%' {
-			if !unreserved(c) && strings.IndexByte("!$&'()*+,=:@", c) < 0 {
-				return false
-			}
-			if decoded != nil {
-				decoded = append(decoded, c)
-			}
-			continue
-		}
-		if i+2 >= len(s) {
-			return false
-		}
-		hi, lo := upperHex(s[i+1]), upperHex(s[i+2])
-		if hi < 0 || lo < 0 {
-			return false
-		}
-		b := byte(hi<<4 | lo)
-		if b < ' ' || b == 0x7f || unreserved(b) || strings.IndexByte(`/\%?#;`, b) >= 0 {
-			return false
-		}
-		if decoded == nil {
-			decoded = append(make([]byte, 0, len(s)), s[:i]...)
-		}
-		decoded = append(decoded, b)
-		i += 2
-	}
-	return decoded == nil || utf8.Valid(decoded)
-}
-
-func unreserved(c byte) bool {
-	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' ||
-		c == '-' || c == '.' || c == '_' || c == '~'
-}
-
-func upperHex(c byte) int {
-	switch {
-	case '0' <= c && c <= '9':
-		return int(c - '0')
-	case 'A' <= c && c <= 'F':
-		return int(c-'A') + 10
-	}
-	return -1
 }
 
 // holdsToken reports whether s holds an ATH token's prefix, also under
@@ -164,8 +106,13 @@ func unescapeLoosely(s string) string {
 }
 
 func anyHex(c byte) int {
-	if 'a' <= c && c <= 'f' {
-		c -= 'a' - 'A'
+	switch {
+	case '0' <= c && c <= '9':
+		return int(c - '0')
+	case 'A' <= c && c <= 'F':
+		return int(c-'A') + 10
+	case 'a' <= c && c <= 'f':
+		return int(c-'a') + 10
 	}
-	return upperHex(c)
+	return -1
 }

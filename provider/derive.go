@@ -61,7 +61,7 @@ func splitScope(scope string) (resource, action string, ok bool) {
 	}
 	// A name that no path segment can equal would not match by itself; '*'
 	// means something in a rule.
-	if !canonicalSegment(resource) || strings.Contains(resource, "*") {
+	if !ath.CanonicalSegment(resource) || strings.Contains(resource, "*") {
 		return "", "", false
 	}
 	return resource, action, true

@@ -3,7 +3,6 @@ package provider
 import (
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/athd/athd/ath"
 )
@@ -123,49 +122,17 @@ func compile(path string) (pattern, bool) {
 }
 
 // canonicalPath reports whether s is '/' and canonical segments, with no
-// slash at its end.
+// slash at its end: whether a request that is accepted (P-7) can have it. A
+// rule that no request can match is a mistake that is better told.
 func canonicalPath(s string) bool {
 	rest, ok := strings.CutPrefix(s, "/")
 	if !ok {
 		return false
 	}
 	for segment := range strings.SplitSeq(rest, "/") {
-		if !canonicalSegment(segment) {
+		if !ath.CanonicalSegment(segment) {
 			return false
 		}
 	}
 	return true
-}
-
-// canonicalSegment reports whether a request that is accepted (P-7) can have
-// this segment: not empty, not only dots, no ';', encoded only what must be.
-// A rule that no request can match is a mistake that is better told.
-func canonicalSegment(s string) bool {
-	if strings.Trim(s, ".") == "" {
-		return false
-	}
-	var decoded []byte
-	for i := 0; i < len(s); i++ {
-		b := s[i]
-		if b == '%' {
-			if i+2 >= len(s) {
-				return false
-			}
-			hi, lo := strings.IndexByte(upperHex, s[i+1]), strings.IndexByte(upperHex, s[i+2])
-			if b = byte(hi<<4 | lo); hi < 0 || lo < 0 || b < ' ' || b == 0x7f || unreserved(b) || strings.IndexByte(`/\%?#;`, b) >= 0 {
-				return false
-			}
-			i += 2
-		} else if !unreserved(b) && strings.IndexByte("!$&'()*+,=:@", b) < 0 {
-			return false
-		}
-		decoded = append(decoded, b)
-	}
-	return utf8.Valid(decoded)
-}
-
-const upperHex = "0123456789ABCDEF"
-
-func unreserved(c byte) bool {
-	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("-._~", c) >= 0
 }

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/athd/athd/ath"
+	"github.com/athd/athd/athflow"
+	"github.com/athd/athd/attest"
+	"github.com/athd/athd/audit"
+	"github.com/athd/athd/authz"
+	"github.com/athd/athd/envoy"
+	"github.com/athd/athd/provider"
+	"github.com/athd/athd/tokenstore"
+)
+
+// An assembly is athd put together, with no listener yet.
+type assembly struct {
+	store     *tokenstore.Store
+	checks    *envoy.Server // gRPC
+	companion http.Handler
+	ready     *readiness
+	metrics   *metrics
+}
+
+// assemble builds every part from the settings. It asks nobody: the store may
+// come later.
+func assemble(s *settings, log, events *slog.Logger) (_ *assembly, err error) {
+	m := newMetrics(s.providers)
+	store, err := tokenstore.Open(tokenstore.Config{
+		URL: s.storeURL.Reveal(), Keyset: s.keyset, Observe: m.observeStore, Logger: log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			store.Close()
+		}
+	}()
+	trail := audit.New(audit.Config{Logger: events, Count: m.countEvent})
+	decider, err := authz.New(authz.Config{
+		Store: store, Providers: s.providers, Audit: trail, Logger: log, Observe: m.observeDecision,
+	})
+	if err != nil {
+		return nil, err
+	}
+	c := envoy.ServerConfig{Decide: decider.Decide, TLS: s.tls.config(), Logger: log}
+	if s.tls != nil {
+		c.ClientSANs = s.tls.clientSANs
+	}
+	checks, err := envoy.NewServer(c)
+	if err != nil {
+		return nil, err
+	}
+	flow, err := newFlow(s, store, trail, log)
+	if err != nil {
+		return nil, err
+	}
+	return &assembly{
+		store: store, checks: checks, companion: flow.Handler(), metrics: m,
+		ready: &readiness{store: store.Ready, warnings: s.warnings},
+	}, nil
+}
+
+func newFlow(s *settings, store *tokenstore.Store, trail *audit.Log, log *slog.Logger) (*athflow.Flow, error) {
+	d := s.development
+	verifier, err := attest.New(attest.Config{
+		AllowHTTP: d.AllowHTTP, AllowPrivateHosts: d.AllowPrivateHosts, SkipVerification: d.SkipAttestation,
+		Once: func(ctx context.Context, agent ath.AgentID, what, value string, ttl time.Duration) (bool, error) {
+			return store.Once(ctx, agent.Tag(), what, value, ttl)
+		},
+		Logger: log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return athflow.New(athflow.Config{
+		PublicURL: s.publicURL, Providers: s.providers, Store: store, Attest: verifier,
+		OAuth: provider.NewClient(provider.ClientConfig{AllowHTTP: d.AllowHTTP}),
+		Audit: trail, Logger: log, Policy: s.policy,
+		TokenTTL: s.tokenTTL, SessionTTL: s.sessionTTL, Consent: s.consent, AdminTokens: s.adminTokens,
+		AllowHTTP: d.AllowHTTP, AcceptAnyCode: d.AcceptAnyCode, SkipAttestation: d.SkipAttestation,
+	})
+}
+
+// firstLook says once, in the log, what the store is like.
+func (a *assembly) firstLook(ctx context.Context, log *slog.Logger) {
+	health, err := a.ready.ask(ctx)
+	if err != nil {
+		log.Warn("the store does not answer yet: calls and handshakes get 503 until it does", "error", err)
+		return
+	}
+	for _, text := range storeWarnings(health) {
+		log.Warn(text)
+	}
+	if !health.Embedded && !health.Persistent {
+		log.Warn("the store is not known to write to disk: a restart of it may lose every grant")
+	}
+	log.Info("the store answers", "server", health.Server)
+}

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/athd/athd/envoy"
+)
+
+// runBootstrap prints the configuration with which Envoy asks this athd.
+func runBootstrap(args []string, t terminal) error {
+	f := newFlags("bootstrap", t)
+	config := f.config()
+	static := f.Bool("static", false, "a complete, static configuration")
+	if err := f.parse(args); err != nil {
+		return err
+	}
+	if !*static {
+		return f.wrong("only -static exists yet")
+	}
+	s, faults := load(*config, outside{t.env, readFile})
+	if err := faults.Err(); err != nil {
+		return err
+	}
+	c, err := bootstrapConfig(s)
+	if err != nil {
+		return fmt.Errorf("%s: %w", *config, err)
+	}
+	if strings.HasPrefix(s.publicURL, "https:") && c.ListenTLS == nil {
+		fmt.Fprintln(t.stderr, "warning: public_url is https, but envoy.tls is not set: something in front of Envoy must do TLS")
+	}
+	out, err := envoy.Bootstrap(c)
+	if err != nil {
+		return err
+	}
+	_, err = t.stdout.Write(out)
+	return err
+}
+
+// bootstrapConfig checks what matters to Envoy only.
+func bootstrapConfig(s *settings) (envoy.BootstrapConfig, error) {
+	e := s.envoy
+	c := envoy.BootstrapConfig{
+		Listen: e.listen, Admin: e.admin, Authz: e.grpc.String(), Companion: e.http.String(),
+		Providers: s.providers, PublicURL: s.publicURL, CAFile: e.caFile,
+	}
+	switch {
+	case e.grpc.anyPort():
+		return c, errors.New("listen.grpc has port 0, which Envoy cannot call: name a port, or set envoy.athd_grpc")
+	case e.http.anyPort():
+		return c, errors.New("listen.http has port 0, which Envoy cannot call: name a port, or set envoy.athd_http")
+	case s.tls != nil && e.athdTLS == nil:
+		return c, errors.New("listen.tls wants a client certificate: set envoy.athd_tls")
+	}
+	if e.certFile != "" {
+		c.ListenTLS = &envoy.TLSFiles{CertFile: e.certFile, KeyFile: e.keyFile}
+	}
+	if t := e.athdTLS; t != nil {
+		c.AthdTLS = &envoy.ClientTLSFiles{CertFile: t.CertFile, KeyFile: t.KeyFile, CAFile: t.CAFile, ServerName: t.ServerName}
+	}
+	return c, nil
+}

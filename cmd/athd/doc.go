@@ -1,0 +1,13 @@
+// Command athd is the sidecar for Envoy: it answers Envoy's checks over gRPC
+// and serves the companion, by which agents get their tokens, over HTTP.
+//
+//	athd serve     -config athd.yaml           run
+//	athd validate  -config athd.yaml           check the configuration
+//	athd bootstrap -static -config athd.yaml   print Envoy's configuration
+//	athd keys new  -o keyset.json              make the keys that seal the store
+//	athd version
+//
+// This package is the only one that knows flags, environment and files. What
+// a configuration says is parsed once, by load, into settings that every
+// command can trust: no command starts on a configuration with a fault.
+package main

@@ -1,0 +1,149 @@
+package main
+
+import (
+	"encoding/json"
+	"maps"
+	"os"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v4"
+)
+
+const docs = "../../docs/configuration.md"
+
+// keys lists every key of a configuration struct that holds a value, as the
+// documentation names it: listen.tls.cert_file, apps[].oauth.client_id.
+func keys(t reflect.Type, prefix string) []string {
+	var all []string
+	for f := range t.Fields() {
+		name, options, _ := strings.Cut(f.Tag.Get("yaml"), ",")
+		path := prefix + name
+		of := f.Type
+		switch {
+		case options == "inline":
+			all = append(all, keys(of, prefix)...)
+			continue
+		case of.Kind() == reflect.Slice && of.Elem().Kind() == reflect.Struct:
+			path, of = path+"[]", of.Elem()
+		}
+		if _, isText := reflect.New(of).Interface().(interface{ UnmarshalText([]byte) error }); of.Kind() == reflect.Struct && !isText {
+			all = append(all, keys(of, path+".")...)
+			continue
+		}
+		all = append(all, path)
+	}
+	return all
+}
+
+type row struct{ key, fallback, meaning string }
+
+// rows reads the tables of the documentation.
+func rows(t *testing.T) map[string]row {
+	t.Helper()
+	text, err := os.ReadFile(docs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string]row{}
+	for _, m := range regexp.MustCompile("(?m)^\\| `([^`]+)` \\| (.*?) \\| (.*) \\|$").FindAllStringSubmatch(string(text), -1) {
+		if _, twice := all[m[1]]; twice {
+			t.Errorf("%s is described twice", m[1])
+		}
+		all[m[1]] = row{m[1], strings.TrimSpace(m[2]), strings.TrimSpace(m[3])}
+	}
+	return all
+}
+
+func TestEveryKeyIsDescribed(t *testing.T) {
+	described := rows(t)
+	all := keys(reflect.TypeFor[file](), "")
+	if len(all) < 50 {
+		t.Fatalf("only %d keys were found", len(all))
+	}
+	for _, key := range all {
+		if r, ok := described[key]; !ok || r.fallback == "" || len(r.meaning) < 8 {
+			t.Errorf("%s: %q has no row with a default and a meaning", docs, key)
+		}
+	}
+	for key := range described {
+		if !slices.Contains(all, key) {
+			t.Errorf("%s describes %q, which does not exist", docs, key)
+		}
+	}
+}
+
+// TestDefaultsAreAsDescribed writes every default that the documentation
+// quotes into a file: nothing may change by it.
+func TestDefaultsAreAsDescribed(t *testing.T) {
+	written := map[string]any{}
+	if err := yaml.Load([]byte(configuration(nil)), &written); err != nil {
+		t.Fatal(err)
+	}
+	said := 0
+	for _, r := range rows(t) {
+		value, quoted := strings.CutPrefix(r.fallback, "`")
+		value, closed := strings.CutSuffix(value, "`")
+		if !quoted || !closed || strings.Contains(r.key, "[]") || value == "listen.grpc" || value == "listen.http" ||
+			r.key == "listen.insecure_grpc_without_client_auth" {
+			continue
+		}
+		var v any = value
+		if value == "false" {
+			v = false
+		}
+		put(written, strings.Split(r.key, "."), v)
+		said++
+	}
+	if said < 12 {
+		t.Fatalf("only %d defaults were found", said)
+	}
+	text, err := json.Marshal(written)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := newPlace(t).outside()
+	want, faults := parse("/etc/athd/athd.yaml", []byte(configuration(nil)), p)
+	if faults != nil {
+		t.Fatal(faults)
+	}
+	got, faults := parse("/etc/athd/athd.yaml", text, p)
+	if faults != nil {
+		t.Fatalf("%s\n%v", text, faults)
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("with defaults written out:\n%+v\nwithout:\n%+v", got, want)
+	}
+}
+
+func put(in map[string]any, path []string, v any) {
+	for _, key := range path[:len(path)-1] {
+		inner, ok := in[key].(map[string]any)
+		if !ok {
+			inner = map[string]any{}
+			in[key] = inner
+		}
+		in = inner
+	}
+	in[path[len(path)-1]] = v
+}
+
+func TestTheDocumentedExampleLoads(t *testing.T) {
+	text, err := os.ReadFile(docs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, example, found := strings.Cut(string(text), "```yaml\n")
+	example, _, closed := strings.Cut(example, "```")
+	if !found || !closed {
+		t.Fatal("there is no example")
+	}
+	p := newPlace(t)
+	maps.Copy(p.env, map[string]string{"SHOP_CLIENT_SECRET": "s"})
+	if _, faults := parse("/etc/athd/athd.yaml", []byte(example), p.outside()); faults != nil {
+		t.Error(faults)
+	}
+}

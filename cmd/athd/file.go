@@ -1,0 +1,115 @@
+package main
+
+import (
+	"github.com/athd/athd/ath"
+	"github.com/athd/athd/provider"
+)
+
+// A file is athd.yaml as it is written: texts that nobody has looked at yet.
+// docs/configuration.md tells every key; a test holds the two together.
+type file struct {
+	PublicURL     string               `yaml:"public_url"`
+	Listen        listenFile           `yaml:"listen"`
+	Store         storeFile            `yaml:"store"`
+	ProvidersFile string               `yaml:"providers_file"`
+	Apps          []provider.AppConfig `yaml:"apps"`
+	Admin         adminFile            `yaml:"admin"`
+	Approval      approvalFile         `yaml:"approval"`
+	Tokens        lifeFile             `yaml:"tokens"`
+	Sessions      lifeFile             `yaml:"sessions"`
+	Consent       string               `yaml:"consent"`
+	Envoy         envoyFile            `yaml:"envoy"`
+	Log           logFile              `yaml:"log"`
+	Development   developmentFile      `yaml:"development"`
+}
+
+type listenFile struct {
+	GRPC         string  `yaml:"grpc"`
+	HTTP         string  `yaml:"http"`
+	Admin        string  `yaml:"admin"`
+	TLS          tlsFile `yaml:"tls"`
+	InsecureGRPC bool    `yaml:"insecure_grpc_without_client_auth"`
+}
+
+type tlsFile struct {
+	CertFile     string   `yaml:"cert_file"`
+	KeyFile      string   `yaml:"key_file"`
+	ClientCAFile string   `yaml:"client_ca_file"`
+	ClientSANs   []string `yaml:"client_sans"`
+}
+
+type storeFile struct {
+	URL        secretText `yaml:"url"` // may hold a password
+	URLFile    string     `yaml:"url_file"`
+	KeysetFile string     `yaml:"keyset_file"`
+}
+
+type adminFile struct {
+	Tokens []adminTokenFile `yaml:"tokens"`
+}
+
+type adminTokenFile struct {
+	Name      string `yaml:"name"`
+	TokenFile string `yaml:"token_file"`
+}
+
+type approvalFile struct {
+	Default string     `yaml:"default"`
+	Rules   []ruleFile `yaml:"rules"`
+}
+
+type ruleFile struct {
+	Agents     []string `yaml:"agents"`
+	Developers []string `yaml:"developers"`
+	Providers  []string `yaml:"providers"`
+	Scopes     []string `yaml:"scopes"`
+	Action     string   `yaml:"action"`
+	Expires    string   `yaml:"expires"`
+}
+
+type lifeFile struct {
+	TTL string `yaml:"ttl"`
+}
+
+type envoyFile struct {
+	Listen   string       `yaml:"listen"`
+	Admin    string       `yaml:"admin"`
+	TLS      envoyTLSFile `yaml:"tls"`
+	AthdGRPC string       `yaml:"athd_grpc"`
+	AthdHTTP string       `yaml:"athd_http"`
+	AthdTLS  athdTLSFile  `yaml:"athd_tls"`
+	CAFile   string       `yaml:"ca_file"`
+}
+
+type envoyTLSFile struct {
+	CertFile string `yaml:"cert_file"`
+	KeyFile  string `yaml:"key_file"`
+}
+
+type athdTLSFile struct {
+	CertFile   string `yaml:"cert_file"`
+	KeyFile    string `yaml:"key_file"`
+	CAFile     string `yaml:"ca_file"`
+	ServerName string `yaml:"server_name"`
+}
+
+type logFile struct {
+	Format string `yaml:"format"`
+	Level  string `yaml:"level"`
+}
+
+type developmentFile struct {
+	SkipAttestation   bool `yaml:"skip_attestation_verification"`
+	AcceptAnyCode     bool `yaml:"accept_any_code"`
+	AllowHTTP         bool `yaml:"allow_http"`
+	AllowPrivateHosts bool `yaml:"allow_private_hosts"`
+}
+
+// secretText keeps a secret from printing from the moment it is decoded.
+type secretText struct{ ath.Secret }
+
+// UnmarshalText takes the text as it is.
+func (s *secretText) UnmarshalText(text []byte) error {
+	s.Secret = ath.NewSecret(string(text))
+	return nil
+}

@@ -1,0 +1,163 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"reflect"
+	"strings"
+
+	"github.com/athd/athd/ath"
+	"github.com/athd/athd/strict"
+)
+
+// load reads a configuration and everything that it refers to. It returns
+// settings, or every fault of all its files; never both.
+func load(path string, out outside) (*settings, strict.Faults) {
+	data, _, err := out.read(path)
+	if err != nil {
+		return nil, strict.Faults{{File: path, Message: "cannot be read: " + err.Error()}}
+	}
+	return parse(path, data, out)
+}
+
+// parse is load for an athd.yaml that has been read.
+func parse(path string, data []byte, out outside) (*settings, strict.Faults) {
+	var raw, c file
+	doc, faults := strict.YAML(path, data, &raw)
+	// What is decoded anew holds the expanded values, and nothing of raw.
+	faults = append(faults, doc.Expand(out.env, &c)...)
+	if len(faults) > 0 && reflect.ValueOf(c).IsZero() {
+		return nil, faults.Sort() // not readable at all: the rest would be echoes
+	}
+	l := &loader{doc: doc, outside: out, dir: filepath.Dir(path), c: &c, s: &settings{development: c.Development}}
+	l.publicURL()
+	l.listen()
+	l.store()
+	l.providers()
+	l.admin()
+	l.approval()
+	l.lives()
+	l.envoy()
+	l.logging()
+	l.developmentOptions()
+	if faults = append(faults, l.faults...); len(faults) > 0 {
+		return nil, faults.Sort()
+	}
+	return l.s, nil
+}
+
+// A loader turns a file into settings, one part after the other, and collects
+// the faults on its way.
+type loader struct {
+	outside
+	doc    *strict.Document
+	dir    string // of athd.yaml: relative paths start there
+	c      *file
+	s      *settings
+	faults strict.Faults
+}
+
+// fail adds a fault of the value at path. It keeps silent where the decoder
+// has already found one. The message must not hold the value: it may be a
+// secret that stands in the wrong place.
+func (l *loader) fail(message string, path ...any) {
+	if l.doc.Has(path...) && l.doc.Faulty(path...) {
+		return
+	}
+	l.faults = append(l.faults, l.doc.Fault(label(path)+": "+message, path...))
+}
+
+// required reports whether a value is there, and adds a fault if it is not.
+func (l *loader) required(value string, path ...any) bool {
+	if value == "" {
+		l.fail("is missing", path...)
+	}
+	return value != ""
+}
+
+func (l *loader) warn(format string, args ...any) {
+	l.s.warnings = append(l.s.warnings, fmt.Sprintf(format, args...))
+}
+
+// label names a path as people do: approval.rules[0].action.
+func label(path []any) string {
+	var b strings.Builder
+	for i, step := range path {
+		switch step := step.(type) {
+		case string:
+			if i > 0 {
+				b.WriteByte('.')
+			}
+			b.WriteString(step)
+		case int:
+			fmt.Fprintf(&b, "[%d]", step)
+		}
+	}
+	return b.String()
+}
+
+// resolve returns where a path of athd.yaml leads: relative ones start at the
+// file that names them.
+func (l *loader) resolve(path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(l.dir, path)
+}
+
+// Permission bits that a secret's file must not have.
+const (
+	byOthers    fs.FileMode = 0o007 // a key of TLS
+	byOthersOrW fs.FileMode = 0o037 // the keyset: 0640 at most
+)
+
+// file reads a file that athd.yaml names at path. Its mode must have none of
+// the forbidden bits.
+func (l *loader) file(name string, forbidden fs.FileMode, path ...any) ([]byte, bool) {
+	if l.doc.Faulty(path...) {
+		return nil, false
+	}
+	data, mode, err := l.read(l.resolve(name))
+	switch {
+	case err != nil:
+		l.fail("cannot be read: "+err.Error(), path...)
+	case mode&forbidden != 0:
+		l.fail(fmt.Sprintf("the file holds a secret, but its mode is %#o: want %#o", mode, 0o640&^forbidden), path...)
+	default:
+		return data, true
+	}
+	return nil, false
+}
+
+// line reads a file that holds one secret on one line.
+func (l *loader) line(name string, path ...any) (ath.Secret, bool) {
+	if l.doc.Faulty(path...) {
+		return ath.Secret{}, false
+	}
+	data, mode, err := l.read(l.resolve(name))
+	if err != nil {
+		l.fail("cannot be read: "+err.Error(), path...)
+		return ath.Secret{}, false
+	}
+	if mode&byOthers != 0 {
+		l.warn("%s: every user of this machine can read the secret in the file (mode %#o)", label(path), mode)
+	}
+	text := strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")
+	if err := checkLine(text); err != nil {
+		l.fail(err.Error(), path...)
+		return ath.Secret{}, false
+	}
+	return ath.NewSecret(text), true
+}
+
+func checkLine(text string) error {
+	switch {
+	case text == "":
+		return errors.New("is empty")
+	case len(text) > 4096 || strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r >= 0x7f }):
+		return errors.New("want one line of at most 4096 characters of visible ASCII")
+	}
+	return nil
+}

@@ -1,0 +1,134 @@
+package main
+
+import (
+	"slices"
+	"time"
+
+	"github.com/athd/athd/ath"
+	"github.com/athd/athd/athflow"
+)
+
+// minAdminToken is the least that an operator's token has, in bytes.
+const minAdminToken = 16
+
+// admin reads the operators' tokens and keeps their digests.
+func (l *loader) admin() {
+	names, digests := map[string]bool{}, map[ath.Digest]bool{}
+	for i, t := range l.c.Admin.Tokens {
+		at := func(key string) []any { return []any{"admin", "tokens", i, key} }
+		if l.required(t.Name, at("name")...) {
+			if names[t.Name] {
+				l.fail("is taken: every token has a name of its own", at("name")...)
+			}
+			if err := checkLine(t.Name); err != nil {
+				l.fail(err.Error(), at("name")...)
+			}
+			names[t.Name] = true
+		}
+		if !l.required(t.TokenFile, at("token_file")...) {
+			continue
+		}
+		token, ok := l.line(t.TokenFile, at("token_file")...)
+		if !ok {
+			continue
+		}
+		digest := ath.DigestOf(token.Reveal())
+		switch {
+		case len(token.Reveal()) < minAdminToken:
+			l.fail("the token in the file is shorter than 16 bytes", at("token_file")...)
+		case digests[digest]:
+			l.fail("the file holds the same token as another one", at("token_file")...)
+		}
+		digests[digest] = true
+		l.s.adminTokens = append(l.s.adminTokens, athflow.AdminToken{Name: t.Name, Digest: digest})
+	}
+}
+
+// approval reads the operator's word on registrations.
+func (l *loader) approval() {
+	c := &l.c.Approval
+	if l.required(c.Default, "approval", "default") {
+		l.s.policy.Default = l.action(c.Default, "approval", "default")
+	}
+	for i, r := range c.Rules {
+		at := func(key string) []any { return []any{"approval", "rules", i, key} }
+		rule := athflow.PolicyRule{
+			Agents:     l.globs(r.Agents, at("agents")),
+			Developers: l.globs(r.Developers, at("developers")),
+			Providers:  l.globs(r.Providers, at("providers")),
+			Scopes:     l.globs(r.Scopes, at("scopes")),
+		}
+		if l.required(r.Action, at("action")...) {
+			rule.Action = l.action(r.Action, at("action")...)
+		}
+		if r.Expires != "" {
+			var err error
+			if rule.Expires, err = parseDuration(r.Expires); err != nil {
+				l.fail(err.Error(), at("expires")...)
+			} else if rule.Action != athflow.Approve && rule.Action != athflow.Review {
+				l.fail("is for rules that approve or review", at("expires")...)
+			}
+		}
+		l.s.policy.Rules = append(l.s.policy.Rules, rule)
+	}
+}
+
+func (l *loader) action(s string, path ...any) athflow.Action {
+	a := athflow.Action(s)
+	if !slices.Contains([]athflow.Action{athflow.Approve, athflow.Review, athflow.Deny}, a) {
+		l.fail("want approve, review or deny", path...)
+		return ""
+	}
+	return a
+}
+
+func (l *loader) globs(list []string, path []any) []athflow.Glob {
+	var out []athflow.Glob
+	for i, s := range list {
+		g, err := athflow.ParseGlob(s)
+		if err != nil {
+			l.fail(err.Error(), slices.Concat(path, []any{i})...)
+		}
+		out = append(out, g)
+	}
+	if list != nil && len(list) == 0 {
+		// As it stands it would match everything; somebody who empties a list
+		// may well mean nothing.
+		l.fail("is an empty list: leave it out to match everything", path...)
+	}
+	return out
+}
+
+// lives reads how long tokens and sessions live, and how users are asked.
+func (l *loader) lives() {
+	l.s.tokenTTL = l.ttl(l.c.Tokens.TTL, athflow.MaxTokenTTL, "1h", "tokens", "ttl")
+	l.s.sessionTTL = l.ttl(l.c.Sessions.TTL, athflow.MaxSessionTTL, "10m", "sessions", "ttl")
+	if l.s.consent = l.c.Consent; l.s.consent == "" {
+		l.s.consent = athflow.ConsentPage
+	}
+	switch l.s.consent {
+	case athflow.ConsentPage, athflow.ConsentRedirect:
+	case athflow.ConsentDirect:
+		l.warn("consent is direct: nothing binds the user's browser to the authorization (Z-3)")
+	default:
+		l.fail("want page, redirect or direct", "consent")
+	}
+}
+
+// ttl is the longest one allowed unless a shorter one is given: at least a
+// second, which is what expires_in counts in.
+func (l *loader) ttl(s string, longest time.Duration, spelled string, path ...any) time.Duration {
+	if s == "" {
+		return longest
+	}
+	d, err := parseDuration(s)
+	switch {
+	case err != nil:
+		l.fail(err.Error(), path...)
+	case d > longest:
+		l.fail("want at most "+spelled, path...)
+	case d < time.Second:
+		l.fail("want at least 1s", path...)
+	}
+	return d
+}

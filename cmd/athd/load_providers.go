@@ -1,0 +1,132 @@
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/athd/athd/provider"
+)
+
+// providers reads providers.json and the apps, which share one namespace.
+func (l *loader) providers() {
+	var all []*provider.Provider
+	if l.c.ProvidersFile != "" {
+		all = l.providersFile(l.resolve(l.c.ProvidersFile))
+	}
+	taken := map[string]bool{}
+	for _, p := range all {
+		taken[p.ID] = true
+	}
+	opt := l.providerOptions(l.dir)
+	for i, app := range l.c.Apps {
+		p, faults := app.Provider(l.doc, []any{"apps", i}, opt)
+		l.faults = append(l.faults, faults...)
+		if p == nil {
+			continue
+		}
+		if taken[p.ID] {
+			key := "app_id"
+			if !l.doc.Has("apps", i, key) {
+				key = "appId"
+			}
+			l.fail("is taken: apps and providers share one namespace", "apps", i, key)
+			continue
+		}
+		taken[p.ID] = true
+		all = append(all, p)
+	}
+	if l.c.ProvidersFile == "" && len(l.c.Apps) == 0 || l.c.ProvidersFile != "" && len(all) == 0 && len(l.faults) == 0 {
+		l.fail("there is no provider and no app: name a file of at least one provider, or an app below apps", "providers_file")
+		return
+	}
+	if len(l.faults) > 0 {
+		return // all lacks what had a fault
+	}
+	set, err := provider.NewSet(all...)
+	if err != nil {
+		l.fail(err.Error(), "providers_file")
+		return
+	}
+	l.s.providers = set
+	for _, p := range set.All() {
+		l.warnOfRules(p)
+	}
+}
+
+func (l *loader) providersFile(path string) []*provider.Provider {
+	data, ok := l.file(l.c.ProvidersFile, 0, "providers_file")
+	if !ok {
+		return nil
+	}
+	all, faults := provider.Parse(path, data, l.providerOptions(filepath.Dir(path)))
+	l.faults = append(l.faults, faults...)
+	return all
+}
+
+// providerOptions lets a file name others relative to its own directory.
+func (l *loader) providerOptions(dir string) provider.Options {
+	public := l.c.PublicURL
+	if l.s.publicURL == "" {
+		// It has a fault of its own; apps shall not repeat it.
+		public = "https://public-url.invalid"
+	}
+	return provider.Options{
+		AllowHTTP: l.c.Development.AllowHTTP,
+		PublicURL: public,
+		Env:       l.env,
+		ReadFile: func(path string) ([]byte, error) {
+			if !filepath.IsAbs(path) {
+				path = filepath.Join(dir, path)
+			}
+			data, _, err := l.read(path)
+			return data, err
+		},
+	}
+}
+
+// warnOfRules tells what a provider's scopes open, where nobody wrote it down.
+func (l *loader) warnOfRules(p *provider.Provider) {
+	covered := map[string]bool{}
+	var derived []string
+	for _, r := range p.Rules {
+		covered[r.Scope] = true
+		derived = append(derived, fmt.Sprintf("%s: %s %s", r.Scope, strings.Join(r.Methods, ","), strings.Join(r.Paths, ",")))
+	}
+	var bare []string
+	for _, scope := range p.Scopes {
+		if !covered[scope] {
+			bare = append(bare, scope)
+		}
+	}
+	if p.Derived && len(derived) > 0 {
+		l.warn("provider %s: no scope_rules; derived from the scopes' names: %s", p.ID, strings.Join(derived, "; "))
+	}
+	if len(bare) > 0 {
+		l.warn("provider %s: no request is covered by %s: write scope_rules", p.ID, strings.Join(bare, ", "))
+	}
+}
+
+// summary counts providers and apps for people.
+func summary(set *provider.Set) string {
+	var providers, apps []string
+	for _, p := range set.All() {
+		if p.App != nil {
+			apps = append(apps, p.ID)
+		} else {
+			providers = append(providers, p.ID)
+		}
+	}
+	return counted(providers, "provider") + ", " + counted(apps, "app")
+}
+
+func counted(ids []string, noun string) string {
+	text := fmt.Sprintf("%d %s", len(ids), noun)
+	if len(ids) != 1 {
+		text += "s"
+	}
+	if len(ids) > 0 {
+		text += " (" + strings.Join(ids, ", ") + ")"
+	}
+	return text
+}

@@ -1,0 +1,362 @@
+package main
+
+import (
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/athd/athd/athflow"
+	"github.com/athd/athd/tokenstore"
+)
+
+// filesJSON is a provider with nothing special.
+const filesJSON = `{"files": {"display_name": "Files", "available_scopes": ["files:read"],
+	"authorize_endpoint": "https://files.example.com/authorize", "token_endpoint": "https://files.example.com/token",
+	"client_id": "id", "client_secret": "secret"}}`
+
+// A place is a machine with a few files and variables, for load.
+type place struct {
+	files map[string]string
+	modes map[string]fs.FileMode // 0600 unless said
+	env   map[string]string
+}
+
+func (p place) outside() outside {
+	return outside{
+		env: func(name string) (string, bool) { v, ok := p.env[name]; return v, ok },
+		read: func(path string) ([]byte, fs.FileMode, error) {
+			data, ok := p.files[path]
+			if !ok {
+				return nil, 0, fs.ErrNotExist
+			}
+			if mode, said := p.modes[path]; said {
+				return []byte(data), mode, nil
+			}
+			return []byte(data), 0o600, nil
+		},
+	}
+}
+
+func newPlace(t testing.TB) place {
+	keyset, err := tokenstore.NewKeyset()
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := keyset.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pki := newPKI(t)
+	return place{
+		files: map[string]string{
+			"/etc/athd/providers.json": filesJSON,
+			"/etc/athd/empty.json":     "{}",
+			"/etc/athd/keyset.json":    string(data),
+			"/etc/athd/admin.token":    "0123456789abcdef\n",
+			"/etc/athd/again.token":    "0123456789abcdef",
+			"/etc/athd/long.token":     "0123456789abcdef0123456789abcdef",
+			"/etc/athd/short.token":    "0123456789abcde\n",
+			"/etc/athd/two.token":      "0123456789abcdef\n0123456789abcdef\n",
+			"/etc/athd/none.token":     "\n",
+			"/etc/athd/redis.url":      "redis://:hunter2@127.0.0.1:6379/0\n",
+			"/etc/athd/cert.pem":       pki.cert, "/etc/athd/key.pem": pki.key, "/etc/athd/ca.pem": pki.ca,
+			"/etc/athd/otherkey.pem": pki.clientKey,
+		},
+		modes: map[string]fs.FileMode{},
+		env:   map[string]string{"HOST": "gateway.example.com"},
+	}
+}
+
+// configuration puts an athd.yaml together: the least that is needed, with
+// some keys replaced or, by "", left out.
+func configuration(parts map[string]string) string {
+	all := map[string]string{
+		"public_url":     "https://gateway.example.com",
+		"store":          "{url: embedded}",
+		"providers_file": "providers.json",
+		"approval":       "{default: review}",
+	}
+	maps.Copy(all, parts)
+	var b strings.Builder
+	for _, key := range []string{"public_url", "listen", "store", "providers_file", "apps", "admin", "approval",
+		"tokens", "sessions", "consent", "envoy", "log", "development"} {
+		if v := all[key]; v != "" {
+			b.WriteString(key + ": " + v + "\n")
+		}
+	}
+	return b.String()
+}
+
+func TestFaults(t *testing.T) {
+	const app = `app_id: shop, upstream: 'http://127.0.0.1:3000', available_scopes: [products:read], oauth: {authorize_endpoint: https://l.example.com/a, token_endpoint: https://l.example.com/t, client_id: i, client_secret: s}`
+	type set = map[string]string
+	for _, test := range []struct {
+		name  string
+		parts set
+		want  string // of the only fault; "": none
+	}{
+		{"the least is enough", set{}, ""},
+
+		{"public_url is required", set{"public_url": ""}, "1:1: public_url: is missing"},
+		{"public_url is absolute", set{"public_url": "gateway.example.com"}, "1:1: public_url: want an absolute URL"},
+		{"public_url is http or https", set{"public_url": "ftp://gateway.example.com"}, "1:1: public_url: want an absolute URL"},
+		{"public_url has a host", set{"public_url": "https://:443"}, "1:1: public_url: want an absolute URL"},
+		{"public_url has no path", set{"public_url": "https://gateway.example.com/ath"}, "1:1: public_url: want a URL of scheme and host only"},
+		{"public_url has no trailing slash", set{"public_url": "https://gateway.example.com/"}, "1:1: public_url: want a URL of scheme and host only"},
+		{"public_url has no query", set{"public_url": "https://gateway.example.com?"}, "1:1: public_url: want a URL of scheme and host only"},
+		{"public_url has no fragment", set{"public_url": "'https://gateway.example.com#'"}, "1:1: public_url: want a URL of scheme and host only"},
+		{"public_url has no user", set{"public_url": "https://hunter2@gateway.example.com"}, "1:1: public_url: want a URL without user information"},
+		{"public_url is in lower case", set{"public_url": "https://Gateway.example.com"}, "1:1: public_url: want scheme and host in lower case"},
+		{"public_url's port is a port", set{"public_url": "https://gateway.example.com:65536"}, "1:1: public_url: want a port"},
+		{"http is for loopback", set{"public_url": "http://gateway.example.com"}, "1:1: public_url: http is for loopback hosts only"},
+		{"http on localhost", set{"public_url": "http://localhost:8080"}, ""},
+		{"http on a loopback address", set{"public_url": "'http://[::1]:8080'"}, ""},
+		{"http anywhere is a development option", set{"public_url": "http://gateway.example.com", "development": "{allow_http: true}"}, ""},
+		{"variables expand", set{"public_url": "https://${HOST}"}, ""},
+		{"variables must be set", set{"public_url": "https://${NOBODY}"}, "1:13: environment variable NOBODY is not set"},
+
+		{"a wrong type", set{"providers_file": "[a]"}, "3:17: want text, got a list"},
+		{"a feature that does not exist yet", set{"store": "{url: embedded, wait_replicas: 1}"}, `2:24: unknown key "wait_replicas"`},
+
+		{"grpc on a socket", set{"listen": "{grpc: 'unix:/run/athd/a.sock'}"}, ""},
+		{"a socket's path is absolute", set{"listen": "{grpc: 'unix:athd.sock'}"}, "2:10: listen.grpc: want unix: and an absolute path"},
+		{"a socket's path is clean", set{"listen": "{grpc: 'unix:/run/../athd.sock'}"}, "2:10: listen.grpc: want unix: and an absolute path"},
+		{"a socket's path is short", set{"listen": "{grpc: 'unix:/" + strings.Repeat("a", 107) + "'}"}, "2:10: listen.grpc: the path of a Unix socket has at most 107 bytes"},
+		{"an address has a port", set{"listen": "{http: 127.0.0.1}"}, "2:10: listen.http: want host:port"},
+		{"a port is a number", set{"listen": "{http: '127.0.0.1:http'}"}, "2:10: listen.http: want a port between 0 and 65535"},
+		{"a port is small", set{"listen": "{admin: '127.0.0.1:65536'}"}, "2:10: listen.admin: want a port between 0 and 65535"},
+		{"port 0", set{"listen": "{grpc: '127.0.0.1:0', http: '127.0.0.1:0', admin: '127.0.0.1:0'}"}, ""},
+		{"two listeners at one address", set{"listen": "{http: '127.0.0.1:9002'}"}, "2:1: listen.admin: is the same address as listen.http"},
+		{"an open grpc listener", set{"listen": "{grpc: '10.0.0.1:9001'}"}, "2:10: listen.grpc: the answers hold users' tokens"},
+		{"a grpc listener on every interface", set{"listen": "{grpc: '[::]:9001'}"}, "2:10: listen.grpc: the answers hold users' tokens"},
+		{"a grpc listener on a name", set{"listen": "{grpc: 'athd:9001'}"}, "2:10: listen.grpc: the answers hold users' tokens"},
+		{"an open companion", set{"listen": "{http: '0.0.0.0:9000'}"}, ""},
+		{"the loud exception", set{"listen": "{grpc: '0.0.0.0:9001', insecure_grpc_without_client_auth: true}"}, ""},
+		{"the exception is not for nothing", set{"listen": "{insecure_grpc_without_client_auth: true}"}, "2:10: listen.insecure_grpc_without_client_auth: has no effect"},
+		{"mutual TLS", set{"listen": "{grpc: '0.0.0.0:9001', tls: {cert_file: cert.pem, key_file: key.pem, client_ca_file: ca.pem, client_sans: [envoy]}}"}, ""},
+		{"mutual TLS with the exception", set{"listen": "{grpc: '0.0.0.0:9001', insecure_grpc_without_client_auth: true, tls: {cert_file: cert.pem, key_file: key.pem, client_ca_file: ca.pem, client_sans: [envoy]}}"}, "contradicts listen.tls"},
+		{"TLS without a key", set{"listen": "{tls: {cert_file: cert.pem, client_ca_file: ca.pem, client_sans: [envoy]}}"}, "2:10: listen.tls.key_file: is missing"},
+		{"TLS without a client CA", set{"listen": "{tls: {cert_file: cert.pem, key_file: key.pem, client_sans: [envoy]}}"}, "2:10: listen.tls.client_ca_file: is missing"},
+		{"TLS without names", set{"listen": "{tls: {cert_file: cert.pem, key_file: key.pem, client_ca_file: ca.pem}}"}, "2:10: listen.tls.client_sans: is missing"},
+		{"TLS with an empty name", set{"listen": "{tls: {cert_file: cert.pem, key_file: key.pem, client_ca_file: ca.pem, client_sans: ['']}}"}, "listen.tls.client_sans[0]: want a DNS name or a URI"},
+		{"TLS with another key", set{"listen": "{tls: {cert_file: cert.pem, key_file: otherkey.pem, client_ca_file: ca.pem, client_sans: [envoy]}}"}, "listen.tls.cert_file: does not fit its key"},
+		{"TLS with no certificate", set{"listen": "{tls: {cert_file: gone.pem, key_file: key.pem, client_ca_file: ca.pem, client_sans: [envoy]}}"}, "listen.tls.cert_file: cannot be read"},
+		{"TLS with a CA that is none", set{"listen": "{tls: {cert_file: cert.pem, key_file: key.pem, client_ca_file: key.pem, client_sans: [envoy]}}"}, "listen.tls.client_ca_file: holds no certificate in PEM"},
+
+		{"store.url is required", set{"store": ""}, "store.url: is missing"},
+		{"store.url is of Redis", set{"store": "{url: 'http://127.0.0.1', keyset_file: keyset.json}"}, "2:9: store.url: store url must start with redis://"},
+		{"store.url has a host", set{"store": "{url: 'redis:///0', keyset_file: keyset.json}"}, "2:9: store.url: store url has no host"},
+		{"Redis with a keyset", set{"store": "{url: 'rediss://u:hunter2@redis.example.com/0', keyset_file: keyset.json}"}, ""},
+		{"store.url from a file", set{"store": "{url_file: redis.url, keyset_file: keyset.json}"}, ""},
+		{"store.url twice", set{"store": "{url: embedded, url_file: redis.url}"}, "2:24: store.url_file: store.url is given too"},
+		{"a keyset is required", set{"store": "{url: 'redis://127.0.0.1'}"}, "2:1: store.keyset_file: is missing"},
+		{"a keyset is a keyset", set{"store": "{url: 'redis://127.0.0.1', keyset_file: providers.json}"}, "2:35: store.keyset_file: keyset is not a valid Tink keyset"},
+		{"a keyset is there", set{"store": "{url: embedded, keyset_file: gone.json}"}, "2:24: store.keyset_file: cannot be read"},
+
+		{"something must be fronted", set{"providers_file": ""}, "providers_file: there is no provider and no app"},
+		{"an empty file fronts nothing", set{"providers_file": "empty.json"}, "3:1: providers_file: there is no provider and no app"},
+		{"providers_file is there", set{"providers_file": "gone.json"}, "3:1: providers_file: cannot be read"},
+		{"an app is enough", set{"providers_file": "", "apps": "[{" + app + "}]"}, ""},
+		{"an app beside providers", set{"apps": "[{" + app + "}]"}, ""},
+		{"an app under a provider's id", set{"apps": "[{" + strings.Replace(app, "shop", "files", 1) + "}]"}, "4:9: apps[0].app_id: is taken"},
+		{"two apps under one id", set{"apps": "[{" + app + "}, {" + app + "}]"}, "apps[1].app_id: is taken"},
+		{"an app's id is not default", set{"apps": "[{" + strings.Replace(app, "shop", "default", 1) + "}]"}, `app_id: the id "default" is reserved`},
+
+		{"an admin token", set{"admin": "{tokens: [{name: ops, token_file: admin.token}]}"}, ""},
+		{"an admin token has a name", set{"admin": "{tokens: [{token_file: admin.token}]}"}, "4:18: admin.tokens[0].name: is missing"},
+		{"an admin token has a file", set{"admin": "{tokens: [{name: ops}]}"}, "4:18: admin.tokens[0].token_file: is missing"},
+		{"an admin token has 16 bytes", set{"admin": "{tokens: [{name: ops, token_file: short.token}]}"}, "4:30: admin.tokens[0].token_file: the token in the file is shorter than 16 bytes"},
+		{"an admin token is one line", set{"admin": "{tokens: [{name: ops, token_file: two.token}]}"}, "admin.tokens[0].token_file: want one line"},
+		{"an admin token is not empty", set{"admin": "{tokens: [{name: ops, token_file: none.token}]}"}, "admin.tokens[0].token_file: is empty"},
+		{"an admin token's name is its own", set{"admin": "{tokens: [{name: ops, token_file: admin.token}, {name: ops, token_file: long.token}]}"}, "admin.tokens[1].name: is taken"},
+		{"an admin token is used once", set{"admin": "{tokens: [{name: ops, token_file: admin.token}, {name: dev, token_file: again.token}]}"}, "admin.tokens[1].token_file: the file holds the same token as another one"},
+
+		{"R-1: the default must be said", set{"approval": ""}, "approval.default: is missing"},
+		{"R-1: the default is an action", set{"approval": "{default: yes}"}, "4:12: approval.default: want approve, review or deny"},
+		{"R-1: a rule", set{"approval": "{default: deny, rules: [{agents: ['https://*.example.com/**'], scopes: ['files:*'], action: approve, expires: 90d}]}"}, ""},
+		{"R-1: a rule has an action", set{"approval": "{default: deny, rules: [{agents: ['*']}]}"}, "4:35: approval.rules[0].action: is missing"},
+		{"R-1: a rule's action is one", set{"approval": "{default: deny, rules: [{action: allow}]}"}, "4:36: approval.rules[0].action: want approve, review or deny"},
+		{"R-1: an empty glob", set{"approval": "{default: deny, rules: [{agents: [''], action: approve}]}"}, "approval.rules[0].agents[0]: a pattern is empty"},
+		{"R-1: an empty list of globs", set{"approval": "{default: deny, rules: [{agents: [], action: approve}]}"}, "approval.rules[0].agents: is an empty list"},
+		{"R-5: an expiry is a duration", set{"approval": "{default: deny, rules: [{action: approve, expires: 90}]}"}, "approval.rules[0].expires: want a duration"},
+		{"R-5: an expiry is more than nothing", set{"approval": "{default: deny, rules: [{action: approve, expires: 0d}]}"}, "approval.rules[0].expires: want a duration"},
+		{"R-5: a denial does not expire", set{"approval": "{default: deny, rules: [{action: deny, expires: 90d}]}"}, "approval.rules[0].expires: is for rules that approve or review"},
+
+		{"T-6: a token lives an hour", set{"tokens": "{ttl: 1h}"}, ""},
+		{"T-6: a token lives an hour at most", set{"tokens": "{ttl: 61m}"}, "5:10: tokens.ttl: want at most 1h"},
+		{"T-6: a token lives", set{"tokens": "{ttl: 0s}"}, "5:10: tokens.ttl: want a duration"},
+		{"a token lives a second", set{"tokens": "{ttl: 10ms}"}, "5:10: tokens.ttl: want at least 1s"},
+		{"Z-4: a session lives 10 minutes at most", set{"sessions": "{ttl: 601s}"}, "5:12: sessions.ttl: want at most 10m"},
+		{"Z-5: consent is one of three", set{"consent": "maybe"}, "5:1: consent: want page, redirect or direct"},
+		{"consent: direct", set{"consent": "direct"}, ""},
+
+		{"Envoy's listener", set{"envoy": "{listen: 8080}"}, "5:9: envoy.listen: want host:port"},
+		{"Envoy's port 0", set{"envoy": "{listen: '0.0.0.0:0'}"}, ""},
+		{"Envoy without admin pages", set{"envoy": "{admin: none}"}, ""},
+		{"Envoy's certificate has a key", set{"envoy": "{tls: {cert_file: c.pem}}"}, "5:9: envoy.tls: cert_file and key_file go together"},
+		{"Envoy's certificate for athd is whole", set{"envoy": "{athd_tls: {cert_file: c.pem, key_file: k.pem, ca_file: ca.pem}}", "listen": "{tls: {cert_file: cert.pem, key_file: key.pem, client_ca_file: ca.pem, client_sans: [envoy]}}"}, "6:9: envoy.athd_tls.server_name: is missing"},
+		{"Envoy's certificate for athd is asked for", set{"envoy": "{athd_tls: {cert_file: c.pem, key_file: k.pem, ca_file: ca.pem, server_name: athd}}"}, "5:9: envoy.athd_tls: has nothing to talk to"},
+
+		{"log", set{"log": "{format: json, level: debug}"}, ""},
+		{"log.format", set{"log": "{format: xml}"}, "5:7: log.format: want text or json"},
+		{"log.level", set{"log": "{level: loud}"}, "5:7: log.level: want debug, info, warn or error"},
+
+		{"T-1: any code is for loopback", set{"development": "{accept_any_code: true}"}, "5:15: development.accept_any_code: needs a public_url on a loopback host"},
+		{"T-1: any code on loopback", set{"public_url": "http://127.0.0.1:8080", "development": "{accept_any_code: true}"}, ""},
+		{"T-1: allow_http does not make any host a loopback one", set{"public_url": "http://gateway.example.com", "development": "{accept_any_code: true, allow_http: true}"}, "5:15: development.accept_any_code: needs a public_url on a loopback host"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			text := configuration(test.parts)
+			s, faults := parse("/etc/athd/athd.yaml", []byte(text), newPlace(t).outside())
+			if strings.Contains(faults.Error(), "hunter2") {
+				t.Errorf("a fault shows a secret: %v", faults)
+			}
+			if test.want == "" {
+				if len(faults) > 0 || s == nil {
+					t.Fatalf("%s\nfaults:\n%v", text, faults)
+				}
+				return
+			}
+			if s != nil {
+				t.Error("there are settings beside faults")
+			}
+			if len(faults) != 1 || !strings.Contains(faults[0].String(), test.want) {
+				t.Errorf("%s\nfaults:\n%v\nwant one: %s", text, faults, test.want)
+			}
+		})
+	}
+}
+
+func TestModesOfSecretFiles(t *testing.T) {
+	tls := map[string]string{"listen": "{tls: {cert_file: cert.pem, key_file: key.pem, client_ca_file: ca.pem, client_sans: [envoy]}}"}
+	keyset := map[string]string{"store": "{url: embedded, keyset_file: keyset.json}"}
+	admin := map[string]string{"admin": "{tokens: [{name: ops, token_file: admin.token}]}"}
+	for _, test := range []struct {
+		file          string
+		mode          fs.FileMode
+		parts         map[string]string
+		fault, warned bool
+	}{
+		{"keyset.json", 0o600, keyset, false, false},
+		{"keyset.json", 0o640, keyset, false, false},
+		{"keyset.json", 0o660, keyset, true, false},
+		{"keyset.json", 0o644, keyset, true, false},
+		{"key.pem", 0o640, tls, false, false},
+		{"key.pem", 0o604, tls, true, false},
+		{"cert.pem", 0o644, tls, false, false},
+		{"admin.token", 0o640, admin, false, false},
+		{"admin.token", 0o644, admin, false, true},
+	} {
+		p := newPlace(t)
+		p.modes["/etc/athd/"+test.file] = test.mode
+		s, faults := parse("/etc/athd/athd.yaml", []byte(configuration(test.parts)), p.outside())
+		if got := strings.Contains(faults.Error(), "but its mode is"); got != test.fault || got != (s == nil) {
+			t.Errorf("%s with mode %#o: faults %v", test.file, test.mode, faults)
+		}
+		if s != nil && strings.Contains(strings.Join(s.warnings, "\n"), "can read the secret") != test.warned {
+			t.Errorf("%s with mode %#o: warnings %q", test.file, test.mode, s.warnings)
+		}
+	}
+}
+
+func TestDefaults(t *testing.T) {
+	s, faults := parse("/etc/athd/athd.yaml", []byte(configuration(nil)), newPlace(t).outside())
+	if faults != nil {
+		t.Fatal(faults)
+	}
+	if s.grpc.String() != "unix:/run/athd/authz.sock" || s.http.String() != "127.0.0.1:9000" || s.admin.String() != "127.0.0.1:9002" {
+		t.Errorf("listeners at %v, %v, %v", s.grpc, s.http, s.admin)
+	}
+	if s.tokenTTL != time.Hour || s.sessionTTL != 10*time.Minute || s.consent != athflow.ConsentPage || s.policy.Default != athflow.Review {
+		t.Errorf("%v, %v, %q, %q", s.tokenTTL, s.sessionTTL, s.consent, s.policy.Default)
+	}
+	if s.development != (developmentFile{}) {
+		t.Errorf("development options are on by default: %+v", s.development)
+	}
+	if s.envoy.listen != "0.0.0.0:8080" || s.envoy.admin != "127.0.0.1:9901" || s.envoy.caFile == "" || s.envoy.grpc != s.grpc {
+		t.Errorf("%+v", s.envoy)
+	}
+}
+
+func TestRelativePathsStartAtTheFileThatNamesThem(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"athd.yaml":            configuration(map[string]string{"providers_file": "sub/providers.json", "envoy": "{ca_file: roots.pem}"}),
+		"sub/providers.json":   strings.Replace(filesJSON, `"client_secret": "secret"`, `"client_secret_file": "secrets/files"`, 1),
+		"sub/secrets/files":    "s3cret\n",
+		"secrets/not-this-one": "",
+	} {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s, faults := load(filepath.Join(dir, "athd.yaml"), outside{os.LookupEnv, readFile})
+	if faults != nil {
+		t.Fatal(faults)
+	}
+	if got := s.providers.Get("files").ClientSecret.Reveal(); got != "s3cret" {
+		t.Errorf("client secret %q", got)
+	}
+	if s.envoy.caFile != filepath.Join(dir, "roots.pem") {
+		t.Errorf("ca_file %q", s.envoy.caFile)
+	}
+}
+
+func TestWarnings(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		parts map[string]string
+		want  string
+	}{
+		{"embedded", nil, "nothing survives a restart"},
+		{"derived rules", nil, "provider files: no scope_rules; derived from the scopes' names: files:read: GET"},
+		{"skip_attestation_verification", map[string]string{"development": "{skip_attestation_verification: true}"}, "anyone can speak for any agent"},
+		{"accept_any_code", map[string]string{"public_url": "http://localhost", "development": "{accept_any_code: true}"}, "needs no code"},
+		{"allow_http", map[string]string{"development": "{allow_http: true}"}, "in the clear"},
+		{"allow_private_hosts", map[string]string{"development": "{allow_private_hosts: true}"}, "private network"},
+		{"insecure grpc", map[string]string{"listen": "{grpc: ':9001', insecure_grpc_without_client_auth: true}"}, "whoever reaches :9001"},
+		{"open admin", map[string]string{"listen": "{admin: ':9002'}"}, "listen.admin is :9002"},
+		{"direct consent", map[string]string{"consent": "direct"}, "nothing binds the user's browser"},
+		{"Redis without TLS", map[string]string{"store": "{url: 'redis://:hunter2@redis.example.com', keyset_file: keyset.json}"}, "without TLS"},
+	} {
+		s, faults := parse("/etc/athd/athd.yaml", []byte(configuration(test.parts)), newPlace(t).outside())
+		if faults != nil {
+			t.Errorf("%s: %v", test.name, faults)
+			continue
+		}
+		if all := strings.Join(s.warnings, "\n"); !strings.Contains(all, test.want) || strings.Contains(all, "hunter2") {
+			t.Errorf("%s: warnings\n%s\nwant %q", test.name, all, test.want)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	p := newPlace(f)
+	f.Add(configuration(nil))
+	f.Add(configuration(map[string]string{
+		"listen":   "{grpc: ':9001', tls: {cert_file: cert.pem, key_file: key.pem, client_ca_file: ca.pem, client_sans: [envoy]}}",
+		"store":    "{url_file: redis.url, keyset_file: keyset.json}",
+		"admin":    "{tokens: [{name: ops, token_file: admin.token}]}",
+		"approval": "{default: deny, rules: [{agents: ['*'], action: approve, expires: 1d12h}]}",
+		"envoy":    "{listen: ':0', admin: none, athd_grpc: 'unix:/a'}",
+	}))
+	f.Add("public_url: ${HOST}\napps: [{appId: a}, null]\nlisten: []\n")
+	f.Add("a: &a [*a]\n")
+	f.Add("\t")
+	f.Fuzz(func(t *testing.T, text string) {
+		s, faults := parse("/etc/athd/athd.yaml", []byte(text), p.outside())
+		if (s == nil) != (len(faults) > 0) {
+			t.Errorf("settings %v beside faults %v", s != nil, faults)
+		}
+		if s != nil && (s.publicURL == "" || s.providers == nil || s.policy.Default == "" || s.tokenTTL <= 0 || s.keyset == nil && !s.embedded) {
+			t.Error("settings lack what they need")
+		}
+	})
+}

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"errors"
+	"net/http"
+	"runtime"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/athd/athd/audit"
+	"github.com/athd/athd/authz"
+	"github.com/athd/athd/provider"
+	"github.com/athd/athd/tokenstore"
+)
+
+// metrics is what /metrics shows. No label holds anything that an agent sent.
+type metrics struct {
+	registry     *prometheus.Registry
+	decisions    *prometheus.CounterVec
+	decisionTime prometheus.Histogram
+	events       *prometheus.CounterVec
+	storeTime    *prometheus.HistogramVec
+	storeErrors  *prometheus.CounterVec
+}
+
+func newMetrics(providers *provider.Set) *metrics {
+	// From 50 µs, which is one good round trip, to more than any deadline.
+	buckets := []float64{.00005, .0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1}
+	m := &metrics{
+		registry: prometheus.NewRegistry(),
+		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "athd_decisions_total",
+			Help: "Decisions about requests, by reason and by provider; no provider where the route leads to none.",
+		}, []string{"reason", "provider"}),
+		decisionTime: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "athd_decision_seconds", Help: "Time that a decision took.", Buckets: buckets,
+		}),
+		events: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "athd_events_total", Help: "Audit events, by kind.",
+		}, []string{"event"}),
+		storeTime: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "athd_store_seconds", Help: "Time that an operation of the store took.", Buckets: buckets,
+		}, []string{"op"}),
+		storeErrors: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "athd_store_errors_total",
+			Help: "Operations of the store that failed: it was away, or a record did not open.",
+		}, []string{"op"}),
+	}
+	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "athd_build_info", Help: "Always 1; its labels tell what runs.",
+	}, []string{"version", "go"})
+	build.WithLabelValues(buildVersion(), runtime.Version()).Set(1)
+	m.registry.MustRegister(m.decisions, m.decisionTime, m.events, m.storeTime, m.storeErrors, build,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+
+	// A counter that starts with its first increase loses that increase.
+	for _, reason := range authz.Reasons() {
+		m.decisions.WithLabelValues(string(reason), "")
+		for _, p := range providers.All() {
+			m.decisions.WithLabelValues(string(reason), p.ID)
+		}
+	}
+	for _, kind := range audit.Kinds() {
+		m.events.WithLabelValues(string(kind))
+	}
+	return m
+}
+
+func (m *metrics) observeDecision(d *authz.Decision, provider string, took time.Duration) {
+	m.decisions.WithLabelValues(string(d.Reason()), provider).Inc()
+	m.decisionTime.Observe(took.Seconds())
+}
+
+func (m *metrics) countEvent(e audit.Event) {
+	m.events.WithLabelValues(string(e.Kind)).Inc()
+}
+
+// observeStore counts as errors only what is the store's own fault: "not
+// found" is an answer.
+func (m *metrics) observeStore(op string, took time.Duration, err error) {
+	m.storeTime.WithLabelValues(op).Observe(took.Seconds())
+	failed := m.storeErrors.WithLabelValues(op)
+	if errors.Is(err, tokenstore.ErrUnavailable) || errors.Is(err, tokenstore.ErrCorrupt) {
+		failed.Inc()
+	}
+}
+
+func (m *metrics) handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 10 * time.Second})
+}

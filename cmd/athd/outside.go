@@ -1,0 +1,54 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"syscall"
+
+	"github.com/athd/athd/strict"
+)
+
+// outside is what a configuration refers to beyond itself.
+type outside struct {
+	env  func(name string) (string, bool)
+	read func(path string) ([]byte, fs.FileMode, error)
+}
+
+// maxFileBytes bounds every file that is read.
+const maxFileBytes = strict.MaxBytes
+
+// readFile returns a regular file's bytes and permissions. The error does not
+// repeat the path.
+func readFile(path string) ([]byte, fs.FileMode, error) {
+	// Without O_NONBLOCK, opening a pipe waits for a writer for ever.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, 0, bare(err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, 0, bare(err)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, 0, errors.New("not a regular file")
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxFileBytes+1))
+	if err != nil {
+		return nil, 0, bare(err)
+	}
+	if len(data) > maxFileBytes {
+		return nil, 0, fmt.Errorf("larger than %d bytes", maxFileBytes)
+	}
+	return data, info.Mode().Perm(), nil
+}
+
+func bare(err error) error {
+	if p, ok := errors.AsType[*fs.PathError](err); ok {
+		return p.Err
+	}
+	return err
+}

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/athd/athd/tokenstore"
+)
+
+// readyFor is how long an answer of the store is told again, so that whoever
+// asks for readiness often does not load the store.
+const readyFor = 500 * time.Millisecond
+
+// readiness knows whether requests should come here. It asks each time it is
+// asked; the zero value of each part is "no".
+type readiness struct {
+	store    func(context.Context) (tokenstore.Health, error)
+	warnings []string
+
+	grpc, http atomic.Bool // the listener serves
+	draining   atomic.Bool
+
+	mu     sync.Mutex
+	asked  time.Time
+	health tokenstore.Health
+	err    error
+}
+
+// report is the body of /readyz.
+type report struct {
+	Status   string           `json:"status"` // ready, not_ready or draining
+	Checks   map[string]check `json:"checks"`
+	Warnings []string         `json:"warnings"`
+}
+
+type check struct {
+	OK         bool   `json:"ok"`
+	Server     string `json:"server,omitempty"`
+	Persistent *bool  `json:"persistent,omitempty"`
+	Error      string `json:"error,omitempty"`
+}
+
+// serveHTTP answers 200 only when store, gRPC and HTTP all serve.
+func (r *readiness) serveHTTP(w http.ResponseWriter, req *http.Request) {
+	rep := r.report(req.Context())
+	status := http.StatusOK
+	if rep.Status != "ready" {
+		status = http.StatusServiceUnavailable
+		w.Header().Set("Retry-After", "1")
+	}
+	writeJSON(w, status, rep)
+}
+
+func (r *readiness) report(ctx context.Context) report {
+	health, err := r.ask(ctx)
+	store := check{OK: err == nil}
+	rep := report{Status: "ready", Warnings: slices.Clone(r.warnings)}
+	if err != nil {
+		store.Error = "the store does not answer" // the log knows more
+	} else {
+		store.Server = health.Server
+		if !health.Embedded {
+			store.Persistent = &health.Persistent
+		}
+		rep.Warnings = append(rep.Warnings, storeWarnings(health)...)
+	}
+	rep.Checks = map[string]check{"store": store, "grpc": {OK: r.grpc.Load()}, "http": {OK: r.http.Load()}}
+	for _, c := range rep.Checks {
+		if !c.OK {
+			rep.Status = "not_ready"
+		}
+	}
+	if r.draining.Load() {
+		rep.Status = "draining"
+	}
+	if rep.Warnings == nil {
+		rep.Warnings = []string{}
+	}
+	return rep
+}
+
+func (r *readiness) ask(ctx context.Context) (tokenstore.Health, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if time.Since(r.asked) < readyFor {
+		return r.health, r.err
+	}
+	// The answer is told to others too: one caller's patience must not spoil it.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	r.health, r.err = r.store(ctx)
+	r.asked = time.Now()
+	return r.health, r.err
+}
+
+// storeWarnings tells what a store that answers may still do wrong.
+func storeWarnings(h tokenstore.Health) []string {
+	var out []string
+	if h.Evicts != "" {
+		out = append(out, "the store may evict records (maxmemory-policy "+h.Evicts+"): set noeviction, or users lose their grants")
+	}
+	return out
+}

@@ -1,0 +1,155 @@
+package main
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"athd": main})
+}
+
+// TestScripts runs athd as its users do. Beside the commands of testscript
+// there are
+//
+//	get SOCKET PATH STATUS [REGEXP...]   asks over a Unix socket until the answer is as wanted
+//	hang SOCKET                          has a request under way that never ends
+//	terminate                            sends SIGTERM to what runs in the background
+//	redis reserve | start                a Redis work-alike on a port that $REDIS names
+//	lines N FILE                         the file has so many lines
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"get": scriptGet, "hang": scriptHang, "terminate": scriptTerminate, "redis": scriptRedis, "lines": scriptLines,
+		},
+	})
+}
+
+func scriptGet(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 3 {
+		ts.Fatalf("usage: get SOCKET PATH STATUS [REGEXP...]")
+	}
+	client := &http.Client{Timeout: 3 * time.Second, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", ts.MkAbs(args[0]))
+		},
+	}}
+	wanted := func() (string, bool) {
+		r, err := client.Get("http://athd" + args[1])
+		if err != nil {
+			return err.Error(), false
+		}
+		defer r.Body.Close()
+		body, err := io.ReadAll(r.Body)
+		if err != nil || strconv.Itoa(r.StatusCode) != args[2] {
+			return r.Status + "\n" + string(body), false
+		}
+		for _, want := range args[3:] {
+			if !regexp.MustCompile(want).Match(body) {
+				return "no match for " + want + " in\n" + string(body), false
+			}
+		}
+		return "", true
+	}
+	for deadline := time.Now().Add(15 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		got, ok := wanted()
+		if ok {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("get %s: %s", args[1], got)
+		}
+	}
+}
+
+func scriptHang(ts *testscript.TestScript, _ bool, args []string) {
+	conn, err := net.Dial("unix", ts.MkAbs(args[0]))
+	ts.Check(err)
+	ts.Defer(func() { conn.Close() })
+	_, err = io.WriteString(conn, "POST /ath/token HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")
+	ts.Check(err)
+	_, err = conn.Read(make([]byte, 1)) // the server has it
+	ts.Check(err)
+}
+
+func scriptTerminate(ts *testscript.TestScript, _ bool, _ []string) {
+	for _, c := range ts.BackgroundCmds() {
+		ts.Check(c.Process.Signal(syscall.SIGTERM))
+	}
+}
+
+func scriptRedis(ts *testscript.TestScript, _ bool, args []string) {
+	switch strings.Join(args, " ") {
+	case "reserve":
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		ts.Check(err)
+		ts.Setenv("REDIS", l.Addr().String())
+		ts.Check(l.Close())
+	case "start":
+		server := miniredis.NewMiniRedis()
+		ts.Check(server.StartAddr(ts.Getenv("REDIS")))
+		ts.Defer(server.Close)
+	default:
+		ts.Fatalf("usage: redis reserve | start")
+	}
+}
+
+func scriptLines(ts *testscript.TestScript, _ bool, args []string) {
+	if got := strings.Count(ts.ReadFile(args[1]), "\n"); strconv.Itoa(got) != args[0] {
+		ts.Fatalf("%s has %d lines, want %s", args[1], got, args[0])
+	}
+}
+
+// TestExitCodes: scripts can trust them.
+func TestExitCodes(t *testing.T) {
+	faulty := t.TempDir() + "/athd.yaml"
+	if err := os.WriteFile(faulty, []byte("public_url: nowhere\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		name string
+		args []string
+		want int
+	}{
+		{"no command is a wrong usage", nil, exitUsage},
+		{"an unknown command is a wrong usage", []string{"frobnicate"}, exitUsage},
+		{"an unknown flag is a wrong usage", []string{"validate", "-frobnicate"}, exitUsage},
+		{"an argument too many is a wrong usage", []string{"serve", "athd.yaml"}, exitUsage},
+		{"keys wants a verb", []string{"keys"}, exitUsage},
+		{"keys new wants a file", []string{"keys", "new"}, exitUsage},
+		{"bootstrap wants -static", []string{"bootstrap", "-config", faulty}, exitUsage},
+		{"help is no fault", []string{"help"}, exitOK},
+		{"help of a command is no fault", []string{"serve", "-h"}, exitOK},
+		{"version", []string{"version"}, exitOK},
+		{"validate refuses a faulty file", []string{"validate", "-config", faulty}, exitFault},
+		{"bootstrap refuses a faulty file", []string{"bootstrap", "-static", "-config", faulty}, exitFault},
+		{"serve refuses a faulty file", []string{"serve", "-config", faulty}, exitFault},
+		{"serve refuses a missing file", []string{"serve", "-config", faulty + "x"}, exitFault},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var out strings.Builder
+			if got := run(test.args, terminal{&out, &out, os.LookupEnv}); got != test.want {
+				t.Errorf("exit code %d, want %d\n%s", got, test.want, &out)
+			}
+			if out.Len() == 0 {
+				t.Error("nothing was said")
+			}
+		})
+	}
+}

@@ -1,0 +1,143 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// drainTime is how long calls under way may take to end.
+const drainTime = 10 * time.Second
+
+// runServe runs athd until SIGTERM or SIGINT. A second signal kills.
+func runServe(args []string, t terminal) error {
+	f := newFlags("serve", t)
+	config := f.config()
+	if err := f.parse(args); err != nil {
+		return err
+	}
+	s, faults := load(*config, outside{t.env, readFile})
+	if err := faults.Err(); err != nil {
+		return err
+	}
+	// From here on everything is said by the log, the last words too.
+	log, events := newLoggers(t.stderr, s.log)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // the second one finds no handler
+	if err := serve(ctx, s, log, events); err != nil {
+		log.Error("stopped", "error", err)
+		return errors.New("athd: stopped by an error")
+	}
+	log.Info("stopped")
+	return nil
+}
+
+// serve runs until ctx ends, then drains and returns nil; or until a listener
+// dies, and returns why.
+func serve(ctx context.Context, s *settings, log, events *slog.Logger) error {
+	for _, text := range s.warnings {
+		log.Warn(text)
+	}
+	a, err := assemble(s, log, events)
+	if err != nil {
+		return err
+	}
+	defer a.store.Close()
+	l, err := openListeners(ctx, s)
+	if err != nil {
+		return err
+	}
+	return a.serve(ctx, s, l, log)
+}
+
+// serve is the part of the function of this name that has listeners.
+func (a *assembly) serve(ctx context.Context, s *settings, l listeners, log *slog.Logger) (err error) {
+	web, err := s.tls.forHTTP(l.http)
+	if err != nil {
+		return err
+	}
+	companion := newHTTPServer(a.companion, log)
+	admin := newHTTPServer(adminHandler(a.ready, a.metrics), log)
+
+	died := make(chan error, 3)
+	var serving sync.WaitGroup
+	start := func(name string, listener net.Listener, serve func(net.Listener) error) {
+		serving.Go(func() {
+			if err := serve(listener); !errors.Is(err, http.ErrServerClosed) {
+				died <- fmt.Errorf("the %s listener died: %w", name, err)
+			}
+		})
+	}
+	start("grpc", l.grpc, func(l net.Listener) error {
+		if err := a.checks.Serve(l); err != nil {
+			return err
+		}
+		return http.ErrServerClosed
+	})
+	start("http", web, companion.Serve)
+	start("admin", l.admin, admin.Serve)
+	a.ready.grpc.Store(true)
+	a.ready.http.Store(true)
+	a.checks.SetReady(true)
+	log.Info("serving", "grpc", where(l.grpc), "http", where(l.http), "admin", where(l.admin),
+		"version", buildVersion(), "providers", summary(s.providers))
+	a.firstLook(ctx, log)
+
+	select {
+	case <-ctx.Done():
+		log.Info("stopping: calls under way may end", "at_most", drainTime.String())
+	case err = <-died:
+	}
+	// Readiness goes first, so that nobody is sent here any more; the admin
+	// listener goes last, so that this can be seen.
+	a.ready.draining.Store(true)
+	a.checks.SetReady(false)
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
+	defer cancel()
+	var draining sync.WaitGroup
+	draining.Go(func() { a.checks.Shutdown(drain) })
+	draining.Go(func() { shutdown(drain, companion) })
+	draining.Wait()
+	shutdown(drain, admin)
+	serving.Wait()
+	return err
+}
+
+// shutdown lets the server's requests end, and cuts off what is left when ctx
+// ends.
+func shutdown(ctx context.Context, s *http.Server) {
+	if s.Shutdown(ctx) != nil {
+		s.Close()
+	}
+}
+
+// listeners are open before anything serves, so that a taken port stops the
+// start and not the running process.
+type listeners struct{ grpc, http, admin net.Listener }
+
+func openListeners(ctx context.Context, s *settings) (l listeners, err error) {
+	var open []net.Listener
+	for _, x := range []struct {
+		name string
+		at   address
+		to   *net.Listener
+	}{{"grpc", s.grpc, &l.grpc}, {"http", s.http, &l.http}, {"admin", s.admin, &l.admin}} {
+		if *x.to, err = listen(ctx, x.at); err != nil {
+			for _, o := range open {
+				o.Close()
+			}
+			return listeners{}, fmt.Errorf("listen.%s: %w", x.name, err)
+		}
+		open = append(open, *x.to)
+	}
+	return l, nil
+}

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"log/slog"
+	"time"
+
+	"github.com/athd/athd/ath"
+	"github.com/athd/athd/athflow"
+	"github.com/athd/athd/provider"
+	"github.com/athd/athd/tokenstore"
+)
+
+// settings is what a faultless configuration says. Only load makes one.
+type settings struct {
+	publicURL string // without a trailing slash
+
+	grpc, http, admin address
+	tls               *serverTLS // nil: plaintext
+
+	storeURL ath.Secret
+	embedded bool
+	keyset   *tokenstore.Keyset // nil only when embedded
+
+	providers   *provider.Set
+	adminTokens []athflow.AdminToken
+	policy      athflow.Policy
+	tokenTTL    time.Duration
+	sessionTTL  time.Duration
+	consent     string
+
+	envoy       envoySettings
+	log         logSettings
+	development developmentFile
+
+	// warnings are what is allowed but should be known: told by validate, at
+	// start and by /readyz.
+	warnings []string
+}
+
+// serverTLS is who athd is and who may ask it, for grpc and http alike.
+type serverTLS struct {
+	certificate tls.Certificate
+	clientCAs   *x509.CertPool
+	clientSANs  []string
+}
+
+// envoySettings is what Envoy's generated configuration says. Its files are
+// Envoy's own to read: they need not exist here.
+type envoySettings struct {
+	listen, admin     string // admin "": none
+	grpc, http        address
+	certFile, keyFile string
+	athdTLS           *athdTLSFile
+	caFile            string
+}
+
+type logSettings struct {
+	json  bool
+	level slog.Level
+}

@@ -1,0 +1,143 @@
+// Package layout holds the project's import drawing against its code.
+package layout
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/athd/athd/"
+
+// may says which rooms a room imports, tests included. cmd and test may import
+// everything, and nothing imports them.
+var may = map[string][]string{
+	"ath":        {},
+	"strict":     {},
+	"audit":      {"ath"},
+	"attest":     {"ath"},
+	"provider":   {"ath", "strict"},
+	"tokenstore": {"ath", "provider", "audit"},
+	"authz":      {"ath", "provider", "tokenstore", "audit"},
+	"athflow":    {"ath", "attest", "provider", "tokenstore", "audit"},
+	"envoy":      {"ath", "provider", "authz"},
+}
+
+// only says which rooms (besides cmd and test) may import a module.
+var only = map[string][]string{
+	"github.com/redis/go-redis/":           {"tokenstore"},
+	"github.com/alicebob/miniredis/":       {"tokenstore"},
+	"github.com/tink-crypto/":              {"tokenstore"},
+	"google.golang.org/grpc":               {"envoy"},
+	"github.com/envoyproxy/":               {"envoy"},
+	"github.com/golang-jwt/":               {"attest"},
+	"golang.org/x/oauth2":                  {"provider"},
+	"go.yaml.in/":                          {"strict", "provider", "envoy"},
+	"github.com/prometheus/client_golang/": {},
+	"github.com/luikyv/":                   {},
+}
+
+type listed struct {
+	ImportPath                         string
+	Imports, TestImports, XTestImports []string
+}
+
+func packages(t *testing.T) []listed {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Imports,TestImports,XTestImports", "./...")
+	cmd.Dir = "../.."
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	var all []listed
+	for d := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p listed
+		if err := d.Decode(&p); errors.Is(err, io.EOF) {
+			return all
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+}
+
+func room(path string) string {
+	first, _, _ := strings.Cut(strings.TrimPrefix(path, module), "/")
+	return first
+}
+
+func TestRoomsImportWhatTheDrawingSays(t *testing.T) {
+	all := packages(t)
+	if len(all) < len(may) {
+		t.Fatalf("only %d packages were found", len(all))
+	}
+	seen := map[string]bool{}
+	for _, p := range all {
+		from := room(p.ImportPath)
+		seen[from] = true
+		if from == "cmd" || from == "test" {
+			continue
+		}
+		allowed, known := may[from]
+		if !known {
+			t.Errorf("%s is a room that the drawing does not have", from)
+			continue
+		}
+		// A room's own tests obey too, but for real parts that stand in test/.
+		for _, imports := range [][]string{p.Imports, p.TestImports, p.XTestImports} {
+			for _, path := range imports {
+				check(t, p.ImportPath, from, path, allowed)
+			}
+		}
+		for _, path := range p.Imports {
+			if room(path) == "test" && strings.HasPrefix(path, module) {
+				t.Errorf("%s imports %s outside its tests", p.ImportPath, path)
+			}
+		}
+	}
+	for r := range may {
+		if !seen[r] {
+			t.Errorf("the drawing has a room %q that is not there", r)
+		}
+	}
+}
+
+func check(t *testing.T, pkg, from, path string, allowed []string) {
+	t.Helper()
+	if strings.HasPrefix(path, module) {
+		if to := room(path); to != from && to != "test" && !slices.Contains(allowed, to) {
+			t.Errorf("%s imports %s", pkg, path)
+		}
+		return
+	}
+	if from == "ath" && strings.Contains(strings.Split(path, "/")[0], ".") {
+		t.Errorf("%s imports %s, which is not in the standard library", pkg, path)
+	}
+	for prefix, rooms := range only {
+		if strings.HasPrefix(path, prefix) && !slices.Contains(rooms, from) {
+			t.Errorf("%s imports %s", pkg, path)
+		}
+	}
+}
+
+// The sidecar carries no OAuth server and no test.
+func TestSidecarLinksNoDemo(t *testing.T) {
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-deps", "./cmd/athd")
+	cmd.Dir = "../.."
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path := range strings.Lines(string(out)) {
+		path = strings.TrimSpace(path)
+		if strings.HasPrefix(path, module+"test/") || strings.HasPrefix(path, module+"cmd/athdemo") ||
+			strings.HasPrefix(path, "github.com/luikyv/") || path == "testing" {
+			t.Errorf("athd links %s", path)
+		}
+	}
+}

@@ -1,0 +1,279 @@
+// Package realredis starts a real redis-server for a test: on a loopback port,
+// behind a random password, with its data in a directory of the test's own. It
+// can be stopped, killed, paused and started again at the same address, and
+// dies with the test, also when the test is killed. Start at [Start].
+package realredis
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"fmt"
+	"math/big"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// patience bounds each wait for the server: it starts in some 10 ms.
+const patience = 10 * time.Second
+
+// A Server is one redis-server that belongs to one test.
+type Server struct {
+	t        testing.TB
+	binary   string
+	dir      string
+	addr     string
+	password string
+	extra    []string
+
+	process *exec.Cmd // nil: not running
+	output  *output
+}
+
+// Start starts a server of version 7 or newer that writes to disk, so that it
+// comes back with its data after [Server.Kill] and [Server.Start]. Each of
+// extra is a further line of redis.conf, such as "cluster-enabled yes".
+//
+// Where no redis-server is found the test fails, unless ATHD_TEST_SKIP names
+// redis: then it is skipped.
+func Start(t testing.TB, extra ...string) *Server {
+	t.Helper()
+	return start(t, rand.Text(), extra)
+}
+
+func start(t testing.TB, password string, extra []string) *Server {
+	t.Helper()
+	binary := find(t)
+	// Not t.TempDir: files that a killed server still writes would fail the
+	// test at its end.
+	dir, err := os.MkdirTemp("", "athd-redis-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Server{t: t, binary: binary, dir: dir, password: password, extra: extra}
+	t.Cleanup(func() {
+		s.Kill()
+		os.RemoveAll(dir)
+	})
+	// The port is free when it is chosen and may be taken when it is used:
+	// then another is tried.
+	for range 10 {
+		s.addr = freeAddr(t)
+		if err = s.run(); err == nil {
+			return s
+		}
+	}
+	t.Fatalf("redis-server does not start: %v", err)
+	return nil
+}
+
+// URL is the server's address with its password.
+func (s *Server) URL() string { return fmt.Sprintf("redis://:%s@%s/0", s.password, s.addr) }
+
+// Addr is the server's host:port.
+func (s *Server) Addr() string { return s.addr }
+
+// Password is the password of the default user.
+func (s *Server) Password() string { return s.password }
+
+// Start starts the server again at the same address, with the data that it
+// had. It returns when the server answers.
+func (s *Server) Start() {
+	s.t.Helper()
+	if s.process != nil {
+		s.t.Fatal("redis-server runs already")
+	}
+	if err := s.run(); err != nil {
+		s.t.Fatalf("redis-server does not start again: %v", err)
+	}
+}
+
+// Stop ends the server in good order.
+func (s *Server) Stop() { s.end(syscall.SIGTERM) }
+
+// Kill ends the server at once, as a crash does, also when it is paused.
+func (s *Server) Kill() { s.end(syscall.SIGKILL) }
+
+// Pause freezes the server: it still has its connections, and the kernel
+// accepts new ones, but nothing answers.
+func (s *Server) Pause() { s.signal(syscall.SIGSTOP) }
+
+// Resume lets a paused server go on.
+func (s *Server) Resume() { s.signal(syscall.SIGCONT) }
+
+// Client returns a plain client, closed with the test.
+func (s *Server) Client() *redis.Client {
+	client := redis.NewClient(&redis.Options{Addr: s.addr, Password: s.password, Protocol: 2, DisableIdentity: true})
+	s.t.Cleanup(func() { client.Close() })
+	return client
+}
+
+func (s *Server) run() error {
+	conf := append([]string{
+		"bind 127.0.0.1", "port " + s.addr[strings.LastIndex(s.addr, ":")+1:],
+		"requirepass " + s.password, "dir " + s.dir,
+		// What is written reaches the kernel before it is acknowledged, and so
+		// survives the death of the process.
+		"appendonly yes", "appendfsync everysec", `save ""`,
+		"daemonize no", "databases 16",
+	}, s.extra...)
+	s.output = &output{}
+	s.process = exec.Command(s.binary, "-") // the configuration is on stdin: no password in the process list
+	s.process.Dir = s.dir
+	s.process.Stdin = strings.NewReader(strings.Join(conf, "\n") + "\n")
+	s.process.Stdout, s.process.Stderr = s.output, s.output
+	s.process.SysProcAttr = dieWithParent()
+	s.process.WaitDelay = time.Second // should something still hold the output open
+	if err := s.process.Start(); err != nil {
+		s.process = nil
+		return err
+	}
+	if err := s.await(); err != nil {
+		s.Kill()
+		return fmt.Errorf("%w\n%s", err, s.output)
+	}
+	return nil
+}
+
+// await returns when the server answers with our password and has loaded its
+// data: the same port might belong to somebody else.
+func (s *Server) await() error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	client := redis.NewClient(&redis.Options{Addr: s.addr, Password: s.password, Protocol: 2, DisableIdentity: true, MaxRetries: -1, DialerRetries: 1})
+	defer client.Close()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		// Dialling first keeps the client from complaining on stderr.
+		conn, err := net.DialTimeout("tcp", s.addr, time.Second)
+		if err == nil {
+			conn.Close()
+			if err = client.Ping(ctx).Err(); err == nil {
+				return checkVersion(client.Info(ctx, "server").Val())
+			}
+		}
+		if strings.Contains(s.output.String(), "Failed listening") || strings.Contains(s.output.String(), "FATAL") {
+			return fmt.Errorf("redis-server gave up")
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("redis-server does not answer: %w", err)
+		case <-tick.C:
+		}
+	}
+}
+
+func checkVersion(info string) error {
+	_, version, _ := strings.Cut(info, "redis_version:")
+	version, _, _ = strings.Cut(version, "\r\n")
+	var major int
+	if _, err := fmt.Sscanf(version, "%d.", &major); err != nil || major < 7 {
+		return fmt.Errorf("redis-server has version %q; 7 or newer is needed", version)
+	}
+	return nil
+}
+
+func (s *Server) end(how syscall.Signal) {
+	if s.process == nil {
+		return
+	}
+	s.process.Process.Signal(how)
+	s.process.Process.Signal(syscall.SIGCONT) // a paused one would not hear SIGTERM
+	s.process.Wait()
+	s.process = nil
+}
+
+func (s *Server) signal(what syscall.Signal) {
+	s.t.Helper()
+	if s.process == nil {
+		s.t.Fatal("redis-server does not run")
+	}
+	if err := s.process.Process.Signal(what); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// find looks where `make test` puts the server, then on PATH.
+func find(t testing.TB) string {
+	t.Helper()
+	var places []string
+	if tools := os.Getenv("ATHD_TOOLS"); tools != "" {
+		places = append(places, tools)
+	}
+	if dir, err := os.Getwd(); err == nil {
+		for ; ; dir = filepath.Dir(dir) {
+			places = append(places, filepath.Join(dir, ".tools", "bin"))
+			if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil || dir == filepath.Dir(dir) {
+				break
+			}
+		}
+	}
+	for _, place := range places {
+		if found, err := exec.LookPath(filepath.Join(place, "redis-server")); err == nil {
+			return found
+		}
+	}
+	if found, err := exec.LookPath("redis-server"); err == nil {
+		return found
+	}
+	for part := range strings.SplitSeq(os.Getenv("ATHD_TEST_SKIP"), ",") {
+		if strings.TrimSpace(part) == "redis" {
+			t.Skip("no redis-server, and ATHD_TEST_SKIP names redis")
+		}
+	}
+	t.Fatal("no redis-server found: run `make test`, which fetches one")
+	return ""
+}
+
+// freeAddr returns a loopback address below the range from which systems
+// choose ports by themselves, so that a stopped server finds its port free
+// when it starts again.
+func freeAddr(t testing.TB) string {
+	t.Helper()
+	for range 100 {
+		n, err := rand.Int(rand.Reader, big.NewInt(12000))
+		if err != nil {
+			t.Fatal(err)
+		}
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 20000+n.Int64()))
+		if err != nil {
+			continue
+		}
+		defer l.Close()
+		return l.Addr().String()
+	}
+	t.Fatal("no free port found")
+	return ""
+}
+
+// output collects what the server prints, for the error that says why it did
+// not start.
+type output struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.buf.Len() > 1<<20 {
+		return len(p), nil
+	}
+	return o.buf.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.String()
+}

@@ -1,0 +1,172 @@
+package stage
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+var binary = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "athd-bin-")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "athd")
+	out, err := exec.Command("go", append(buildArgs(), "-o", path, "github.com/athd/athd/cmd/athd")...).CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("building athd: %v\n%s", err, out)
+	}
+	return path, nil
+})
+
+// Binary builds athd once per test process, with the race detector if the
+// test has it, and returns its path. [RemoveBinary] takes it away again.
+func Binary(t testing.TB) string {
+	t.Helper()
+	path, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// RemoveBinary is for TestMain, after the tests.
+func RemoveBinary() {
+	if path, err := binary(); err == nil {
+		os.RemoveAll(filepath.Dir(path))
+	}
+}
+
+// Run runs athd to its end and returns what it printed.
+func Run(t testing.TB, dir string, args ...string) (stdout, stderr string, err error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, Binary(t), args...)
+	cmd.Dir = dir
+	var o, e bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &o, &e
+	err = cmd.Run()
+	return o.String(), e.String(), err
+}
+
+// An Athd is a running athd serve.
+type Athd struct {
+	Admin string // URL of its admin listener
+
+	t      testing.TB
+	cmd    *exec.Cmd
+	logs   logBuffer
+	exited chan struct{}
+	err    error
+}
+
+// startAthd runs athd and waits until it listens; ready also waits until it
+// says that it is ready.
+func startAthd(t testing.TB, dir, admin string, ready bool) *Athd {
+	t.Helper()
+	a := &Athd{Admin: "http://" + admin, t: t, exited: make(chan struct{})}
+	a.cmd = exec.Command(Binary(t), "serve", "-config", filepath.Join(dir, "athd.yaml"))
+	a.cmd.Stdout, a.cmd.Stderr = &a.logs, &a.logs
+	a.cmd.SysProcAttr = diesWithParent()
+	if err := a.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		a.err = a.cmd.Wait()
+		close(a.exited)
+	}()
+	t.Cleanup(func() {
+		a.Stop()
+		if t.Failed() {
+			t.Logf("athd's log:\n%s", a.Logs())
+		}
+	})
+	path := "/health"
+	if ready {
+		path = "/readyz"
+	}
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		status, _ := a.Get(path)
+		if status == http.StatusOK {
+			return a
+		}
+		select {
+		case <-a.exited:
+			t.Fatalf("athd has ended: %v\n%s", a.err, a.Logs())
+		case <-time.After(20 * time.Millisecond):
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("athd is not ready after 20 s (status %d)\n%s", status, a.Logs())
+		}
+	}
+}
+
+// Get asks the admin listener.
+func (a *Athd) Get(path string) (status int, body string) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, a.Admin+path, nil)
+	if err != nil {
+		return 0, ""
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, ""
+	}
+	defer resp.Body.Close()
+	b, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	return resp.StatusCode, string(b)
+}
+
+// Logs returns what athd has written so far.
+func (a *Athd) Logs() string { return a.logs.String() }
+
+// Signal sends a signal.
+func (a *Athd) Signal(s syscall.Signal) { a.cmd.Process.Signal(s) }
+
+// Stop asks athd to end, as an operator would, and returns how it went.
+func (a *Athd) Stop() error {
+	a.Signal(syscall.SIGTERM)
+	select {
+	case <-a.exited:
+	case <-time.After(15 * time.Second):
+		a.cmd.Process.Kill()
+		<-a.exited
+		return fmt.Errorf("athd did not end within 15 s")
+	}
+	return a.err
+}
+
+// Kill ends athd at once.
+func (a *Athd) Kill() {
+	a.cmd.Process.Kill()
+	<-a.exited
+}
+
+type logBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}

@@ -1,0 +1,5 @@
+//go:build race
+
+package stage
+
+func buildArgs() []string { return []string{"build", "-race"} }

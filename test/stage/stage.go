@@ -1,0 +1,344 @@
+// Package stage sets up everything that a call goes through, for end-to-end
+// tests: a real redis-server, the athd binary, a real Envoy that runs exactly
+// what athd bootstrap printed, an OAuth server, an app in native mode and an
+// API in gateway mode behind TLS. [Start] returns when all of it answers; all
+// of it ends with the test.
+package stage
+
+import (
+	"bytes"
+	"context"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"text/template"
+	"time"
+
+	"github.com/athd/athd/cmd/athdemo/agent"
+	"github.com/athd/athd/cmd/athdemo/browser"
+	"github.com/athd/athd/cmd/athdemo/oauthserver"
+	"github.com/athd/athd/test/realenvoy"
+	"github.com/athd/athd/test/realredis"
+)
+
+// What stands on every stage.
+const (
+	App      = "shop"    // the native app's id
+	Provider = "gallery" // the provider in gateway mode, at base path /v1 behind TLS
+	Secret   = "client-secret-of-athd-0123456789"
+	AdminKey = "admin-token-for-the-operator-0123456789"
+	User     = "alice"
+	UserID   = "user-1"
+	Password = "wonderland"
+
+	Stranger         = "mallory" // somebody else at the same OAuth server
+	StrangerID       = "user-2"
+	StrangerPassword = "underhand"
+)
+
+// AppScopes and ProviderScopes are what may be asked for.
+var (
+	AppScopes      = []string{"products:read", "cart:write", "orders:read"}
+	ProviderScopes = []string{"pictures:read", "pictures:write"}
+)
+
+// Options vary a stage.
+type Options struct {
+	Mode       string // "native", "gateway" or "both" (the default)
+	Consent    string // default page
+	Embedded   bool   // no Redis
+	TokenTTL   string // default 1h
+	SessionTTL string // default 10m
+	Approval   string // YAML of approval:, indented by two; default approves everything
+	Extra      string // YAML, appended
+	AccessTTL  time.Duration
+	// Host is the name of Envoy in public_url, default 127.0.0.1. With
+	// localhost the OAuth server is another site to browsers, as it is in life.
+	Host string
+	TLS  bool // public_url is https
+}
+
+// A Stage is everything, running.
+type Stage struct {
+	Public  string // URL of Envoy
+	Dir     string // where athd.yaml is
+	Athd    *Athd
+	Envoy   *realenvoy.Envoy
+	Redis   *realredis.Server // nil when embedded
+	OAuth   *oauthserver.Server
+	App     *Upstream
+	Gallery *Upstream
+	Agents  string // URL of the host of identity documents
+	Issuer  string // URL of OAuth
+	// Authority has signed the certificates of Gallery and, with TLS, of Envoy.
+	Authority *realenvoy.Authority
+
+	t     testing.TB
+	admin string
+	site  *http.ServeMux
+}
+
+const configuration = `public_url: {{.Public}}
+listen: {grpc: "unix:{{.Dir}}/authz.sock", http: "{{.HTTP}}", admin: "{{.Admin}}"}
+store: {url: "{{.Store}}", keyset_file: keyset.json}
+{{if .Gateway}}providers_file: providers.json
+{{end}}{{if .Native}}apps:
+- appId: shop
+  name: The Shop
+  upstream: {{.AppURL}}
+  audience: {{.Public}}
+  callbackUrl: {{.Public}}/ath/callback
+  availableScopes: ["products:read", "cart:write", "orders:read"]
+  oauth: {issuer: "{{.OAuth}}", authorize_endpoint: "{{.OAuth}}/authorize", token_endpoint: "{{.OAuth}}/token", userinfo_endpoint: "{{.OAuth}}/userinfo", client_id: athd, client_secret: {{.Secret}}}
+{{end}}admin: {tokens: [{name: ops, token_file: admin.token}]}
+approval:
+{{.Approval}}
+tokens: {ttl: {{.TokenTTL}}}
+sessions: {ttl: {{.SessionTTL}}}
+consent: {{.Consent}}
+envoy: {listen: "{{.EnvoyListen}}", admin: "127.0.0.1:0", ca_file: "{{.CA}}"{{with .TLS}}, tls: {cert_file: "{{.Cert}}", key_file: "{{.Key}}"}{{end}}}
+log: {format: json, level: debug}
+development: {allow_http: true, allow_private_hosts: true}
+{{.Extra}}
+`
+
+const providers = `{
+	"gallery": {
+		"display_name": "The Gallery",
+		"available_scopes": ["pictures:read", "pictures:write"],
+		"authorize_endpoint": "{{.OAuth}}/authorize",
+		"token_endpoint": "{{.OAuth}}/token",
+		"api_base_url": "{{.GalleryURL}}/v1",
+		"client_id": "athd",
+		"client_secret": "{{.Secret}}",
+		"userinfo_endpoint": "{{.OAuth}}/userinfo",
+		"issuer": "{{.OAuth}}",
+		"scope_rules": [
+			{"scope": "pictures:read", "methods": ["GET"], "paths": ["/pictures/**"]},
+			{"scope": "pictures:write", "methods": ["POST", "PUT"], "paths": ["/pictures", "/pictures/*"]}
+		]
+	}
+}
+`
+
+// Start sets a stage up.
+func Start(t testing.TB, o Options) *Stage {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "athd-e2e-") // short: a socket's path is limited
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	envoyListen, httpListen, admin := freeAddr(t), freeAddr(t), freeAddr(t)
+	authority := realenvoy.NewAuthority(t)
+	s := &Stage{Dir: dir, Authority: authority, t: t, admin: admin, site: http.NewServeMux()}
+	s.Public = public(envoyListen, o)
+	var pair any
+	if o.TLS {
+		certFile, keyFile := authority.Issue("127.0.0.1", "localhost")
+		pair = map[string]string{"Cert": certFile, "Key": keyFile}
+	}
+
+	cert := authority.Certificate("127.0.0.1")
+	s.App, s.Gallery = StartUpstream(t, nil), StartUpstream(t, &cert)
+	s.Issuer = s.startOAuth(o)
+	site := httptest.NewServer(s.site)
+	t.Cleanup(site.Close)
+	s.Agents = site.URL
+
+	store := "embedded"
+	if !o.Embedded {
+		s.Redis = realredis.Start(t)
+		store = s.Redis.URL()
+	}
+	mode := or(o.Mode, "both")
+	values := map[string]any{
+		"Public": s.Public, "Dir": dir, "HTTP": httpListen, "Admin": admin, "Store": store,
+		"Native": mode != "gateway", "Gateway": mode != "native",
+		"AppURL": s.App.URL, "GalleryURL": s.Gallery.URL, "OAuth": s.Issuer, "Secret": Secret,
+		"Approval": or(o.Approval, "  default: approve"), "TokenTTL": or(o.TokenTTL, "1h"), "SessionTTL": or(o.SessionTTL, "10m"),
+		"Consent": or(o.Consent, "page"), "EnvoyListen": envoyListen, "CA": authority.CAFile, "Extra": o.Extra,
+		"TLS": pair,
+	}
+	s.write("athd.yaml", fill(t, configuration, values))
+	s.write("providers.json", fill(t, providers, values))
+	s.write("admin.token", AdminKey+"\n")
+	if _, stderr, err := Run(t, dir, "keys", "new", "-o", filepath.Join(dir, "keyset.json")); err != nil {
+		t.Fatalf("athd keys new: %v\n%s", err, stderr)
+	}
+	envoyYAML, stderr, err := Run(t, dir, "bootstrap", "-static", "-config", "athd.yaml")
+	if err != nil {
+		t.Fatalf("athd bootstrap: %v\n%s", err, stderr)
+	}
+	s.Athd = startAthd(t, dir, admin, true)
+	s.Envoy = realenvoy.Start(t, []byte(envoyYAML))
+	return s
+}
+
+// RestartAthd ends athd and starts it again on the same configuration.
+func (s *Stage) RestartAthd() {
+	s.t.Helper()
+	if err := s.Athd.Stop(); err != nil {
+		s.t.Fatal(err)
+	}
+	s.Athd = startAthd(s.t, s.Dir, s.admin, true)
+}
+
+// startOAuth starts the OAuth server and returns its URL.
+func (s *Stage) startOAuth(o Options) string {
+	s.t.Helper()
+	srv := httptest.NewUnstartedServer(nil)
+	issuer := "http://" + srv.Listener.Addr().String()
+	var err error
+	s.OAuth, err = oauthserver.New(oauthserver.Config{
+		Issuer: issuer, AccessTokenTTL: o.AccessTTL,
+		Clients: []oauthserver.Client{{
+			ID: "athd", Name: "athd", Secret: Secret, RedirectURIs: []string{s.Public + "/ath/callback"},
+			Scopes: append(append([]string{}, AppScopes...), ProviderScopes...),
+		}},
+		Users: []oauthserver.User{
+			{ID: UserID, Name: User, Password: Password},
+			{ID: StrangerID, Name: Stranger, Password: StrangerPassword},
+		},
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	srv.Config.Handler = s.OAuth
+	srv.Start()
+	s.t.Cleanup(srv.Close)
+	return issuer
+}
+
+// NewAgent publishes the identity of a new agent and returns its client.
+func (s *Stage) NewAgent(name string) *agent.Client {
+	s.t.Helper()
+	a, err := agent.New(s.Agents+"/"+name+".json", "Agent "+name)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.site.Handle("/"+name+".json", a)
+	c := agent.NewClient(a, s.Public)
+	s.t.Cleanup(c.Close)
+	return c
+}
+
+var athCode = regexp.MustCompile(`ath_code_[\w-]+`)
+
+// Consent plays the user: allow on our page if there is one, login and consent
+// at the OAuth server. It returns the last page.
+func (s *Stage) Consent(b *browser.Browser, authorizationURL string) *browser.Page {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.t.Context(), 20*time.Second)
+	defer cancel()
+	page, err := b.Get(ctx, authorizationURL)
+	if err == nil && strings.HasPrefix(page.URL.String(), s.Public) && page.Status == http.StatusOK {
+		page, err = b.Submit(ctx, page.Form().Click("Allow"))
+	}
+	if err == nil && strings.Contains(page.Body, `name="password"`) {
+		page, err = b.Submit(ctx, page.Form().Fill("username", User).Fill("password", Password))
+	}
+	if err == nil && page.Status == http.StatusOK && !strings.HasPrefix(page.URL.String(), s.Public) {
+		page, err = b.Submit(ctx, page.Form().Click("Allow"))
+	}
+	if err != nil {
+		s.t.Fatalf("the user's browser: %v\n%v", err, b.Steps())
+	}
+	return page
+}
+
+// Token takes an agent through the whole handshake.
+func (s *Stage) Token(c *agent.Client, provider string, scopes ...string) agent.Token {
+	s.t.Helper()
+	ctx := s.t.Context()
+	if c.ID == "" {
+		if _, err := c.Register(ctx, provider, scopes); err != nil {
+			s.t.Fatalf("register: %v", err)
+		}
+	}
+	session, code := s.Code(c, provider, scopes...)
+	token, err := c.Redeem(ctx, session, code)
+	if err != nil {
+		s.t.Fatalf("token: %v", err)
+	}
+	return token
+}
+
+// Code takes a registered agent to the point where it has a code.
+func (s *Stage) Code(c *agent.Client, provider string, scopes ...string) (session, code string) {
+	s.t.Helper()
+	auth, err := c.Authorize(s.t.Context(), provider, scopes)
+	if err != nil {
+		s.t.Fatalf("authorize: %v", err)
+	}
+	b := browser.New()
+	defer b.Close()
+	page := s.Consent(b, auth.URL)
+	code = athCode.FindString(page.Body)
+	if code == "" {
+		s.t.Fatalf("the last page (%d) shows no code: %s\n%v", page.Status, page.Text, b.Steps())
+	}
+	return auth.Session, code
+}
+
+// Host is host:port of Envoy.
+func (s *Stage) Host() string {
+	u, err := url.Parse(s.Public)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return u.Host
+}
+
+// public is Envoy's URL as agents and browsers see it.
+func public(listen string, o Options) string {
+	scheme := "http://"
+	if o.TLS {
+		scheme = "https://"
+	}
+	if o.Host == "" {
+		return scheme + listen
+	}
+	_, port, _ := net.SplitHostPort(listen)
+	return scheme + net.JoinHostPort(o.Host, port)
+}
+
+func (s *Stage) write(name, text string) {
+	s.t.Helper()
+	if err := os.WriteFile(filepath.Join(s.Dir, name), []byte(text), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func fill(t testing.TB, text string, values map[string]any) string {
+	t.Helper()
+	var b bytes.Buffer
+	if err := template.Must(template.New("").Option("missingkey=error").Parse(text)).Execute(&b, values); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+func or(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
+}
+
+// freeAddr returns a loopback address that was free a moment ago.
+func freeAddr(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}

@@ -1,0 +1,67 @@
+package tokenstore
+
+import (
+	"context"
+	"errors"
+
+	"github.com/athd/athd/ath"
+)
+
+// CreateAgent stores a registration under the tag that follows from its id.
+// ErrExists: the agent is registered already.
+func (s *Store) CreateAgent(ctx context.Context, a Agent) error {
+	key, err := agentKey(ath.AgentTag(a.ID))
+	if err != nil {
+		return err
+	}
+	sealed, err := s.sealAgent(key, a)
+	if err != nil {
+		return err
+	}
+	return s.create(ctx, "create_agent", key, sealed, s.agentTTL(&a))
+}
+
+// Agent returns the registration with this tag: of an agent id or a client id.
+// The tag proves nothing: callers compare the id that they were given.
+func (s *Store) Agent(ctx context.Context, tag ath.Tag) (Held[Agent], error) {
+	key, err := agentKey(tag)
+	if err != nil {
+		return Held[Agent]{}, err
+	}
+	return get(ctx, s, "agent", key, s.openAgent)
+}
+
+// SwapAgent replaces a registration as it was read. ErrChanged: somebody else
+// did so first, or it is gone. An agent's id never changes.
+func (s *Store) SwapAgent(ctx context.Context, old Held[Agent], next Agent) error {
+	if old.key == "" {
+		return errNotHeld
+	}
+	if next.ID != old.Value.ID {
+		return errors.New("store: an agent's record cannot pass to another id")
+	}
+	sealed, err := s.sealAgent(old.key, next)
+	if err != nil {
+		return err
+	}
+	_, err = swap(ctx, s, "swap_agent", old, next, sealed, s.agentTTL(&next))
+	return err
+}
+
+func agentKey(tag ath.Tag) (string, error) { return key(tag, string(agentKind)) }
+
+func (s *Store) sealAgent(key string, a Agent) (string, error) {
+	plain, err := encodeAgent(a)
+	if err != nil {
+		return "", err
+	}
+	return s.keys.seal(agentKind, key, plain)
+}
+
+func (s *Store) openAgent(key, raw string) (Agent, error) {
+	plain, err := s.keys.open(agentKind, key, raw)
+	if err != nil {
+		return Agent{}, err
+	}
+	return decodeAgent(plain)
+}

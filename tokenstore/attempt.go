@@ -1,0 +1,76 @@
+package tokenstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/failsafe-go/failsafe-go/circuitbreaker"
+	"github.com/redis/go-redis/v9"
+)
+
+// do runs one operation against the server, within the store's deadline and
+// behind the breaker, and turns whatever the server or the network did wrong
+// into ErrUnavailable. Errors that are answers pass as they are.
+func (s *Store) do(ctx context.Context, op string, f func(context.Context) error) error {
+	start := time.Now()
+	err := s.attempt(ctx, f)
+	switch {
+	case err == nil:
+	case isAnswer(err):
+		err = fmt.Errorf("store: %s: %w", op, err)
+	default:
+		err = fmt.Errorf("store: %s: %w: %w", op, ErrUnavailable, err)
+	}
+	s.observe(op, time.Since(start), err)
+	return err
+}
+
+func (s *Store) attempt(ctx context.Context, f func(context.Context) error) error {
+	if !s.breaker.TryAcquirePermit() {
+		return errBreaker
+	}
+	// A permit that is not given back would keep a half-open breaker shut for
+	// ever, so a panic counts as a failure.
+	verdict := s.breaker.RecordFailure
+	defer func() { verdict() }()
+
+	within, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	start := time.Now()
+	err := f(within)
+	switch {
+	case err == nil || isAnswer(err) || isReply(err):
+		verdict = s.breaker.RecordSuccess
+	case ctx.Err() != nil && time.Since(start) < s.timeout/2 && !s.breaker.IsHalfOpen():
+		// The caller left before the store had a fair time to answer, which
+		// says nothing of it. One who waits less than our timeout, as Envoy
+		// may, must be able to trip the breaker all the same.
+		verdict = func() {}
+	}
+	return err
+}
+
+// isReply reports whether the server spoke, if only to refuse: such a server
+// answers quickly, and a breaker would only hide what it says.
+func isReply(err error) bool {
+	_, ok := errors.AsType[redis.Error](err)
+	return ok
+}
+
+func (s *Store) newBreaker() circuitbreaker.CircuitBreaker[any] {
+	return circuitbreaker.NewBuilder[any]().
+		WithFailureThreshold(breakerThreshold).
+		WithSuccessThreshold(1).
+		WithDelay(breakerDelay).
+		OnStateChanged(func(e circuitbreaker.StateChangedEvent) {
+			switch {
+			case e.OldState == circuitbreaker.ClosedState && e.NewState == circuitbreaker.OpenState:
+				s.log.Warn("the store is away", "store", s.String())
+			case e.NewState == circuitbreaker.ClosedState:
+				s.log.Info("the store is back", "store", s.String())
+			}
+		}).
+		Build()
+}

@@ -1,0 +1,67 @@
+// Package tokenstore keeps what athd must remember: agents, sessions, grants
+// and the users' OAuth tokens, sealed, in Redis 7 or newer (or Valkey), so
+// that any number of athd run side by side. Start at [Open]; [Store] has one
+// method per verb.
+//
+// # The contract
+//
+// Each verb is one round trip and, where two replicas could meet, atomic:
+// create and once are set-if-absent, swap is compare-and-swap over the stored
+// bytes, and what touches several keys is one script. No verb waits longer
+// than [Config].Timeout, with or without a deadline in its context. After some
+// failures in a row a breaker answers in place of a store that is away, and
+// lets one request through every 200 ms to see whether it is back.
+//
+// A verb fails with one of five errors: [ErrNotFound], [ErrExists] and
+// [ErrChanged] are answers of a healthy store, [ErrCorrupt] says that a record
+// did not open, and all that server or network do wrong is [ErrUnavailable].
+// Any other error is the caller's own mistake. After ErrUnavailable a write
+// may or may not have happened.
+//
+// A write whose reply was lost may be sent again, and must not then mistake
+// its own first attempt for somebody else's. It does not: every value written
+// holds a fresh nonce, so that a write knows its own.
+//
+// # Keys
+//
+// What is written together carries one tag, in braces, so that Redis Cluster
+// keeps it in one slot. The tag of an agent follows from its id; sessions and
+// connections draw theirs at random and pass it on in ath_session_id, state
+// and ATH token.
+//
+//	ath:{agent tag}:agent                    a registration     7 days while pending or denied, else until
+//	                                                            30 days after the approval ends; suspended: no end
+//	ath:{session tag}:session                an authorization   until 10 minutes after it expires
+//	ath:{connection tag}:conn                a user's tokens    as given, then until its last grant expires
+//	ath:{connection tag}:grant:<digest>      a grant, or its    until 24 hours after it expires
+//	                                         tombstone
+//	ath:{connection tag}:grants              digests of the     until 24 hours after the last one expires
+//	                                         live grants
+//	ath:{any tag}:<what>:<digest>            a value used once  as given
+//
+// A digest is the SHA-256 of a token or value: none is stored itself. Records
+// carry their own expiry too, and are returned past it: callers judge by their
+// own clock, and can say "expired" instead of "unknown" until the TTL ends.
+//
+// # At rest
+//
+// Every record is sealed with the [Keyset], agents and sessions too: who can
+// read Redis learns no secret, and who can write to it can delete, but cannot
+// mint a grant, approve an agent or finish a session. A stored record is
+//
+//	version byte || AEAD(JSON)
+//
+// with the version, the kind of record and the whole key as associated data,
+// for connections also agent, user and provider as the opened grant names
+// them. So a record that was moved to another key, or a connection that was
+// put below another user's grant, does not open. What this cannot prevent is
+// that an older state of a record is put back under its own key.
+//
+// # What the server must allow
+//
+// An ACL user needs the keys ath:* and the commands PING, GET, MGET, SET, DEL,
+// EXISTS, PTTL, PEXPIRE, ZADD, ZREM, ZREMRANGEBYSCORE, ZCARD, EVAL, EVALSHA,
+// HELLO, CLIENT SETNAME and, in a cluster, CLUSTER SLOTS and COMMAND. With
+// INFO and CONFIG GET, [Store.Ready] can also tell whether the server persists
+// and whether it may evict.
+package tokenstore

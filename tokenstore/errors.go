@@ -1,0 +1,29 @@
+package tokenstore
+
+import "errors"
+
+// What a verb can answer beside success. They come wrapped in the name of the
+// verb: compare with errors.Is.
+var (
+	// ErrNotFound: there is no such record, or it has aged out.
+	ErrNotFound = errors.New("not found")
+	// ErrExists: the key to create is taken.
+	ErrExists = errors.New("exists already")
+	// ErrChanged: the record is no longer what it was when it was read, or is gone.
+	ErrChanged = errors.New("changed meanwhile")
+	// ErrUnavailable: the server is away, slow, full or refuses. It says
+	// nothing of the record: a caller must never take it for "not found".
+	ErrUnavailable = errors.New("store unavailable")
+	// ErrCorrupt: the stored bytes do not open with our keys under this key,
+	// or were written by a version of athd that this one does not understand.
+	ErrCorrupt = errors.New("corrupt record")
+)
+
+// errBreaker is the cause when the breaker answered in place of the server.
+var errBreaker = errors.New("too many failures in a row; not asked")
+
+// isAnswer reports whether err is something that a healthy store says.
+func isAnswer(err error) bool {
+	return errors.Is(err, ErrNotFound) || errors.Is(err, ErrExists) ||
+		errors.Is(err, ErrChanged) || errors.Is(err, ErrCorrupt)
+}

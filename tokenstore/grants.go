@@ -1,0 +1,119 @@
+package tokenstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/athd/athd/ath"
+)
+
+// PutGrant stores what a token stands for, counts it among the grants of its
+// connection and makes the connection live as long, in one step. ErrNotFound:
+// the connection is gone, and nothing was stored.
+func (s *Store) PutGrant(ctx context.Context, token ath.Token, g Grant) error {
+	keys, err := keysOf(token)
+	if err != nil {
+		return err
+	}
+	if g.Connection != token.Tag() {
+		return errors.New("store: a grant's token must carry the tag of its connection")
+	}
+	sealed, err := s.sealGrant(keys.grant, g)
+	if err != nil {
+		return err
+	}
+	return s.do(ctx, "put_grant", func(ctx context.Context) error {
+		return s.run(ctx, s.scripts.putGrant, ErrNotFound, []string{keys.connection, keys.grant, keys.grants},
+			sealed, s.ttl(g.Expires.Add(grantLinger)), token.Digest().String(), g.Expires.UnixMilli(), s.ttl(g.Expires))
+	})
+}
+
+// DeleteGrant takes a grant back as if it had never been: for the loser of an
+// exchange (Z-4), whose connection the winner needs. To end a token that an
+// agent holds, use [Store.Revoke].
+func (s *Store) DeleteGrant(ctx context.Context, token ath.Token) error {
+	keys, err := keysOf(token)
+	if err != nil {
+		return err
+	}
+	return s.do(ctx, "delete_grant", func(ctx context.Context) error {
+		return s.run(ctx, s.scripts.deleteGrant, nil, []string{keys.grant, keys.grants}, token.Digest().String())
+	})
+}
+
+// Grant returns what a token stands for, also past its end and revoked.
+func (s *Store) Grant(ctx context.Context, token ath.Token) (Held[Grant], error) {
+	keys, err := keysOf(token)
+	if err != nil {
+		return Held[Grant]{}, err
+	}
+	return get(ctx, s, "grant", keys.grant, s.openGrant)
+}
+
+// Revoke puts a tombstone in place of a grant, and ends the connection with
+// its last grant, in one step: every decision that starts after Revoke has
+// returned nil finds the token dead (V-4). A grant that is dead already, or
+// gone, is as good.
+func (s *Store) Revoke(ctx context.Context, old Held[Grant], at time.Time) error {
+	if old.key == "" {
+		return errNotHeld
+	}
+	if at.IsZero() {
+		at = s.now() // a zero tombstone would be a live grant
+	}
+	// A grant changes only by being revoked, so a second round meets a
+	// tombstone; a third would mean that somebody rewrites our records.
+	for range 3 {
+		if !old.Value.Revoked.IsZero() {
+			return nil
+		}
+		err := s.bury(ctx, old, at)
+		if !errors.Is(err, ErrChanged) {
+			return err
+		}
+		switch old, err = get(ctx, s, "grant", old.key, s.openGrant); {
+		case errors.Is(err, ErrNotFound):
+			return nil
+		case err != nil:
+			return err
+		}
+	}
+	return fmt.Errorf("store: revoke: %w, again and again", ErrChanged)
+}
+
+func (s *Store) bury(ctx context.Context, old Held[Grant], at time.Time) error {
+	dead := old.Value
+	dead.Revoked = at
+	sealed, err := s.sealGrant(old.key, dead)
+	if err != nil {
+		return err
+	}
+	connection, err := key(dead.Connection, string(connectionKind))
+	if err != nil {
+		return err
+	}
+	grants, _ := key(dead.Connection, string(grantsKind))
+	digest := old.key[len(old.key)-2*len(ath.Digest{}):]
+	return s.do(ctx, "revoke", func(ctx context.Context) error {
+		return s.run(ctx, s.scripts.revoke, ErrChanged, []string{connection, old.key, grants},
+			old.raw, sealed, s.ttl(dead.Expires.Add(grantLinger)), digest, s.now().Add(-clockSkew).UnixMilli())
+	})
+}
+
+func (s *Store) sealGrant(key string, g Grant) (string, error) {
+	plain, err := encodeGrant(g)
+	if err != nil {
+		return "", err
+	}
+	return s.keys.seal(grantKind, key, plain)
+}
+
+func (s *Store) openGrant(key, raw string) (Grant, error) {
+	plain, err := s.keys.open(grantKind, key, raw)
+	if err != nil {
+		return Grant{}, err
+	}
+	return decodeGrant(plain)
+}

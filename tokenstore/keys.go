@@ -1,0 +1,95 @@
+package tokenstore
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"time"
+
+	"github.com/athd/athd/ath"
+)
+
+// How long records stay after they have lost their use.
+const (
+	agentUndecided  = 7 * 24 * time.Hour  // a pending or denied registration, from its last write
+	agentAfterwards = 30 * 24 * time.Hour // others, after their approval ends
+	sessionLinger   = 10 * time.Minute    // so that a late callback hears "expired"
+	grantLinger     = 24 * time.Hour      // so that a late call hears "expired" or "revoked" (P-1)
+)
+
+// longest bounds every TTL, far from where milliseconds overflow.
+const longest = 100 * 365 * 24 * time.Hour
+
+// clockSkew is how far the clocks of two replicas may differ before the index
+// of a connection's grants is trimmed wrongly.
+const clockSkew = 5 * time.Minute
+
+// noTTL marks the one kind of record that does not age: a suspended agent,
+// which must not come back by waiting.
+const noTTL = 0
+
+var errNoTag = errors.New("tag is not of the form that ath makes")
+
+// key returns "ath:{tag}:part[:part]". A tag that is not one would group keys
+// wrongly, or not at all: Redis ignores empty braces.
+func key(tag ath.Tag, parts ...string) (string, error) {
+	if len(tag) != 16 {
+		return "", errNoTag
+	}
+	for _, c := range []byte(tag) {
+		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '_') {
+			return "", errNoTag
+		}
+	}
+	out := "ath:{" + string(tag) + "}"
+	for _, part := range parts {
+		out += ":" + part
+	}
+	return out, nil
+}
+
+// onceKey hides the value behind its digest: it may be long, and may be a
+// secret.
+func onceKey(tag ath.Tag, what, value string) (string, error) {
+	switch kind(what) {
+	case agentKind, sessionKind, grantKind, connectionKind, grantsKind, "":
+		return "", errors.New("what is used once needs a name of its own")
+	}
+	for _, c := range []byte(what) {
+		if !('a' <= c && c <= 'z' || c == '-') {
+			return "", errors.New("what is used once is named in lower-case letters")
+		}
+	}
+	sum := sha256.Sum256([]byte(value))
+	return key(tag, what, hex.EncodeToString(sum[:]))
+}
+
+// connectionKeys are the three places of one grant, all in one slot.
+type connectionKeys struct{ connection, grant, grants string }
+
+func keysOf(token ath.Token) (connectionKeys, error) {
+	connection, err := key(token.Tag(), string(connectionKind))
+	if err != nil || token.IsZero() {
+		return connectionKeys{}, errNoTag
+	}
+	grant, _ := key(token.Tag(), string(grantKind), token.Digest().String())
+	grants, _ := key(token.Tag(), string(grantsKind))
+	return connectionKeys{connection, grant, grants}, nil
+}
+
+// ttl returns the milliseconds until a record may go, rounded up, never less
+// than one: zero and negative numbers would mean that it never goes.
+func (s *Store) ttl(until time.Time) int64 {
+	left := min(until.Sub(s.now()), longest)
+	return max(1, int64((left+time.Millisecond-1)/time.Millisecond))
+}
+
+func (s *Store) agentTTL(a *Agent) int64 {
+	switch a.Standing() {
+	case Suspended:
+		return noTTL
+	case Approved:
+		return s.ttl(a.ApprovalExpires.Add(agentAfterwards))
+	}
+	return s.ttl(s.now().Add(agentUndecided))
+}

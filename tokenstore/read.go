@@ -1,0 +1,97 @@
+package tokenstore
+
+import (
+	"context"
+	"errors"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/athd/athd/ath"
+)
+
+// A Reading is all that a decision needs to know. A nil record is not there.
+type Reading struct {
+	Grant      *Grant      // of the token; may be expired or revoked
+	Connection *Connection // of the grant; nil without one
+	Agent      *Agent      // of the agent id that the request named, which the grant need not be for (P-2)
+}
+
+// Read reads for one decision: the token's grant, its connection, and the
+// standing of the agent that the request names, in one batch and from masters
+// only. Grant and connection are of the same moment. The connection opens only
+// for the agent, user and provider of the grant. On an error the Reading is
+// empty.
+func (s *Store) Read(ctx context.Context, token ath.Token, agentID string) (Reading, error) {
+	keys, err := keysOf(token)
+	if err != nil {
+		return Reading{}, err
+	}
+	agentKey, err := agentKey(ath.AgentTag(agentID))
+	if err != nil {
+		return Reading{}, err
+	}
+	var out Reading
+	err = s.do(ctx, "read", func(ctx context.Context) error {
+		batch := s.client.Pipeline()
+		pair := batch.MGet(ctx, keys.grant, keys.connection)
+		agent := batch.Get(ctx, agentKey)
+		// Exec returns the first command's error, which may be that there is
+		// no such agent: each command is asked instead.
+		_, _ = batch.Exec(ctx)
+		if err := s.readPair(&out, keys, pair); err != nil {
+			return err
+		}
+		return s.readAgent(&out, agentKey, agentID, agent)
+	})
+	if err != nil {
+		return Reading{}, err
+	}
+	return out, nil
+}
+
+func (s *Store) readPair(out *Reading, keys connectionKeys, reply *redis.SliceCmd) error {
+	values, err := reply.Result()
+	if err != nil {
+		return err
+	}
+	if len(values) != 2 {
+		return errors.New("MGET of two keys did not answer with two values")
+	}
+	raw, ok := values[0].(string)
+	if !ok {
+		return nil // no grant: nothing says whom a connection here would belong to
+	}
+	grant, err := s.openGrant(keys.grant, raw)
+	if err != nil {
+		return err
+	}
+	out.Grant = &grant
+	if raw, ok = values[1].(string); !ok {
+		return nil
+	}
+	connection, err := s.openConnection(keys.connection, raw, &grant)
+	if err != nil {
+		return err
+	}
+	out.Connection = &connection
+	return nil
+}
+
+func (s *Store) readAgent(out *Reading, key, agentID string, reply *redis.StringCmd) error {
+	raw, err := reply.Result()
+	if errors.Is(err, redis.Nil) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	agent, err := s.openAgent(key, raw)
+	if err != nil {
+		return err
+	}
+	// Tags have 96 bits: two ids that share one can be made, with effort.
+	if agent.ID == agentID {
+		out.Agent = &agent
+	}
+	return nil
+}

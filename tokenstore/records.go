@@ -1,0 +1,146 @@
+package tokenstore
+
+import (
+	"time"
+
+	"github.com/athd/athd/ath"
+)
+
+// A Standing is what an operator's policy makes of an agent.
+type Standing string
+
+// The standings. Anything else, the empty string included, counts as denied.
+const (
+	Approved  Standing = "approved"
+	Pending   Standing = "pending"
+	Denied    Standing = "denied"
+	Suspended Standing = "suspended"
+)
+
+// An Agent is one registration: one record, one slot, one atomic write.
+type Agent struct {
+	ID              string // the agent_id, byte for byte
+	ClientID        string
+	SecretDigest    ath.Digest
+	Name            string // from the verified identity document
+	Developer       Developer
+	Purpose         string
+	RedirectURIs    []string
+	Approvals       []Approval // one per provider asked for, in the order asked
+	ApprovalExpires time.Time  // past it nothing new is authorized
+	Suspended       bool       // by the operator
+	Registered      time.Time
+}
+
+// A Developer is who answers for an agent.
+type Developer struct{ Name, ID, Contact string }
+
+// An Approval is what the policy said about one provider.
+type Approval struct {
+	Provider     string
+	Approved     ath.Scopes
+	Pending      ath.Scopes
+	Denied       ath.Scopes
+	DenialReason string
+}
+
+// Standing sums the approvals up: approved if any scope is, else pending
+// if any is under review, else denied; suspended overrides all.
+func (a *Agent) Standing() Standing {
+	standing := Denied
+	for _, p := range a.Approvals {
+		switch {
+		case len(p.Approved) > 0:
+			standing = Approved
+		case len(p.Pending) > 0 && standing != Approved:
+			standing = Pending
+		}
+	}
+	if a.Suspended {
+		return Suspended
+	}
+	return standing
+}
+
+// Approval returns what the policy said about a provider, or nil.
+func (a *Agent) Approval(provider string) *Approval {
+	for i := range a.Approvals {
+		if a.Approvals[i].Provider == provider {
+			return &a.Approvals[i]
+		}
+	}
+	return nil
+}
+
+// A Phase is how far a session has come. It moves in one direction only, by
+// compare-and-swap.
+type Phase string
+
+// The phases of a session. The empty phase is none of them and ends nothing.
+const (
+	Started   Phase = "started"   // authorize answered; the browser may come
+	Redeeming Phase = "redeeming" // a callback was accepted; its code is being redeemed
+	Consented Phase = "consented" // the user's tokens are stored; the one-time code is out
+	Refused   Phase = "refused"   // the user said no (C-5)
+	Failed    Phase = "failed"    // the provider did
+	Consumed  Phase = "consumed"  // a token was handed out, or too many codes were guessed
+)
+
+// A Session is one authorization, from authorize to token (Z-4).
+type Session struct {
+	ID    ath.Secret // ath_session_id, which the agent's redirect repeats (C-6)
+	State ath.Digest // of our state towards the provider
+
+	AgentID    string
+	ClientID   string
+	Provider   string // its own id
+	ProviderAs string // the name that the agent used (T-5)
+	Requested  ath.Scopes
+
+	AgentState  string // the agent's state, returned to it
+	RedirectURI string // "": show the completion page
+	CallbackURL string // the redirect_uri that the provider was given
+	Resource    string
+	Verifier    ath.Secret // PKCE, never leaves
+	BrowserKey  ath.Secret // keys the cookie that binds the browser (Z-3)
+	Consent     string     // page, redirect or direct, as it was at authorize
+
+	Phase      Phase
+	User       string
+	Consented  ath.Scopes
+	Connection ath.Tag
+	Code       ath.Digest // of the one-time code (C-6)
+	BadCodes   int        // wrong guesses of it; five end the session (T-1)
+
+	Created time.Time
+	Expires time.Time
+}
+
+// A Grant is what an ATH token stands for (T-3). The token itself is not in
+// it: the record's key is its digest.
+type Grant struct {
+	Agent      string // agent_id
+	ClientID   string
+	User       string
+	Provider   string
+	Scopes     ath.Scopes
+	Connection ath.Tag
+	Issued     time.Time
+	Expires    time.Time
+	Revoked    time.Time // zero: live. A revoked grant stays as a tombstone for a day (P-1)
+	Thumbprint string    // of the key that the token is bound to (RFC 7638); empty: a bearer token
+}
+
+// A Connection is one agent's OAuth grant for one user at one provider.
+type Connection struct {
+	Agent    string
+	User     string
+	Provider string
+
+	Access  ath.Secret
+	Refresh ath.Secret // empty: the provider gave none
+	Expires time.Time  // of the access token; zero: not known, which is normal
+	Scopes  ath.Scopes
+	Created time.Time
+	Ended   bool // the provider will not honour it again: reauthorization_required (P-6)
+}

@@ -1,0 +1,72 @@
+package tokenstore
+
+import (
+	"context"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// All keys of a script share one hash tag, so each script runs in one slot.
+// Each returns 1 for "done" and 0 for "not as expected", and is safe to send
+// twice: what it writes is unique to the call, so that it knows its own work.
+type scripts struct {
+	swap, putGrant, deleteGrant, revoke *redis.Script
+}
+
+func newScripts() scripts {
+	return scripts{
+		// KEYS record; ARGV old bytes, next bytes, ttl in ms or 0 for none
+		swap: redis.NewScript(`
+local now = redis.call('GET', KEYS[1])
+if now == ARGV[2] then return 1 end
+if now ~= ARGV[1] then return 0 end
+if ARGV[3] == '0' then
+  redis.call('SET', KEYS[1], ARGV[2])
+else
+  redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+end
+return 1`),
+
+		// KEYS connection, grant, index; ARGV sealed grant, its ttl in ms,
+		// its digest, its expiry in Unix ms, the least ttl of the connection.
+		// An index without a TTL shows -1 and so gets one.
+		putGrant: redis.NewScript(`
+if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
+redis.call('ZADD', KEYS[3], ARGV[4], ARGV[3])
+if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[5]) then redis.call('PEXPIRE', KEYS[1], ARGV[5]) end
+if redis.call('PTTL', KEYS[3]) < tonumber(ARGV[2]) then redis.call('PEXPIRE', KEYS[3], ARGV[2]) end
+return 1`),
+
+		// KEYS grant, index; ARGV digest
+		deleteGrant: redis.NewScript(`
+redis.call('DEL', KEYS[1])
+redis.call('ZREM', KEYS[2], ARGV[1])
+return 1`),
+
+		// KEYS connection, grant, index; ARGV old bytes, tombstone, its ttl in
+		// ms, digest, Unix ms before which an expired grant holds no connection
+		revoke: redis.NewScript(`
+local now = redis.call('GET', KEYS[2])
+if now ~= ARGV[2] then
+  if now ~= ARGV[1] then return 0 end
+  redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
+end
+redis.call('ZREM', KEYS[3], ARGV[4])
+redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', '(' .. ARGV[5])
+if redis.call('ZCARD', KEYS[3]) == 0 then redis.call('DEL', KEYS[1]) end
+return 1`),
+	}
+}
+
+// run executes a script and returns unmet unless it says "done".
+func (s *Store) run(ctx context.Context, script *redis.Script, unmet error, keys []string, args ...any) error {
+	done, err := script.Run(ctx, s.client, keys, args...).Int()
+	switch {
+	case err != nil:
+		return err
+	case done != 1:
+		return unmet
+	}
+	return nil
+}

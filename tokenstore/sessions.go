@@ -1,0 +1,63 @@
+package tokenstore
+
+import (
+	"context"
+
+	"github.com/athd/athd/ath"
+)
+
+// CreateSession stores a fresh session until ten minutes after it expires.
+func (s *Store) CreateSession(ctx context.Context, tag ath.Tag, session Session) error {
+	key, err := sessionKey(tag)
+	if err != nil {
+		return err
+	}
+	sealed, err := s.sealSession(key, session)
+	if err != nil {
+		return err
+	}
+	return s.create(ctx, "create_session", key, sealed, s.ttl(session.Expires.Add(sessionLinger)))
+}
+
+// Session returns the session with this tag, also past its end. The tag proves
+// nothing: callers compare the digest of the session id or state.
+func (s *Store) Session(ctx context.Context, tag ath.Tag) (Held[Session], error) {
+	key, err := sessionKey(tag)
+	if err != nil {
+		return Held[Session]{}, err
+	}
+	return get(ctx, s, "session", key, s.openSession)
+}
+
+// SwapSession moves a session on from where it was read, and returns it as it
+// is now, ready for the next step. ErrChanged: somebody else moved it first,
+// or it is gone; of any number of callers who hold the same state, one wins
+// (Z-4, T-4, C-1).
+func (s *Store) SwapSession(ctx context.Context, old Held[Session], next Session) (Held[Session], error) {
+	if old.key == "" {
+		return Held[Session]{}, errNotHeld
+	}
+	sealed, err := s.sealSession(old.key, next)
+	if err != nil {
+		return Held[Session]{}, err
+	}
+	return swap(ctx, s, "swap_session", old, next, sealed, s.ttl(next.Expires.Add(sessionLinger)))
+}
+
+func sessionKey(tag ath.Tag) (string, error) { return key(tag, string(sessionKind)) }
+
+func (s *Store) sealSession(key string, session Session) (string, error) {
+	plain, err := encodeSession(session)
+	if err != nil {
+		return "", err
+	}
+	return s.keys.seal(sessionKind, key, plain)
+}
+
+func (s *Store) openSession(key, raw string) (Session, error) {
+	plain, err := s.keys.open(sessionKind, key, raw)
+	if err != nil {
+		return Session{}, err
+	}
+	return decodeSession(plain)
+}

@@ -1,0 +1,151 @@
+package tokenstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/failsafe-go/failsafe-go/circuitbreaker"
+	"github.com/redis/go-redis/v9"
+)
+
+const (
+	defaultTimeout   = 250 * time.Millisecond // well under what Envoy waits for a decision
+	breakerThreshold = 5                      // failures in a row
+	breakerDelay     = 200 * time.Millisecond
+)
+
+// A Config says where the store is and how its records are sealed. It prints
+// without the URL's user and password.
+type Config struct {
+	// URL is redis://, rediss:// (TLS 1.2 or newer), redis+cluster:// or
+	// rediss+cluster:// (one node, the others are found), unix:///path, each
+	// with [user:password@], or [Embedded].
+	URL string
+	// Keyset is required; the embedded store makes one up if there is none.
+	Keyset *Keyset
+	// Now is the clock that TTLs are computed with; default time.Now.
+	Now func() time.Time
+	// Timeout bounds each operation; default 250 ms.
+	Timeout time.Duration
+	// Observe, if any, is told of each operation: its name, how long it took
+	// and how it failed. It must return quickly.
+	Observe func(op string, took time.Duration, err error)
+	// Logger, if any, hears when the store goes away and comes back.
+	Logger *slog.Logger
+}
+
+// Format prints the Config without credentials and keys, whatever the verb.
+func (c Config) Format(f fmt.State, _ rune) {
+	where := c.URL
+	if where != Embedded {
+		where = "invalid url"
+		if a, err := parseURL(c.URL); err == nil {
+			where = a.String()
+		}
+	}
+	fmt.Fprintf(f, "tokenstore.Config(%s)", where)
+}
+
+// LogValue is what [Config.Format] prints.
+func (c Config) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(c)) }
+
+// A Store holds athd's records. It is safe for concurrent use. It prints
+// nothing but its address.
+type Store struct {
+	client   redis.UniversalClient
+	address  address
+	embedded *embedded // nil: a server of its own
+	keys     *Keyset
+	scripts  scripts
+	breaker  circuitbreaker.CircuitBreaker[any]
+	now      func() time.Time
+	timeout  time.Duration
+	observe  func(string, time.Duration, error)
+	log      *slog.Logger
+}
+
+// Open checks the Config and returns a Store. It does not need the server to
+// be up: a lost Redis heals by itself, and so does one that comes late. Its
+// errors never hold the URL's password.
+//
+// The Redis client has one logger for the whole process: the last Store that
+// was opened with a Logger gets its lines, at debug level.
+func Open(c Config) (*Store, error) {
+	s := &Store{
+		keys: c.Keyset, now: c.Now, timeout: c.Timeout, observe: c.Observe, log: c.Logger,
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	if s.timeout == 0 {
+		s.timeout = defaultTimeout
+	}
+	if s.observe == nil {
+		s.observe = func(string, time.Duration, error) {}
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.timeout < time.Millisecond {
+		return nil, errors.New("store timeout is less than a millisecond")
+	}
+	redis.SetLogger(clientLog{s.log})
+
+	var err error
+	if c.URL == Embedded {
+		if s.keys == nil {
+			if s.keys, err = NewKeyset(); err != nil {
+				return nil, err
+			}
+		}
+	} else if s.address, err = parseURL(c.URL); err != nil {
+		return nil, err
+	}
+	if s.keys.isZero() {
+		return nil, errors.New("the store needs a keyset")
+	}
+	if c.URL == Embedded {
+		if s.embedded, s.address, err = startEmbedded(); err != nil {
+			return nil, err
+		}
+		s.log.Warn("the store is embedded: nothing survives a restart, and no other athd can share it")
+	}
+	s.scripts = newScripts()
+	s.client = s.address.connect(s.timeout)
+	s.breaker = s.newBreaker()
+	return s, nil
+}
+
+// Close gives the connections up and stops the embedded server.
+func (s *Store) Close() error {
+	err := s.client.Close()
+	if s.embedded != nil {
+		s.embedded.stop()
+	}
+	return err
+}
+
+// String says where the store is.
+func (s *Store) String() string {
+	if s.embedded != nil {
+		return Embedded
+	}
+	return s.address.String()
+}
+
+// Format prints where the store is, whatever the verb.
+func (s *Store) Format(f fmt.State, _ rune) { io.WriteString(f, "tokenstore.Store("+s.String()+")") }
+
+// clientLog takes the Redis client's own lines, which would go to stderr. They
+// are for finding faults: what matters shows in errors and in the breaker.
+type clientLog struct{ log *slog.Logger }
+
+func (l clientLog) Printf(ctx context.Context, format string, args ...any) {
+	if l.log.Enabled(ctx, slog.LevelDebug) {
+		l.log.DebugContext(ctx, "redis client: "+fmt.Sprintf(format, args...))
+	}
+}
