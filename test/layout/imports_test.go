@@ -13,8 +13,9 @@ import (
 
 const module = "github.com/athd/athd/"
 
-// may says which rooms a room imports, tests included. cmd and test may import
-// everything, and nothing imports them.
+// may says which rooms a room imports. cmd and test may import everything, and
+// nothing imports them. A room's tests may bring more: they build what stands
+// around the room.
 var may = map[string][]string{
 	"ath":        {},
 	"strict":     {},
@@ -42,13 +43,13 @@ var only = map[string][]string{
 }
 
 type listed struct {
-	ImportPath                         string
-	Imports, TestImports, XTestImports []string
+	ImportPath string
+	Imports    []string
 }
 
 func packages(t *testing.T) []listed {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Imports,TestImports,XTestImports", "./...")
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Imports", "./...")
 	cmd.Dir = "../.."
 	out, err := cmd.Output()
 	if err != nil {
@@ -88,16 +89,8 @@ func TestRoomsImportWhatTheDrawingSays(t *testing.T) {
 			t.Errorf("%s is a room that the drawing does not have", from)
 			continue
 		}
-		// A room's own tests obey too, but for real parts that stand in test/.
-		for _, imports := range [][]string{p.Imports, p.TestImports, p.XTestImports} {
-			for _, path := range imports {
-				check(t, p.ImportPath, from, path, allowed)
-			}
-		}
 		for _, path := range p.Imports {
-			if room(path) == "test" && strings.HasPrefix(path, module) {
-				t.Errorf("%s imports %s outside its tests", p.ImportPath, path)
-			}
+			check(t, p.ImportPath, from, path, allowed)
 		}
 	}
 	for r := range may {
@@ -110,7 +103,7 @@ func TestRoomsImportWhatTheDrawingSays(t *testing.T) {
 func check(t *testing.T, pkg, from, path string, allowed []string) {
 	t.Helper()
 	if strings.HasPrefix(path, module) {
-		if to := room(path); to != from && to != "test" && !slices.Contains(allowed, to) {
+		if to := room(path); to != from && !slices.Contains(allowed, to) {
 			t.Errorf("%s imports %s", pkg, path)
 		}
 		return

@@ -1,0 +1,198 @@
+package envoy
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/athd/athd/provider"
+)
+
+// BootstrapConfig says what Envoy's configuration must lead to.
+type BootstrapConfig struct {
+	Listen    string    // host:port of the public listener; port 0 lets the system choose
+	Admin     string    // host:port of Envoy's own admin pages; "": none
+	ListenTLS *TLSFiles // nil: plaintext
+
+	// Authz and Companion are athd's gRPC and HTTP listeners as Envoy dials
+	// them: "unix:/path" or host:port. A host that means every interface is
+	// dialled on loopback.
+	Authz, Companion string
+	AthdTLS          *ClientTLSFiles // for both of athd's listeners; nil: plaintext
+
+	// Providers are reached under /ath/proxy/{id}/; apps also natively, by
+	// their hosts and path prefixes.
+	Providers *provider.Set
+	PublicURL string // for the heading; an http one refuses ListenTLS
+	CAFile    string // the roots that sign APIs' certificates; required for https APIs
+}
+
+// TLSFiles are files as Envoy's host sees them, in PEM.
+type TLSFiles struct{ CertFile, KeyFile string }
+
+// ClientTLSFiles are the files by which Envoy authenticates to athd, and the
+// name that athd's certificate must carry as a DNS name or IP address.
+type ClientTLSFiles struct{ CertFile, KeyFile, CAFile, ServerName string }
+
+// Bootstrap returns a complete static configuration for Envoy as YAML. Equal
+// configurations give equal bytes. The error names everything that is wrong.
+func Bootstrap(c BootstrapConfig) ([]byte, error) {
+	b, err := c.bootstrap()
+	if err != nil {
+		return nil, err
+	}
+	heading := []string{
+		"Envoy's configuration, written by athd bootstrap. Change athd.yaml and write it anew:",
+		"what is edited here may undo what keeps agents' requests checked.",
+	}
+	if c.PublicURL != "" {
+		heading = append(heading, fmt.Sprintf("Public URL: %q", c.PublicURL))
+	}
+	return printYAML(b, heading)
+}
+
+func (c BootstrapConfig) bootstrap() (*bootstrapv3.Bootstrap, error) {
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	g := &generator{config: c}
+	listener := g.listener()
+	clusters := g.clusters()
+	admin := g.admin()
+	overload := g.overloadManager()
+	if len(g.errs) > 0 {
+		return nil, errors.Join(g.errs...)
+	}
+	b := &bootstrapv3.Bootstrap{
+		Admin:           admin,
+		OverloadManager: overload,
+		StaticResources: &bootstrapv3.Bootstrap_StaticResources{
+			Listeners: []*listenerv3.Listener{listener},
+			Clusters:  clusters,
+		},
+	}
+	if err := b.ValidateAll(); err != nil {
+		return nil, fmt.Errorf("envoy: the configuration does not hold: %w", err)
+	}
+	return b, nil
+}
+
+// check says what the builders rely on.
+func (c BootstrapConfig) check() error {
+	var errs []error
+	fault := func(format string, args ...any) { errs = append(errs, fmt.Errorf("envoy: "+format, args...)) }
+	if c.Providers == nil {
+		return errors.New("envoy: providers are required")
+	}
+	if t := c.ListenTLS; t != nil && (t.CertFile == "" || t.KeyFile == "") {
+		fault("TLS needs a certificate file and a key file")
+	}
+	if c.ListenTLS != nil && strings.HasPrefix(c.PublicURL, "http://") {
+		fault("the public URL is http, but the listener has TLS")
+	}
+	if t := c.AthdTLS; t != nil && (t.CertFile == "" || t.KeyFile == "" || t.CAFile == "" || t.ServerName == "") {
+		fault("TLS to athd needs a certificate, a key and a CA file and athd's name")
+	}
+	type place struct{ host, prefix string }
+	owners := map[place]string{}
+	for _, p := range c.Providers.All() {
+		target := upstream(p)
+		if target == nil || target.Scheme != "http" && target.Scheme != "https" || target.Hostname() == "" ||
+			target.User != nil || target.RawQuery != "" || target.Fragment != "" {
+			fault("provider %q: its API's URL is not an absolute http or https URL without user, query and fragment", p.ID)
+			continue
+		}
+		if target.Scheme == "https" && c.CAFile == "" {
+			fault("provider %q: its API is https: the file with the CA certificates to trust is missing", p.ID)
+		}
+		if p.App == nil {
+			continue
+		}
+		if prefix := p.App.PathPrefix; prefix != "" && (prefix[0] != '/' || strings.HasSuffix(prefix, "/") || strings.ContainsAny(prefix, "?#")) {
+			fault("app %q: its path prefix must start with a slash and not end with one", p.ID)
+		} else if prefix == "/ath" || strings.HasPrefix(prefix, "/ath/") {
+			fault("app %q: paths under /ath are the handshake's own", p.ID)
+		}
+		for _, host := range domains(p.App) {
+			at := place{host, p.App.PathPrefix}
+			if owner, taken := owners[at]; taken {
+				fault("app %q: app %q has the same host and path prefix", p.ID, owner)
+			}
+			owners[at] = p.ID
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// upstream is where a provider's requests go.
+func upstream(p *provider.Provider) *url.URL {
+	if p.App != nil && p.App.Upstream != nil {
+		return p.App.Upstream
+	}
+	return p.APIBase
+}
+
+// anyHost is Envoy's domain for whatever no other virtual host names.
+const anyHost = "*"
+
+// domains returns the hosts of an app as Envoy's virtual hosts want them: in
+// lower case, without a port (which is ignored in requests too).
+func domains(app *provider.App) []string {
+	if len(app.Hosts) == 0 {
+		return []string{anyHost}
+	}
+	out := make([]string, len(app.Hosts))
+	for i, h := range app.Hosts {
+		out[i] = strings.ToLower((&url.URL{Host: h}).Hostname())
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// A generator builds Envoy's resources. What goes wrong is collected.
+type generator struct {
+	config BootstrapConfig
+	errs   []error
+}
+
+// validated is what the generated messages can say of themselves.
+type validated interface {
+	proto.Message
+	ValidateAll() error
+}
+
+// pack wraps a message into an Any, after it has passed the constraints that
+// Envoy's own definitions put on it.
+func (g *generator) pack(m validated) *anypb.Any {
+	if err := m.ValidateAll(); err != nil {
+		g.errs = append(g.errs, fmt.Errorf("envoy: %w", err))
+	}
+	out, err := anypb.New(m)
+	if err != nil {
+		g.errs = append(g.errs, fmt.Errorf("envoy: %w", err))
+	}
+	return out
+}
+
+func seconds(n float64) *durationpb.Duration {
+	return durationpb.New(time.Duration(n * float64(time.Second)))
+}
+
+// clusters returns athd's own two and one per provider, in a fixed order.
+func (g *generator) clusters() []*clusterv3.Cluster {
+	out := []*clusterv3.Cluster{g.authzCluster(), g.companionCluster()}
+	for _, p := range g.config.Providers.All() {
+		out = append(out, g.providerCluster(p))
+	}
+	return out
+}

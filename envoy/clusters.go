@@ -1,0 +1,219 @@
+package envoy
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	commondnsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/common/dns/v3"
+	dnsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/dns/v3"
+	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/athd/athd/provider"
+)
+
+// Names of clusters. A provider's has a prefix, so that no id can take the
+// name of another.
+const (
+	authzCluster     = "athd_authz"
+	companionCluster = "athd_companion"
+)
+
+func providerCluster(id string) string { return "provider_" + id }
+
+const (
+	// Envoy's default of 1024 requests at once would turn a burst into
+	// refusals.
+	maxRequests = 20000
+	// Buffers per connection, towards agents and APIs: backpressure begins
+	// here.
+	bufferBytes = 32 << 10
+)
+
+func (g *generator) authzCluster() *clusterv3.Cluster {
+	c := g.athdCluster(authzCluster, g.config.Authz, 0.25)
+	c.TypedExtensionProtocolOptions = g.httpOptions(&httpv3.HttpProtocolOptions{
+		UpstreamProtocolOptions: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{
+			ExplicitHttpConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig{
+				ProtocolConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{
+					Http2ProtocolOptions: &corev3.Http2ProtocolOptions{},
+				},
+			},
+		},
+	})
+	return c
+}
+
+func (g *generator) companionCluster() *clusterv3.Cluster {
+	return g.athdCluster(companionCluster, g.config.Companion, 1)
+}
+
+// athdCluster leads to one of athd's listeners.
+func (g *generator) athdCluster(name, address string, connect float64) *clusterv3.Cluster {
+	e, err := parseEndpoint(address)
+	if err != nil {
+		g.errs = append(g.errs, fmt.Errorf("envoy: %s: %w", name, err))
+	}
+	// Several replicas of athd behind one name share the load.
+	c := g.cluster(name, e, connect, &dnsv3.DnsCluster{DnsLookupFamily: commondnsv3.DnsLookupFamily_V4_PREFERRED})
+	if t := g.config.AthdTLS; t != nil {
+		c.TransportSocket = g.upstreamTLS(t.ServerName, t.CAFile, &TLSFiles{t.CertFile, t.KeyFile}, name == authzCluster)
+	}
+	return c
+}
+
+func (g *generator) providerCluster(p *provider.Provider) *clusterv3.Cluster {
+	target := upstream(p)
+	e := endpoint{host: target.Hostname(), port: targetPort(target)}
+	// An API's addresses are one endpoint, tried in turn (RFC 8305).
+	c := g.cluster(providerCluster(p.ID), e, 2, &dnsv3.DnsCluster{
+		DnsLookupFamily: commondnsv3.DnsLookupFamily_ALL, AllAddressesInSingleEndpoint: true,
+	})
+	if target.Scheme == "https" {
+		c.TransportSocket = g.upstreamTLS(target.Hostname(), g.config.CAFile, nil, false)
+		c.TypedExtensionProtocolOptions = g.httpOptions(&httpv3.HttpProtocolOptions{
+			UpstreamProtocolOptions: &httpv3.HttpProtocolOptions_AutoConfig{
+				AutoConfig: &httpv3.HttpProtocolOptions_AutoHttpConfig{
+					HttpProtocolOptions:  &corev3.Http1ProtocolOptions{},
+					Http2ProtocolOptions: http2Options(),
+				},
+			},
+		})
+	}
+	return c
+}
+
+// cluster is what all clusters have in common.
+func (g *generator) cluster(name string, e endpoint, connect float64, names *dnsv3.DnsCluster) *clusterv3.Cluster {
+	c := &clusterv3.Cluster{
+		Name:                          name,
+		ConnectTimeout:                seconds(connect),
+		PerConnectionBufferLimitBytes: wrapperspb.UInt32(bufferBytes),
+		CircuitBreakers: &clusterv3.CircuitBreakers{Thresholds: []*clusterv3.CircuitBreakers_Thresholds{{
+			MaxConnections:     wrapperspb.UInt32(maxRequests),
+			MaxPendingRequests: wrapperspb.UInt32(maxRequests),
+			MaxRequests:        wrapperspb.UInt32(maxRequests),
+		}}},
+		LoadAssignment: &endpointv3.ClusterLoadAssignment{
+			ClusterName: name,
+			Endpoints: []*endpointv3.LocalityLbEndpoints{{LbEndpoints: []*endpointv3.LbEndpoint{{
+				HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{Address: e.address()}},
+			}}}},
+		},
+	}
+	if e.static() {
+		c.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC}
+		return c
+	}
+	c.ClusterDiscoveryType = &clusterv3.Cluster_ClusterType{ClusterType: &clusterv3.Cluster_CustomClusterType{
+		Name: "envoy.cluster.dns", TypedConfig: g.pack(names),
+	}}
+	// One name that does not resolve must not hold up all others.
+	c.WaitForWarmOnInit = wrapperspb.Bool(false)
+	return c
+}
+
+func (g *generator) httpOptions(o *httpv3.HttpProtocolOptions) map[string]*anypb.Any {
+	return map[string]*anypb.Any{"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": g.pack(o)}
+}
+
+// http2Options bound what one connection can make Envoy hold.
+func http2Options() *corev3.Http2ProtocolOptions {
+	return &corev3.Http2ProtocolOptions{
+		MaxConcurrentStreams:        wrapperspb.UInt32(100),
+		InitialStreamWindowSize:     wrapperspb.UInt32(64 << 10),
+		InitialConnectionWindowSize: wrapperspb.UInt32(1 << 20),
+	}
+}
+
+// An endpoint is one address that Envoy dials or listens on.
+type endpoint struct {
+	path string // of a Unix socket
+	host string
+	port uint32
+}
+
+// parseEndpoint reads "unix:/path" or host:port as an address to dial.
+func parseEndpoint(s string) (endpoint, error) {
+	if path, ok := strings.CutPrefix(s, "unix:"); ok {
+		if !strings.HasPrefix(path, "/") {
+			return endpoint{}, fmt.Errorf("%q: the path of a Unix socket must be absolute", s)
+		}
+		return endpoint{path: path}, nil
+	}
+	e, err := parseHostPort(s)
+	if err == nil && e.port == 0 {
+		err = fmt.Errorf("%q has no port that can be dialled", s)
+	}
+	switch e.host {
+	case "", "0.0.0.0":
+		e.host = "127.0.0.1"
+	case "::":
+		e.host = "::1"
+	}
+	return e, err
+}
+
+// parseListen reads host:port as an address to listen on, which must be an IP
+// address, localhost or nothing, which is every interface.
+func parseListen(s string) (endpoint, error) {
+	e, err := parseHostPort(s)
+	switch e.host {
+	case "":
+		e.host = "0.0.0.0"
+	case "localhost":
+		e.host = "127.0.0.1"
+	}
+	if err == nil && !e.static() {
+		err = fmt.Errorf("%q: Envoy listens on IP addresses only", s)
+	}
+	return e, err
+}
+
+func parseHostPort(s string) (endpoint, error) {
+	host, port, err := net.SplitHostPort(s)
+	if err != nil {
+		return endpoint{}, fmt.Errorf("%q is not host:port", s)
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		return endpoint{}, fmt.Errorf("%q has no port number", s)
+	}
+	return endpoint{host: host, port: uint32(n)}, nil
+}
+
+// targetPort returns the port of an http or https URL.
+func targetPort(u *url.URL) uint32 {
+	if n, err := strconv.ParseUint(u.Port(), 10, 16); err == nil {
+		return uint32(n)
+	}
+	if u.Scheme == "https" {
+		return 443
+	}
+	return 80
+}
+
+// static reports whether the endpoint needs no name lookup.
+func (e endpoint) static() bool { return e.path != "" || isIP(e.host) }
+
+func isIP(host string) bool {
+	_, err := netip.ParseAddr(host)
+	return err == nil
+}
+
+func (e endpoint) address() *corev3.Address {
+	if e.path != "" {
+		return &corev3.Address{Address: &corev3.Address_Pipe{Pipe: &corev3.Pipe{Path: e.path}}}
+	}
+	return &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: &corev3.SocketAddress{
+		Address: e.host, PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: e.port},
+	}}}
+}

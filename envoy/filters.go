@@ -1,0 +1,174 @@
+package envoy
+
+import (
+	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
+	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
+	headersv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_mutation/v3"
+	guardv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
+	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+)
+
+// Names of the HTTP filters, in the order of the chain. A route's settings for
+// a filter that is not in the chain are ignored silently.
+const (
+	checkFilter   = "envoy.filters.http.ext_authz"
+	guardFilter   = "envoy.filters.http.rbac"
+	hygieneFilter = "envoy.filters.http.header_mutation"
+	routerFilter  = "envoy.filters.http.router"
+)
+
+// authzSeconds is how long Envoy waits for a decision. athd's own deadline
+// towards its store is well under it.
+const authzSeconds = 1
+
+// filters is the chain: check, guard, hygiene, router.
+func (g *generator) filters() []*hcmv3.HttpFilter {
+	return []*hcmv3.HttpFilter{
+		g.filter(checkFilter, g.check()),
+		g.filter(guardFilter, &guardv3.RBAC{Rules: guard("")}),
+		// Trailers of a request are never checked, and would reach HTTP/2
+		// APIs: all are dropped.
+		g.filter(hygieneFilter, &headersv3.HeaderMutation{Mutations: &headersv3.Mutations{
+			RequestTrailersMutations: []*mutationv3.HeaderMutation{removeMatching(&matcherv3.StringMatcher{
+				MatchPattern: &matcherv3.StringMatcher_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{Regex: ".*"}},
+			})},
+		}}),
+		g.filter(routerFilter, &routerv3.Router{SuppressEnvoyHeaders: true}),
+	}
+}
+
+func (g *generator) filter(name string, m validated) *hcmv3.HttpFilter {
+	return &hcmv3.HttpFilter{Name: name, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: g.pack(m)}}
+}
+
+// check asks athd. It tells what the decision needs and no more, and lets the
+// reply change no header but those that it has to.
+func (g *generator) check() *extauthzv3.ExtAuthz {
+	return &extauthzv3.ExtAuthz{
+		TransportApiVersion: corev3.ApiVersion_V3,
+		FailureModeAllow:    false,
+		StatusOnError:       &typev3.HttpStatus{Code: typev3.StatusCode_ServiceUnavailable},
+		Services: &extauthzv3.ExtAuthz_GrpcService{GrpcService: &corev3.GrpcService{
+			Timeout: seconds(authzSeconds),
+			TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{
+				EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: authzCluster},
+			},
+		}},
+		// Raw: the other form joins headers of one name, and writes '!' for
+		// what is not UTF-8, so that the path judged would not be the path sent.
+		EncodeRawHeaders: true,
+		AllowedHeaders: &matcherv3.ListStringMatcher{Patterns: []*matcherv3.StringMatcher{
+			exact(headerAuthorization), startsWith(headerPrefix), exact(":method"), exact(":path"),
+		}},
+		ValidateMutations: true,
+		// An allow-list: "disallow_system" lets content-length through.
+		DecoderHeaderMutationRules: &mutationv3.HeaderMutationRules{
+			DisallowAll:     yes(),
+			AllowExpression: &matcherv3.RegexMatcher{Regex: "^(authorization|cookie|x-ath-.*)$"},
+			DisallowIsError: yes(),
+		},
+	}
+}
+
+// guard admits requests that carry the metadata of our allow reply, and with a
+// provider only of one for that provider. Only the ext_authz filter can write
+// this metadata.
+func guard(provider string) *rbacv3.RBAC {
+	name, principal := "athd-said-yes", said(metaAllow, &matcherv3.ValueMatcher{
+		MatchPattern: &matcherv3.ValueMatcher_BoolMatch{BoolMatch: true},
+	})
+	if provider != "" {
+		name = "athd-said-yes-to-" + provider
+		principal = &rbacv3.Principal{Identifier: &rbacv3.Principal_AndIds{AndIds: &rbacv3.Principal_Set{
+			Ids: []*rbacv3.Principal{principal, said(metaProvider, &matcherv3.ValueMatcher{
+				MatchPattern: &matcherv3.ValueMatcher_StringMatch{StringMatch: exact(provider)},
+			})},
+		}}}
+	}
+	return &rbacv3.RBAC{Action: rbacv3.RBAC_ALLOW, Policies: map[string]*rbacv3.Policy{name: {
+		Permissions: []*rbacv3.Permission{{Rule: &rbacv3.Permission_Any{Any: true}}},
+		Principals:  []*rbacv3.Principal{principal},
+	}}}
+}
+
+func said(key string, value *matcherv3.ValueMatcher) *rbacv3.Principal {
+	return &rbacv3.Principal{Identifier: &rbacv3.Principal_SourcedMetadata{SourcedMetadata: &rbacv3.SourcedMetadata{
+		MetadataMatcher: &matcherv3.MetadataMatcher{
+			Filter: checkFilter,
+			Path: []*matcherv3.MetadataMatcher_PathSegment{{
+				Segment: &matcherv3.MetadataMatcher_PathSegment_Key{Key: key},
+			}},
+			Value: value,
+		},
+	}}}
+}
+
+// checked is a route to a provider's API: what athd is told of it, what the
+// guard wants, and what the API must not see.
+func (g *generator) checked(provider, mount string, strip []*mutationv3.HeaderMutation) perFilter {
+	extensions := map[string]string{extProvider: provider}
+	if mount != "" {
+		extensions[extMount] = mount
+	}
+	return perFilter{
+		checkFilter: g.pack(&extauthzv3.ExtAuthzPerRoute{Override: &extauthzv3.ExtAuthzPerRoute_CheckSettings{
+			CheckSettings: &extauthzv3.CheckSettings{ContextExtensions: extensions},
+		}}),
+		guardFilter: g.pack(&guardv3.RBACPerRoute{Rbac: &guardv3.RBAC{Rules: guard(provider)}}),
+		hygieneFilter: g.pack(&headersv3.HeaderMutationPerRoute{
+			Mutations: &headersv3.Mutations{RequestMutations: strip},
+		}),
+	}
+}
+
+// unchecked takes check and guard away: for the companion's own routes and
+// fixed 404s only.
+func (g *generator) unchecked() perFilter {
+	return perFilter{
+		checkFilter: g.pack(&extauthzv3.ExtAuthzPerRoute{Override: &extauthzv3.ExtAuthzPerRoute_Disabled{Disabled: true}}),
+		guardFilter: g.pack(&guardv3.RBACPerRoute{}),
+	}
+}
+
+// providerHygiene removes, after the check, what is none of a third party's
+// business: what of us or of the agent's way here it would show.
+func providerHygiene() []*mutationv3.HeaderMutation {
+	out := []*mutationv3.HeaderMutation{
+		removePrefix(headerPrefix), removePrefix("x-envoy-"), removePrefix("x-forwarded-"),
+	}
+	for _, name := range []string{"forwarded", "via", "x-real-ip", "x-request-id", "traceparent", "tracestate", "baggage", "cookie"} {
+		out = append(out, remove(name))
+	}
+	return out
+}
+
+// appHygiene leaves an app of the operator's the client's address and trace.
+// Cookies are removed by the reply that allows, not here.
+func appHygiene() []*mutationv3.HeaderMutation {
+	return []*mutationv3.HeaderMutation{removePrefix(headerPrefix), removePrefix("x-envoy-"), remove("x-request-id")}
+}
+
+func remove(name string) *mutationv3.HeaderMutation {
+	return &mutationv3.HeaderMutation{Action: &mutationv3.HeaderMutation_Remove{Remove: name}}
+}
+
+func removePrefix(p string) *mutationv3.HeaderMutation { return removeMatching(startsWith(p)) }
+
+func removeMatching(m *matcherv3.StringMatcher) *mutationv3.HeaderMutation {
+	return &mutationv3.HeaderMutation{Action: &mutationv3.HeaderMutation_RemoveOnMatch_{
+		RemoveOnMatch: &mutationv3.HeaderMutation_RemoveOnMatch{KeyMatcher: m},
+	}}
+}
+
+func exact(s string) *matcherv3.StringMatcher {
+	return &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: s}}
+}
+
+func startsWith(s string) *matcherv3.StringMatcher {
+	return &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Prefix{Prefix: s}}
+}

@@ -1,0 +1,170 @@
+package envoy
+
+import (
+	"fmt"
+
+	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
+	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
+	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	overloadv3 "github.com/envoyproxy/go-control-plane/envoy/config/overload/v3"
+	streamv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/stream/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	earlyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/early_header_mutation/header_mutation/v3"
+	connectionsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/resource_monitors/downstream_connections/v3"
+	heapv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/resource_monitors/fixed_heap/v3"
+	"google.golang.org/protobuf/types/known/structpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+)
+
+// listenerName names the public listener and its routes.
+const listenerName = "public"
+
+// listener is the one that agents and browsers reach.
+func (g *generator) listener() *listenerv3.Listener {
+	e, err := parseListen(g.config.Listen)
+	if err != nil {
+		g.errs = append(g.errs, fmt.Errorf("envoy: listener: %w", err))
+	}
+	chain := &listenerv3.FilterChain{Filters: []*listenerv3.Filter{{
+		Name:       "envoy.filters.network.http_connection_manager",
+		ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: g.pack(g.connectionManager())},
+	}}}
+	if t := g.config.ListenTLS; t != nil {
+		chain.TransportSocket = g.downstreamTLS(t)
+		chain.TransportSocketConnectTimeout = seconds(10)
+	}
+	return &listenerv3.Listener{
+		Name:                          listenerName,
+		Address:                       e.address(),
+		PerConnectionBufferLimitBytes: wrapperspb.UInt32(bufferBytes),
+		FilterChains:                  []*listenerv3.FilterChain{chain},
+	}
+}
+
+// connectionManager reads requests strictly: one spelling of a path is left
+// when it is routed and judged.
+func (g *generator) connectionManager() *hcmv3.HttpConnectionManager {
+	h2 := http2Options()
+	// Else one bad header would end everybody's connection.
+	h2.OverrideStreamErrorOnInvalidHttpMessage = yes()
+	return &hcmv3.HttpConnectionManager{
+		StatPrefix:                   listenerName,
+		NormalizePath:                yes(),
+		MergeSlashes:                 true,
+		PathWithEscapedSlashesAction: hcmv3.HttpConnectionManager_REJECT_REQUEST,
+		CommonHttpProtocolOptions: &corev3.HttpProtocolOptions{
+			// Many servers read x_ath_agent_id as x-ath-agent-id.
+			HeadersWithUnderscoresAction: corev3.HttpProtocolOptions_REJECT_REQUEST,
+			IdleTimeout:                  seconds(idleSeconds),
+		},
+		Http2ProtocolOptions:  h2,
+		RequestHeadersTimeout: seconds(10),
+		StreamIdleTimeout:     seconds(idleSeconds),
+		UseRemoteAddress:      yes(),
+		// Else "app.example." would be another virtual host than "app.example".
+		StripTrailingHostDot: true,
+		// The reply streams back unchanged (P-5), its server header too.
+		ServerHeaderTransformation: hcmv3.HttpConnectionManager_PASS_THROUGH,
+		// Else an API behind TLS and HTTP/2 would be told ":scheme: http".
+		SchemeHeaderTransformation: &corev3.SchemeHeaderTransformation{MatchUpstream: true},
+		EarlyHeaderMutationExtensions: []*corev3.TypedExtensionConfig{{
+			Name: "envoy.http.early_header_mutation.header_mutation",
+			TypedConfig: g.pack(&earlyv3.HeaderMutation{Mutations: []*mutationv3.HeaderMutation{
+				remove("x-forwarded-for"), remove("x-forwarded-host"), remove("forwarded"),
+			}}),
+		}},
+		AccessLog:        []*accesslogv3.AccessLog{g.accessLog()},
+		LocalReplyConfig: g.localReplies(),
+		HttpFilters:      g.filters(),
+		RouteSpecifier:   &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: g.routeConfig()},
+	}
+}
+
+// accessLog writes one JSON line per request to standard output. It holds no
+// query, no header that could hold a secret, and athd's decision_id, which
+// leads to the audit log. Host and path are those that the API saw, where one
+// did; the route names the provider.
+func (g *generator) accessLog() *accesslogv3.AccessLog {
+	fields := map[string]string{
+		"time":     "%START_TIME%",
+		"method":   "%REQ(:METHOD)%",
+		"host":     "%REQ(:AUTHORITY)%",
+		"path":     "%PATH(NQ:PATH)%",
+		"status":   "%RESPONSE_CODE%",
+		"flags":    "%RESPONSE_FLAGS%",
+		"details":  "%RESPONSE_CODE_DETAILS%",
+		"route":    "%ROUTE_NAME%",
+		"ms":       "%DURATION%",
+		"failure":  "%UPSTREAM_TRANSPORT_FAILURE_REASON%",
+		"decision": "%DYNAMIC_METADATA(" + checkFilter + ":" + metaDecision + ")%",
+		"reason":   "%DYNAMIC_METADATA(" + checkFilter + ":" + metaReason + ")%",
+	}
+	return &accesslogv3.AccessLog{
+		Name: "envoy.access_loggers.stdout",
+		ConfigType: &accesslogv3.AccessLog_TypedConfig{TypedConfig: g.pack(&streamv3.StdoutAccessLog{
+			AccessLogFormat: &streamv3.StdoutAccessLog_LogFormat{LogFormat: &corev3.SubstitutionFormatString{
+				Format: &corev3.SubstitutionFormatString_JsonFormat{JsonFormat: stringStruct(fields)},
+			}},
+		})},
+	}
+}
+
+func stringStruct(fields map[string]string) *structpb.Struct {
+	s := &structpb.Struct{Fields: make(map[string]*structpb.Value, len(fields))}
+	for k, v := range fields {
+		s.Fields[k] = structpb.NewStringValue(v)
+	}
+	return s
+}
+
+func (g *generator) admin() *bootstrapv3.Admin {
+	if g.config.Admin == "" {
+		return nil
+	}
+	e, err := parseListen(g.config.Admin)
+	if err != nil {
+		g.errs = append(g.errs, fmt.Errorf("envoy: admin: %w", err))
+	}
+	return &bootstrapv3.Admin{Address: e.address()}
+}
+
+const (
+	maxConnections = 10000
+	maxHeapBytes   = 512 << 20
+)
+
+// overloadManager makes Envoy refuse before it falls.
+func (g *generator) overloadManager() *overloadv3.OverloadManager {
+	const heap = "envoy.resource_monitors.fixed_heap"
+	action := func(name string, percent float64) *overloadv3.OverloadAction {
+		return &overloadv3.OverloadAction{Name: "envoy.overload_actions." + name, Triggers: []*overloadv3.Trigger{{
+			Name: heap,
+			TriggerOneof: &overloadv3.Trigger_Threshold{
+				Threshold: &overloadv3.ThresholdTrigger{Value: percent / 100},
+			},
+		}}}
+	}
+	return &overloadv3.OverloadManager{
+		RefreshInterval: seconds(0.25),
+		ResourceMonitors: []*overloadv3.ResourceMonitor{
+			{
+				Name: "envoy.resource_monitors.global_downstream_max_connections",
+				ConfigType: &overloadv3.ResourceMonitor_TypedConfig{TypedConfig: g.pack(
+					&connectionsv3.DownstreamConnectionsConfig{MaxActiveDownstreamConnections: maxConnections})},
+			},
+			{
+				Name: heap,
+				ConfigType: &overloadv3.ResourceMonitor_TypedConfig{TypedConfig: g.pack(
+					&heapv3.FixedHeapConfig{MaxHeapSizeBytes: maxHeapBytes})},
+			},
+		},
+		Actions: []*overloadv3.OverloadAction{
+			action("shrink_heap", 90),
+			action("disable_http_keepalive", 92),
+			action("stop_accepting_requests", 95),
+			action("stop_accepting_connections", 98),
+		},
+	}
+}

@@ -1,0 +1,86 @@
+package envoy
+
+import (
+	"fmt"
+
+	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	celv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/filters/cel/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/athd/athd/ath"
+)
+
+// localReplies makes Envoy's own refusals JSON with the codes of E-1 (P-7).
+// The first mapper that matches wins.
+//
+// Neither flags nor details tell a refusal of athd's from athd being away. But
+// only the former has a content type when the mappers run: the first mapper
+// matches that and changes nothing. So every reply of ours sets one, and there
+// is no body format for all.
+func (g *generator) localReplies() *hcmv3.LocalReplyConfig {
+	unavailable := func(when *accesslogv3.AccessLogFilter, message, retryAfter string) *hcmv3.ResponseMapper {
+		m := says(when, ath.InternalError, message)
+		m.HeadersToAdd = []*corev3.HeaderValueOption{{
+			Header:       &corev3.HeaderValue{Key: "retry-after", Value: retryAfter},
+			AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
+		}}
+		return m
+	}
+	// athd is down, late, or said what it never says; or the guard refused.
+	undecided := unavailable(g.cel("response.code_details in ['ext_authz_error', 'ext_authz_invalid', 'ext_authz_denied']"+
+		" || response.code_details.startsWith('rbac_access_denied')"),
+		"The decision cannot be made now; try again.", "1")
+	undecided.StatusCode = wrapperspb.UInt32(503)
+
+	return &hcmv3.LocalReplyConfig{Mappers: []*hcmv3.ResponseMapper{
+		{Filter: g.cel("'content-type' in response.headers")},
+		undecided,
+		unavailable(g.cel("response.code_details.startsWith('overload')"), "The gateway is overloaded; try again later.", "5"),
+		says(statusIs(accesslogv3.ComparisonFilter_EQ, 504), ath.InternalError, "The API did not answer in time."),
+		unavailable(flags("UH", "UF", "UC", "UO", "URX", "UR", "LR", "UPE", "NC"), "The API cannot be reached.", "1"),
+		says(statusIs(accesslogv3.ComparisonFilter_EQ, 404), ath.NotFound, "There is nothing here."),
+		says(statusIs(accesslogv3.ComparisonFilter_EQ, 408), ath.InvalidRequest, "The request did not arrive in time."),
+		says(statusIs(accesslogv3.ComparisonFilter_EQ, 413), ath.PayloadTooLarge, "The request's body is too large."),
+		says(statusIs(accesslogv3.ComparisonFilter_EQ, 431), ath.InvalidRequest, "The request's headers are too large."),
+		says(statusIs(accesslogv3.ComparisonFilter_GE, 500), ath.InternalError, "The gateway failed."),
+		says(statusIs(accesslogv3.ComparisonFilter_GE, 400), ath.InvalidRequest, "The request is not acceptable."),
+	}}
+}
+
+// says answers in the form of E-1.
+func says(when *accesslogv3.AccessLogFilter, code ath.Code, message string) *hcmv3.ResponseMapper {
+	return &hcmv3.ResponseMapper{
+		Filter: when,
+		BodyFormatOverride: &corev3.SubstitutionFormatString{Format: &corev3.SubstitutionFormatString_JsonFormat{
+			JsonFormat: stringStruct(map[string]string{"code": string(code), "message": message}),
+		}},
+	}
+}
+
+func (g *generator) cel(expression string) *accesslogv3.AccessLogFilter {
+	return &accesslogv3.AccessLogFilter{FilterSpecifier: &accesslogv3.AccessLogFilter_ExtensionFilter{
+		ExtensionFilter: &accesslogv3.ExtensionFilter{
+			Name: "cel",
+			ConfigType: &accesslogv3.ExtensionFilter_TypedConfig{
+				TypedConfig: g.pack(&celv3.ExpressionFilter{Expression: expression}),
+			},
+		},
+	}}
+}
+
+func statusIs(op accesslogv3.ComparisonFilter_Op, code uint32) *accesslogv3.AccessLogFilter {
+	return &accesslogv3.AccessLogFilter{FilterSpecifier: &accesslogv3.AccessLogFilter_StatusCodeFilter{
+		StatusCodeFilter: &accesslogv3.StatusCodeFilter{Comparison: &accesslogv3.ComparisonFilter{
+			// The key is required; nothing sets it.
+			Op: op, Value: &corev3.RuntimeUInt32{DefaultValue: code, RuntimeKey: fmt.Sprintf("athd.local_reply.%d", code)},
+		}},
+	}}
+}
+
+func flags(names ...string) *accesslogv3.AccessLogFilter {
+	return &accesslogv3.AccessLogFilter{FilterSpecifier: &accesslogv3.AccessLogFilter_ResponseFlagFilter{
+		ResponseFlagFilter: &accesslogv3.ResponseFlagFilter{Flags: names},
+	}}
+}

@@ -1,0 +1,177 @@
+package envoy
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/athd/athd/provider"
+)
+
+// proxyPrefix is where gateway mode begins: /ath/proxy/{id}/{path}.
+const proxyPrefix = "/ath/proxy/"
+
+// companionPaths are what athd's companion answers itself, whole paths. They
+// are not checked: the companion defends itself, as it must, since Envoy's
+// normalization makes its paths of others
+// (/ath/proxy/p/../../admin/providers).
+const companionPaths = `/\.well-known/ath(-app)?\.json` +
+	`|/ath/(authorize|callback|token|revoke)` +
+	`|/ath/(agents|consent|admin)/.*`
+
+const (
+	companionSeconds = 30  // redeeming a code at a slow OAuth server is the longest
+	idleSeconds      = 300 // a stream may last for ever, but not in silence
+)
+
+// routeConfig returns one virtual host per host of an app and one for all
+// other hosts. The handshake and gateway mode work on each of them.
+func (g *generator) routeConfig() *routev3.RouteConfiguration {
+	apps := map[string][]*provider.Provider{anyHost: nil}
+	for _, p := range g.config.Providers.Apps() {
+		for _, host := range domains(p.App) {
+			apps[host] = append(apps[host], p)
+		}
+	}
+	config := &routev3.RouteConfiguration{Name: listenerName, IgnorePortInHostMatching: true}
+	for _, host := range slices.Sorted(maps.Keys(apps)) {
+		config.VirtualHosts = append(config.VirtualHosts, g.virtualHost(host, apps[host]))
+	}
+	return config
+}
+
+// virtualHost lists its routes in the order in which Envoy tries them.
+func (g *generator) virtualHost(host string, apps []*provider.Provider) *routev3.VirtualHost {
+	routes := []*routev3.Route{g.companion("companion", pathRegex(companionPaths))}
+	for _, p := range g.config.Providers.All() {
+		routes = append(routes, g.mounted(p))
+	}
+	routes = append(routes, g.unknownProvider(), g.unknownHandshake())
+	// The longest prefix first: it is the most specific.
+	slices.SortStableFunc(apps, func(a, b *provider.Provider) int {
+		return cmp.Compare(len(b.App.PathPrefix), len(a.App.PathPrefix))
+	})
+	for _, p := range apps {
+		routes = append(routes, g.native(p))
+	}
+	// Behind the apps, so that one which owns "/" keeps its own (D-4).
+	routes = append(routes, g.companion("health", path("/health")), g.nothing())
+	name := host
+	if host == anyHost {
+		name = "any"
+	}
+	return &routev3.VirtualHost{Name: name, Domains: []string{host}, Routes: routes}
+}
+
+// companion leads to athd's own pages, unchecked.
+func (g *generator) companion(name string, match *routev3.RouteMatch) *routev3.Route {
+	return &routev3.Route{
+		Name: name, Match: match,
+		Action: &routev3.Route_Route{Route: &routev3.RouteAction{
+			ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: companionCluster},
+			Timeout:          seconds(companionSeconds),
+		}},
+		TypedPerFilterConfig: g.unchecked(),
+	}
+}
+
+// mounted is a provider in gateway mode. Prefix and rewrite both end with a
+// slash: any other pair would match or make paths that were not judged.
+func (g *generator) mounted(p *provider.Provider) *routev3.Route {
+	target := upstream(p)
+	action := g.forward(p)
+	action.PrefixRewrite = strings.TrimRight(target.EscapedPath(), "/") + "/"
+	host := target.Host
+	if port := target.Port(); port == "80" && target.Scheme == "http" || port == "443" && target.Scheme == "https" {
+		host = strings.TrimSuffix(host, ":"+port)
+	}
+	action.HostRewriteSpecifier = &routev3.RouteAction_HostRewriteLiteral{HostRewriteLiteral: host}
+	mount := proxyPrefix + p.ID + "/"
+	strip := providerHygiene()
+	if p.App != nil {
+		strip = appHygiene()
+	}
+	return &routev3.Route{
+		Name: "proxy_" + p.ID, Match: prefix(mount),
+		Action:               &routev3.Route_Route{Route: action},
+		TypedPerFilterConfig: g.checked(p.ID, mount, strip),
+	}
+}
+
+// native is an app on its own paths. Host and path stay as they came.
+func (g *generator) native(p *provider.Provider) *routev3.Route {
+	action := g.forward(p)
+	action.UpgradeConfigs = []*routev3.RouteAction_UpgradeConfig{{UpgradeType: "websocket"}}
+	match := prefix("/")
+	if p.App.PathPrefix != "" {
+		// Whole segments: /shop and /shop/cart, not /shopping.
+		match = &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_PathSeparatedPrefix{PathSeparatedPrefix: p.App.PathPrefix}}
+	}
+	if base := strings.TrimRight(upstream(p).EscapedPath(), "/"); base != "" {
+		action.PrefixRewrite = base + cmp.Or(p.App.PathPrefix, "/")
+	}
+	return &routev3.Route{
+		Name: "app_" + p.ID, Match: match,
+		Action:               &routev3.Route_Route{Route: action},
+		TypedPerFilterConfig: g.checked(p.ID, "", appHygiene()),
+	}
+}
+
+// forward has no timeout for the whole reply, which would cut streams, and no
+// retries, which would repeat what agents do.
+func (g *generator) forward(p *provider.Provider) *routev3.RouteAction {
+	return &routev3.RouteAction{
+		ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: providerCluster(p.ID)},
+		Timeout:          seconds(0),
+		IdleTimeout:      seconds(idleSeconds),
+	}
+}
+
+// unknownProvider is checked, without telling a provider, so that athd answers
+// in its own words (P-1 before P-3).
+func (g *generator) unknownProvider() *routev3.Route {
+	return &routev3.Route{Name: "proxy_unknown", Match: prefix(proxyPrefix), Action: notFound()}
+}
+
+// unknownHandshake keeps the rest of /ath from reaching an app.
+func (g *generator) unknownHandshake() *routev3.Route {
+	return &routev3.Route{
+		Name:                 "ath_unknown",
+		Match:                &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_PathSeparatedPrefix{PathSeparatedPrefix: "/ath"}},
+		Action:               notFound(),
+		TypedPerFilterConfig: g.unchecked(),
+	}
+}
+
+// nothing says so in the words for it. Without a route there would be no check,
+// and the guard would take that for athd being away.
+func (g *generator) nothing() *routev3.Route {
+	return &routev3.Route{Name: "nothing", Match: prefix("/"), Action: notFound(), TypedPerFilterConfig: g.unchecked()}
+}
+
+func notFound() *routev3.Route_DirectResponse {
+	return &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{Status: 404}}
+}
+
+func path(p string) *routev3.RouteMatch {
+	return &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Path{Path: p}}
+}
+
+func prefix(p string) *routev3.RouteMatch {
+	return &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: p}}
+}
+
+func pathRegex(r string) *routev3.RouteMatch {
+	return &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{Regex: r}}}
+}
+
+// perFilter is a route's own word to the filters, by their names.
+type perFilter = map[string]*anypb.Any
+
+func yes() *wrapperspb.BoolValue { return wrapperspb.Bool(true) }

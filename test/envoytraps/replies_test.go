@@ -1,0 +1,98 @@
+package envoytraps
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/athd/athd/ath"
+)
+
+func TestP7EnvoysOwnRefusalsAreJSON(t *testing.T) {
+	r := newRig(t)
+	r.play(askReal)
+	big := "X-Big: " + strings.Repeat("x", 70<<10)
+	tests := []struct {
+		name, request string
+		status        int
+		code          ath.Code
+	}{
+		{"no such page of the handshake", r.h1("plain", "GET", "/ath/none"), 404, ath.NotFound},
+		{"no route on a host of an app's", strings.Replace(r.h1("plain", "GET", "/none"), "gw.example", "shop.example", 1), 404, ath.NotFound},
+		{"an encoded slash", r.h1("plain", "GET", "/ath/proxy/plain/a%2fb"), 400, ath.InvalidRequest},
+		{"headers that are too large", r.h1("plain", "GET", "/x", big), 431, ath.InvalidRequest},
+		{"nothing listens at the API", r.h1("down", "GET", "/ath/proxy/down/x"), 503, ath.InternalError},
+		{"the API's certificate is another's", r.h1("wrong", "GET", "/ath/proxy/wrong/x"), 503, ath.InternalError},
+		{"an upgrade where there is none", r.h1("plain", "GET", "/ath/proxy/plain/x", "Upgrade: websocket", "Connection: upgrade"), 403, ath.InvalidRequest},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			response, body := r.rawH1(tt.request)
+			mustBeError(t, response, body, tt.status, tt.code)
+		})
+	}
+}
+
+// The mappers that make Envoy's refusals JSON leave athd's own alone.
+func TestAthdsRefusalsArriveAsTheyAre(t *testing.T) {
+	r := newRig(t)
+	tests := []struct {
+		name, request string
+		storeDown     bool
+		status        int
+		code          ath.Code
+		header, value string
+	}{
+		{"P-1: an invalid token", strings.Replace(r.h1("plain", "GET", "/ath/proxy/plain/x"), "ath_tk_", "ath_xx_", 1), false,
+			401, ath.TokenInvalid, "WWW-Authenticate", `Bearer realm="ath", error="invalid_token"`},
+		{"P-3: another provider's token", r.h1("tls", "GET", "/ath/proxy/plain/x"), false, 403, ath.ProviderMismatch, "Cache-Control", "no-store"},
+		{"P-3: no such provider", r.h1("plain", "GET", "/ath/proxy/none/x"), false, 404, ath.NotFound, "Cache-Control", "no-store"},
+		{"P-3: the mount without its slash", r.h1("plain", "GET", "/ath/proxy/plain"), false, 404, ath.NotFound, "Cache-Control", "no-store"},
+		{"P-4: no scope", r.h1("plain", "DELETE", "/ath/proxy/plain/x"), false, 403, ath.ScopeNotApproved, "Cache-Control", "no-store"},
+		{"the store is away", r.h1("plain", "GET", "/ath/proxy/plain/x"), true, 503, ath.InternalError, "Retry-After", "1"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r.play(askReal)
+			r.mu.Lock()
+			r.storeDown = tt.storeDown
+			r.mu.Unlock()
+			response, body := r.rawH1(tt.request)
+			mustBeError(t, response, body, tt.status, tt.code)
+			if got := response.Header.Get(tt.header); got != tt.value {
+				t.Errorf("%s is %q, want %q", tt.header, got, tt.value)
+			}
+			var e struct {
+				Details struct {
+					ID string `json:"decision_id"`
+				}
+			}
+			if json.Unmarshal([]byte(body), &e); !strings.HasPrefix(e.Details.ID, "dec_") {
+				t.Fatalf("E-2: %s", body)
+			}
+			// The access log leads from the request to the decision, and
+			// shows no secret.
+			line := r.envoy.WaitAccessLog(e.Details.ID)
+			if strings.Contains(line, ath.TokenPrefix) {
+				t.Errorf("the access log holds a token: %s", line)
+			}
+		})
+	}
+}
+
+func TestAccessLogHoldsNoSecret(t *testing.T) {
+	r := newRig(t)
+	r.play(askReal)
+	r.rawH1(r.h1("plain", "GET", "/ath/callback?code=s3cret&state=s3cret"))
+	r.rawH1(r.h1("plain", "GET", "/ath/proxy/plain/x?q=s3cret"))
+	r.envoy.WaitAccessLog(`"/ath/callback"`)
+	allowed := r.envoy.WaitAccessLog(`"/base/x"`) // the path as the API saw it
+	if !strings.Contains(allowed, `"dec_`) || !strings.Contains(allowed, `"allowed"`) {
+		t.Errorf("an allowed request's line tells no decision: %s", allowed)
+	}
+	for _, line := range r.envoy.AccessLog() {
+		if strings.Contains(line, "s3cret") || strings.Contains(line, userToken) || strings.Contains(line, ath.TokenPrefix) {
+			t.Errorf("a secret in %s", line)
+		}
+	}
+}
