@@ -128,7 +128,7 @@ func body(e *ath.Error) string {
 	if err != nil {
 		return `{"code":"` + string(ath.InternalError) + `","message":"The request could not be judged."}`
 	}
-	return string(b)
+	return string(b) + "\n"
 }
 
 func metadata(d *authz.Decision) *structpb.Struct {

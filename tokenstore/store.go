@@ -112,7 +112,6 @@ func Open(c Config) (*Store, error) {
 		if s.embedded, s.address, err = startEmbedded(); err != nil {
 			return nil, err
 		}
-		s.log.Warn("the store is embedded: nothing survives a restart, and no other athd can share it")
 	}
 	s.scripts = newScripts()
 	s.client = s.address.connect(s.timeout)

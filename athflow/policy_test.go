@@ -1,0 +1,124 @@
+package athflow
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/athd/athd/ath"
+)
+
+func TestGlobs(t *testing.T) {
+	for _, c := range []struct {
+		glob, s string
+		want    bool
+	}{
+		{"*", "anything/at?all:1", true},
+		{"**", "anything/at?all:1", true},
+		{"https://*.example.com/**", "https://a.example.com/x/y", true},
+		{"https://*.example.com/**", "https://a.b.example.com/x", true},
+		{"https://*.example.com/**", "https://example.com/x", false},
+		{"https://*.example.com/**", "https://evil.com/x.example.com/y", false},
+		{"https://*.example.com/**", "https://evil.com?.example.com/", false},
+		{"https://*.example.com/**", "https://evil.com:1.example.com/", false},
+		{"https://*.example.com/*", "https://a.example.com/x", true},
+		{"https://*.example.com/*", "https://a.example.com/x/y", false},
+		{"https://agent.example/a.json", "https://agent.example/a.json", true},
+		{"https://agent.example/a.json", "https://agent.example/a.jsonx", false},
+		{"products:*", "", false},
+		{"*:read", "products:read", true},
+		{"*read", "products:read", false}, // '*' stops at ':'
+		{"**:read", "products:read", true},
+		{"pictures.*", "pictures.read", true},
+		{"a*b*c", "aXbXbc", true},
+		{"a*b*c", "aXbX", false},
+		{"", "", false},
+	} {
+		g, err := ParseGlob(c.glob)
+		if (c.glob == "") != (err != nil) {
+			t.Errorf("%q: %v", c.glob, err)
+		}
+		if g.Match(c.s) != c.want {
+			t.Errorf("%q matches %q: %v, want %v", c.glob, c.s, !c.want, c.want)
+		}
+	}
+	for _, bad := range []string{"***", strings.Repeat("*a", 17), strings.Repeat("a", maxGlobBytes+1)} {
+		if _, err := ParseGlob(bad); err == nil {
+			t.Errorf("%.20q was taken", bad)
+		}
+	}
+	if (Glob{}).Match("") || (Glob{}).Match("x") {
+		t.Error("the zero Glob matches")
+	}
+}
+
+func TestFirstMatchingRuleWins(t *testing.T) {
+	glob := func(s string) []Glob {
+		g, err := ParseGlob(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return []Glob{g}
+	}
+	p := Policy{Default: Review, Rules: []PolicyRule{
+		{Agents: glob("https://bad.example/**"), Action: Deny},
+		{Developers: glob("us"), Providers: glob("shop"), Scopes: glob("**:read"), Action: Approve, Expires: time.Hour},
+		{Providers: glob("shop"), Action: Deny},
+	}}
+	for _, c := range []struct {
+		agent, developer, provider, scope string
+		want                              Action
+		expires                           time.Duration
+	}{
+		{"https://bad.example/a", "us", "shop", "products:read", Deny, DefaultApproval},
+		{"https://good.example/a", "us", "shop", "products:read", Approve, time.Hour},
+		{"https://good.example/a", "us", "shop", "orders:write", Deny, DefaultApproval},
+		{"https://good.example/a", "them", "shop", "products:read", Deny, DefaultApproval},
+		{"https://good.example/a", "us", "other", "products:read", Review, DefaultApproval},
+	} {
+		agent, err := ath.ParseAgentID(c.agent, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, expires := p.judge(agent, c.developer, c.provider, c.scope); got != c.want || expires != c.expires {
+			t.Errorf("%+v: %v for %v", c, got, expires)
+		}
+	}
+	for _, bad := range []Policy{{}, {Default: "maybe"}, {Default: Deny, Rules: []PolicyRule{{}}}, {Default: Deny, Rules: []PolicyRule{{Action: Approve, Expires: -1}}}} {
+		if bad.check() == nil {
+			t.Errorf("%+v was taken", bad)
+		}
+	}
+}
+
+// What agents say of themselves cannot change how the page around it reads.
+func TestShownTextIsPlain(t *testing.T) {
+	for in, want := range map[string]string{
+		"Agent":                     "Agent",
+		"  two\n lines\t":           "two  lines",
+		"a\u202eb\u2066c\u200bd":    "abcd",
+		"\x00\x1b[31mred":           "[31mred",
+		"\xff\xfe":                  "",
+		"Müller & Söhne <b>":        "Müller & Söhne <b>",
+		strings.Repeat("ä", 200):    strings.Repeat("ä", 120) + "…",
+		strings.Repeat("\u202e", 9): "",
+	} {
+		if got := shown(in); got != want {
+			t.Errorf("%q shows as %q, want %q", in, got, want)
+		}
+	}
+}
+
+func FuzzParseGlob(f *testing.F) {
+	f.Add("https://*.example.com/**", "https://a.example.com/x")
+	f.Add("*", "")
+	f.Fuzz(func(t *testing.T, pattern, s string) {
+		g, err := ParseGlob(pattern)
+		if err != nil {
+			return
+		}
+		if !strings.Contains(pattern, "*") && g.Match(s) != (pattern == s) {
+			t.Fatalf("%q without a star matches %q otherwise than by being equal", pattern, s)
+		}
+	})
+}
