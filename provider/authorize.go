@@ -26,6 +26,9 @@ func (p *Provider) AuthCodeURL(r AuthRequest) string {
 	if len(r.Scopes) > 0 {
 		options = append(options, oauth2.SetAuthURLParam("scope", strings.Join(r.Scopes, p.Separator)))
 	}
+	if r.Scopes.Has(openIDScope) {
+		options = append(options, oauth2.SetAuthURLParam("nonce", nonceOf(r.Verifier)))
+	}
 	if r.Resource != "" {
 		options = append(options, oauth2.SetAuthURLParam("resource", r.Resource))
 	}

@@ -71,25 +71,37 @@ var errTooLarge = errors.New("the reply is larger than 64 KiB")
 
 // RoundTrip implements [http.RoundTripper].
 func (c *call) RoundTrip(req *http.Request) (*http.Response, error) {
+	res, body, err := fetch(c.transport, req)
+	if res != nil {
+		c.status, c.contentType = res.StatusCode, res.Header.Get("Content-Type")
+	}
+	if err != nil {
+		return nil, err
+	}
+	c.body = body
+	return res, nil
+}
+
+// fetch sends a request and reads the reply whole, up to a limit. After an
+// error the response is there if its head arrived; its body is closed.
+func fetch(transport http.RoundTripper, req *http.Request) (*http.Response, []byte, error) {
 	req = req.Clone(req.Context())
 	req.Header.Set("Accept", "application/json") // else GitHub answers with a form
 	req.Header.Set("User-Agent", "athd")
-	res, err := c.transport.RoundTrip(req)
+	res, err := transport.RoundTrip(req)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer res.Body.Close()
-	c.status, c.contentType = res.StatusCode, res.Header.Get("Content-Type")
 	body, err := io.ReadAll(io.LimitReader(res.Body, maxReplyBytes+1))
+	if err == nil && len(body) > maxReplyBytes {
+		err = errTooLarge
+	}
 	if err != nil {
-		return nil, err
+		return res, nil, err
 	}
-	if len(body) > maxReplyBytes {
-		return nil, errTooLarge
-	}
-	c.body = body
 	res.Body = io.NopCloser(bytes.NewReader(body))
-	return res, nil
+	return res, body, nil
 }
 
 // client follows no redirects: they would carry a code or a token to where

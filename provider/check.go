@@ -176,7 +176,7 @@ func (c *check) secretFile(name, file string) ath.Secret {
 // them, nor change how the answer comes back.
 var (
 	authorizeParams = []string{
-		"response_type", "response_mode", "client_id", "redirect_uri", "scope", "state", "code_challenge",
+		"response_type", "response_mode", "client_id", "redirect_uri", "scope", "state", "nonce", "code_challenge",
 		"code_challenge_method", "resource", "request", "request_uri",
 	}
 	tokenParams = []string{

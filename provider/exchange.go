@@ -36,11 +36,12 @@ type Client struct {
 	now       func() time.Time
 	transport http.RoundTripper
 	allowHTTP bool
+	issuers   issuers
 }
 
 // NewClient returns a client.
 func NewClient(c ClientConfig) *Client {
-	client := &Client{cmp.Or(c.Timeout, 10*time.Second), c.Now, c.Transport, c.AllowHTTP}
+	client := &Client{timeout: cmp.Or(c.Timeout, 10*time.Second), now: c.Now, transport: c.Transport, allowHTTP: c.AllowHTTP}
 	if client.now == nil {
 		client.now = time.Now
 	}
@@ -76,23 +77,43 @@ func (c *Client) Exchange(ctx context.Context, p *Provider, code, verifier ath.S
 	if message != "" {
 		return Tokens{}, call.fault(message)
 	}
-	switch {
-	case p.UserinfoURL != nil:
-		t.User, err = c.userinfo(ctx, p, t.Access)
-	case p.UserIDField != "":
-		if t.User = r.user(p.UserIDField); t.User == "" {
-			err = call.fault("the reply does not hold the configured user_id_field as text or a number")
-		}
-	}
-	if err != nil {
+	if t.User, err = c.user(ctx, p, call, r, t.Access, verifier); err != nil {
 		return Tokens{}, err
 	}
 	return t, nil
 }
 
+// user finds out who the user is (T-7): by the ID token, by userinfo, or by a
+// field of the token reply that the operator named. Whatever is there must
+// hold, and must agree.
+func (c *Client) user(ctx context.Context, p *Provider, call *call, r reply, access, verifier ath.Secret) (user string, err error) {
+	idToken, ok := r.text("id_token")
+	if !ok {
+		return "", call.fault("the reply's id_token is malformed")
+	}
+	subject := ""
+	if idToken != "" && p.Issuer != "" {
+		if subject, err = c.subject(ctx, p, idToken, access, verifier); err != nil {
+			return "", err
+		}
+	}
+	switch {
+	case subject != "" && p.UserIDField == "":
+		return subject, nil
+	case p.UserinfoURL != nil:
+		return c.userinfo(ctx, p, access, subject)
+	case p.UserIDField != "":
+		if user = r.user(p.UserIDField); user == "" {
+			err = call.fault("the reply does not hold the configured user_id_field as text or a number")
+		}
+	}
+	return user, err
+}
+
 // userinfo asks whose token it is (OpenID Connect Core, section 5.3, or the
-// provider's own likeness of it).
-func (c *Client) userinfo(ctx context.Context, p *Provider, access ath.Secret) (string, error) {
+// provider's own likeness of it). Where an ID token has named the subject, an
+// answer about another one does not count.
+func (c *Client) userinfo(ctx context.Context, p *Provider, access ath.Secret, subject string) (string, error) {
 	call := &call{provider: p.ID, endpoint: "userinfo endpoint", transport: c.transport}
 	if !c.allowHTTP && p.UserinfoURL.Scheme != "https" {
 		return "", call.fault("is not an https URL")
@@ -113,6 +134,9 @@ func (c *Client) userinfo(ctx context.Context, p *Provider, access ath.Secret) (
 	r, message := readReply("application/json", call.body)
 	if message != "" {
 		return "", call.fault(message)
+	}
+	if subject != "" && r.user("sub") != subject {
+		return "", call.fault("the reply is about another user than the ID token")
 	}
 	user := r.user(cmp.Or(p.UserIDField, "sub"))
 	if user == "" {

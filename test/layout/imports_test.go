@@ -37,6 +37,7 @@ var only = map[string][]string{
 	"github.com/envoyproxy/":               {"envoy"},
 	"github.com/golang-jwt/":               {"attest"},
 	"golang.org/x/oauth2":                  {"provider"},
+	"github.com/coreos/go-oidc/":           {"provider"},
 	"go.yaml.in/":                          {"strict", "provider", "envoy"},
 	"github.com/prometheus/client_golang/": {},
 	"github.com/luikyv/":                   {},
