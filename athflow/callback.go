@@ -106,7 +106,7 @@ func (f *Flow) redeem(ctx context.Context, v *visit, p *provider.Provider, code 
 	connection := tokenstore.Connection{
 		Agent: s.AgentID, User: next.User, Provider: s.Provider,
 		Access: tokens.Access, Refresh: tokens.Refresh, Expires: tokens.Expires,
-		Scopes: next.Consented, Created: f.Now().UTC(),
+		Scopes: next.Consented, Created: f.Now().UTC(), Destination: p.Destination(),
 	}
 	// Until a token is made of it, the connection lives as long as the session.
 	if err := f.Store.PutConnection(ctx, next.Connection, connection, s.Expires); err != nil {

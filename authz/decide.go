@@ -130,7 +130,7 @@ type rule struct {
 }
 
 // allRules is the order of the protocol: P-7, P-1, P-2, standing, P-3, P-4,
-// P-6.
+// P-6 (with O-2 as a part of it).
 func allRules() []rule {
 	return []rule{
 		{"P-7 method", (*inquiry).methodListed},
@@ -150,6 +150,7 @@ func allRules() []rule {
 		{"P-3 the token's provider", (*inquiry).providerMatches},
 		{"P-4 scope", (*inquiry).scopeCovers},
 		{"P-6 credential there", (*inquiry).credentialThere},
+		{"O-2 credential for this destination", (*inquiry).credentialForHere},
 		{"P-6 credential current", (*inquiry).credentialCurrent},
 	}
 }
@@ -319,6 +320,15 @@ func (q *inquiry) scopeCovers() Reason {
 
 func (q *inquiry) credentialThere() Reason {
 	if c := q.reading.Connection; c == nil || c.Ended || c.Access.IsZero() {
+		return Reauthorize
+	}
+	return ""
+}
+
+// credentialForHere keeps a token from going where its user did not agree to,
+// after the operator has changed the provider's server, client or API host.
+func (q *inquiry) credentialForHere() Reason {
+	if q.reading.Connection.Destination != q.provider.Destination() {
 		return Reauthorize
 	}
 	return ""

@@ -92,6 +92,7 @@ func good() (*stored, Request) {
 		connection: &tokenstore.Connection{
 			Agent: agentID, User: "user-1", Provider: "shop",
 			Access: ath.NewSecret(upstream), Expires: now.Add(time.Minute),
+			Destination: "https://auth.shop.example/token c https://api.shop.example",
 		},
 		agents: map[string]*tokenstore.Agent{agentID: approvedAgent(agentID), otherAgent: approvedAgent(otherAgent)},
 	}
@@ -173,6 +174,9 @@ func refusals() []refusalCase {
 		{"P-6: the connection is gone", "P-6 credential there", func(s *S, _ *Request) { s.connection = nil }, Reauthorize, 401, ath.TokenInvalid},
 		{"P-6: the provider ended it", "P-6 credential there", func(s *S, _ *Request) { s.connection.Ended = true }, Reauthorize, 401, ath.TokenInvalid},
 		{"P-6: an empty upstream token", "P-6 credential there", func(s *S, _ *Request) { s.connection.Access = ath.Secret{} }, Reauthorize, 401, ath.TokenInvalid},
+		{"O-2: the provider has another host, client or server now", "O-2 credential for this destination", func(s *S, _ *Request) {
+			s.connection.Destination = "https://auth.shop.example/token c https://api.other.example"
+		}, Reauthorize, 401, ath.TokenInvalid},
 		{"P-6: the upstream token expired", "P-6 credential current", func(s *S, _ *Request) { s.connection.Expires = now }, Reauthorize, 401, ath.TokenInvalid},
 	}
 }

@@ -50,6 +50,7 @@ func newWorld(t testing.TB) *world {
 			},
 			Connection: &tokenstore.Connection{
 				Agent: agentID, User: "user", Provider: apiProvider, Access: ath.NewSecret(userToken),
+				Destination: "https://auth.shop.example/token c https://api.shop.example",
 			},
 			Agent: &tokenstore.Agent{
 				ID: agentID, ClientID: "client", ApprovalExpires: now.Add(time.Hour),

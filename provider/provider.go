@@ -35,6 +35,13 @@ type Provider struct {
 	App          *App   // native mode; nil: reached under /ath/proxy/ only
 }
 
+// Destination says where a user's token comes from and goes to: the token
+// endpoint, the client and the API's host. A connection that was made for one
+// destination is not used for another (O-2).
+func (p *Provider) Destination() string {
+	return p.TokenURL.String() + " " + p.ClientID + " " + p.APIBase.Scheme + "://" + p.APIBase.Host
+}
+
 // An App is what native mode adds to a provider: the API is ours to front.
 type App struct {
 	Name        string

@@ -27,6 +27,7 @@ type agentJSON struct {
 	Approvals       []approvalJSON `json:"approvals,omitempty"`
 	ApprovalExpires time.Time      `json:"until,omitzero"`
 	Suspended       bool           `json:"suspended,omitempty"`
+	Generation      int            `json:"gen,omitempty"`
 	Registered      time.Time      `json:"at,omitzero"`
 }
 
@@ -42,6 +43,7 @@ type approvalJSON struct {
 	Pending      ath.Scopes `json:"wait,omitempty"`
 	Denied       ath.Scopes `json:"no,omitempty"`
 	DenialReason string     `json:"why,omitempty"`
+	Barred       ath.Scopes `json:"bar,omitempty"`
 }
 
 type sessionJSON struct {
@@ -80,6 +82,7 @@ type grantJSON struct {
 	Expires    time.Time  `json:"exp,omitzero"`
 	Revoked    time.Time  `json:"rev,omitzero"`
 	Thumbprint string     `json:"jkt,omitempty"`
+	Generation int        `json:"gen,omitempty"`
 }
 
 type connectionJSON struct {
@@ -92,6 +95,7 @@ type connectionJSON struct {
 	Scopes   ath.Scopes `json:"scopes,omitempty"`
 	Created  time.Time  `json:"at,omitzero"`
 	Ended    bool       `json:"ended,omitempty"`
+	Dest     string     `json:"dest,omitempty"`
 }
 
 func encodeAgent(a Agent) ([]byte, error) {
@@ -99,7 +103,7 @@ func encodeAgent(a Agent) ([]byte, error) {
 		ID: a.ID, ClientID: a.ClientID, SecretDigest: a.SecretDigest,
 		Name: a.Name, Developer: developerJSON(a.Developer), Purpose: a.Purpose,
 		RedirectURIs:    a.RedirectURIs,
-		ApprovalExpires: a.ApprovalExpires.UTC(), Suspended: a.Suspended, Registered: a.Registered.UTC(),
+		ApprovalExpires: a.ApprovalExpires.UTC(), Suspended: a.Suspended, Generation: a.Generation, Registered: a.Registered.UTC(),
 	}
 	for _, p := range a.Approvals {
 		out.Approvals = append(out.Approvals, approvalJSON(p))
@@ -116,7 +120,7 @@ func decodeAgent(plain []byte) (Agent, error) {
 		ID: in.ID, ClientID: in.ClientID, SecretDigest: in.SecretDigest,
 		Name: in.Name, Developer: Developer(in.Developer), Purpose: in.Purpose,
 		RedirectURIs:    in.RedirectURIs,
-		ApprovalExpires: in.ApprovalExpires, Suspended: in.Suspended, Registered: in.Registered,
+		ApprovalExpires: in.ApprovalExpires, Suspended: in.Suspended, Generation: in.Generation, Registered: in.Registered,
 	}
 	for _, p := range in.Approvals {
 		a.Approvals = append(a.Approvals, Approval(p))
@@ -171,7 +175,7 @@ func encodeConnection(c Connection) ([]byte, error) {
 	return json.Marshal(connectionJSON{
 		Agent: c.Agent, User: c.User, Provider: c.Provider,
 		Access: access, Refresh: refresh, Expires: c.Expires.UTC(),
-		Scopes: c.Scopes, Created: c.Created.UTC(), Ended: c.Ended,
+		Scopes: c.Scopes, Created: c.Created.UTC(), Ended: c.Ended, Dest: c.Destination,
 	})
 }
 
@@ -183,7 +187,7 @@ func decodeConnection(plain []byte) (Connection, error) {
 	return Connection{
 		Agent: in.Agent, User: in.User, Provider: in.Provider,
 		Access: ath.NewSecret(in.Access), Refresh: ath.NewSecret(in.Refresh), Expires: in.Expires,
-		Scopes: in.Scopes, Created: in.Created, Ended: in.Ended,
+		Scopes: in.Scopes, Created: in.Created, Ended: in.Ended, Destination: in.Dest,
 	}, nil
 }
 

@@ -1,6 +1,7 @@
 package tokenstore
 
 import (
+	"slices"
 	"time"
 
 	"github.com/athd/athd/ath"
@@ -29,19 +30,21 @@ type Agent struct {
 	Approvals       []Approval // one per provider asked for, in the order asked
 	ApprovalExpires time.Time  // past it nothing new is authorized
 	Suspended       bool       // by the operator
+	Generation      int        // counts suspensions: a grant of an earlier one is dead for good
 	Registered      time.Time
 }
 
 // A Developer is who answers for an agent.
 type Developer struct{ Name, ID, Contact string }
 
-// An Approval is what the policy said about one provider.
+// An Approval is what policy and operator said about one provider.
 type Approval struct {
 	Provider     string
 	Approved     ath.Scopes
 	Pending      ath.Scopes
 	Denied       ath.Scopes
 	DenialReason string
+	Barred       ath.Scopes // of the denied, what an operator denied: no policy approves it later
 }
 
 // Standing sums the approvals up: approved if any scope is, else pending
@@ -70,6 +73,11 @@ func (a *Agent) Approval(provider string) *Approval {
 		}
 	}
 	return nil
+}
+
+// Barred reports whether an operator denied the agent anything.
+func (a *Agent) Barred() bool {
+	return slices.ContainsFunc(a.Approvals, func(p Approval) bool { return len(p.Barred) > 0 })
 }
 
 // A Phase is how far a session has come. It moves in one direction only, by
@@ -129,6 +137,7 @@ type Grant struct {
 	Expires    time.Time
 	Revoked    time.Time // zero: live. A revoked grant stays as a tombstone for a day (P-1)
 	Thumbprint string    // of the key that the token is bound to (RFC 7638); empty: a bearer token
+	Generation int       // of the agent when the grant was issued
 }
 
 // A Connection is one agent's OAuth grant for one user at one provider.
@@ -143,4 +152,8 @@ type Connection struct {
 	Scopes  ath.Scopes
 	Created time.Time
 	Ended   bool // the provider will not honour it again: reauthorization_required (P-6)
+
+	// Destination is where the user agreed that the token goes, in the words of
+	// the provider's Destination at the time (O-2).
+	Destination string
 }

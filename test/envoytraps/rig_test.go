@@ -51,6 +51,7 @@ type rig struct {
 	tls       *h2API
 	companion *rawAPI
 	authority *realenvoy.Authority
+	set       *provider.Set
 
 	mu        sync.Mutex
 	script    script
@@ -80,16 +81,16 @@ func newRig(t *testing.T, change ...func(*rig, *envoy.BootstrapConfig)) *rig {
 		"down":  "http://" + unusedAddr(t), "wrong": "https://" + wrong.addr,
 		"app": "http://" + r.plain.addr, "shop": "http://" + r.plain.addr,
 	}
-	set := providers(t, all, map[string]*provider.App{
+	r.set = providers(t, all, map[string]*provider.App{
 		"app": {}, "shop": {Hosts: []string{"shop.example"}, PathPrefix: "/shop"},
 	})
 	dir := t.TempDir()
 	config := envoy.BootstrapConfig{
 		Listen: "127.0.0.1:0", Admin: "127.0.0.1:0",
 		Authz: "unix:" + filepath.Join(dir, "authz"), Companion: r.companion.addr,
-		Providers: set, PublicURL: "http://localhost:8080", CAFile: r.authority.CAFile,
+		Providers: r.set, PublicURL: "http://localhost:8080", CAFile: r.authority.CAFile,
 	}
-	real := r.startReal(set, filepath.Join(dir, "real"))
+	real := r.startReal(r.set, filepath.Join(dir, "real"))
 	r.startScript(strings.TrimPrefix(config.Authz, "unix:"), real)
 	for _, f := range change {
 		f(r, &config)
@@ -156,9 +157,13 @@ func (r *rig) Read(_ context.Context, token ath.Token, agent string) (tokenstore
 	}
 	id := strings.TrimRight(string(token.Tag()), "-")
 	later := time.Now().Add(time.Hour)
+	destination := ""
+	if p := r.set.Get(id); p != nil {
+		destination = p.Destination()
+	}
 	return tokenstore.Reading{
 		Grant:      &tokenstore.Grant{Agent: agentID, ClientID: "c", Provider: id, Scopes: ath.Scopes{"all"}, Expires: later},
-		Connection: &tokenstore.Connection{Access: ath.NewSecret(userToken)},
+		Connection: &tokenstore.Connection{Access: ath.NewSecret(userToken), Destination: destination},
 		Agent: &tokenstore.Agent{
 			ID: agentID, ClientID: "c", ApprovalExpires: later,
 			Approvals: []tokenstore.Approval{{Provider: id, Approved: ath.Scopes{"all"}}},
