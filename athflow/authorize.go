@@ -211,11 +211,12 @@ func (f *Flow) callbackURL(p *provider.Provider) string {
 }
 
 // authorizationURL is a URL of ours on the callback's origin, where the
-// browser gets its cookie (Z-3), with the query that the provider will get;
-// only the stored session decides what that is. ConsentDirect hands out the
-// provider's own.
+// browser gets its cookie (Z-3). It carries a query like the one that the
+// provider will get, for clients that look at it; but its state only finds
+// the session, and its challenge belongs to no code: each browser gets its own
+// of both. ConsentDirect hands out the provider's URL, where they count.
 func (f *Flow) authorizationURL(p *provider.Provider, s *tokenstore.Session, state ath.State) string {
-	direct := f.providerURL(p, s, state)
+	direct := providerURL(p, s, state, s.Verifier)
 	if s.Consent == ConsentDirect {
 		return direct
 	}
@@ -223,9 +224,9 @@ func (f *Flow) authorizationURL(p *provider.Provider, s *tokenstore.Session, sta
 	return strings.TrimSuffix(s.CallbackURL, callbackPath) + startPath + "?" + query
 }
 
-func (f *Flow) providerURL(p *provider.Provider, s *tokenstore.Session, state ath.State) string {
+func providerURL(p *provider.Provider, s *tokenstore.Session, state ath.State, verifier ath.Secret) string {
 	return p.AuthCodeURL(provider.AuthRequest{
-		State: state.Secret(), Verifier: s.Verifier, RedirectURI: s.CallbackURL,
+		State: state.Secret(), Verifier: verifier, RedirectURI: s.CallbackURL,
 		Scopes: s.Requested, Resource: s.Resource,
 	})
 }

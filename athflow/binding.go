@@ -63,14 +63,29 @@ func browserStage(r *http.Request, s *tokenstore.Session, tag ath.Tag) (nonce st
 // setStage gives the browser the cookie for a stage.
 func (f *Flow) setStage(w http.ResponseWriter, s *tokenstore.Session, tag ath.Tag, nonce string, at stage) {
 	http.SetCookie(w, &http.Cookie{
-		Name:     cookieName(s, tag),
-		Value:    nonce + "." + string(at) + "." + bindingMAC(s, "cookie "+string(at), nonce),
-		Path:     "/",
-		MaxAge:   max(1, int(s.Expires.Sub(f.Now())/time.Second)),
+		Name:  cookieName(s, tag),
+		Value: nonce + "." + string(at) + "." + bindingMAC(s, "cookie "+string(at), nonce),
+		Path:  "/",
+		// Longer than the session: who comes late should hear that, not that
+		// the browser is another one.
+		MaxAge:   max(1, int((s.Expires.Sub(f.Now())+MaxSessionTTL)/time.Second)),
 		Secure:   isHTTPS(s),
 		HttpOnly: true,
 		SameSite: http.SameSiteLaxMode,
 	})
+}
+
+// upstreamState is the state that this browser takes to the provider, and
+// upstreamVerifier the PKCE verifier of the code that it brings back. They
+// follow from the browser's nonce: whoever knows the link, the agent among
+// them, can start the provider's flow with neither, and a code that was got
+// elsewhere does not fit here (Z-3).
+func upstreamState(s *tokenstore.Session, tag ath.Tag, nonce string) (ath.State, error) {
+	return ath.ParseState(string(tag) + "_" + bindingMAC(s, "state", nonce))
+}
+
+func upstreamVerifier(s *tokenstore.Session, nonce string) ath.Secret {
+	return ath.NewSecret(bindingMAC(s, "verifier", nonce))
 }
 
 // formToken keeps another site's form from deciding for the user: it follows

@@ -3,6 +3,7 @@ package athflow
 import (
 	"context"
 	"errors"
+	"html/template"
 	"net/http"
 	"net/url"
 	"time"
@@ -20,13 +21,16 @@ const (
 // callback is where the provider sends the user back. It is accepted once,
 // and only from the browser that passed through here on its way (Z-3, C-1).
 func (f *Flow) callback(ctx context.Context, c *call, w http.ResponseWriter, r *http.Request) error {
+	if r.Method != http.MethodGet { // a HEAD would spend the code
+		return ath.Errorf(ath.MethodNotAllowed, "The callback takes GET only.")
+	}
 	q := r.URL.Query()
-	v, err := f.visitOf(ctx, c, r, single(q, "state"))
+	v, err := f.visitOf(ctx, c, r, single(q, "state"), true)
 	if err != nil {
 		return err
 	}
 	if !mayReturn(v) {
-		return ath.Errorf(ath.StateMismatch, "This authorization was not started in this browser.")
+		return ath.Errorf(ath.StateMismatch, "This authorization was not allowed in this browser.")
 	}
 	p := f.Providers.Get(v.session.Provider)
 	if p == nil {
@@ -89,7 +93,11 @@ func mayReturn(v *visit) bool {
 // and moves the session on to a one-time code of ours (C-3, C-4, C-6).
 func (f *Flow) redeem(ctx context.Context, v *visit, p *provider.Provider, code ath.Secret) (ath.Secret, error) {
 	s := v.session
-	tokens, err := f.OAuth.Exchange(ctx, p, code, s.Verifier, s.CallbackURL)
+	verifier := s.Verifier
+	if s.Consent != ConsentDirect {
+		verifier = upstreamVerifier(s, v.nonce)
+	}
+	tokens, err := f.OAuth.Exchange(ctx, p, code, verifier, s.CallbackURL)
 	if err != nil {
 		return ath.Secret{}, err
 	}
@@ -157,15 +165,27 @@ func (f *Flow) leave(w http.ResponseWriter, r *http.Request, s *tokenstore.Sessi
 		u.RawQuery += "&"
 	}
 	u.RawQuery += q.Encode()
-	w.Header().Set("Cache-Control", "no-store")
-	w.Header().Set("Referrer-Policy", "no-referrer")
+	if r.Method == http.MethodPost {
+		return f.moveOn(w, "the agent", u.String())
+	}
 	w.Header().Set("Location", u.String())
 	w.WriteHeader(http.StatusFound)
 	return nil
 }
 
+// moveOn answers our own form. It is a page that moves on by itself, since a
+// redirect would have to satisfy form-action along its whole chain of hosts.
+// The URL is one that was checked: a provider's of the configuration, or a
+// redirect that the agent registered, whose scheme may be its own.
+func (f *Flow) moveOn(w http.ResponseWriter, to, checked string) error {
+	return f.pages.write(w, http.StatusOK, "continue", continuePage{To: to, URL: template.URL(checked)})
+}
+
 func (f *Flow) showEnd(w http.ResponseWriter, s *tokenstore.Session, l leaving) error {
 	page := endPage{Provider: s.Provider}
+	if agent, err := ath.ParseAgentID(s.AgentID, f.AllowHTTP); err == nil {
+		page.Domain = agent.Host()
+	}
 	if p := f.Providers.Get(s.Provider); p != nil {
 		page.Provider = shown(p.DisplayName)
 	}

@@ -15,16 +15,18 @@ import (
 type visit struct {
 	*call
 	tag     ath.Tag
-	state   ath.State
+	state   string // as the browser brought it
 	held    tokenstore.Held[tokenstore.Session]
 	session *tokenstore.Session
 	nonce   string // of the browser's cookie for this session
 	stage   stage
 }
 
-// visitOf finds the session that a state parameter names, and what the
-// browser can prove about it. It consumes nothing (C-1).
-func (f *Flow) visitOf(ctx context.Context, c *call, r *http.Request, state string) (*visit, error) {
+// visitOf finds the session that a state parameter belongs to, and what the
+// browser can prove about it. It consumes nothing (C-1). The state is that of
+// the link, or, where the provider has sent the browser back, the one that
+// this very browser took there.
+func (f *Flow) visitOf(ctx context.Context, c *call, r *http.Request, state string, back bool) (*visit, error) {
 	unknown := ath.Errorf(ath.StateMismatch, "This authorization is not known here, or it was used already.")
 	parsed, err := ath.ParseState(state)
 	if err != nil {
@@ -37,8 +39,17 @@ func (f *Flow) visitOf(ctx context.Context, c *call, r *http.Request, state stri
 	if err != nil {
 		return nil, err
 	}
-	v := &visit{call: c, tag: parsed.Tag(), state: parsed, held: held, session: &held.Value}
-	if !held.Value.State.Matches(state) {
+	v := &visit{call: c, tag: parsed.Tag(), state: state, held: held, session: &held.Value}
+	v.nonce, v.stage = browserStage(r, v.session, v.tag)
+	if back && v.session.Consent != ConsentDirect {
+		if v.stage == unseen {
+			return nil, ath.Errorf(ath.StateMismatch, "This authorization was not started in this browser.")
+		}
+		own, err := upstreamState(v.session, v.tag, v.nonce)
+		if err != nil || !own.Secret().Equal(state) {
+			return nil, unknown
+		}
+	} else if !v.session.State.Matches(state) {
 		return nil, unknown
 	}
 	c.event.AgentID, c.event.ProviderID, c.event.Requested = held.Value.AgentID, held.Value.Provider, held.Value.Requested
@@ -48,14 +59,22 @@ func (f *Flow) visitOf(ctx context.Context, c *call, r *http.Request, state stri
 	if held.Value.Phase != tokenstore.Started {
 		return nil, unknown
 	}
-	v.nonce, v.stage = browserStage(r, v.session, v.tag)
 	return v, nil
+}
+
+// toProvider is where this browser goes to ask the user.
+func (f *Flow) toProvider(v *visit, p *provider.Provider) (string, error) {
+	state, err := upstreamState(v.session, v.tag, v.nonce)
+	if err != nil {
+		return "", err
+	}
+	return providerURL(p, v.session, state, upstreamVerifier(v.session, v.nonce)), nil
 }
 
 // start is where the agent sends the user. It changes nothing but the
 // browser's cookie, so that a link preview is harmless (Z-3).
 func (f *Flow) start(ctx context.Context, c *call, w http.ResponseWriter, r *http.Request) error {
-	v, err := f.visitOf(ctx, c, r, single(r.URL.Query(), "state"))
+	v, err := f.visitOf(ctx, c, r, single(r.URL.Query(), "state"), false)
 	if err != nil {
 		return err
 	}
@@ -68,7 +87,12 @@ func (f *Flow) start(ctx context.Context, c *call, w http.ResponseWriter, r *htt
 		f.setStage(w, v.session, v.tag, v.nonce, started)
 	}
 	if v.session.Consent == ConsentRedirect {
-		http.Redirect(w, r, f.providerURL(p, v.session, v.state), http.StatusFound)
+		to, err := f.toProvider(v, p)
+		if err != nil {
+			return err
+		}
+		w.Header().Set("Location", to)
+		w.WriteHeader(http.StatusFound)
 		return nil
 	}
 	page, err := f.consentPage(ctx, v, p)
@@ -95,7 +119,7 @@ func (f *Flow) consentPage(ctx context.Context, v *visit, p *provider.Provider) 
 		Agent: shown(held.Value.Name), Domain: agent.Host(), AgentID: agent.String(),
 		Developer: shown(held.Value.Developer.Name), Purpose: shown(held.Value.Purpose),
 		Provider: shown(p.DisplayName), Scopes: v.session.Requested,
-		Action: decidePath, State: v.state.Secret().Reveal(), Token: formToken(v.session, v.nonce),
+		Action: decidePath, State: v.state, Token: formToken(v.session, v.nonce),
 	}, nil
 }
 
@@ -108,7 +132,7 @@ func (f *Flow) decide(ctx context.Context, c *call, w http.ResponseWriter, r *ht
 	if err := r.ParseForm(); err != nil {
 		return ath.Errorf(ath.InvalidRequest, "The form could not be read.")
 	}
-	v, err := f.visitOf(ctx, c, r, single(r.PostForm, "state"))
+	v, err := f.visitOf(ctx, c, r, single(r.PostForm, "state"), false)
 	if err != nil {
 		return err
 	}
@@ -123,12 +147,12 @@ func (f *Flow) decide(ctx context.Context, c *call, w http.ResponseWriter, r *ht
 	}
 	switch single(r.PostForm, "decision") {
 	case "allow":
+		to, err := f.toProvider(v, p)
+		if err != nil {
+			return err
+		}
 		f.setStage(w, v.session, v.tag, v.nonce, allowed)
-		// A page that moves on by itself: a redirect in answer to a form would
-		// have to satisfy form-action along the provider's whole chain of hosts.
-		return f.pages.write(w, http.StatusOK, "continue", continuePage{
-			Provider: shown(p.DisplayName), URL: f.providerURL(p, v.session, v.state),
-		})
+		return f.moveOn(w, shown(p.DisplayName), to)
 	case "deny":
 		return f.endSession(ctx, v, w, r, tokenstore.Refused, "access_denied", "The user did not allow it.")
 	}

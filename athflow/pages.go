@@ -33,9 +33,12 @@ type consentPage struct {
 	Action, State, Token                       string
 }
 
-type continuePage struct{ Provider, URL string }
+type continuePage struct {
+	To  string
+	URL template.URL
+}
 
-type endPage struct{ Provider, Code string }
+type endPage struct{ Domain, Provider, Code string }
 
 type errorPage struct {
 	Code       ath.Code

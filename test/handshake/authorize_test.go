@@ -95,6 +95,7 @@ func TestAuthorizeOrder(t *testing.T) {
 	}
 }
 
+// proves: Z-1
 func TestRedirectURIs(t *testing.T) {
 	w := newWorld(t)
 	a, bare := w.actor("redirects"), w.actor("bare")
@@ -284,6 +285,42 @@ func TestCallbackIsBoundToItsBrowser(t *testing.T) {
 			t.Errorf("%d %s", page.Status, page.Text)
 		}
 	})
+	t.Run("Z-3, C-3: a code got with the link's own query does not fit in the user's browser", func(t *testing.T) {
+		b, back, session := begin(t)
+		u, _ := url.Parse(back)
+		link := w.linkOf(b)
+		thief := w.newBrowser()
+		thief.StopAt(func(u *url.URL) bool { return u.Path == "/ath/callback" })
+		_, query, _ := strings.Cut(link, "?")
+		page := w.atProvider(thief, w.issuer+"/authorize?"+query, "bob")
+		page, err := thief.Submit(t.Context(), page.Form().Click("Allow"))
+		if err != nil || page.URL.Query().Get("code") == "" {
+			t.Fatalf("%v %v", page, err)
+		}
+		if page.URL.Query().Get("state") == u.Query().Get("state") {
+			t.Error("the link shows the state that the user's browser takes to the provider")
+		}
+		q := u.Query()
+		q.Set("code", page.URL.Query().Get("code"))
+		u.RawQuery = q.Encode()
+		if page, err := b.Get(t.Context(), u.String()); err != nil || page.Status != 502 {
+			t.Fatalf("%v %v", page, err)
+		}
+		w.refusedAs(t, w.post("/ath/token", a.exchange(session, "x")), 502, "OAUTH_ERROR")
+	})
+	t.Run("C-1: HEAD spends nothing", func(t *testing.T) {
+		b, back, _ := begin(t)
+		req, _ := http.NewRequest("HEAD", back, nil)
+		for _, c := range b.Cookies(req.URL) {
+			req.AddCookie(c)
+		}
+		if r := w.send(req); r.status != 405 {
+			t.Errorf("HEAD: %d", r.status)
+		}
+		if page, err := b.Get(t.Context(), back); err != nil || page.Status != 200 {
+			t.Errorf("GET after it: %v %v", page, err)
+		}
+	})
 	t.Run("C-3: a code that the provider does not redeem", func(t *testing.T) {
 		b, back, session := begin(t)
 		u, _ := url.Parse(back)
@@ -298,6 +335,7 @@ func TestCallbackIsBoundToItsBrowser(t *testing.T) {
 	})
 }
 
+// proves: Z-3, Z-5
 func TestOnlyOurPageDecides(t *testing.T) {
 	w := newWorld(t)
 	a := w.actor("decide")
@@ -343,6 +381,7 @@ func TestOnlyOurPageDecides(t *testing.T) {
 }
 
 // A preview of the link, by whatever program, changes nothing.
+// proves: Z-3
 func TestPreviewsAreHarmless(t *testing.T) {
 	w := newWorld(t)
 	a := w.actor("preview")

@@ -73,7 +73,7 @@ func newWorld(t testing.TB, options ...option) *world {
 
 	logger := slog.New(slog.NewJSONHandler(lockedWriter{w}, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	var err error
-	if w.store, err = tokenstore.Open(tokenstore.Config{URL: tokenstore.Embedded, Now: w.now}); err != nil {
+	if w.store, err = tokenstore.Open(tokenstore.Config{URL: tokenstore.Embedded, Now: w.now, Timeout: 10 * time.Second}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { w.store.Close() })
@@ -403,6 +403,9 @@ func (w *world) consent(b *browser.Browser, link string, untick ...string) *brow
 	}
 	return page
 }
+
+// linkOf returns the link that a browser opened first.
+func (w *world) linkOf(b *browser.Browser) string { return b.Steps()[0].URL }
 
 var athCode = regexp.MustCompile(`ath_code_[\w-]+`)
 
