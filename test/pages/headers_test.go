@@ -113,7 +113,7 @@ func TestCookies(t *testing.T) {
 					c.Path != "/" || c.Domain != "localhost" {
 					t.Errorf("the cookie is %+v", c)
 				}
-				if left := time.Until(time.Unix(int64(c.Expires), 0)); left <= 0 || left > 10*time.Minute+5*time.Second {
+				if left := time.Until(time.Unix(int64(c.Expires), 0)); left <= 0 || left > 20*time.Minute+5*time.Second { // the session, and as long again to be told that it has expired
 					t.Errorf("the cookie lives for %v", left)
 				}
 				if seen := evaluate[string](b, "document.cookie"); seen != "" {
