@@ -38,6 +38,14 @@ func NewTag() Tag {
 	return Tag(base64.RawURLEncoding.EncodeToString(b[:]))
 }
 
+// ParseTag checks the form of a tag.
+func ParseTag(s string) (Tag, error) {
+	if len(s) != tagWidth || !isBase64URL(s) {
+		return "", ErrMalformed
+	}
+	return Tag(s), nil
+}
+
 // Tag returns the tag of an agent's records. It follows from the id, so that
 // the request path can name the agent's key before it has read anything.
 func (a AgentID) Tag() Tag { return AgentTag(a.id) }

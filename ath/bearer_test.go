@@ -15,6 +15,7 @@ var (
 	key = strings.Repeat("k", 43)
 )
 
+// proves: T-3
 func TestParseToken(t *testing.T) {
 	for _, c := range []struct {
 		name, token string

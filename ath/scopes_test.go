@@ -46,6 +46,7 @@ func TestParseScopes(t *testing.T) {
 	}
 }
 
+// proves: C-4
 func TestSplitScopes(t *testing.T) {
 	for _, c := range []struct{ name, in, want string }{
 		{"C-4: by spaces", "repo user:email", "repo|user:email"},
@@ -67,6 +68,7 @@ func TestSplitScopes(t *testing.T) {
 	}
 }
 
+// proves: T-2
 func TestScopeSets(t *testing.T) {
 	a, b := ath.Scopes{"z", "a", "m"}, ath.Scopes{"m", "q", "z"}
 	for _, c := range []struct {

@@ -46,7 +46,7 @@ func (f *Flow) exactAudiences(endpoint string) []string {
 func (f *Flow) verify(ctx context.Context, c *call, agent ath.AgentID, compact string, audiences []string, subject ath.Code) (*attest.Identity, error) {
 	identity, err := f.Attest.Verify(ctx, compact, attest.Expect{Agent: agent, Audiences: audiences})
 	if err == nil {
-		return identity, nil
+		return identity, f.limiter.proved(agent.Tag(), f.Now())
 	}
 	refused := (*attest.Error)(nil)
 	if !errors.As(err, &refused) {

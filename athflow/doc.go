@@ -9,6 +9,10 @@
 //	callback  → Session{redeeming → consented}, Connection  GET /ath/callback
 //	token     → Grant, Session{consumed}                 POST /ath/token
 //	revoke    → Grant{revoked}                           POST /ath/revoke
+//	showOwn, removeOwn → nothing, or no Agent            GET, DELETE /ath/agents/{client_id}
+//
+// Operators read and change an Agent below /ath/admin/agents: list, show,
+// approve, deny, suspend, resume, remove.
 //
 // [New] returns a [Flow], [Flow.Handler] serves it. serveJSON and servePage
 // touch HTTP; the steps do not.

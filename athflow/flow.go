@@ -43,6 +43,7 @@ type Config struct {
 
 	Now         func() time.Time // nil: time.Now
 	AdminTokens []AdminToken     // none: nobody is an operator
+	Limits      Limits           // the zero value: DefaultLimits
 
 	// Development options; each relaxes one rule.
 	AllowHTTP       bool // http agent ids
@@ -56,11 +57,12 @@ type AdminToken struct {
 	Digest ath.Digest
 }
 
-// A Flow is the handshake. It keeps nothing between requests: all state is in
-// the store.
+// A Flow is the handshake. It keeps nothing between requests but what limits
+// them: all state is in the store.
 type Flow struct {
 	Config
-	pages *pages
+	pages   *pages
+	limiter *limiter
 }
 
 // New checks the configuration once.
@@ -90,7 +92,11 @@ func New(c Config) (*Flow, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Flow{Config: c, pages: pages}, nil
+	limiter, err := newLimiter(c.Limits)
+	if err != nil {
+		return nil, err
+	}
+	return &Flow{Config: c, pages: pages, limiter: limiter}, nil
 }
 
 // Handler serves the companion's routes. Paths are compared as they are:
@@ -108,10 +114,15 @@ func (f *Flow) Handler() http.Handler {
 		"/ath/consent/start":        {http.MethodGet: f.servePage(f.start)},
 		"/ath/consent/decide":       {http.MethodPost: f.servePage(f.decide)},
 		"/ath/callback":             {http.MethodGet: f.servePage(f.callback)},
+		adminAgentsPath:             {http.MethodGet: serveJSON(f, http.StatusOK, audit.AccessDenied, byOperator(f, f.listAgents))},
 	}
+	agentRoutes := f.agentRoutes()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer f.recoverPanic(w, r)
 		m, ok := routes[r.URL.Path]
+		if !ok {
+			m, ok = agentRoute(agentRoutes, r)
+		}
 		if !ok || r.URL.RawPath != "" {
 			f.writeError(w, r, ath.NewDecisionID(), ath.Errorf(ath.NotFound, "There is nothing at this path."))
 			return
@@ -122,6 +133,6 @@ func (f *Flow) Handler() http.Handler {
 			f.writeError(w, r, ath.NewDecisionID(), ath.Errorf(ath.MethodNotAllowed, "This path does not take this method."))
 			return
 		}
-		h.ServeHTTP(w, r)
+		f.limited(w, r, h)
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"mime"
 	"net/http"
+	"net/url"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -49,7 +50,10 @@ func (m methods) allow() string {
 type call struct {
 	id     string
 	header http.Header
+	client string     // the client_id in the path, where the route has one
+	query  url.Values // of the URL
 	event  audit.Event
+	quiet  bool // the step only read: its success is no decision to record
 }
 
 // serveJSON turns a step into a handler: body limit, decoding, deadline, the
@@ -58,7 +62,7 @@ func serveJSON[Req, Resp any](f *Flow, status int, refused audit.Kind, step func
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
 		defer cancel()
-		c := &call{id: ath.NewDecisionID(), header: r.Header}
+		c := &call{id: ath.NewDecisionID(), header: r.Header, client: r.PathValue(clientIDValue), query: r.URL.Query()}
 		c.event.DecisionID = c.id
 
 		var req Req
@@ -79,10 +83,17 @@ func serveJSON[Req, Resp any](f *Flow, status int, refused audit.Kind, step func
 			f.writeError(w, r, c.id, e)
 			return
 		}
-		f.Audit.Record(ctx, c.event)
+		if !c.quiet {
+			f.Audit.Record(ctx, c.event)
+		}
 		writeJSON(w, status, resp)
 	})
 }
+
+// An optionalBody is a request that may come without a body. Then everything
+// is meant, so that a misspelt field must not pass for none: its decoding is
+// strict. optional says what the body may hold.
+type optionalBody interface{ optional() string }
 
 // decode reads a JSON object, or a form where the step's request can be one.
 func decode(w http.ResponseWriter, r *http.Request, into any) error {
@@ -98,7 +109,17 @@ func decode(w http.ResponseWriter, r *http.Request, into any) error {
 		return form.decodeForm(string(body))
 	}
 	d := json.NewDecoder(bytes.NewReader(body))
+	o, optional := into.(optionalBody)
+	if optional {
+		if len(bytes.TrimSpace(body)) == 0 {
+			return nil
+		}
+		d.DisallowUnknownFields()
+	}
 	if err := d.Decode(into); err != nil {
+		if optional {
+			return ath.Errorf(ath.InvalidRequest, "The body may hold %s, as a JSON object.", o.optional()).WithCause(errors.New("json: not as described"))
+		}
 		return invalidJSON(err)
 	}
 	if _, err := d.Token(); err != io.EOF {
@@ -152,8 +173,11 @@ func (f *Flow) writeError(w http.ResponseWriter, _ *http.Request, id string, e *
 }
 
 func retryAfter(w http.ResponseWriter, e *ath.Error) {
-	if e.Status() == http.StatusServiceUnavailable {
+	switch e.Status() {
+	case http.StatusServiceUnavailable:
 		w.Header().Set("Retry-After", "1")
+	case http.StatusTooManyRequests:
+		w.Header().Set("Retry-After", fmt.Sprint(e.Details[retryDetail]))
 	}
 }
 

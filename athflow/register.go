@@ -80,9 +80,8 @@ func (f *Flow) register(ctx context.Context, c *call, req *registerRequest) (reg
 	fresh := tokenstore.Agent{
 		ID: agent.String(), ClientID: ath.NewClientID(agent).String(), Registered: f.Now().UTC(),
 	}
-	// Two registrations at once: the loser reads what the winner wrote and adds
-	// to it. More than a few rounds means that something else is wrong.
-	for range 8 {
+	// Two writers at once: the loser reads what the winner wrote and adds to it.
+	for round := 1; ; round++ {
 		held, err := f.Store.Agent(ctx, agent.Tag())
 		known := err == nil
 		if err != nil && !errors.Is(err, tokenstore.ErrNotFound) {
@@ -124,6 +123,9 @@ func (f *Flow) register(ctx context.Context, c *call, req *registerRequest) (reg
 			err = f.Store.CreateAgent(ctx, next)
 		}
 		if errors.Is(err, tokenstore.ErrChanged) || errors.Is(err, tokenstore.ErrExists) || errors.Is(err, tokenstore.ErrNotFound) {
+			if err := pause(ctx, round); err != nil {
+				return registerResponse{}, err
+			}
 			continue
 		}
 		if err != nil {
@@ -131,18 +133,20 @@ func (f *Flow) register(ctx context.Context, c *call, req *registerRequest) (reg
 		}
 		return f.registered(c, &next, req, secret), nil
 	}
-	return registerResponse{}, errors.New("the registration was changed by others too often")
 }
 
 // judgeAll lets the policy judge what the record does not hold yet, and
 // reports whether anything came of it. An approval that has ended is judged
-// anew from nothing.
+// anew, from nothing but what an operator denied.
 func (f *Flow) judgeAll(next *tokenstore.Agent, req *registerRequest, agent ath.AgentID, developer tokenstore.Developer, known bool) (changed bool, err error) {
 	if next.Suspended {
 		return false, ath.Errorf(ath.AgentUnapproved, "The agent is suspended.")
 	}
-	if known && next.Standing() == tokenstore.Approved && !f.Now().Before(next.ApprovalExpires) {
-		next.Approvals, next.ApprovalExpires, next.RedirectURIs = nil, time.Time{}, nil
+	if known && !f.Now().Before(next.ApprovalExpires) {
+		if next.Standing() == tokenstore.Approved {
+			next.Approvals, next.RedirectURIs = barredOnly(next.Approvals), nil
+		}
+		next.ApprovalExpires = time.Time{}
 	}
 	for _, asked := range req.Providers {
 		id := asked.ID
@@ -183,7 +187,7 @@ func (f *Flow) judgeAll(next *tokenstore.Agent, req *registerRequest, agent ath.
 // review stays there unless today's policy approves it.
 func (f *Flow) judgeScopes(next *tokenstore.Agent, a *tokenstore.Approval, provider string, available ath.Scopes, asked []string, agent ath.AgentID, developer string) {
 	for _, s := range asked {
-		if a.Approved.Has(s) {
+		if a.Approved.Has(s) || a.Barred.Has(s) { // an operator's word stands
 			continue
 		}
 		action, expires := Deny, time.Duration(0)

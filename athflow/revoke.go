@@ -42,6 +42,9 @@ func (f *Flow) revoke(ctx context.Context, c *call, req *revokeRequest) (revokeR
 		if !agent.SecretDigest.Matches(req.ClientSecret) {
 			return revokeResponse{}, wrongSecret()
 		}
+		if err := f.limiter.proved(ath.AgentTag(agent.ID), f.Now()); err != nil {
+			return revokeResponse{}, err
+		}
 	} else {
 		operator, ok := f.operator(c.header)
 		if !ok {
@@ -73,9 +76,8 @@ func (f *Flow) revoke(ctx context.Context, c *call, req *revokeRequest) (revokeR
 			return revokeResponse{}, ath.Errorf(ath.AgentIdentityMismatch, "The token belongs to another agent.")
 		}
 		c.event.AgentID, c.event.UserID, c.event.ProviderID = g.Agent, g.User, g.Provider
-		if !g.Revoked.IsZero() {
-			return revokeResponse{Revoked: true}, nil
-		}
+		// Also one that is dead already: the store may have to wait until it is
+		// dead for its replicas too.
 		if err := f.Store.Revoke(ctx, held, f.Now().UTC()); errors.Is(err, tokenstore.ErrChanged) {
 			continue
 		} else if err != nil && !errors.Is(err, tokenstore.ErrNotFound) {

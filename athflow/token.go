@@ -196,6 +196,7 @@ func (f *Flow) issue(ctx context.Context, c *call, agent *tokenstore.Agent, held
 	grant := tokenstore.Grant{
 		Agent: agent.ID, ClientID: agent.ClientID, User: session.User, Provider: session.Provider,
 		Scopes: granted.Effective, Connection: session.Connection, Issued: now, Expires: expires,
+		Generation: agent.Generation,
 	}
 	if err := f.Store.PutGrant(ctx, token, grant); err != nil {
 		if errors.Is(err, tokenstore.ErrNotFound) { // the connection is gone: the other exchange, or its end
@@ -203,16 +204,8 @@ func (f *Flow) issue(ctx context.Context, c *call, agent *tokenstore.Agent, held
 		}
 		return tokenResponse{}, err
 	}
-	next := session
-	next.Phase, next.Code = tokenstore.Consumed, ath.Digest{}
-	if _, err := f.Store.SwapSession(ctx, held, next); err != nil {
-		// Whatever went wrong, nobody has this token: its grant goes. Where the
-		// store cannot even do that, it expires unused.
-		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-		defer cancel()
-		if e := f.Store.DeleteGrant(undo, token); e != nil {
-			f.Logger.WarnContext(ctx, "an unused grant could not be taken back", "decision_id", c.id, "error", e)
-		}
+	if err := f.closeSession(ctx, held); err != nil {
+		f.takeBack(ctx, c, &session, token, err)
 		if errors.Is(err, tokenstore.ErrChanged) || errors.Is(err, tokenstore.ErrNotFound) {
 			return tokenResponse{}, ath.Errorf(ath.SessionNotFound, "There is no such session that waits for a token.")
 		}
@@ -224,4 +217,52 @@ func (f *Flow) issue(ctx context.Context, c *call, agent *tokenstore.Agent, held
 		ExpiresIn: int64(expires.Sub(now) / time.Second), Effective: granted.Effective,
 		ProviderID: session.ProviderAs, AgentID: agent.ID, Intersection: granted,
 	}, nil
+}
+
+// closeSession uses the session up. A wrong code that was counted meanwhile
+// leaves it as open as it was for the right one (T-1); it can happen only so
+// often.
+func (f *Flow) closeSession(ctx context.Context, held tokenstore.Held[tokenstore.Session]) error {
+	for range maxBadCodes {
+		next := held.Value
+		next.Phase, next.Code = tokenstore.Consumed, ath.Digest{}
+		_, err := f.Store.SwapSession(ctx, held, next)
+		if !errors.Is(err, tokenstore.ErrChanged) {
+			return err
+		}
+		again, e := f.sessionAgain(ctx, &held.Value)
+		if e != nil {
+			return e
+		}
+		if again.Value.Phase != tokenstore.Consented {
+			return err
+		}
+		held = again
+	}
+	return tokenstore.ErrChanged
+}
+
+func (f *Flow) sessionAgain(ctx context.Context, s *tokenstore.Session) (tokenstore.Held[tokenstore.Session], error) {
+	id, err := ath.ParseSessionID(s.ID.Reveal())
+	if err != nil {
+		return tokenstore.Held[tokenstore.Session]{}, err
+	}
+	return f.Store.Session(ctx, id.Tag())
+}
+
+// takeBack deletes the grant of an exchange that could not close its session:
+// nobody has its token. Where the store does not say that the session is open
+// still, or somebody else's, the grant stays and expires unused: this exchange
+// may have closed it, and a session that is used up must have a grant.
+func (f *Flow) takeBack(ctx context.Context, c *call, s *tokenstore.Session, token ath.Token, why error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	if errors.Is(why, tokenstore.ErrUnavailable) {
+		if held, err := f.sessionAgain(ctx, s); err != nil || held.Value.Phase != tokenstore.Consented {
+			return
+		}
+	}
+	if err := f.Store.DeleteGrant(ctx, token); err != nil {
+		f.Logger.WarnContext(ctx, "an unused grant could not be taken back", "decision_id", c.id, "error", err)
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"testing"
 )
 
+// proves: A-7
 func TestAddresses(t *testing.T) {
 	const never, development, always = 0, 1, 2
 	for address, want := range map[string]int{

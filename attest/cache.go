@@ -3,6 +3,8 @@ package attest
 import (
 	"container/list"
 	"context"
+	"errors"
+	"net"
 	"net/http"
 	"sync"
 	"time"
@@ -14,19 +16,18 @@ import (
 
 const (
 	maxDocuments  = 10_000
-	maxFlights    = 64
 	failureMemory = 5 * time.Second
 )
 
 // documents keeps identity documents for as long as A-6 allows, and failures
 // for some seconds, so that a dead host is not asked for every attestation.
-// For each agent there is one fetch in flight at most, and [maxFlights] at all.
+// For each agent there is one fetch in flight at most; [slots] bound them all.
 type documents struct {
 	client    *http.Client
 	allowHTTP bool
 	now       func() time.Time
 	flights   singleflight.Group
-	slots     chan struct{}
+	slots     *slots
 
 	mu     sync.Mutex
 	byID   map[string]*list.Element // of *entry
@@ -43,7 +44,7 @@ type entry struct {
 func newDocuments(c Config) *documents {
 	return &documents{
 		client: newHTTPClient(c), allowHTTP: c.AllowHTTP, now: c.Now,
-		slots: make(chan struct{}, maxFlights),
+		slots: newSlots(),
 		byID:  map[string]*list.Element{}, recent: list.New(),
 	}
 }
@@ -77,19 +78,31 @@ func (d *documents) fetch(ctx context.Context, agent ath.AgentID) (*document, er
 }
 
 func (d *documents) fly(ctx context.Context, agent ath.AgentID) (*document, error) {
-	select {
-	case d.slots <- struct{}{}:
-		defer func() { <-d.slots }()
-	case <-ctx.Done():
-		return nil, context.Cause(ctx) // our own limit, not the agent's failure: not remembered
-	}
-	doc, fresh, err := fetchDocument(ctx, d.client, agent, d.allowHTTP)
-	if err != nil {
+	var doc *document
+	var fresh time.Duration
+	asked := false
+	err := d.slots.run(ctx, hostOf(agent), func(ctx context.Context) (err error) {
+		asked = true
+		doc, fresh, err = fetchDocument(ctx, d.client, agent, d.allowHTTP)
+		return err
+	})
+	switch {
+	case !asked, errors.Is(err, errGaveWay): // our own limit, not the agent's failure: not remembered
+		return nil, err
+	case err != nil:
 		d.keep(&entry{id: agent.String(), err: err, until: d.now().Add(failureMemory)})
 		return nil, err
 	}
 	d.keep(&entry{id: agent.String(), doc: doc, until: d.now().Add(fresh)})
 	return doc, nil
+}
+
+// hostOf leaves the port out: a host with many ports is one host.
+func hostOf(agent ath.AgentID) string {
+	if host, _, err := net.SplitHostPort(agent.Host()); err == nil {
+		return host
+	}
+	return agent.Host()
 }
 
 func (d *documents) look(id string) (*entry, bool) {

@@ -9,6 +9,7 @@ import (
 	"time"
 )
 
+// proves: A-6
 func TestCacheIsBounded(t *testing.T) {
 	now := time.Unix(1e9, 0)
 	d := newDocuments(Config{Now: func() time.Time { return now }})
@@ -34,11 +35,12 @@ func TestCacheIsBounded(t *testing.T) {
 	}
 }
 
+// proves
 func TestFetchesAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDocuments(Config{Now: time.Now})
 		for range maxFlights {
-			d.slots <- struct{}{}
+			d.slots.free <- struct{}{}
 		}
 		start := time.Now()
 		if _, err := d.fetch(t.Context(), exampleAgent(t)); !errors.Is(err, context.DeadlineExceeded) {

@@ -126,6 +126,7 @@ func TestDocuments(t *testing.T) {
 	}
 }
 
+// proves: A-6
 func TestFreshness(t *testing.T) {
 	for header, want := range map[string]time.Duration{
 		"": 5 * time.Minute, "public": 5 * time.Minute, "max-age=60": time.Minute, "public, Max-Age=60": time.Minute, `max-age="60"`: time.Minute,

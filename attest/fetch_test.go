@@ -244,6 +244,7 @@ func TestCache(t *testing.T) {
 	})
 }
 
+// proves: A-6
 func TestOneFetchInFlight(t *testing.T) {
 	h := newAgentHost(t, nil)
 	asked, release := make(chan struct{}, 64), make(chan struct{})

@@ -27,11 +27,23 @@ const (
 	ScopeViolation          Kind = "scope_violation"
 )
 
+// The kinds of deeds on a registration, beyond U-1's decisions: by an operator
+// ([Event].By), or, agent_removed, by the agent itself. Their scopes are what
+// the registration holds afterwards.
+const (
+	AgentApproved  Kind = "agent_approved"
+	AgentDenied    Kind = "agent_denied"
+	AgentSuspended Kind = "agent_suspended"
+	AgentResumed   Kind = "agent_resumed"
+	AgentRemoved   Kind = "agent_removed"
+)
+
 // Kinds lists every kind, so that metrics can show those that have not
 // happened yet.
 func Kinds() []Kind {
 	return []Kind{AgentRegistered, AgentRegistrationDenied, AttestationFailed, AuthorizationStarted,
-		AccessGranted, AccessDenied, TokenRevoked, ProxyRequest, ScopeViolation}
+		AccessGranted, AccessDenied, TokenRevoked, ProxyRequest, ScopeViolation,
+		AgentApproved, AgentDenied, AgentSuspended, AgentResumed, AgentRemoved}
 }
 
 // An Event is one decision, with the fields of U-1.

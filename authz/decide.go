@@ -145,6 +145,7 @@ func allRules() []rule {
 		{"P-2 the token's agent", (*inquiry).agentIDMatches},
 		{"standing: registered", (*inquiry).agentRegistered},
 		{"standing: approved", (*inquiry).agentApproved},
+		{"R-6 not suspended since", (*inquiry).notSuspendedSince},
 		{"R-5 approval current", (*inquiry).approvalCurrent},
 		{"P-3 provider exists", (*inquiry).providerExists},
 		{"P-3 the token's provider", (*inquiry).providerMatches},
@@ -276,6 +277,15 @@ func (q *inquiry) agentRegistered() Reason {
 func (q *inquiry) agentApproved() Reason {
 	if q.reading.Agent.Standing() != tokenstore.Approved {
 		return AgentNotApproved
+	}
+	return ""
+}
+
+// notSuspendedSince refuses a token of before a suspension, also once the agent
+// is resumed: what suspension kills stays dead.
+func (q *inquiry) notSuspendedSince() Reason {
+	if q.reading.Grant.Generation != q.reading.Agent.Generation {
+		return TokenRevoked
 	}
 	return ""
 }

@@ -160,6 +160,7 @@ func refusals() []refusalCase {
 		{"R-7: registered anew since", "standing: registered", func(s *S, _ *Request) { s.agents[agentID].ClientID = "another" }, AgentGone, 403, ath.AgentUnapproved},
 		{"R-6: suspended", "standing: approved", func(s *S, _ *Request) { s.agents[agentID].Suspended = true }, AgentNotApproved, 403, ath.AgentUnapproved},
 		{"standing: pending", "standing: approved", func(s *S, _ *Request) { pend(s.agents[agentID]) }, AgentNotApproved, 403, ath.AgentUnapproved},
+		{"R-6: issued before a suspension that is over", "R-6 not suspended since", func(s *S, _ *Request) { s.agents[agentID].Generation++ }, TokenRevoked, 401, ath.TokenRevoked},
 		{"R-5: approval ended", "R-5 approval current", func(s *S, _ *Request) { s.agents[agentID].ApprovalExpires = now }, ApprovalExpired, 403, ath.AgentUnapproved},
 		{"P-3: no such provider", "P-3 provider exists", func(_ *S, r *Request) { r.Provider, r.Mount = "nobody", "/ath/proxy/shop/" }, ProviderUnknown, 404, ath.NotFound},
 		{"P-3: a route to no provider", "P-3 provider exists", func(_ *S, r *Request) { r.Provider = "" }, ProviderUnknown, 404, ath.NotFound},

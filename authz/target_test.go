@@ -6,6 +6,7 @@ import (
 	"testing"
 )
 
+// proves: P-7
 func TestCanonicalTargets(t *testing.T) {
 	allowed := map[string][]string{
 		"/":                           nil,
@@ -64,6 +65,7 @@ func TestMountIsStrippedWhole(t *testing.T) {
 	}
 }
 
+// proves: P-5
 func TestTokensAreFoundInQueries(t *testing.T) {
 	for _, q := range []string{"t=ath_tk_x", "ath_tk_", "T=ATH_TK_x", "t=%61th_tk_x", "t=ath%5ftk%5F", "t=%2561th_tk_", "%252561th_tk_"} {
 		if !holdsToken(q) {

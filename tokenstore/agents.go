@@ -32,7 +32,9 @@ func (s *Store) Agent(ctx context.Context, tag ath.Tag) (Held[Agent], error) {
 }
 
 // SwapAgent replaces a registration as it was read. ErrChanged: somebody else
-// did so first, or it is gone. An agent's id never changes.
+// did so first, or it is gone. An agent's id never changes. What it takes away
+// is waited for as [Config].WaitReplicas says; a swap for the same value waits
+// for what was written before.
 func (s *Store) SwapAgent(ctx context.Context, old Held[Agent], next Agent) error {
 	if old.key == "" {
 		return errNotHeld
@@ -44,7 +46,7 @@ func (s *Store) SwapAgent(ctx context.Context, old Held[Agent], next Agent) erro
 	if err != nil {
 		return err
 	}
-	_, err = swap(ctx, s, "swap_agent", old, next, sealed, s.agentTTL(&next))
+	_, err = swap(ctx, s, s.confirmed, "swap_agent", old, next, sealed, s.agentTTL(&next))
 	return err
 }
 

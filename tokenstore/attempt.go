@@ -41,7 +41,7 @@ func (s *Store) attempt(ctx context.Context, f func(context.Context) error) erro
 	start := time.Now()
 	err := f(within)
 	switch {
-	case err == nil || isAnswer(err) || isReply(err):
+	case err == nil || isAnswer(err) || isReply(err) || errors.Is(err, errUnconfirmed):
 		verdict = s.breaker.RecordSuccess
 	case ctx.Err() != nil && time.Since(start) < s.timeout/2 && !s.breaker.IsHalfOpen():
 		// The caller left before the store had a fair time to answer, which

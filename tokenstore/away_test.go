@@ -28,6 +28,8 @@ func verbs(t *testing.T, s *tokenstore.Store) map[string]verb {
 	other.store(t, s) // so that no verb stands in another's way, whatever their order
 	agent, err := s.Agent(t.Context(), ath.AgentTag(f.agent.ID))
 	noErr(t, err)
+	leaving, err := s.Agent(t.Context(), ath.AgentTag(other.agent.ID))
+	noErr(t, err)
 	session, err := s.Session(t.Context(), f.sessionID.Tag())
 	noErr(t, err)
 	grant, err := s.Grant(t.Context(), f.token)
@@ -38,7 +40,8 @@ func verbs(t *testing.T, s *tokenstore.Store) map[string]verb {
 			_, err := s.Agent(ctx, ath.AgentTag(f.agent.ID))
 			return err
 		},
-		"swap agent": func(ctx context.Context, s *tokenstore.Store) error { return s.SwapAgent(ctx, agent, agent.Value) },
+		"swap agent":   func(ctx context.Context, s *tokenstore.Store) error { return s.SwapAgent(ctx, agent, agent.Value) },
+		"remove agent": func(ctx context.Context, s *tokenstore.Store) error { return s.RemoveAgent(ctx, leaving) },
 		"create session": func(ctx context.Context, s *tokenstore.Store) error {
 			return s.CreateSession(ctx, ath.NewTag(), f.session)
 		},

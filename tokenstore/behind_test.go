@@ -86,13 +86,14 @@ func testTTL(t *testing.T, b backend) {
 	noErr(t, s.PutGrant(ctx, ath.NewToken(f.token.Tag()), short)) // takes nothing from what is there
 
 	keys := b.dump(t)
-	if len(keys) != 7 {
-		t.Errorf("the flow left %d keys, want 7: %q", len(keys), slices.Sorted(maps.Keys(keys)))
+	if len(keys) != 8 {
+		t.Errorf("the flow left %d keys, want 8: %q", len(keys), slices.Sorted(maps.Keys(keys)))
 	}
 	grant := endsWith(t, keys, ":grant:"+f.token.Digest().String())
 	life(t, conn, time.Hour)
 	life(t, grant, time.Hour+day)
 	life(t, endsWith(t, keys, ":grants"), time.Hour+day)
+	life(t, endsWith(t, keys, ":conns"), time.Hour+5*time.Minute)
 	life(t, endsWith(t, keys, ":session"), 20*time.Minute)
 	life(t, endsWith(t, keys, ":agent"), 120*day)
 	for key := range keys {
@@ -125,7 +126,9 @@ func testTTL(t *testing.T, b backend) {
 			{"R-6: suspended: no end", func(a *tokenstore.Agent) { a.Suspended = true }, noEnd},
 			{"pending", func(a *tokenstore.Agent) { a.Approvals = a.Approvals[1:] }, 7 * day},
 			{"denied", func(a *tokenstore.Agent) { a.Approvals = nil }, 7 * day},
-			{"approval long over", func(a *tokenstore.Agent) { a.ApprovalExpires = time.Now().Add(-20 * day) }, 10 * day},
+			{"R-6: denied by an operator", func(a *tokenstore.Agent) { a.Approvals[0].Approved = nil }, 120 * day},
+			{"R-6: approved for a day, and denied something by an operator", func(a *tokenstore.Agent) { a.ApprovalExpires = time.Now().Add(day) }, 120 * day},
+			{"approval long over", func(a *tokenstore.Agent) { a.ApprovalExpires = time.Now().Add(-20 * day); a.Approvals[0].Barred = nil }, 10 * day},
 		} {
 			t.Run(c.name, func(t *testing.T) {
 				f := newFlow(t)
@@ -148,7 +151,7 @@ func testTTL(t *testing.T, b backend) {
 	t.Run("what is over goes at once, and is never kept for ever", func(t *testing.T) {
 		f := newFlow(t)
 		noErr(t, s.PutConnection(ctx, f.token.Tag(), f.connection, time.Unix(0, 0)))
-		f.agent.ApprovalExpires = time.Time{} // approved, but for no time at all
+		f.agent.ApprovalExpires, f.agent.Approvals[0].Barred = time.Time{}, nil // approved, but for no time at all
 		noErr(t, s.CreateAgent(ctx, f.agent))
 		for _, key := range []string{"ath:{" + string(f.token.Tag()) + "}:conn", "ath:{" + string(ath.AgentTag(f.agent.ID)) + "}:agent"} {
 			if left, err := b.raw.PTTL(ctx, key).Result(); err != nil || left == -1 || left > time.Millisecond {
@@ -300,8 +303,8 @@ func testSlots(t *testing.T, b backend) {
 		sizes = append(sizes, len(keys))
 	}
 	slices.Sort(sizes)
-	// conn, grants and two of grant; agent and jti.
-	if !slices.Equal(sizes, []int{2, 4}) {
+	// conn, grants and two of grant; agent, conns and jti.
+	if !slices.Equal(sizes, []int{3, 4}) {
 		t.Fatalf("the slots hold %v", bySlot)
 	}
 }

@@ -2,14 +2,17 @@ package tokenstore
 
 import (
 	"context"
+	"errors"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/athd/athd/ath"
 )
 
 // PutConnection stores a user's OAuth tokens until the given time; a grant
 // that is put later makes them stay for as long as it lives. What is there is
-// overwritten.
+// overwritten. They are entered into the index of their agent's.
 func (s *Store) PutConnection(ctx context.Context, tag ath.Tag, c Connection, until time.Time) error {
 	key, err := key(tag, string(connectionKind))
 	if err != nil {
@@ -23,9 +26,33 @@ func (s *Store) PutConnection(ctx context.Context, tag ath.Tag, c Connection, un
 	if err != nil {
 		return err
 	}
+	note, err := s.note(c.Agent, tag, until)
+	if err != nil {
+		return err
+	}
 	return s.do(ctx, "put_connection", func(ctx context.Context) error {
-		return s.client.Set(ctx, key, sealed, time.Duration(s.ttl(until))*time.Millisecond).Err()
+		batch := s.client.Pipeline()
+		noted := note(ctx, batch)
+		put := batch.Set(ctx, key, sealed, time.Duration(s.ttl(until))*time.Millisecond)
+		_, _ = batch.Exec(ctx) // each command is asked
+		return errors.Join(put.Err(), noted.Err())
 	})
+}
+
+// note enters a connection into the index of its agent's, so that
+// [Store.EndConnections] finds it. It goes in one batch with what it points
+// to, which is in another slot: after an error either may be there without the
+// other. An entry that points to nothing is harmless, and nobody has a token
+// of a connection or grant whose writing was not acknowledged.
+func (s *Store) note(agentID string, tag ath.Tag, until time.Time) (func(context.Context, redis.Pipeliner) *redis.Cmd, error) {
+	index, err := key(ath.AgentTag(agentID), string(connectionsKind))
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context, batch redis.Pipeliner) *redis.Cmd {
+		return s.scripts.note.Eval(ctx, batch, []string{index},
+			string(tag), until.UnixMilli(), s.ttl(until.Add(clockSkew)), s.now().Add(-clockSkew).UnixMilli())
+	}, nil
 }
 
 // openConnection opens a connection for one grant only: it must have been

@@ -30,7 +30,10 @@
 // and ATH token.
 //
 //	ath:{agent tag}:agent                    a registration     7 days while pending or denied, else until
-//	                                                            30 days after the approval ends; suspended: no end
+//	                                                            30 days after the approval ends; at least 120 days
+//	                                                            if an operator denied it anything; suspended: no end
+//	ath:{agent tag}:conns                    tags of the        until the last one's end
+//	                                         agent's connections
 //	ath:{session tag}:session                an authorization   until 10 minutes after it expires
 //	ath:{connection tag}:conn                a user's tokens    as given, then until its last grant expires
 //	ath:{connection tag}:grant:<digest>      a grant, or its    until 24 hours after it expires
@@ -57,11 +60,25 @@
 // put below another user's grant, does not open. What this cannot prevent is
 // that an older state of a record is put back under its own key.
 //
+// # Replicas of Redis
+//
+// All reads go to masters. A failover to a replica loses what it had not heard
+// of: up to about a second of writes, of which each was acknowledged. A lost
+// registration, session or grant is one that must be made again. A lost
+// revocation would give access back, so that [Config].WaitReplicas makes
+// [Store.Revoke], and every change and removal of an agent, wait until that
+// many replicas have it. What remains is a failover to a replica that was not
+// among them: only as many as there are is sure, and then each of them must be
+// up. A jti that is lost lets one attestation be used a second time.
+//
 // # What the server must allow
 //
 // An ACL user needs the keys ath:* and the commands PING, GET, MGET, SET, DEL,
-// EXISTS, PTTL, PEXPIRE, ZADD, ZREM, ZREMRANGEBYSCORE, ZCARD, EVAL, EVALSHA,
-// HELLO, CLIENT SETNAME and, in a cluster, CLUSTER SLOTS and COMMAND. With
-// INFO and CONFIG GET, [Store.Ready] can also tell whether the server persists
+// EXISTS, PTTL, PEXPIRE, ZADD, ZREM, ZREMRANGEBYSCORE, ZCARD, ZRANGE, SCAN (to
+// list agents; it tells the names of all keys), EVAL, EVALSHA,
+// HELLO, CLIENT SETNAME; in a cluster CLUSTER SLOTS and COMMAND; with Sentinel
+// ROLE; and with [Config].WaitReplicas WAIT. The Sentinels' own user needs
+// SENTINEL GET-MASTER-ADDR-BY-NAME, SENTINEL SENTINELS, ROLE, PING, HELLO,
+// CLIENT SETNAME and SUBSCRIBE to every channel. With INFO and CONFIG GET, [Store.Ready] can also tell whether the server persists
 // and whether it may evict.
 package tokenstore

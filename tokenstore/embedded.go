@@ -35,7 +35,7 @@ func startEmbedded() (*embedded, address, error) {
 		ageing.Wait()
 		server.Close()
 	})}
-	return e, address{scheme: "redis", network: "tcp", addr: server.Addr(), password: ath.NewSecret(password)}, nil
+	return e, address{scheme: "redis", network: "tcp", addrs: []string{server.Addr()}, password: ath.NewSecret(password)}, nil
 }
 
 // age drives the TTLs, which miniredis does not do by itself.

@@ -62,6 +62,7 @@ func FuzzStoreURL(f *testing.F) {
 	for _, seed := range [][2]string{
 		{"redis://:", "@h:1/2"}, {"rediss://u:", "@h"}, {"unix://", "@/x?db=1"}, {"unix:///x?db=", ""}, {"redis://h/", ""},
 		{"redis://h:", "/0"}, {"redis://[", "]"}, {"", "://h"}, {"redis://h?", "=1"}, {"redis://%", "@h"}, {"redis+cluster://:", "/@h"},
+		{"redis+sentinel://:", "@h:1,h:2/main/0"}, {"rediss+sentinel://h,", "/main"}, {"redis+sentinel://:,", "/,@h/main"},
 	} {
 		f.Add(seed[0], seed[1])
 	}
@@ -70,7 +71,7 @@ func FuzzStoreURL(f *testing.F) {
 		switch {
 		case err != nil && strings.Contains(err.Error(), password):
 			t.Errorf("the error repeats it: %v", err)
-		case err == nil && (a.addr == "" || a.network == ""):
+		case err == nil && (len(a.addrs) == 0 || a.addrs[0] == "" || a.network == ""):
 			t.Errorf("there is no address in %+v", a)
 		}
 	})

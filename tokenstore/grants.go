@@ -10,8 +10,9 @@ import (
 )
 
 // PutGrant stores what a token stands for, counts it among the grants of its
-// connection and makes the connection live as long, in one step. ErrNotFound:
-// the connection is gone, and nothing was stored.
+// connection and makes the connection live as long, in one step; beside
+// that it enters the connection into the index of its agent's. ErrNotFound: the
+// connection is gone, and nothing was stored.
 func (s *Store) PutGrant(ctx context.Context, token ath.Token, g Grant) error {
 	keys, err := keysOf(token)
 	if err != nil {
@@ -24,9 +25,20 @@ func (s *Store) PutGrant(ctx context.Context, token ath.Token, g Grant) error {
 	if err != nil {
 		return err
 	}
+	note, err := s.note(g.Agent, g.Connection, g.Expires)
+	if err != nil {
+		return err
+	}
 	return s.do(ctx, "put_grant", func(ctx context.Context) error {
-		return s.run(ctx, s.scripts.putGrant, ErrNotFound, []string{keys.connection, keys.grant, keys.grants},
+		batch := s.client.Pipeline()
+		noted := note(ctx, batch)
+		put := s.scripts.putGrant.Eval(ctx, batch, []string{keys.connection, keys.grant, keys.grants},
 			sealed, s.ttl(g.Expires.Add(grantLinger)), token.Digest().String(), g.Expires.UnixMilli(), s.ttl(g.Expires))
+		_, _ = batch.Exec(ctx) // each command is asked
+		if done, err := put.Int(); err != nil || done == 1 {
+			return errors.Join(err, noted.Err())
+		}
+		return ErrNotFound
 	})
 }
 
@@ -55,7 +67,8 @@ func (s *Store) Grant(ctx context.Context, token ath.Token) (Held[Grant], error)
 // Revoke puts a tombstone in place of a grant, and ends the connection with
 // its last grant, in one step: every decision that starts after Revoke has
 // returned nil finds the token dead (V-4). A grant that is dead already, or
-// gone, is as good.
+// gone, is as good; but with [Config].WaitReplicas a tombstone that was found
+// is waited for too, since whoever put it may not have been able to.
 func (s *Store) Revoke(ctx context.Context, old Held[Grant], at time.Time) error {
 	if old.key == "" {
 		return errNotHeld
@@ -66,7 +79,7 @@ func (s *Store) Revoke(ctx context.Context, old Held[Grant], at time.Time) error
 	// A grant changes only by being revoked, so a second round meets a
 	// tombstone; a third would mean that somebody rewrites our records.
 	for range 3 {
-		if !old.Value.Revoked.IsZero() {
+		if !old.Value.Revoked.IsZero() && s.waitReplicas == 0 {
 			return nil
 		}
 		err := s.bury(ctx, old, at)
@@ -84,11 +97,13 @@ func (s *Store) Revoke(ctx context.Context, old Held[Grant], at time.Time) error
 }
 
 func (s *Store) bury(ctx context.Context, old Held[Grant], at time.Time) error {
-	dead := old.Value
-	dead.Revoked = at
-	sealed, err := s.sealGrant(old.key, dead)
-	if err != nil {
-		return err
+	dead, sealed := old.Value, old.raw
+	if dead.Revoked.IsZero() {
+		var err error
+		dead.Revoked = at
+		if sealed, err = s.sealGrant(old.key, dead); err != nil {
+			return err
+		}
 	}
 	connection, err := key(dead.Connection, string(connectionKind))
 	if err != nil {
@@ -97,7 +112,7 @@ func (s *Store) bury(ctx context.Context, old Held[Grant], at time.Time) error {
 	grants, _ := key(dead.Connection, string(grantsKind))
 	digest := old.key[len(old.key)-2*len(ath.Digest{}):]
 	return s.do(ctx, "revoke", func(ctx context.Context) error {
-		return s.run(ctx, s.scripts.revoke, ErrChanged, []string{connection, old.key, grants},
+		return s.confirmed(ctx, s.scripts.revoke, ErrChanged, []string{connection, old.key, grants},
 			old.raw, sealed, s.ttl(dead.Expires.Add(grantLinger)), digest, s.now().Add(-clockSkew).UnixMilli())
 	})
 }

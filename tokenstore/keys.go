@@ -11,10 +11,11 @@ import (
 
 // How long records stay after they have lost their use.
 const (
-	agentUndecided  = 7 * 24 * time.Hour  // a pending or denied registration, from its last write
-	agentAfterwards = 30 * 24 * time.Hour // others, after their approval ends
-	sessionLinger   = 10 * time.Minute    // so that a late callback hears "expired"
-	grantLinger     = 24 * time.Hour      // so that a late call hears "expired" or "revoked" (P-1)
+	agentUndecided  = 7 * 24 * time.Hour   // a pending or denied registration, from its last write
+	agentAfterwards = 30 * 24 * time.Hour  // others, after their approval ends
+	agentBarred     = 120 * 24 * time.Hour // at least, from its last write, one that an operator denied something
+	sessionLinger   = 10 * time.Minute     // so that a late callback hears "expired"
+	grantLinger     = 24 * time.Hour       // so that a late call hears "expired" or "revoked" (P-1)
 )
 
 // longest bounds every TTL, far from where milliseconds overflow.
@@ -52,7 +53,7 @@ func key(tag ath.Tag, parts ...string) (string, error) {
 // secret.
 func onceKey(tag ath.Tag, what, value string) (string, error) {
 	switch kind(what) {
-	case agentKind, sessionKind, grantKind, connectionKind, grantsKind, "":
+	case agentKind, sessionKind, grantKind, connectionKind, grantsKind, connectionsKind, "":
 		return "", errors.New("what is used once needs a name of its own")
 	}
 	for _, c := range []byte(what) {
@@ -85,11 +86,17 @@ func (s *Store) ttl(until time.Time) int64 {
 }
 
 func (s *Store) agentTTL(a *Agent) int64 {
+	ttl := int64(0)
 	switch a.Standing() {
 	case Suspended:
 		return noTTL
 	case Approved:
-		return s.ttl(a.ApprovalExpires.Add(agentAfterwards))
+		ttl = s.ttl(a.ApprovalExpires.Add(agentAfterwards))
+	default:
+		ttl = s.ttl(s.now().Add(agentUndecided))
 	}
-	return s.ttl(s.now().Add(agentUndecided))
+	if a.Barred() { // what an operator denied must not come back after a week
+		ttl = max(ttl, s.ttl(s.now().Add(agentBarred)))
+	}
+	return ttl
 }

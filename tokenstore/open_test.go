@@ -2,6 +2,7 @@ package tokenstore_test
 
 import (
 	"bytes"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -18,16 +19,18 @@ const password = "correct-horse-battery"
 
 func TestOpenAcceptsURL(t *testing.T) {
 	for url, shown := range map[string]string{
-		"redis://localhost":                           "redis://localhost:6379",
-		"redis://127.0.0.1:6380/3":                    "redis://127.0.0.1:6380",
-		"redis://:" + password + "@h":                 "redis://h:6379",
-		"redis://user:" + password + "@h:1/0":         "redis://h:1",
-		"rediss://user:" + password + "@h.example":    "rediss://h.example:6379",
-		"redis://[::1]:6379/":                         "redis://[::1]:6379",
-		"redis+cluster://:" + password + "@h:7000":    "redis+cluster://h:7000",
-		"rediss+cluster://h":                          "rediss+cluster://h:6379",
-		"unix:///run/redis.sock":                      "unix:///run/redis.sock",
-		"unix://u:" + password + "@/run/r.sock?db=12": "unix:///run/r.sock",
+		"redis://localhost":                                     "redis://localhost:6379",
+		"redis://127.0.0.1:6380/3":                              "redis://127.0.0.1:6380",
+		"redis://:" + password + "@h":                           "redis://h:6379",
+		"redis://user:" + password + "@h:1/0":                   "redis://h:1",
+		"rediss://user:" + password + "@h.example":              "rediss://h.example:6379",
+		"redis://[::1]:6379/":                                   "redis://[::1]:6379",
+		"redis+cluster://:" + password + "@h:7000":              "redis+cluster://h:7000",
+		"rediss+cluster://h":                                    "rediss+cluster://h:6379",
+		"redis+sentinel://:" + password + "@h:1,[::1],i/main/3": "redis+sentinel://h:1,[::1]:26379,i:26379/main",
+		"rediss+sentinel://h/my-master.1":                       "rediss+sentinel://h:26379/my-master.1",
+		"unix:///run/redis.sock":                                "unix:///run/redis.sock",
+		"unix://u:" + password + "@/run/r.sock?db=12":           "unix:///run/r.sock",
 	} {
 		t.Run(shown, func(t *testing.T) {
 			s, err := tokenstore.Open(tokenstore.Config{URL: url, Keyset: newKeyset(t)})
@@ -43,27 +46,39 @@ func TestOpenAcceptsURL(t *testing.T) {
 func TestOpenRefuses(t *testing.T) {
 	keys := newKeyset(t)
 	for name, c := range map[string]tokenstore.Config{
-		"no url":                  {Keyset: keys},
-		"no scheme":               {Keyset: keys, URL: "localhost:6379"},
-		"another scheme":          {Keyset: keys, URL: "http://:" + password + "@localhost"},
-		"no host":                 {Keyset: keys, URL: "redis://:" + password + "@"},
-		"a raw slash in password": {Keyset: keys, URL: "redis://:" + password + "/x@localhost"},
-		"a raw hash in password":  {Keyset: keys, URL: "redis://:" + password + "#x@localhost"},
-		"a raw % in password":     {Keyset: keys, URL: "redis://:" + password + "%x@localhost"},
-		"a control character":     {Keyset: keys, URL: "redis://:" + password + "\n@localhost"},
-		"a bad port":              {Keyset: keys, URL: "redis://:" + password + "@localhost:99999"},
-		"port 0":                  {Keyset: keys, URL: "redis://:" + password + "@localhost:0"},
-		"a bad database":          {Keyset: keys, URL: "redis://localhost/" + password},
-		"a negative database":     {Keyset: keys, URL: "redis://localhost/-1"},
-		"a cluster's database":    {Keyset: keys, URL: "redis+cluster://localhost/1"},
-		"a parameter":             {Keyset: keys, URL: "redis://localhost?password=" + password},
-		"a socket's parameter":    {Keyset: keys, URL: "unix:///run/r.sock?x=" + password},
-		"no socket":               {Keyset: keys, URL: "unix://"},
-		"a relative socket":       {Keyset: keys, URL: "unix://run/r.sock"},
-		"no keyset":               {URL: "redis://:" + password + "@localhost"},
-		"an empty keyset":         {URL: "redis://localhost", Keyset: &tokenstore.Keyset{}},
-		"an empty keyset inside":  {URL: tokenstore.Embedded, Keyset: &tokenstore.Keyset{}},
-		"a negative timeout":      {URL: "redis://localhost", Keyset: keys, Timeout: -time.Second},
+		"no url":                                  {Keyset: keys},
+		"no scheme":                               {Keyset: keys, URL: "localhost:6379"},
+		"another scheme":                          {Keyset: keys, URL: "http://:" + password + "@localhost"},
+		"no host":                                 {Keyset: keys, URL: "redis://:" + password + "@"},
+		"a raw slash in password":                 {Keyset: keys, URL: "redis://:" + password + "/x@localhost"},
+		"a raw hash in password":                  {Keyset: keys, URL: "redis://:" + password + "#x@localhost"},
+		"a raw % in password":                     {Keyset: keys, URL: "redis://:" + password + "%x@localhost"},
+		"a control character":                     {Keyset: keys, URL: "redis://:" + password + "\n@localhost"},
+		"a bad port":                              {Keyset: keys, URL: "redis://:" + password + "@localhost:99999"},
+		"port 0":                                  {Keyset: keys, URL: "redis://:" + password + "@localhost:0"},
+		"a bad database":                          {Keyset: keys, URL: "redis://localhost/" + password},
+		"a negative database":                     {Keyset: keys, URL: "redis://localhost/-1"},
+		"a cluster's database":                    {Keyset: keys, URL: "redis+cluster://localhost/1"},
+		"a Sentinel's bad port":                   {Keyset: keys, URL: "redis+sentinel://:" + password + "@h:1,h:99999/main"},
+		"an empty Sentinel":                       {Keyset: keys, URL: "redis+sentinel://:" + password + "@h,,i/main"},
+		"a Sentinel with a user":                  {Keyset: keys, URL: "redis+sentinel://:" + password + "@h,i?:" + password + "/main"},
+		"a comma in password":                     {Keyset: keys, URL: "redis+sentinel://:x,/" + password + "@h/main"},
+		"no master's name":                        {Keyset: keys, URL: "redis+sentinel://:" + password + "@h:1,h:2"},
+		"a database for a name":                   {Keyset: keys, URL: "redis+sentinel://h//3"},
+		"a strange name":                          {Keyset: keys, URL: "redis+sentinel://h/ma%20in"},
+		"a Sentinel's bad database":               {Keyset: keys, URL: "redis+sentinel://h/main/" + password},
+		"CAs without TLS":                         {Keyset: keys, URL: "redis://localhost", CAs: x509.NewCertPool()},
+		"a Sentinel's password without Sentinels": {Keyset: keys, URL: "redis://localhost", SentinelPassword: ath.NewSecret(password)},
+		"embedded with replicas":                  {Keyset: keys, URL: tokenstore.Embedded, WaitReplicas: 1},
+		"less than no replicas":                   {Keyset: keys, URL: "redis://localhost", WaitReplicas: -1},
+		"a parameter":                             {Keyset: keys, URL: "redis://localhost?password=" + password},
+		"a socket's parameter":                    {Keyset: keys, URL: "unix:///run/r.sock?x=" + password},
+		"no socket":                               {Keyset: keys, URL: "unix://"},
+		"a relative socket":                       {Keyset: keys, URL: "unix://run/r.sock"},
+		"no keyset":                               {URL: "redis://:" + password + "@localhost"},
+		"an empty keyset":                         {URL: "redis://localhost", Keyset: &tokenstore.Keyset{}},
+		"an empty keyset inside":                  {URL: tokenstore.Embedded, Keyset: &tokenstore.Keyset{}},
+		"a negative timeout":                      {URL: "redis://localhost", Keyset: keys, Timeout: -time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, err := tokenstore.Open(c)
@@ -185,29 +200,4 @@ func TestReadySeesEviction(t *testing.T) {
 	if health.Evicts != "allkeys-lru" || health.Persistent {
 		t.Fatalf("health is %+v", health)
 	}
-}
-
-// TestACL holds that the permissions in the package documentation suffice.
-func TestACL(t *testing.T) {
-	server := realredis.Start(t, "user athd on >"+password+" ~ath:* +ping +get +mget +set +del +exists +pttl +pexpire"+
-		" +zadd +zrem +zremrangebyscore +zcard +eval +evalsha +hello +client|setname")
-	b := backend{url: "redis://athd:" + password + "@" + server.Addr(), keys: newKeyset(t)}
-	s := b.open(t)
-	for name, do := range verbs(t, s) {
-		if err := do(t.Context(), s); err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-	health, err := s.Ready(t.Context())
-	noErr(t, err)
-	equal(t, health, tokenstore.Health{Server: "redis"})
-
-	t.Run("a wrong password is unavailable, not empty", func(t *testing.T) {
-		b.url = "redis://athd:wrong-" + password + "@" + server.Addr()
-		_, err := b.open(t).Session(t.Context(), ath.NewTag())
-		wantErr(t, err, tokenstore.ErrUnavailable)
-		if strings.Contains(err.Error(), password) {
-			t.Errorf("the error holds the password: %v", err)
-		}
-	})
 }

@@ -8,9 +8,10 @@ import (
 
 // All keys of a script share one hash tag, so each script runs in one slot.
 // Each returns 1 for "done" and 0 for "not as expected", and is safe to send
-// twice: what it writes is unique to the call, so that it knows its own work.
+// twice: what it writes is unique to the call, so that it knows its own work,
+// and writes it again, so that the second try can be waited for too.
 type scripts struct {
-	swap, putGrant, deleteGrant, revoke *redis.Script
+	swap, putGrant, deleteGrant, revoke, remove, note *redis.Script
 }
 
 func newScripts() scripts {
@@ -18,8 +19,7 @@ func newScripts() scripts {
 		// KEYS record; ARGV old bytes, next bytes, ttl in ms or 0 for none
 		swap: redis.NewScript(`
 local now = redis.call('GET', KEYS[1])
-if now == ARGV[2] then return 1 end
-if now ~= ARGV[1] then return 0 end
+if now ~= ARGV[1] and now ~= ARGV[2] then return 0 end
 if ARGV[3] == '0' then
   redis.call('SET', KEYS[1], ARGV[2])
 else
@@ -48,16 +48,34 @@ return 1`),
 		// ms, digest, Unix ms before which an expired grant holds no connection
 		revoke: redis.NewScript(`
 local now = redis.call('GET', KEYS[2])
-if now ~= ARGV[2] then
-  if now ~= ARGV[1] then return 0 end
-  redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
-end
+if now ~= ARGV[1] and now ~= ARGV[2] then return 0 end
+redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
 redis.call('ZREM', KEYS[3], ARGV[4])
 redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', '(' .. ARGV[5])
 if redis.call('ZCARD', KEYS[3]) == 0 then redis.call('DEL', KEYS[1]) end
 return 1`),
+
+		// KEYS record; ARGV old bytes. Gone is as good as removed; the SET is
+		// there so that even then something is written that can be waited for.
+		remove: redis.NewScript(`
+local now = redis.call('GET', KEYS[1])
+if now and now ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], '', 'PX', 1)
+redis.call('DEL', KEYS[1])
+return 1`),
+
+		// KEYS index; ARGV tag, its expiry in Unix ms, ttl of the index in ms,
+		// Unix ms before which an entry is over
+		note: redis.NewScript(`
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(' .. ARGV[4])
+redis.call('ZADD', KEYS[1], 'GT', ARGV[2], ARGV[1])
+if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[3]) then redis.call('PEXPIRE', KEYS[1], ARGV[3]) end
+return 1`),
 	}
 }
+
+// A runner executes a script.
+type runner func(ctx context.Context, script *redis.Script, unmet error, keys []string, args ...any) error
 
 // run executes a script and returns unmet unless it says "done".
 func (s *Store) run(ctx context.Context, script *redis.Script, unmet error, keys []string, args ...any) error {

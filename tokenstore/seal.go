@@ -17,11 +17,12 @@ const maxRecordBytes = 256 << 10
 type kind string
 
 const (
-	agentKind      kind = "agent"
-	sessionKind    kind = "session"
-	grantKind      kind = "grant"
-	connectionKind kind = "conn"
-	grantsKind     kind = "grants" // the index; it holds digests only and is not sealed
+	agentKind       kind = "agent"
+	sessionKind     kind = "session"
+	grantKind       kind = "grant"
+	connectionKind  kind = "conn"
+	grantsKind      kind = "grants" // an index; it holds digests only and is not sealed
+	connectionsKind kind = "conns"  // an index; it holds tags only and is not sealed
 )
 
 // seal encrypts a record for one key. Whatever binding names must be named

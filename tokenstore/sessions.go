@@ -41,7 +41,7 @@ func (s *Store) SwapSession(ctx context.Context, old Held[Session], next Session
 	if err != nil {
 		return Held[Session]{}, err
 	}
-	return swap(ctx, s, "swap_session", old, next, sealed, s.ttl(next.Expires.Add(sessionLinger)))
+	return swap(ctx, s, s.run, "swap_session", old, next, sealed, s.ttl(next.Expires.Add(sessionLinger)))
 }
 
 func sessionKey(tag ath.Tag) (string, error) { return key(tag, string(sessionKind)) }

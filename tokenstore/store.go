@@ -2,6 +2,7 @@ package tokenstore
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -10,10 +11,13 @@ import (
 
 	"github.com/failsafe-go/failsafe-go/circuitbreaker"
 	"github.com/redis/go-redis/v9"
+
+	"github.com/athd/athd/ath"
 )
 
 const (
 	defaultTimeout   = 250 * time.Millisecond // well under what Envoy waits for a decision
+	embeddedTimeout  = 900 * time.Millisecond // no network can be away: only this process can be busy
 	breakerThreshold = 5                      // failures in a row
 	breakerDelay     = 200 * time.Millisecond
 )
@@ -22,14 +26,27 @@ const (
 // without the URL's user and password.
 type Config struct {
 	// URL is redis://, rediss:// (TLS 1.2 or newer), redis+cluster:// or
-	// rediss+cluster:// (one node, the others are found), unix:///path, each
-	// with [user:password@], or [Embedded].
+	// rediss+cluster:// (one node, the others are found), redis+sentinel:// or
+	// rediss+sentinel:// (Sentinels with commas, and /master-name),
+	// unix:///path, each with [user:password@], or [Embedded].
 	URL string
+	// CAs, with TLS, are who may sign the servers' certificates; default the
+	// system's.
+	CAs *x509.CertPool
+	// SentinelUser and SentinelPassword are for the Sentinels themselves: the
+	// URL's are for the servers that they watch.
+	SentinelUser     string
+	SentinelPassword ath.Secret
+	// WaitReplicas, if not 0, is how many replicas of Redis must have a
+	// revocation, or a change of an agent, before it is acknowledged. With
+	// fewer within half of Timeout it fails with ErrUnavailable, though it has
+	// happened and may stay.
+	WaitReplicas int
 	// Keyset is required; the embedded store makes one up if there is none.
 	Keyset *Keyset
 	// Now is the clock that TTLs are computed with; default time.Now.
 	Now func() time.Time
-	// Timeout bounds each operation; default 250 ms.
+	// Timeout bounds each operation; default 250 ms, embedded 900 ms.
 	Timeout time.Duration
 	// Observe, if any, is told of each operation: its name, how long it took
 	// and how it failed. It must return quickly.
@@ -64,8 +81,11 @@ type Store struct {
 	breaker  circuitbreaker.CircuitBreaker[any]
 	now      func() time.Time
 	timeout  time.Duration
-	observe  func(string, time.Duration, error)
-	log      *slog.Logger
+	// waitReplicas 0: nobody waits.
+	waitReplicas int
+
+	observe func(string, time.Duration, error)
+	log     *slog.Logger
 }
 
 // Open checks the Config and returns a Store. It does not need the server to
@@ -76,13 +96,17 @@ type Store struct {
 // was opened with a Logger gets its lines, at debug level.
 func Open(c Config) (*Store, error) {
 	s := &Store{
-		keys: c.Keyset, now: c.Now, timeout: c.Timeout, observe: c.Observe, log: c.Logger,
+		keys: c.Keyset, now: c.Now, timeout: c.Timeout, waitReplicas: c.WaitReplicas,
+		observe: c.Observe, log: c.Logger,
 	}
 	if s.now == nil {
 		s.now = time.Now
 	}
 	if s.timeout == 0 {
 		s.timeout = defaultTimeout
+		if c.URL == Embedded {
+			s.timeout = embeddedTimeout
+		}
 	}
 	if s.observe == nil {
 		s.observe = func(string, time.Duration, error) {}
@@ -105,8 +129,15 @@ func Open(c Config) (*Store, error) {
 	} else if s.address, err = parseURL(c.URL); err != nil {
 		return nil, err
 	}
-	if s.keys.isZero() {
+	switch {
+	case s.keys.isZero():
 		return nil, errors.New("the store needs a keyset")
+	case c.CAs != nil && !s.address.tls:
+		return nil, errors.New("the store has CAs, but its url is without TLS")
+	case (c.SentinelUser != "" || !c.SentinelPassword.IsZero()) && s.address.master == "":
+		return nil, errors.New("the store has a user or password for Sentinels, but its url names none")
+	case c.WaitReplicas < 0 || c.WaitReplicas > 0 && c.URL == Embedded:
+		return nil, errors.New("the store cannot wait for that many replicas")
 	}
 	if c.URL == Embedded {
 		if s.embedded, s.address, err = startEmbedded(); err != nil {
@@ -114,7 +145,9 @@ func Open(c Config) (*Store, error) {
 		}
 	}
 	s.scripts = newScripts()
-	s.client = s.address.connect(s.timeout)
+	s.client = s.address.connect(access{
+		timeout: s.timeout, cas: c.CAs, sentinelUser: c.SentinelUser, sentinelPassword: c.SentinelPassword,
+	})
 	s.breaker = s.newBreaker()
 	return s, nil
 }

@@ -19,9 +19,10 @@ import (
 // looks at it from behind; there is no such client for the embedded store,
 // which nobody else can enter.
 type backend struct {
-	url  string
-	raw  redis.UniversalClient
-	keys *tokenstore.Keyset
+	url    string
+	raw    redis.UniversalClient
+	keys   *tokenstore.Keyset
+	change func(*tokenstore.Config) // nil: nothing
 }
 
 func TestStoreOnMiniredis(t *testing.T) {
@@ -68,6 +69,21 @@ func TestStoreOnCluster(t *testing.T) {
 	t.Run("the keys of one tag share one slot", func(t *testing.T) { testSlots(t, backend{url: url, raw: client}) })
 }
 
+// TestStoreOnSentinel finds the master by its Sentinels, and waits for its
+// replica.
+func TestStoreOnSentinel(t *testing.T) {
+	w := realredis.StartWatched(t, 1)
+	testStore(t, func(t *testing.T) backend {
+		client := w.Servers[0].Client()
+		if err := client.FlushAll(t.Context()).Err(); err != nil {
+			t.Fatal(err)
+		}
+		return backend{url: w.URL(), raw: client, change: func(c *tokenstore.Config) {
+			c.SentinelPassword, c.WaitReplicas = ath.NewSecret(w.SentinelPassword), 1
+		}}
+	})
+}
+
 func testStore(t *testing.T, start func(*testing.T) backend) {
 	for _, part := range []struct {
 		name string
@@ -80,10 +96,15 @@ func testStore(t *testing.T, start func(*testing.T) backend) {
 		{"revocation", testRevocation, false},
 		{"read", testRead, false},
 		{"once", testOnce, false},
+		{"listing", testListing, false},
+		{"removal", testRemoval, false},
+		{"the end of an agent's connections", testEndConnections, false},
 		{"races", testRaces, false},
 		{"ready", testReady, false},
 		{"ttl", testTTL, true},
 		{"sealing", testSealing, true},
+		{"the index of an agent's connections", testConnectionsIndex, true},
+		{"a corrupt record is listed", testListingCorrupt, true},
 		{"no secret is stored in the clear", testNoPlaintext, true},
 		{"the last grant takes the connection with it", testLastGrant, true},
 	} {
@@ -112,8 +133,10 @@ func newKeyset(t testing.TB) *tokenstore.Keyset {
 func (b backend) open(t testing.TB, change ...func(*tokenstore.Config)) *tokenstore.Store {
 	t.Helper()
 	c := tokenstore.Config{URL: b.url, Keyset: b.keys, Timeout: 10 * time.Second}
-	for _, f := range change {
-		f(&c)
+	for _, f := range append([]func(*tokenstore.Config){b.change}, change...) {
+		if f != nil {
+			f(&c)
+		}
 	}
 	s, err := tokenstore.Open(c)
 	if err != nil {
@@ -154,10 +177,10 @@ func newFlow(t testing.TB) flow {
 		Name: "Travel agent", Developer: tokenstore.Developer{Name: "Dev <&> Söhne", ID: "dev-1", Contact: "a@b.example"},
 		Purpose: "to book", RedirectURIs: []string{"https://agents.example/cb"},
 		Approvals: []tokenstore.Approval{
-			{Provider: "github", Approved: ath.Scopes{"repo"}, Denied: ath.Scopes{"admin"}, DenialReason: "too much"},
+			{Provider: "github", Approved: ath.Scopes{"repo"}, Denied: ath.Scopes{"admin"}, DenialReason: "too much", Barred: ath.Scopes{"admin"}},
 			{Provider: "shop", Pending: ath.Scopes{"orders:write"}},
 		},
-		ApprovalExpires: now.Add(90 * 24 * time.Hour), Registered: now,
+		ApprovalExpires: now.Add(90 * 24 * time.Hour), Generation: 3, Registered: now,
 	}
 	f.session = tokenstore.Session{
 		ID: sessionID.Secret(), State: state.Digest(), AgentID: id.String(), ClientID: client.String(),
@@ -173,7 +196,7 @@ func newFlow(t testing.TB) flow {
 	}
 	f.grant = tokenstore.Grant{
 		Agent: id.String(), ClientID: client.String(), User: "u1", Provider: "github", Scopes: ath.Scopes{"repo"},
-		Connection: connection, Issued: now, Expires: now.Add(time.Hour), Thumbprint: "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs",
+		Connection: connection, Issued: now, Expires: now.Add(time.Hour), Thumbprint: "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs", Generation: 3,
 	}
 	f.secrets = map[string]string{
 		"client secret": secret.Reveal(), "session id": sessionID.Secret().Reveal(), "state": state.Secret().Reveal(),

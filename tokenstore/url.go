@@ -1,17 +1,13 @@
 package tokenstore
 
 import (
-	"crypto/tls"
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
 	"net/url"
 	"strconv"
 	"strings"
-	"time"
-
-	"github.com/redis/go-redis/v9"
-	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"github.com/athd/athd/ath"
 )
@@ -23,21 +19,26 @@ const Embedded = "embedded"
 //
 //	redis://[user:password@]host[:port][/db]      rediss:// with TLS
 //	redis+cluster://[user:password@]host[:port]   one node of a Redis Cluster; rediss+cluster:// with TLS
+//	redis+sentinel://[user:password@]host[:port][,host[:port]...]/master-name[/db]
+//	                                              Sentinels, and what they call the master; rediss+sentinel:// with TLS
 //	unix://[user:password@]/path/to/socket[?db=n]
 //
 // It is read by hand, because every parser's errors quote what they were
 // given, and that holds a password.
 type address struct {
-	scheme        string
-	network, addr string
-	host          string // for TLS
-	user          string
-	password      ath.Secret
-	db            int
-	tls, cluster  bool
+	scheme       string
+	network      string
+	addrs        []string // one, but for Sentinel
+	host         string   // for TLS; not for Sentinel
+	master       string   // for Sentinel only: the name of the master
+	user         string
+	password     ath.Secret
+	db           int
+	tls, cluster bool
 }
 
 func parseURL(raw string) (address, error) {
+	raw, more := cutSentinels(raw)
 	u, err := url.Parse(raw)
 	if err != nil {
 		return address{}, errors.New("store url is not a URL (a password in it must be percent-encoded)")
@@ -53,23 +54,24 @@ func parseURL(raw string) (address, error) {
 	}
 	db := strings.TrimPrefix(u.Path, "/")
 	switch u.Scheme {
-	case "redis", "rediss", "redis+cluster", "rediss+cluster":
+	case "redis", "rediss", "redis+cluster", "rediss+cluster", "redis+sentinel", "rediss+sentinel":
 		a.tls = strings.HasPrefix(u.Scheme, "rediss")
 		a.cluster = strings.HasSuffix(u.Scheme, "+cluster")
-		if a.host = u.Hostname(); a.host == "" {
-			return address{}, errors.New("store url has no host")
-		}
-		port := u.Port()
-		if port == "" {
-			port = "6379"
-		}
-		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-			return address{}, errors.New("store url has no valid port")
-		}
 		if u.RawQuery != "" || u.ForceQuery {
 			return address{}, fmt.Errorf("store url takes no parameters with %s://", u.Scheme)
 		}
-		a.addr = net.JoinHostPort(a.host, port)
+		if strings.HasSuffix(u.Scheme, sentinelSuffix) {
+			if err := a.sentinels(u, more); err != nil {
+				return address{}, err
+			}
+			_, db, _ = strings.Cut(db, "/")
+			break
+		}
+		addr, err := hostPort(u, "6379")
+		if err != nil {
+			return address{}, err
+		}
+		a.host, a.addrs = u.Hostname(), []string{addr}
 	case "unix":
 		if u.Host != "" || u.Path == "" || u.Path == "/" {
 			return address{}, errors.New("store url must be unix:///path/to/socket")
@@ -78,9 +80,10 @@ func parseURL(raw string) (address, error) {
 		if err != nil || len(query) > 1 || len(query) == 1 && len(query["db"]) != 1 {
 			return address{}, errors.New("store url takes no parameter but db with unix://")
 		}
-		a.network, a.addr, db = "unix", u.Path, query.Get("db")
+		a.network, a.addrs, db = "unix", []string{u.Path}, query.Get("db")
 	default:
-		return address{}, errors.New(`store url must start with redis://, rediss://, redis+cluster://, rediss+cluster:// or unix://, or be "embedded"`)
+		return address{}, errors.New(`store url must start with redis://, rediss://, redis+cluster://, rediss+cluster://, ` +
+			`redis+sentinel://, rediss+sentinel:// or unix://, or be "embedded"`)
 	}
 	if db != "" {
 		n, err := strconv.ParseUint(db, 10, 16)
@@ -94,6 +97,17 @@ func parseURL(raw string) (address, error) {
 	return a, nil
 }
 
+func hostPort(u *url.URL, fallback string) (string, error) {
+	if u.Hostname() == "" {
+		return "", errors.New("store url has no host")
+	}
+	port := cmp.Or(u.Port(), fallback)
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return "", errors.New("store url has no valid port")
+	}
+	return net.JoinHostPort(u.Hostname(), port), nil
+}
+
 // CheckURL reports whether [Open] would take this URL. Its errors never hold
 // the password.
 func CheckURL(raw string) error {
@@ -104,45 +118,34 @@ func CheckURL(raw string) error {
 	return err
 }
 
-// String is the URL without user and password.
-func (a address) String() string {
-	if a.network == "unix" {
-		return "unix://" + a.addr
-	}
-	return a.scheme + "://" + a.addr
+// Kind is what a store URL leads to, as far as other settings depend on it.
+type Kind struct {
+	TLS, Sentinel bool
+	// InTheClear: it leads to another host without TLS, so that whoever is
+	// between reads the password.
+	InTheClear bool
 }
 
-// connect returns a client. It does not dial yet.
-func (a address) connect(timeout time.Duration) redis.UniversalClient {
-	single := &redis.Options{
-		Network: a.network, Addr: a.addr, Username: a.user, Password: a.password.Reveal(), DB: a.db,
-		ClientName: "athd", Protocol: 2, DisableIdentity: true,
-		ContextTimeoutEnabled: true,
-		DialTimeout:           timeout, ReadTimeout: timeout, WriteTimeout: timeout, PoolTimeout: timeout,
-		// One quick second try helps over a connection that died in the pool.
-		// Writes are safe to repeat: see the package documentation.
-		MaxRetries: 1, MinRetryBackoff: time.Millisecond, MaxRetryBackoff: 8 * time.Millisecond,
-		DialerRetries: 1,
-		// Every decision is a pipeline: one pool for all, not a small one of their own.
-		PipelinePoolSize:         -1,
-		ConnMaxIdleTime:          5 * time.Minute,
-		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+// KindOf returns the zero Kind for [Embedded] and for what [CheckURL] refuses.
+func KindOf(raw string) Kind {
+	a, err := parseURL(raw)
+	if err != nil {
+		return Kind{}
 	}
-	if a.tls {
-		single.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, ServerName: a.host}
+	k := Kind{TLS: a.tls, Sentinel: a.master != ""}
+	for _, addr := range a.addrs {
+		if host, _, err := net.SplitHostPort(addr); a.network == "tcp" && (err != nil || !ath.IsLoopbackHost(host)) {
+			k.InTheClear = !a.tls
+		}
 	}
-	if !a.cluster {
-		return redis.NewClient(single)
+	return k
+}
+
+// String is the URL without user and password.
+func (a address) String() string {
+	where := a.scheme + "://" + strings.Join(a.addrs, ",")
+	if a.master != "" {
+		where += "/" + a.master
 	}
-	// Reads go to masters: ReadOnly and the Route options stay off, since a
-	// replica may not know yet what was revoked (V-4).
-	return redis.NewClusterClient(&redis.ClusterOptions{
-		Addrs: []string{a.addr}, Username: a.user, Password: a.password.Reveal(), TLSConfig: single.TLSConfig,
-		ClientName: single.ClientName, Protocol: single.Protocol, DisableIdentity: true,
-		ContextTimeoutEnabled: true,
-		DialTimeout:           timeout, ReadTimeout: timeout, WriteTimeout: timeout, PoolTimeout: timeout,
-		MaxRetries: single.MaxRetries, MinRetryBackoff: single.MinRetryBackoff, MaxRetryBackoff: single.MaxRetryBackoff,
-		DialerRetries: 1, PipelinePoolSize: -1, ConnMaxIdleTime: single.ConnMaxIdleTime,
-		MaintNotificationsConfig: single.MaintNotificationsConfig,
-	})
+	return where
 }

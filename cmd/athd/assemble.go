@@ -29,9 +29,10 @@ type assembly struct {
 // come later.
 func assemble(s *settings, log, events *slog.Logger) (_ *assembly, err error) {
 	m := newMetrics(s.providers)
-	store, err := tokenstore.Open(tokenstore.Config{
-		URL: s.storeURL.Reveal(), Keyset: s.keyset, Observe: m.observeStore, Logger: log,
-	})
+	where := s.store
+	where.URL = s.storeURL.Reveal()
+	where.Observe, where.Logger = m.observeStore, log
+	store, err := tokenstore.Open(where)
 	if err != nil {
 		return nil, err
 	}
@@ -81,7 +82,7 @@ func newFlow(s *settings, store *tokenstore.Store, trail *audit.Log, log *slog.L
 		PublicURL: s.publicURL, Providers: s.providers, Store: store, Attest: verifier,
 		OAuth: provider.NewClient(provider.ClientConfig{AllowHTTP: d.AllowHTTP}),
 		Audit: trail, Logger: log, Policy: s.policy,
-		TokenTTL: s.tokenTTL, SessionTTL: s.sessionTTL, Consent: s.consent, AdminTokens: s.adminTokens,
+		TokenTTL: s.tokenTTL, SessionTTL: s.sessionTTL, Consent: s.consent, AdminTokens: s.adminTokens, Limits: s.limits,
 		AllowHTTP: d.AllowHTTP, AcceptAnyCode: d.AcceptAnyCode, SkipAttestation: d.SkipAttestation,
 	})
 }

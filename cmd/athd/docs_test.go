@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -94,6 +95,8 @@ func TestDefaultsAreAsDescribed(t *testing.T) {
 		var v any = value
 		if value == "false" {
 			v = false
+		} else if n, err := strconv.Atoi(value); err == nil {
+			v = n
 		}
 		put(written, strings.Split(r.key, "."), v)
 		said++

@@ -18,6 +18,7 @@ type file struct {
 	Tokens        lifeFile             `yaml:"tokens"`
 	Sessions      lifeFile             `yaml:"sessions"`
 	Consent       string               `yaml:"consent"`
+	Limits        limitsFile           `yaml:"limits"`
 	Envoy         envoyFile            `yaml:"envoy"`
 	Log           logFile              `yaml:"log"`
 	Development   developmentFile      `yaml:"development"`
@@ -39,9 +40,15 @@ type tlsFile struct {
 }
 
 type storeFile struct {
-	URL        secretText `yaml:"url"` // may hold a password
-	URLFile    string     `yaml:"url_file"`
-	KeysetFile string     `yaml:"keyset_file"`
+	URL                  secretText `yaml:"url"` // may hold a password
+	URLFile              string     `yaml:"url_file"`
+	KeysetFile           string     `yaml:"keyset_file"`
+	CAFile               string     `yaml:"ca_file"`
+	Timeout              string     `yaml:"timeout"`
+	WaitReplicas         int        `yaml:"wait_replicas"`
+	SentinelUser         string     `yaml:"sentinel_user"`
+	SentinelPassword     secretText `yaml:"sentinel_password"`
+	SentinelPasswordFile string     `yaml:"sentinel_password_file"`
 }
 
 type adminFile struct {
@@ -69,6 +76,16 @@ type ruleFile struct {
 
 type lifeFile struct {
 	TTL string `yaml:"ttl"`
+}
+
+type limitsFile struct {
+	PerAddress           string   `yaml:"per_address"`
+	Registrations        string   `yaml:"registrations_per_address"`
+	PerAgent             string   `yaml:"per_agent"`
+	Concurrent           *int     `yaml:"concurrent"`
+	ConcurrentPerAddress *int     `yaml:"concurrent_per_address"`
+	Connections          *int     `yaml:"connections"`
+	EnvoyAddresses       []string `yaml:"envoy_addresses"`
 }
 
 type envoyFile struct {

@@ -39,6 +39,7 @@ func parse(path string, data []byte, out outside) (*settings, strict.Faults) {
 	l.admin()
 	l.approval()
 	l.lives()
+	l.limits()
 	l.envoy()
 	l.logging()
 	l.developmentOptions()

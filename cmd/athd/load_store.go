@@ -1,11 +1,19 @@
 package main
 
 import (
-	"net/url"
-	"strings"
+	"crypto/x509"
+	"fmt"
+	"time"
 
-	"github.com/athd/athd/ath"
 	"github.com/athd/athd/tokenstore"
+)
+
+const (
+	defaultStoreTimeout = 250 * time.Millisecond
+	// Bounds of what may be said instead.
+	minStoreTimeout = 10 * time.Millisecond
+	maxStoreTimeout = 5 * time.Second
+	maxReplicas     = 16
 )
 
 // store checks where state lives and what seals it.
@@ -38,18 +46,87 @@ func (l *loader) store() {
 	}
 }
 
-// checkStore lets the store itself judge the URL.
+// checkStore lets the store itself judge the URL, and then what depends on it.
 func (l *loader) checkStore(key string) {
-	if l.s.embedded {
-		return
+	url := l.s.storeURL.Reveal()
+	if !l.s.embedded {
+		if err := tokenstore.CheckURL(url); err != nil {
+			l.fail(err.Error(), "store", key)
+			return
+		}
 	}
-	if err := tokenstore.CheckURL(l.s.storeURL.Reveal()); err != nil {
-		l.fail(err.Error(), "store", key)
-		return
-	}
-	if u, err := url.Parse(l.s.storeURL.Reveal()); err == nil && strings.HasPrefix(u.Scheme, "redis") &&
-		!strings.HasPrefix(u.Scheme, "rediss") && !ath.IsLoopbackHost(u.Hostname()) {
+	kind := tokenstore.KindOf(url)
+	if kind.InTheClear {
 		l.warn("store.%s leads to another host without TLS: records are sealed, but the password is not; rediss:// is TLS", key)
+	}
+	l.storeTLS(kind)
+	l.sentinels(kind)
+	l.storeTimes()
+}
+
+func (l *loader) storeTLS(kind tokenstore.Kind) {
+	c := &l.c.Store
+	if c.CAFile == "" {
+		return
+	}
+	if !kind.TLS {
+		l.fail("has no effect: store.url is without TLS", "store", "ca_file")
+		return
+	}
+	if ca, ok := l.file(c.CAFile, 0, "store", "ca_file"); ok {
+		l.s.store.CAs = x509.NewCertPool()
+		if !l.s.store.CAs.AppendCertsFromPEM(ca) {
+			l.fail("holds no certificate in PEM", "store", "ca_file")
+		}
+	}
+}
+
+// sentinels checks the credentials for the Sentinels themselves.
+func (l *loader) sentinels(kind tokenstore.Kind) {
+	c := &l.c.Store
+	for _, given := range []struct {
+		is  bool
+		key string
+	}{
+		{c.SentinelUser != "", "sentinel_user"},
+		{!c.SentinelPassword.IsZero(), "sentinel_password"},
+		{c.SentinelPasswordFile != "", "sentinel_password_file"},
+	} {
+		if given.is && !kind.Sentinel {
+			l.fail("has no effect: store.url names no Sentinels", "store", given.key)
+		}
+	}
+	l.s.store.SentinelUser, l.s.store.SentinelPassword = c.SentinelUser, c.SentinelPassword.Secret
+	switch {
+	case c.SentinelPasswordFile == "":
+	case !c.SentinelPassword.IsZero():
+		l.fail("store.sentinel_password is given too", "store", "sentinel_password_file")
+	default:
+		l.s.store.SentinelPassword, _ = l.line(c.SentinelPasswordFile, "store", "sentinel_password_file")
+	}
+	if c.SentinelUser != "" && c.SentinelPassword.IsZero() && c.SentinelPasswordFile == "" {
+		l.fail("wants store.sentinel_password too", "store", "sentinel_user")
+	}
+}
+
+func (l *loader) storeTimes() {
+	c := &l.c.Store
+	l.s.store.Timeout = defaultStoreTimeout
+	if c.Timeout != "" {
+		d, err := parseDuration(c.Timeout)
+		switch {
+		case err != nil:
+			l.fail(err.Error(), "store", "timeout")
+		case d < minStoreTimeout || d > maxStoreTimeout:
+			l.fail(fmt.Sprintf("want between %v and %v", minStoreTimeout, maxStoreTimeout), "store", "timeout")
+		}
+		l.s.store.Timeout = d
+	}
+	switch l.s.store.WaitReplicas = c.WaitReplicas; {
+	case c.WaitReplicas < 0 || c.WaitReplicas > maxReplicas:
+		l.fail(fmt.Sprintf("want a number of replicas between 0 and %d", maxReplicas), "store", "wait_replicas")
+	case c.WaitReplicas > 0 && l.s.embedded:
+		l.fail("the embedded store has no replicas", "store", "wait_replicas")
 	}
 }
 
@@ -62,5 +139,5 @@ func (l *loader) keyset() {
 	if err != nil {
 		l.fail(err.Error(), "store", "keyset_file")
 	}
-	l.s.keyset = keyset
+	l.s.store.Keyset = keyset
 }

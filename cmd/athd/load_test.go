@@ -83,7 +83,7 @@ func configuration(parts map[string]string) string {
 	maps.Copy(all, parts)
 	var b strings.Builder
 	for _, key := range []string{"public_url", "listen", "store", "providers_file", "apps", "admin", "approval",
-		"tokens", "sessions", "consent", "envoy", "log", "development"} {
+		"tokens", "sessions", "consent", "limits", "envoy", "log", "development"} {
 		if v := all[key]; v != "" {
 			b.WriteString(key + ": " + v + "\n")
 		}
@@ -120,7 +120,7 @@ func TestFaults(t *testing.T) {
 		{"variables must be set", set{"public_url": "https://${NOBODY}"}, "1:13: environment variable NOBODY is not set"},
 
 		{"a wrong type", set{"providers_file": "[a]"}, "3:17: want text, got a list"},
-		{"a feature that does not exist yet", set{"store": "{url: embedded, wait_replicas: 1}"}, `2:24: unknown key "wait_replicas"`},
+		{"a feature that does not exist yet", set{"store": "{url: embedded, cache_grants: 1}"}, `2:24: unknown key "cache_grants"`},
 
 		{"grpc on a socket", set{"listen": "{grpc: 'unix:/run/athd/a.sock'}"}, ""},
 		{"a socket's path is absolute", set{"listen": "{grpc: 'unix:athd.sock'}"}, "2:10: listen.grpc: want unix: and an absolute path"},
@@ -153,6 +153,16 @@ func TestFaults(t *testing.T) {
 		{"Redis with a keyset", set{"store": "{url: 'rediss://u:hunter2@redis.example.com/0', keyset_file: keyset.json}"}, ""},
 		{"store.url from a file", set{"store": "{url_file: redis.url, keyset_file: keyset.json}"}, ""},
 		{"store.url twice", set{"store": "{url: embedded, url_file: redis.url}"}, "2:24: store.url_file: store.url is given too"},
+		{"Sentinels", set{"store": "{url: 'rediss+sentinel://u:hunter2@a,b:1/main', keyset_file: keyset.json, sentinel_password_file: redis.url, wait_replicas: 1, timeout: 300ms}"}, ""},
+		{"a Sentinel's password twice", set{"store": "{url: 'redis+sentinel://localhost/main', sentinel_password: hunter2, sentinel_password_file: redis.url, keyset_file: keyset.json}"}, "2:77: store.sentinel_password_file: store.sentinel_password is given too"},
+		{"a Sentinel's password without Sentinels", set{"store": "{url: embedded, sentinel_password: hunter2}"}, "2:24: store.sentinel_password: has no effect"},
+		{"a Sentinel's user without a password", set{"store": "{url: 'redis+sentinel://localhost/main', sentinel_user: u, keyset_file: keyset.json}"}, "2:49: store.sentinel_user: wants store.sentinel_password too"},
+		{"a CA needs TLS", set{"store": "{url: 'redis://localhost', ca_file: keyset.json, keyset_file: keyset.json}"}, "2:35: store.ca_file: has no effect"},
+		{"a CA is a certificate", set{"store": "{url: 'rediss://localhost', ca_file: keyset.json, keyset_file: keyset.json}"}, "2:36: store.ca_file: holds no certificate in PEM"},
+		{"replicas that there are not", set{"store": "{url: embedded, wait_replicas: 1}"}, "2:24: store.wait_replicas: the embedded store has no replicas"},
+		{"less than no replicas", set{"store": "{url: embedded, wait_replicas: -1}"}, "2:24: store.wait_replicas: want a number"},
+		{"a patient store", set{"store": "{url: embedded, timeout: 1m}"}, "2:24: store.timeout: want between 10ms and 5s"},
+		{"a timeout is a duration", set{"store": "{url: embedded, timeout: soon}"}, "2:24: store.timeout: want a duration"},
 		{"a keyset is required", set{"store": "{url: 'redis://127.0.0.1'}"}, "2:1: store.keyset_file: is missing"},
 		{"a keyset is a keyset", set{"store": "{url: 'redis://127.0.0.1', keyset_file: providers.json}"}, "2:35: store.keyset_file: keyset is not a valid Tink keyset"},
 		{"a keyset is there", set{"store": "{url: embedded, keyset_file: gone.json}"}, "2:24: store.keyset_file: cannot be read"},
@@ -355,7 +365,7 @@ func FuzzParse(f *testing.F) {
 		if (s == nil) != (len(faults) > 0) {
 			t.Errorf("settings %v beside faults %v", s != nil, faults)
 		}
-		if s != nil && (s.publicURL == "" || s.providers == nil || s.policy.Default == "" || s.tokenTTL <= 0 || s.keyset == nil && !s.embedded) {
+		if s != nil && (s.publicURL == "" || s.providers == nil || s.policy.Default == "" || s.tokenTTL <= 0 || s.store.Keyset == nil && !s.embedded) {
 			t.Error("settings lack what they need")
 		}
 	})

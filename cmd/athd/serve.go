@@ -12,6 +12,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/net/netutil"
 )
 
 // drainTime is how long calls under way may take to end.
@@ -61,7 +63,7 @@ func serve(ctx context.Context, s *settings, log, events *slog.Logger) error {
 
 // serve is the part of the function of this name that has listeners.
 func (a *assembly) serve(ctx context.Context, s *settings, l listeners, log *slog.Logger) (err error) {
-	web, err := s.tls.forHTTP(l.http)
+	web, err := s.tls.forHTTP(netutil.LimitListener(l.http, s.connections))
 	if err != nil {
 		return err
 	}

@@ -20,8 +20,8 @@ type settings struct {
 	tls               *serverTLS // nil: plaintext
 
 	storeURL ath.Secret
+	store    tokenstore.Config // without the URL, which may hold a password
 	embedded bool
-	keyset   *tokenstore.Keyset // nil only when embedded
 
 	providers   *provider.Set
 	adminTokens []athflow.AdminToken
@@ -29,6 +29,8 @@ type settings struct {
 	tokenTTL    time.Duration
 	sessionTTL  time.Duration
 	consent     string
+	limits      athflow.Limits
+	connections int // of the companion
 
 	envoy       envoySettings
 	log         logSettings

@@ -14,15 +14,15 @@ const slots = 16384
 
 // StartCluster starts a Redis Cluster of that many masters, without replicas,
 // which share the slots evenly and have one password. It returns when each of
-// them says that the cluster is whole.
-func StartCluster(t testing.TB, masters int) []*Server {
+// them says that the cluster is whole. [AddReplica] gives a master a replica.
+func StartCluster(t testing.TB, masters int, extra ...string) []*Server {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
 	defer cancel()
 	password := rand.Text()
 	nodes := make([]*Server, masters)
 	for i := range nodes {
-		nodes[i] = start(t, password, []string{"cluster-enabled yes", "cluster-node-timeout 5000"})
+		nodes[i] = start(t, Server{password: password, extra: append(clusterConf(password), extra...)})
 		client := nodes[i].Client()
 		from, to := i*slots/masters, (i+1)*slots/masters-1
 		if err := client.ClusterAddSlotsRange(ctx, from, to).Err(); err != nil {
@@ -37,6 +37,32 @@ func StartCluster(t testing.TB, masters int) []*Server {
 		awaitCluster(t, ctx, node.Client(), masters)
 	}
 	return nodes
+}
+
+// AddReplica starts a replica of one master of a cluster, and returns when it
+// has caught up.
+func AddReplica(t testing.TB, master *Server) *Server {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
+	defer cancel()
+	id, err := master.Client().ClusterMyID(ctx).Result()
+	if err != nil {
+		t.Fatalf("asking a cluster node for its id: %v", err)
+	}
+	replica := start(t, Server{password: master.password, extra: master.extra})
+	host, port, _ := strings.Cut(master.addr, ":")
+	if err := replica.Client().ClusterMeet(ctx, host, port).Err(); err != nil {
+		t.Fatalf("joining cluster nodes: %v", err)
+	}
+	until(t, ctx, "the replica does not know its master", func() bool {
+		return replica.Client().ClusterReplicate(ctx, id).Err() == nil
+	})
+	replica.awaitLink(ctx)
+	return replica
+}
+
+func clusterConf(password string) []string {
+	return []string{"cluster-enabled yes", "cluster-node-timeout 5000", "masterauth " + password, "repl-diskless-sync-delay 0"}
 }
 
 func awaitCluster(t testing.TB, ctx context.Context, node *redis.Client, masters int) {

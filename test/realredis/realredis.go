@@ -1,7 +1,8 @@
 // Package realredis starts a real redis-server for a test: on a loopback port,
 // behind a random password, with its data in a directory of the test's own. It
 // can be stopped, killed, paused and started again at the same address, and
-// dies with the test, also when the test is killed. Start at [Start].
+// dies with the test, also when the test is killed. Start at [Start]; there is
+// also [StartTLS], [StartCluster], and [StartWatched] for Sentinel.
 package realredis
 
 import (
@@ -34,6 +35,8 @@ type Server struct {
 	addr     string
 	password string
 	extra    []string
+	tls      *TLS // nil: plaintext
+	sentinel bool // it is no store, but watches some
 
 	process *exec.Cmd // nil: not running
 	output  *output
@@ -47,10 +50,12 @@ type Server struct {
 // redis: then it is skipped.
 func Start(t testing.TB, extra ...string) *Server {
 	t.Helper()
-	return start(t, rand.Text(), extra)
+	return start(t, Server{password: rand.Text(), extra: extra})
 }
 
-func start(t testing.TB, password string, extra []string) *Server {
+// start starts the server that s describes by its password, extra, tls and
+// sentinel.
+func start(t testing.TB, like Server) *Server {
 	t.Helper()
 	binary := find(t)
 	// Not t.TempDir: files that a killed server still writes would fail the
@@ -59,7 +64,8 @@ func start(t testing.TB, password string, extra []string) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Server{t: t, binary: binary, dir: dir, password: password, extra: extra}
+	s := &like
+	s.t, s.binary, s.dir = t, binary, dir
 	t.Cleanup(func() {
 		s.Kill()
 		os.RemoveAll(dir)
@@ -77,7 +83,13 @@ func start(t testing.TB, password string, extra []string) *Server {
 }
 
 // URL is the server's address with its password.
-func (s *Server) URL() string { return fmt.Sprintf("redis://:%s@%s/0", s.password, s.addr) }
+func (s *Server) URL() string {
+	scheme := "redis"
+	if s.tls != nil {
+		scheme = "rediss"
+	}
+	return fmt.Sprintf("%s://:%s@%s/0", scheme, s.password, s.addr)
+}
 
 // Addr is the server's host:port.
 func (s *Server) Addr() string { return s.addr }
@@ -112,24 +124,47 @@ func (s *Server) Resume() { s.signal(syscall.SIGCONT) }
 
 // Client returns a plain client, closed with the test.
 func (s *Server) Client() *redis.Client {
-	client := redis.NewClient(&redis.Options{Addr: s.addr, Password: s.password, Protocol: 2, DisableIdentity: true})
+	client := redis.NewClient(s.options())
 	s.t.Cleanup(func() { client.Close() })
 	return client
 }
 
-func (s *Server) run() error {
-	conf := append([]string{
-		"bind 127.0.0.1", "port " + s.addr[strings.LastIndex(s.addr, ":")+1:],
-		"requirepass " + s.password, "dir " + s.dir,
+func (s *Server) options() *redis.Options {
+	return &redis.Options{Addr: s.addr, Password: s.password, Protocol: 2, DisableIdentity: true, TLSConfig: s.tls.client(s.t)}
+}
+
+func (s *Server) conf() string {
+	conf := []string{
+		"bind 127.0.0.1", "requirepass " + s.password, "dir " + s.dir, "daemonize no",
+	}
+	port := s.addr[strings.LastIndex(s.addr, ":")+1:]
+	if s.tls != nil {
+		conf = append(conf, "port 0", "tls-port "+port, "tls-auth-clients no", "tls-replication yes",
+			"tls-cert-file "+s.tls.CertFile, "tls-key-file "+s.tls.KeyFile, "tls-ca-cert-file "+s.tls.CAFile)
+	} else {
+		conf = append(conf, "port "+port)
+	}
+	if !s.sentinel {
 		// What is written reaches the kernel before it is acknowledged, and so
 		// survives the death of the process.
-		"appendonly yes", "appendfsync everysec", `save ""`,
-		"daemonize no", "databases 16",
-	}, s.extra...)
+		conf = append(conf, "appendonly yes", "appendfsync everysec", `save ""`, "databases 16")
+	}
+	return strings.Join(append(conf, s.extra...), "\n") + "\n"
+}
+
+func (s *Server) run() error {
 	s.output = &output{}
-	s.process = exec.Command(s.binary, "-") // the configuration is on stdin: no password in the process list
+	if s.sentinel { // it writes into its own file
+		path := filepath.Join(s.dir, "sentinel.conf")
+		if err := os.WriteFile(path, []byte(s.conf()), 0o600); err != nil {
+			return err
+		}
+		s.process = exec.Command(s.binary, path, "--sentinel")
+	} else {
+		s.process = exec.Command(s.binary, "-") // the configuration is on stdin: no password in the process list
+		s.process.Stdin = strings.NewReader(s.conf())
+	}
 	s.process.Dir = s.dir
-	s.process.Stdin = strings.NewReader(strings.Join(conf, "\n") + "\n")
 	s.process.Stdout, s.process.Stderr = s.output, s.output
 	s.process.SysProcAttr = dieWithParent()
 	s.process.WaitDelay = time.Second // should something still hold the output open
@@ -149,7 +184,9 @@ func (s *Server) run() error {
 func (s *Server) await() error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	client := redis.NewClient(&redis.Options{Addr: s.addr, Password: s.password, Protocol: 2, DisableIdentity: true, MaxRetries: -1, DialerRetries: 1})
+	options := s.options()
+	options.MaxRetries, options.DialerRetries = -1, 1
+	client := redis.NewClient(options)
 	defer client.Close()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()

@@ -80,3 +80,27 @@ func TestServer(t *testing.T) {
 		}
 	})
 }
+
+func TestWatched(t *testing.T) {
+	w := StartWatched(t, 2)
+	ctx := t.Context()
+	old := w.Servers[0]
+	if err := old.Client().Set(ctx, "key", "value", 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := old.Client().Wait(ctx, 2, patience).Result(); err != nil || n != 2 {
+		t.Fatalf("%d replicas have it: %v", n, err)
+	}
+	old.Kill()
+	next := w.AwaitFailover(old)
+	if next == old {
+		t.Fatal("the dead master is the new one")
+	}
+	client := next.Client()
+	if got := client.Get(ctx, "key").Val(); got != "value" {
+		t.Errorf("the new master has %q", got)
+	}
+	if err := client.Set(ctx, "key", "next", 0).Err(); err != nil {
+		t.Errorf("the new master does not write: %v", err)
+	}
+}

@@ -1,0 +1,169 @@
+package athflow
+
+import (
+	"math"
+	"time"
+
+	"github.com/athd/athd/ath"
+	"github.com/athd/athd/tokenstore"
+)
+
+// An approveRequest says what an operator approves: without providers all that
+// is under review; without expires for as long as the policy says.
+type approveRequest struct {
+	Providers []requestedProvider `json:"providers"`
+	Expires   string              `json:"expires"` // from now, such as 90d
+}
+
+func (*approveRequest) optional() string { return "providers and expires" }
+
+// A denyRequest says what an operator denies: without providers all that is
+// under review. The agent hears the reason.
+type denyRequest struct {
+	Providers []requestedProvider `json:"providers"`
+	Reason    string              `json:"reason"`
+}
+
+func (*denyRequest) optional() string { return "providers and reason" }
+
+// approve writes an operator's yes into a registration (R-6). What an approval
+// that has ended held does not come back with something else; alone, expires
+// prolongs it.
+func (f *Flow) approve(a *tokenstore.Agent, req *approveRequest) error {
+	now := f.Now().UTC()
+	var until time.Time
+	if req.Expires != "" {
+		d, err := ath.ParseDuration(req.Expires)
+		if err != nil {
+			return invalidField("expires", "expires must be a duration such as 90d or 12h, of at most 3650d.")
+		}
+		until = now.Add(d).Truncate(time.Second)
+	}
+	chosen, err := f.chosen(a, req.Providers)
+	if err != nil {
+		return err
+	}
+	if len(chosen) == 0 && (until.IsZero() || !anyApproved(a)) {
+		return ath.Errorf(ath.Conflict, "Nothing is under review. To approve something else, name it in providers.")
+	}
+	if len(chosen) > 0 && !now.Before(a.ApprovalExpires) {
+		for i := range a.Approvals {
+			a.Approvals[i].Approved = nil
+		}
+	}
+	live := anyApproved(a)
+	for _, part := range chosen {
+		p := f.Providers.Get(part.approval.Provider)
+		if p == nil || len(part.scopes.Minus(p.Scopes)) > 0 {
+			return ath.Errorf(ath.Conflict, "The provider does not offer every scope that would be approved. Deny those, or name others in providers.").
+				WithDetail("provider_id", part.approval.Provider).WithDetail("scopes", part.scopes)
+		}
+		ends, err := f.approvalEnds(a, p.ID, part.scopes, now)
+		if err != nil {
+			return err
+		}
+		if !live || ends.Before(a.ApprovalExpires) {
+			a.ApprovalExpires, live = ends, true
+		}
+		x := part.approval
+		x.Approved, x.Pending = x.Approved.Union(part.scopes), x.Pending.Minus(part.scopes)
+		x.Denied, x.Barred = x.Denied.Minus(part.scopes), x.Barred.Minus(part.scopes)
+		if len(x.Denied) == 0 {
+			x.DenialReason = ""
+		}
+	}
+	if !until.IsZero() {
+		a.ApprovalExpires = until // the operator's own word, longer or shorter
+	}
+	return nil
+}
+
+// approvalEnds is when the policy would end an approval of these scopes.
+func (f *Flow) approvalEnds(a *tokenstore.Agent, provider string, scopes ath.Scopes, now time.Time) (time.Time, error) {
+	id, err := ath.ParseAgentID(a.ID, true)
+	if err != nil {
+		return time.Time{}, err
+	}
+	least := time.Duration(math.MaxInt64)
+	for _, s := range scopes {
+		_, expires := f.Policy.judge(id, a.Developer.ID, provider, s)
+		least = min(least, expires)
+	}
+	return now.Add(least).Truncate(time.Second), nil
+}
+
+// deny writes an operator's no into a registration. It holds against every
+// later registration and policy, until an operator approves. What was approved
+// before is over at the next decision.
+func (f *Flow) deny(a *tokenstore.Agent, req *denyRequest) error {
+	if len(req.Reason) > maxTextBytes {
+		return invalidField("reason", "The field is longer than %d bytes.", maxTextBytes)
+	}
+	chosen, err := f.chosen(a, req.Providers)
+	if err != nil {
+		return err
+	}
+	if len(chosen) == 0 {
+		return ath.Errorf(ath.Conflict, "Nothing is under review. To deny something else, name it in providers; to stop the agent, suspend it.")
+	}
+	for _, part := range chosen {
+		x := part.approval
+		x.Approved, x.Pending = x.Approved.Minus(part.scopes), x.Pending.Minus(part.scopes)
+		x.Denied, x.Barred = x.Denied.Union(part.scopes), x.Barred.Union(part.scopes)
+		if x.DenialReason = req.Reason; x.DenialReason == "" {
+			x.DenialReason = "An operator denied it."
+		}
+	}
+	return nil
+}
+
+// A choice is what an operator decides about at one provider.
+type choice struct {
+	approval *tokenstore.Approval
+	scopes   ath.Scopes
+}
+
+// chosen finds what an operator names, or, where nothing is named, all that is
+// under review. Only what the agent asked for can be named: the rest is a slip.
+func (f *Flow) chosen(a *tokenstore.Agent, named []requestedProvider) ([]choice, error) {
+	var out []choice
+	if named == nil {
+		for i := range a.Approvals {
+			if p := &a.Approvals[i]; len(p.Pending) > 0 {
+				out = append(out, choice{p, p.Pending})
+			}
+		}
+		return out, nil
+	}
+	if len(named) == 0 || len(named) > maxRequestedProvider {
+		return nil, invalidField("providers", "providers must name between 1 and %d, or be left out for all that is under review.", maxRequestedProvider)
+	}
+	for _, n := range named {
+		id := n.ID
+		if p := f.Providers.Lookup(n.ID); p != nil {
+			id = p.ID
+		}
+		x := a.Approval(id)
+		if x == nil {
+			return nil, invalidField("providers.provider_id", "The agent did not ask for a provider of this name.")
+		}
+		scopes, err := ath.ParseScopes(n.Scopes)
+		if err != nil || len(scopes) == 0 {
+			return nil, invalidField("providers.scopes", "scopes must name at least one scope, each in the syntax of RFC 6749.")
+		}
+		if rest := scopes.Minus(x.Approved).Minus(x.Pending).Minus(x.Denied); len(rest) > 0 {
+			return nil, invalidField("providers.scopes", "The agent did not ask for every one of these scopes.").WithDetail("scopes", rest)
+		}
+		out = append(out, choice{x, scopes})
+	}
+	return out, nil
+}
+
+func anyApproved(a *tokenstore.Agent) bool {
+	for _, p := range a.Approvals {
+		if len(p.Approved) > 0 {
+			return true
+		}
+	}
+	return false
+}

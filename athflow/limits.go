@@ -1,0 +1,198 @@
+package athflow
+
+import (
+	"context"
+	"errors"
+	"math"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/athd/athd/ath"
+	"github.com/athd/athd/audit"
+)
+
+// Limits bounds what the companion does for whom. Every field that is zero
+// has a default. All of it is counted in this process alone: two replicas let
+// twice as much through.
+type Limits struct {
+	PerAddress    Rate // requests of one client address: 1200 a minute
+	Registrations Rate // and registrations of it: 60 a minute
+	PerAgent      Rate // calls of one agent, once it has proved who it is: 1200 a minute
+
+	Concurrent           int // requests under way: 1024. One route takes at most half of them
+	ConcurrentPerAddress int // and those of one client address: 128
+
+	// Envoys are the peers whose X-Forwarded-For is believed, beyond those
+	// that are believed anyway: see clientAddress.
+	Envoys []netip.Prefix
+}
+
+// A Rate is so many in a time: all of them may come at once, and then they
+// come back evenly.
+type Rate struct {
+	N   int
+	Per time.Duration
+}
+
+// Unlimited is the Rate that refuses nothing.
+var Unlimited = Rate{N: math.MaxInt, Per: time.Nanosecond}
+
+// DefaultLimits are the limits where nothing else is said.
+func DefaultLimits() Limits {
+	return Limits{
+		PerAddress:    Rate{1200, time.Minute},
+		Registrations: Rate{60, time.Minute},
+		PerAgent:      Rate{1200, time.Minute},
+
+		Concurrent: 1024, ConcurrentPerAddress: 128,
+	}
+}
+
+func (l Limits) withDefaults() (Limits, error) {
+	d := DefaultLimits()
+	for _, r := range []struct{ given, fallback *Rate }{
+		{&l.PerAddress, &d.PerAddress}, {&l.Registrations, &d.Registrations}, {&l.PerAgent, &d.PerAgent},
+	} {
+		if *r.given == (Rate{}) {
+			*r.given = *r.fallback
+		}
+		if r.given.N <= 0 || r.given.Per <= 0 {
+			return l, errors.New("athflow: a rate must be more than nothing")
+		}
+	}
+	if l.Concurrent == 0 {
+		l.Concurrent = d.Concurrent
+	}
+	if l.ConcurrentPerAddress == 0 {
+		l.ConcurrentPerAddress = d.ConcurrentPerAddress
+	}
+	if l.Concurrent < 2 || l.ConcurrentPerAddress < 1 {
+		return l, errors.New("athflow: requests under way: want room for 2 at least, and for 1 of an address")
+	}
+	return l, nil
+}
+
+// A limiter counts against [Limits].
+type limiter struct {
+	Limits
+	addresses     *rates[netip.Addr]
+	registrations *rates[netip.Addr]
+	agents        *rates[ath.Tag]
+
+	mu      sync.Mutex
+	all     int
+	byRoute map[string]int     // of the routes that exist
+	byPeer  map[netip.Addr]int // of those with a request under way
+}
+
+func newLimiter(l Limits) (*limiter, error) {
+	l, err := l.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	return &limiter{
+		Limits:    l,
+		addresses: newRates[netip.Addr](l.PerAddress), registrations: newRates[netip.Addr](l.Registrations),
+		agents:  newRates[ath.Tag](l.PerAgent),
+		byRoute: map[string]int{}, byPeer: map[netip.Addr]int{},
+	}, nil
+}
+
+const (
+	registerPath  = "/ath/agents/register"
+	authorizePath = "/ath/authorize"
+	healthPath    = "/health"
+)
+
+// routeOf names the routes that a flood of the others must leave room for.
+func routeOf(path string) string {
+	switch path {
+	case registerPath, authorizePath, tokenPath, callbackPath, startPath, decidePath:
+		return path
+	}
+	return "other"
+}
+
+// admit lets a request in, or says why not. What was let in must be released.
+// route is a name from a closed set.
+func (l *limiter) admit(r *http.Request, route string, now time.Time) (release func(), err error) {
+	from := clientAddress(r, l.Envoys)
+	if wait := l.addresses.take(from, now); wait > 0 {
+		return nil, tooMany("There were too many requests from this address.", wait)
+	}
+	if route == registerPath && r.Method == http.MethodPost {
+		if wait := l.registrations.take(from, now); wait > 0 {
+			return nil, tooMany("There were too many registrations from this address.", wait)
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.byPeer[from] >= l.ConcurrentPerAddress {
+		return nil, tooMany("Too many requests from this address are under way.", time.Second)
+	}
+	// Nobody's fault in particular, so it is not 429.
+	if l.all >= l.Concurrent || l.byRoute[route] >= l.Concurrent/2 {
+		return nil, ath.Errorf(ath.InternalError, "Too many requests are under way; try again.").WithStatus(http.StatusServiceUnavailable)
+	}
+	l.all++
+	l.byRoute[route]++
+	l.byPeer[from]++
+	return sync.OnceFunc(func() { l.release(route, from) }), nil
+}
+
+func (l *limiter) release(route string, from netip.Addr) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.all--
+	l.byRoute[route]--
+	if l.byPeer[from]--; l.byPeer[from] == 0 {
+		delete(l.byPeer, from)
+	}
+}
+
+// proved counts a call of an agent that has just proved who it is. Before
+// that nothing is counted against an agent, or anybody could use up what is
+// its own.
+func (l *limiter) proved(agent ath.Tag, now time.Time) error {
+	if wait := l.agents.take(agent, now); wait > 0 {
+		return tooMany("There were too many requests of this agent.", wait)
+	}
+	return nil
+}
+
+const retryDetail = "retry_after_seconds"
+
+func tooMany(message string, wait time.Duration) error {
+	return ath.Errorf(ath.RateLimited, "%s", message).
+		WithDetail(retryDetail, max(1, int(math.Ceil(wait.Seconds()))))
+}
+
+// limited runs h unless that is too much now: then it answers as the route
+// would, a page for people and JSON for programs.
+func (f *Flow) limited(w http.ResponseWriter, r *http.Request, h http.Handler) {
+	if r.URL.Path == healthPath { // asked by those who would restart us
+		h.ServeHTTP(w, r)
+		return
+	}
+	route := routeOf(r.URL.Path)
+	release, err := f.limiter.admit(r, route, f.Now())
+	if err == nil {
+		defer release()
+		h.ServeHTTP(w, r)
+		return
+	}
+	switch route {
+	case callbackPath, startPath, decidePath:
+		f.servePage(func(context.Context, *call, http.ResponseWriter, *http.Request) error { return err }).ServeHTTP(w, r)
+		return
+	}
+	id := ath.NewDecisionID()
+	e := f.asError(r.Context(), id, err)
+	f.Audit.Record(r.Context(), audit.Event{
+		Kind: audit.AccessDenied, Reason: strings.ToLower(string(e.Code)), DecisionID: id,
+	})
+	f.writeError(w, r, id, e)
+}

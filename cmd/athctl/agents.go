@@ -1,0 +1,296 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/athd/athd/ath"
+)
+
+const (
+	agentsPath = "/ath/admin/agents"
+	pageSize   = "1000"
+)
+
+// An agent is what the server says of one.
+type agent struct {
+	ClientID  string `json:"client_id"`
+	AgentID   string `json:"agent_id"`
+	Status    string `json:"agent_status"`
+	Name      string `json:"name"`
+	Developer struct {
+		Name    string `json:"name"`
+		ID      string `json:"id"`
+		Contact string `json:"contact,omitempty"`
+	} `json:"developer"`
+	Purpose         string    `json:"purpose"`
+	Providers       []decided `json:"providers"`
+	ApprovalExpires string    `json:"approval_expires,omitempty"`
+	RedirectURIs    []string  `json:"redirect_uris"`
+	Registered      string    `json:"registered_at,omitempty"`
+}
+
+// A decided is what policy and operators said about one provider.
+type decided struct {
+	ID       string   `json:"provider_id"`
+	Approved []string `json:"approved_scopes"`
+	Pending  []string `json:"pending_scopes"`
+	Denied   []string `json:"denied_scopes"`
+	Barred   []string `json:"denied_by_operator"`
+	Reason   string   `json:"denial_reason,omitempty"`
+}
+
+type listing struct {
+	Agents     []agent  `json:"agents"`
+	Unreadable []string `json:"unreadable"`
+	Next       string   `json:"next_cursor,omitempty"`
+}
+
+// A command is one verb on agents.
+type command struct {
+	*flag.FlagSet
+	terminal
+	server, tokenFile, output *string
+	allowHTTP                 *bool
+	wantsAgent                bool
+
+	agent string // CLIENT_ID, where one is wanted
+}
+
+func runAgents(ctx context.Context, args []string, t terminal) error {
+	verbs := map[string]func(context.Context, []string, *command) error{
+		"list": runList, "show": runShow, "approve": runApprove, "deny": runDeny,
+		"suspend": runPlain("suspend"), "resume": runPlain("resume"), "remove": runRemove,
+	}
+	if len(args) == 0 {
+		fmt.Fprint(t.stderr, usage)
+		return errUsage
+	}
+	if args[0] == "-h" || args[0] == "-help" || args[0] == "--help" {
+		fmt.Fprint(t.stdout, usage)
+		return nil
+	}
+	verb, known := verbs[args[0]]
+	if !known {
+		fmt.Fprintf(t.stderr, "athctl agents: no such command: %q\n\n%s", args[0], usage)
+		return errUsage
+	}
+	c := &command{FlagSet: flag.NewFlagSet("athctl agents "+args[0], flag.ContinueOnError), terminal: t, wantsAgent: args[0] != "list"}
+	c.SetOutput(t.stderr)
+	c.server = c.String("server", t.env("ATHCTL_SERVER"), "athd's public `URL`")
+	c.tokenFile = c.String("token-file", t.env("ATHCTL_TOKEN_FILE"), "the `file` that holds an admin token")
+	c.output = c.String("o", "text", "`text` for people or json for programs")
+	c.allowHTTP = c.Bool("allow-http", false, "send the token without TLS to a host that is not this one")
+	return verb(ctx, args[1:], c)
+}
+
+// dial parses the arguments, flags before and behind CLIENT_ID, and returns a
+// client for the server that they name.
+func (c *command) dial(args []string) (*client, error) {
+	var plain []string
+	for rest := args; ; {
+		if err := c.Parse(rest); errors.Is(err, flag.ErrHelp) {
+			return nil, err
+		} else if err != nil {
+			return nil, errUsage // the flag set has told it
+		}
+		if rest = c.Args(); len(rest) == 0 {
+			break
+		}
+		plain, rest = append(plain, rest[0]), rest[1:]
+	}
+	switch {
+	case *c.output != "text" && *c.output != "json":
+		return nil, c.wrong("-o wants text or json")
+	case !c.wantsAgent && len(plain) > 0:
+		return nil, c.wrong("unexpected argument %q", plain[0])
+	case c.wantsAgent && len(plain) != 1:
+		return nil, c.wrong("want one CLIENT_ID; athctl agents list shows them")
+	case *c.server == "":
+		return nil, c.wrong("which server? Use -server or ATHCTL_SERVER")
+	case *c.tokenFile == "":
+		return nil, c.wrong("where is the admin token? Use -token-file or ATHCTL_TOKEN_FILE")
+	}
+	if c.wantsAgent {
+		id, err := ath.ParseClientID(plain[0])
+		if err != nil {
+			return nil, c.wrong("%q is not a client_id; athctl agents list shows them", plain[0])
+		}
+		c.agent = id.String()
+	}
+	return newClient(*c.server, *c.tokenFile, *c.allowHTTP)
+}
+
+// wrong tells what is wrong with the usage.
+func (c *command) wrong(format string, args ...any) error {
+	fmt.Fprintf(c.stderr, "%s: %s\n", c.Name(), fmt.Sprintf(format, args...))
+	return errUsage
+}
+
+func runList(ctx context.Context, args []string, c *command) error {
+	status := c.String("status", "", "only agents that are `pending`, approved, denied or suspended; pending is all that waits for you")
+	server, err := c.dial(args)
+	if err != nil {
+		return err
+	}
+	if !slices.Contains([]string{"", "pending", "approved", "denied", "suspended"}, *status) {
+		return c.wrong("-status wants pending, approved, denied or suspended")
+	}
+	all := listing{Agents: []agent{}, Unreadable: []string{}}
+	query := url.Values{"limit": {pageSize}}
+	if *status != "" {
+		query.Set("status", *status)
+	}
+	for seen := ""; ; {
+		var page listing
+		if err := server.ask(ctx, http.MethodGet, agentsPath+"?"+query.Encode(), nil, &page); err != nil {
+			return err
+		}
+		all.Agents = append(all.Agents, page.Agents...)
+		all.Unreadable = append(all.Unreadable, page.Unreadable...)
+		if page.Next == "" {
+			break
+		}
+		if page.Next <= seen {
+			return errors.New("the server's pages do not come to an end")
+		}
+		seen = page.Next
+		query.Set("cursor", page.Next)
+	}
+	for _, key := range all.Unreadable {
+		fmt.Fprintf(c.stderr, "athctl: warning: the record %s does not open: another keyset sealed it, or it was tampered with\n", printable(key, 80))
+	}
+	if *c.output == "json" {
+		return c.json(all)
+	}
+	return c.table(all.Agents, *status)
+}
+
+func runShow(ctx context.Context, args []string, c *command) error {
+	return c.do(ctx, args, http.MethodGet, "", nil)
+}
+
+func runPlain(verb string) func(context.Context, []string, *command) error {
+	return func(ctx context.Context, args []string, c *command) error {
+		return c.do(ctx, args, http.MethodPost, "/"+verb, nil)
+	}
+}
+
+// A part is what an operator names of one provider.
+type part struct {
+	Provider string   `json:"provider_id"`
+	Scopes   []string `json:"scopes"`
+}
+
+// scopes is a flag that may be given several times: PROVIDER/SCOPE.
+type scopes []part
+
+func (s *scopes) String() string { return "" }
+
+func (s *scopes) Set(text string) error {
+	provider, scope, ok := strings.Cut(text, "/")
+	if !ok || provider == "" || scope == "" {
+		return errors.New("want PROVIDER/SCOPE, such as gallery/pictures:read")
+	}
+	for i := range *s {
+		if (*s)[i].Provider == provider {
+			(*s)[i].Scopes = append((*s)[i].Scopes, scope)
+			return nil
+		}
+	}
+	*s = append(*s, part{provider, []string{scope}})
+	return nil
+}
+
+func runApprove(ctx context.Context, args []string, c *command) error {
+	var named scopes
+	c.Var(&named, "scope", "approve `PROVIDER/SCOPE`, not all that is under review; several times")
+	expires := c.String("expires", "", "how `long` the approval of the agent holds, such as 90d; without, as the policy says")
+	return c.do(ctx, args, http.MethodPost, "/approve", func() (map[string]any, error) {
+		if *expires != "" {
+			if _, err := ath.ParseDuration(*expires); err != nil {
+				return nil, c.wrong("-expires: %v", err)
+			}
+		}
+		return body("providers", named, "expires", *expires), nil
+	})
+}
+
+func runDeny(ctx context.Context, args []string, c *command) error {
+	var named scopes
+	c.Var(&named, "scope", "deny `PROVIDER/SCOPE`, not all that is under review; several times")
+	reason := c.String("reason", "", "what the agent hears as the `reason`")
+	return c.do(ctx, args, http.MethodPost, "/deny", func() (map[string]any, error) {
+		return body("providers", named, "reason", *reason), nil
+	})
+}
+
+// body leaves out what was not said.
+func body(list string, named scopes, text, value string) map[string]any {
+	b := map[string]any{}
+	if len(named) > 0 {
+		b[list] = named
+	}
+	if value != "" {
+		b[text] = value
+	}
+	return b
+}
+
+// do asks for one agent, and shows it as it is then.
+func (c *command) do(ctx context.Context, args []string, method, verb string, body func() (map[string]any, error)) error {
+	server, err := c.dial(args)
+	if err != nil {
+		return err
+	}
+	var given any
+	if body != nil {
+		if given, err = body(); err != nil {
+			return err
+		}
+	}
+	var a agent
+	if err := server.ask(ctx, method, agentsPath+"/"+c.agent+verb, given, &a); err != nil {
+		return err
+	}
+	if *c.output == "json" {
+		return c.json(a)
+	}
+	return c.details(&a)
+}
+
+func runRemove(ctx context.Context, args []string, c *command) error {
+	server, err := c.dial(args)
+	if err != nil {
+		return err
+	}
+	var reply struct {
+		Removed bool `json:"removed"`
+	}
+	if err := server.ask(ctx, http.MethodDelete, agentsPath+"/"+c.agent, nil, &reply); err != nil {
+		return err
+	}
+	if !reply.Removed {
+		return errors.New("the server does not say that it removed the agent")
+	}
+	if *c.output == "json" {
+		return c.json(reply)
+	}
+	_, err = fmt.Fprintf(c.stdout, "removed %s with its tokens and connections.\n"+
+		"It may register again, and is judged as if for the first time. To keep an agent out, suspend it.\n", c.agent)
+	return err
+}
+
+func (c *command) json(v any) error {
+	e := json.NewEncoder(c.stdout)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}

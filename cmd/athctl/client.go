@@ -1,0 +1,176 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/athd/athd/ath"
+)
+
+const (
+	maxReplyBytes = 32 << 20 // a page of a thousand agents, each with all its approvals
+	maxTokenBytes = 4 << 10
+	patience      = 30 * time.Second // for one request
+)
+
+// A client asks one server as an operator.
+type client struct {
+	base  string
+	token ath.Secret
+	http  *http.Client
+}
+
+// newClient reads the token and checks where it would be sent.
+func newClient(server, tokenFile string, allowHTTP bool) (*client, error) {
+	u, err := url.Parse(server)
+	switch {
+	case err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.Trim(u.Path, "/") != "":
+		return nil, errors.New("the server must be a URL such as https://gateway.example.com, without a path")
+	case u.Scheme == "http" && !ath.IsLoopbackHost(u.Hostname()) && !allowHTTP:
+		return nil, errors.New("the server's URL is http: the admin token would be readable on its way; use https, or -allow-http if you know that way")
+	case u.Scheme != "https" && u.Scheme != "http":
+		return nil, errors.New("the server's URL must be https or http")
+	}
+	token, err := readToken(tokenFile)
+	if err != nil {
+		return nil, fmt.Errorf("the admin token: %w", err)
+	}
+	return &client{
+		base: u.Scheme + "://" + u.Host, token: token,
+		http: &http.Client{
+			Timeout: patience,
+			// Whoever redirects us must not get the token.
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+	}, nil
+}
+
+func readToken(path string) (ath.Secret, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return ath.Secret{}, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxTokenBytes+1))
+	if err != nil {
+		return ath.Secret{}, err
+	}
+	token := strings.TrimSuffix(strings.TrimSuffix(string(text), "\n"), "\r")
+	for i := range len(token) {
+		if token[i] <= ' ' || token[i] > '~' {
+			return ath.Secret{}, fmt.Errorf("%s does not hold one line of visible ASCII", path)
+		}
+	}
+	if token == "" || len(text) > maxTokenBytes {
+		return ath.Secret{}, fmt.Errorf("%s is empty, or too long for a token", path)
+	}
+	return ath.NewSecret(token), nil
+}
+
+// A refusal is what the server said no with.
+type refusal struct {
+	Status   int
+	Code     ath.Code `json:"code"`
+	Message  string   `json:"message"`
+	Decision string   `json:"-"`
+	Field    string   `json:"-"`
+}
+
+func (r *refusal) Error() string {
+	text := fmt.Sprintf("%s: %s", printable(string(r.Code), 60), printable(r.Message, 500))
+	if r.Field != "" {
+		text += " (field " + printable(r.Field, 100) + ")"
+	}
+	if r.Decision != "" {
+		text += " [" + printable(r.Decision, 60) + "]"
+	}
+	return text
+}
+
+// next says what the operator can do about it.
+func (r *refusal) next() string {
+	switch r.Code {
+	case ath.Unauthorized:
+		return "check that -token-file is one of the files in admin.tokens of that athd"
+	case ath.NotFound:
+		return "athctl agents list shows which agents there are"
+	case ath.Conflict:
+		return "athctl agents show CLIENT_ID shows what the agent asked for; name it with -scope PROVIDER/SCOPE"
+	case ath.InvalidRequest:
+		return "athctl agents show CLIENT_ID shows what the agent asked for"
+	case ath.RateLimited:
+		return "wait a little and try again"
+	}
+	if r.Status == http.StatusServiceUnavailable {
+		return "athd's store does not answer; try again, and look at athd's /readyz"
+	}
+	return "look for the decision_id in athd's log"
+}
+
+// ask sends a request and decodes the reply.
+func (c *client) ask(ctx context.Context, method, path string, body, into any) error {
+	var text io.Reader
+	if body != nil {
+		b, err := json.Marshal(body)
+		if err != nil {
+			return err
+		}
+		text = bytes.NewReader(b)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, c.base+path, text)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("X-ATH-User-Token", c.token.Reveal())
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		cause := err
+		if u := (*url.Error)(nil); errors.As(err, &u) {
+			cause = u.Err
+		}
+		return fmt.Errorf("%s cannot be asked: %w\nnext: check -server, and that Envoy and athd run there", c.base, cause)
+	}
+	defer resp.Body.Close()
+	reply, err := io.ReadAll(io.LimitReader(resp.Body, maxReplyBytes+1))
+	if err != nil {
+		return fmt.Errorf("%s: the reply broke off: %w", c.base, err)
+	}
+	if len(reply) > maxReplyBytes {
+		return fmt.Errorf("%s: the reply is larger than %d bytes", c.base, maxReplyBytes)
+	}
+	if resp.StatusCode == http.StatusOK {
+		if err := json.Unmarshal(reply, into); err == nil {
+			return nil
+		}
+		return fmt.Errorf("%s answered 200, but not as athd does\nnext: check that -server is athd's public URL", c.base)
+	}
+	return refusalOf(c.base, resp.StatusCode, reply)
+}
+
+func refusalOf(base string, status int, reply []byte) error {
+	var said struct {
+		refusal
+		Details struct {
+			Decision string `json:"decision_id"`
+			Field    string `json:"field"`
+		} `json:"details"`
+	}
+	if json.Unmarshal(reply, &said) != nil || said.Code == "" {
+		return fmt.Errorf("%s answered %d, but not as athd does\nnext: check that -server is athd's public URL", base, status)
+	}
+	r := said.refusal
+	r.Status, r.Decision, r.Field = status, said.Details.Decision, said.Details.Field
+	return &r
+}

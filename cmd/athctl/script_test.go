@@ -1,0 +1,287 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/athd/athd/ath"
+	"github.com/athd/athd/athflow"
+	"github.com/athd/athd/attest"
+	"github.com/athd/athd/audit"
+	identity "github.com/athd/athd/cmd/athdemo/agent"
+	"github.com/athd/athd/provider"
+	"github.com/athd/athd/tokenstore"
+)
+
+const adminToken = "admin-token-for-the-operator-0123456789"
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"athctl": main})
+}
+
+// TestScripts runs athctl as operators do, against a companion of the script's
+// own, where everything that agents ask for is reviewed. $ATHCTL_SERVER is
+// where it is and $ATHCTL_TOKEN_FILE holds its admin token. Beside the
+// commands of testscript there are
+//
+//	register NAME SCOPE...   registers an agent for scopes of the gallery; $NAME is its client_id
+//	hostile                  stores an agent, $hostile, whose words would steer a terminal
+//	plant                    puts an agent's record into the store that does not open
+//	away                     takes the store away
+//	logged TEXT              the companion's log holds TEXT
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(e *testscript.Env) error {
+			c, err := startCompanion(e.Defer)
+			if err != nil {
+				return err
+			}
+			e.Values[companionKey{}] = c
+			e.Setenv("ATHCTL_SERVER", c.url)
+			e.Setenv("ATHCTL_TOKEN_FILE", e.WorkDir+"/admin.token")
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"register": scriptRegister, "hostile": scriptHostile, "plant": scriptPlant, "away": scriptAway, "logged": scriptLogged,
+		},
+	})
+}
+
+type companionKey struct{}
+
+// A companion is a handshake with everything that it needs.
+type companion struct {
+	url   string
+	redis *miniredis.Miniredis
+	store *tokenstore.Store
+	sites *http.ServeMux
+	site  string
+	log   logText
+}
+
+// logText is a log that can be read while it is written.
+type logText struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *logText) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *logText) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+func startCompanion(later func(func())) (*companion, error) {
+	c := &companion{redis: miniredis.NewMiniRedis(), sites: http.NewServeMux()}
+	if err := c.redis.Start(); err != nil {
+		return nil, err
+	}
+	later(c.redis.Close)
+	sites := httptest.NewServer(c.sites)
+	later(sites.Close)
+	c.site = sites.URL
+	srv := httptest.NewUnstartedServer(nil)
+	c.url = "http://" + srv.Listener.Addr().String()
+
+	list, faults := provider.Parse("providers.json", []byte(`{"gallery": {
+		"display_name": "The Gallery", "available_scopes": ["pictures:read", "pictures:write"],
+		"authorize_endpoint": "https://login.example.com/authorize", "token_endpoint": "https://login.example.com/token",
+		"client_id": "athd", "client_secret": "secret"}}`), provider.Options{PublicURL: c.url, AllowHTTP: true})
+	if len(faults) > 0 {
+		return nil, errors.New(faults.Error())
+	}
+	set, err := provider.NewSet(list...)
+	if err != nil {
+		return nil, err
+	}
+	keys, err := tokenstore.NewKeyset()
+	if err != nil {
+		return nil, err
+	}
+	store, err := tokenstore.Open(tokenstore.Config{URL: "redis://" + c.redis.Addr(), Keyset: keys, Timeout: 5 * time.Second})
+	if err != nil {
+		return nil, err
+	}
+	later(func() { store.Close() })
+	c.store = store
+	verifier, err := attest.New(attest.Config{
+		Once: func(ctx context.Context, a ath.AgentID, what, value string, ttl time.Duration) (bool, error) {
+			return store.Once(ctx, a.Tag(), what, value, ttl)
+		},
+		AllowHTTP: true, AllowPrivateHosts: true,
+	})
+	if err != nil {
+		return nil, err
+	}
+	logger := slog.New(slog.NewTextHandler(&c.log, nil))
+	flow, err := athflow.New(athflow.Config{
+		PublicURL: c.url, Providers: set, Store: store, Attest: verifier,
+		OAuth: provider.NewClient(provider.ClientConfig{}), Audit: audit.New(audit.Config{Logger: logger}), Logger: logger,
+		Policy: athflow.Policy{Default: athflow.Review}, TokenTTL: time.Hour, SessionTTL: 10 * time.Minute,
+		Consent: athflow.ConsentPage, AllowHTTP: true,
+		AdminTokens: []athflow.AdminToken{{Name: "ops", Digest: ath.DigestOf(adminToken)}},
+	})
+	if err != nil {
+		return nil, err
+	}
+	srv.Config.Handler = flow.Handler()
+	srv.Start()
+	later(srv.Close)
+	return c, nil
+}
+
+func of(ts *testscript.TestScript) *companion { return ts.Value(companionKey{}).(*companion) }
+
+func scriptRegister(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: register NAME SCOPE...")
+	}
+	c, name, scopes := of(ts), args[0], args[1:]
+	a, err := identity.New(c.site+"/"+name+".json", name)
+	ts.Check(err)
+	c.sites.Handle("/"+name+".json", a)
+	client := identity.NewClient(a, c.url)
+	defer client.Close()
+	r, err := client.Register(context.Background(), "gallery", scopes)
+	ts.Check(err)
+	ts.Setenv(name, r.ClientID)
+	ts.Setenv(name+"_id", a.ID)
+}
+
+// scriptHostile writes what a registration would not let through.
+func scriptHostile(ts *testscript.TestScript, _ bool, _ []string) {
+	id, err := ath.ParseAgentID("https://hostile.example/", false)
+	ts.Check(err)
+	clientID := ath.NewClientID(id).String()
+	ts.Check(of(ts).store.CreateAgent(context.Background(), tokenstore.Agent{
+		ID: id.String(), ClientID: clientID, Name: "\x1b[2J\rgood\u202e", Developer: tokenstore.Developer{Name: "\x1b]0;x\a"}, Purpose: "\x1b[1A",
+	}))
+	ts.Setenv("hostile", clientID)
+}
+
+func scriptPlant(ts *testscript.TestScript, _ bool, _ []string) {
+	ts.Check(of(ts).redis.Set("ath:{"+string(ath.NewTag())+"}:agent", "\x01nobody's"))
+}
+
+func scriptAway(ts *testscript.TestScript, _ bool, _ []string) { of(ts).redis.Close() }
+
+func scriptLogged(ts *testscript.TestScript, neg bool, args []string) {
+	if strings.Contains(of(ts).log.String(), args[0]) == neg {
+		ts.Fatalf("want %v: the log holds %q:\n%s", !neg, args[0], of(ts).log.String())
+	}
+}
+
+// TestServers holds to whom the admin token is sent.
+func TestServers(t *testing.T) {
+	file := t.TempDir() + "/admin.token"
+	write(t, file, adminToken+"\n")
+	for _, c := range []struct {
+		url  string
+		http bool
+		ok   bool
+	}{
+		{"https://gw.example.com", false, true}, {"https://gw.example.com/", false, true}, {"http://127.0.0.1:8080", false, true},
+		{"http://localhost:8080", false, true}, {"http://[::1]:8080", false, true}, {"http://gw.example.com", true, true},
+		{"http://gw.example.com", false, false}, {"http://localhost.example.com", false, false}, {"http://10.0.0.1", false, false},
+		{"gw.example.com", true, false}, {"ftp://gw.example.com", true, false}, {"https://gw.example.com/ath", false, false},
+		{"https://u:p@gw.example.com", false, false}, {"https://gw.example.com?x=1", false, false}, {"https://", false, false}, {"", false, false},
+	} {
+		if _, err := newClient(c.url, file, c.http); (err == nil) != c.ok {
+			t.Errorf("%q: %v", c.url, err)
+		}
+	}
+}
+
+func TestRedirectsAreNotFollowed(t *testing.T) {
+	var got []string
+	thief := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got = append(got, r.Header.Get("X-ATH-User-Token")) }))
+	defer thief.Close()
+	server := httptest.NewServer(http.RedirectHandler(thief.URL, http.StatusTemporaryRedirect))
+	defer server.Close()
+	file := t.TempDir() + "/admin.token"
+	write(t, file, adminToken)
+	var out strings.Builder
+	code := run(t.Context(), []string{"agents", "list", "-server", server.URL, "-token-file", file}, terminal{io.Discard, &out, func(string) string { return "" }})
+	if code != exitFault || len(got) != 0 || strings.Contains(out.String(), adminToken) {
+		t.Errorf("exit code %d, the token went elsewhere: %q\n%s", code, got, &out)
+	}
+}
+
+func TestExitCodes(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir+"/good", adminToken)
+	write(t, dir+"/empty", "\n")
+	write(t, dir+"/two", "one\ntwo\n")
+	id, err := ath.ParseAgentID("https://agent.example/", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := ath.NewClientID(id).String()
+	at := []string{"-server", "http://127.0.0.1:1", "-token-file", dir + "/good"}
+	for _, c := range []struct {
+		name string
+		args []string
+		want int
+	}{
+		{"no command is a wrong usage", nil, exitUsage},
+		{"an unknown command is a wrong usage", []string{"frobnicate"}, exitUsage},
+		{"agents wants a verb", []string{"agents"}, exitUsage},
+		{"an unknown verb is a wrong usage", []string{"agents", "frobnicate"}, exitUsage},
+		{"an unknown flag is a wrong usage", append([]string{"agents", "list", "-frobnicate"}, at...), exitUsage},
+		{"an argument too many is a wrong usage", append([]string{"agents", "list", "x"}, at...), exitUsage},
+		{"an unknown status is a wrong usage", append([]string{"agents", "list", "-status", "all"}, at...), exitUsage},
+		{"show wants an agent", append([]string{"agents", "show"}, at...), exitUsage},
+		{"two agents are one too many", append([]string{"agents", "suspend", client, client}, at...), exitUsage},
+		{"what is no client_id is a wrong usage", append([]string{"agents", "suspend", "../" + client[3:]}, at...), exitUsage},
+		{"a scope without a provider is a wrong usage", append([]string{"agents", "approve", client, "-scope", "read"}, at...), exitUsage},
+		{"a time that is none is a wrong usage", append([]string{"agents", "approve", client, "-expires", "soon"}, at...), exitUsage},
+		{"an output that is none is a wrong usage", append([]string{"agents", "list", "-o", "yaml"}, at...), exitUsage},
+		{"no server is a wrong usage", []string{"agents", "list", "-token-file", dir + "/good"}, exitUsage},
+		{"no token is a wrong usage", []string{"agents", "list", "-server", "http://127.0.0.1:1"}, exitUsage},
+		{"help is no fault", []string{"help"}, exitOK},
+		{"help of agents is no fault", []string{"agents", "-h"}, exitOK},
+		{"help of a verb is no fault", []string{"agents", "approve", "-h"}, exitOK},
+		{"a server that is away is a fault", append([]string{"agents", "list"}, at...), exitFault},
+		{"a missing token file is a fault", []string{"agents", "list", "-server", "http://127.0.0.1:1", "-token-file", dir + "/none"}, exitFault},
+		{"an empty token file is a fault", []string{"agents", "list", "-server", "http://127.0.0.1:1", "-token-file", dir + "/empty"}, exitFault},
+		{"a token file of two lines is a fault", []string{"agents", "list", "-server", "http://127.0.0.1:1", "-token-file", dir + "/two"}, exitFault},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var out strings.Builder
+			if got := run(t.Context(), c.args, terminal{&out, &out, func(string) string { return "" }}); got != c.want {
+				t.Errorf("exit code %d, want %d\n%s", got, c.want, &out)
+			}
+			if out.Len() == 0 || strings.Contains(out.String(), adminToken) {
+				t.Errorf("nothing was said, or the token:\n%s", &out)
+			}
+		})
+	}
+}
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"errors"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/athd/athd/athflow"
+)
+
+const (
+	defaultConnections = 4096
+	maxCount           = 1_000_000
+)
+
+// limits checks what the companion does for whom. What is not said is said by
+// athflow.
+func (l *loader) limits() {
+	c := &l.c.Limits
+	d := athflow.DefaultLimits()
+	s := &l.s.limits
+	s.PerAddress = l.rate(c.PerAddress, d.PerAddress, "limits", "per_address")
+	s.Registrations = l.rate(c.Registrations, d.Registrations, "limits", "registrations_per_address")
+	s.PerAgent = l.rate(c.PerAgent, d.PerAgent, "limits", "per_agent")
+	s.Concurrent = l.count(c.Concurrent, d.Concurrent, 2, "limits", "concurrent")
+	s.ConcurrentPerAddress = l.count(c.ConcurrentPerAddress, d.ConcurrentPerAddress, 1, "limits", "concurrent_per_address")
+	l.s.connections = l.count(c.Connections, defaultConnections, 1, "limits", "connections")
+	for i, text := range c.EnvoyAddresses {
+		p, err := parsePrefix(text)
+		if err != nil {
+			l.fail(err.Error(), "limits", "envoy_addresses", i)
+			continue
+		}
+		s.Envoys = append(s.Envoys, p)
+	}
+	if l.s.http != (address{}) && !l.s.http.private() && l.s.tls == nil && len(c.EnvoyAddresses) == 0 {
+		l.warn("listen.http is %s without listen.tls: Envoy's word about its clients' addresses is not believed there, "+
+			"and limits.per_address counts all of them as one; say limits.envoy_addresses", l.s.http)
+	}
+}
+
+// rate reads a rate.
+func (l *loader) rate(s string, fallback athflow.Rate, path ...any) athflow.Rate {
+	if s == "" {
+		return fallback
+	}
+	r, err := parseRate(s)
+	if err != nil {
+		l.fail(err.Error(), path...)
+	}
+	return r
+}
+
+// parseRate reads a rate such as 20/s, 1200/m or 5000/h, or off.
+func parseRate(s string) (athflow.Rate, error) {
+	if s == "off" {
+		return athflow.Unlimited, nil
+	}
+	count, unit, _ := strings.Cut(s, "/")
+	per := map[string]time.Duration{"s": time.Second, "m": time.Minute, "h": time.Hour}[unit]
+	n, err := strconv.ParseUint(count, 10, 31)
+	if err != nil || per == 0 || n == 0 || n > maxCount {
+		return athflow.Rate{}, errors.New("want a rate such as 20/s, 1200/m or 5000/h, or off")
+	}
+	return athflow.Rate{N: int(n), Per: per}, nil
+}
+
+// count reads a number of things that may be there at once.
+func (l *loader) count(n *int, fallback, least int, path ...any) int {
+	if n == nil {
+		return fallback
+	}
+	if *n < least || *n > maxCount {
+		l.fail("want a number from "+strconv.Itoa(least)+" to "+strconv.Itoa(maxCount), path...)
+	}
+	return *n
+}
+
+// parsePrefix reads an address or a network in CIDR notation.
+func parsePrefix(s string) (netip.Prefix, error) {
+	if a, err := netip.ParseAddr(s); err == nil && a.Zone() == "" {
+		a = a.Unmap()
+		return netip.PrefixFrom(a, a.BitLen()), nil
+	}
+	p, err := netip.ParsePrefix(s)
+	if err != nil || p.Addr().Is4In6() || p != p.Masked() {
+		return netip.Prefix{}, errors.New("want an IP address, or a network such as 10.1.0.0/16")
+	}
+	return p, nil
+}

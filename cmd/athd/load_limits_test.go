@@ -1,0 +1,80 @@
+package main
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/athd/athd/athflow"
+)
+
+func TestLimits(t *testing.T) {
+	p := newPlace(t).outside()
+	load := func(limits string) (*settings, string) {
+		s, faults := parse("/etc/athd/athd.yaml", []byte(configuration(nil)+"limits: "+limits+"\n"), p)
+		if faults != nil {
+			return nil, faults.Error()
+		}
+		return s, ""
+	}
+	t.Run("what is written holds", func(t *testing.T) {
+		s, fault := load("{per_address: 20/s, registrations_per_address: off, per_agent: 7/h, concurrent: 3, concurrent_per_address: 2, connections: 9, envoy_addresses: [10.1.0.0/16, '2001:db8::1']}")
+		if fault != "" {
+			t.Fatal(fault)
+		}
+		got, want := s.limits, athflow.Limits{
+			PerAddress: athflow.Rate{N: 20, Per: time.Second}, Registrations: athflow.Unlimited, PerAgent: athflow.Rate{N: 7, Per: time.Hour},
+			Concurrent: 3, ConcurrentPerAddress: 2,
+		}
+		envoys := got.Envoys
+		got.Envoys = nil
+		if got.PerAddress != want.PerAddress || got.Registrations != want.Registrations || got.PerAgent != want.PerAgent ||
+			got.Concurrent != 3 || got.ConcurrentPerAddress != 2 || s.connections != 9 {
+			t.Errorf("got %+v and %d connections", got, s.connections)
+		}
+		if len(envoys) != 2 || envoys[0] != netip.MustParsePrefix("10.1.0.0/16") || envoys[1] != netip.MustParsePrefix("2001:db8::1/128") {
+			t.Errorf("got %v", envoys)
+		}
+	})
+	for name, test := range map[string]struct{ limits, want string }{
+		"a rate has a unit":        {"{per_address: '20'}", "limits.per_address: want a rate"},
+		"a rate's unit is known":   {"{per_address: 20/d}", "limits.per_address: want a rate"},
+		"a rate is not nothing":    {"{per_agent: 0/s}", "limits.per_agent: want a rate"},
+		"a rate is not negative":   {"{per_agent: -1/s}", "limits.per_agent: want a rate"},
+		"a rate is not too much":   {"{registrations_per_address: 1000001/s}", "limits.registrations_per_address: want a rate"},
+		"nothing under way":        {"{concurrent: 0}", "limits.concurrent: want a number from 2"},
+		"nothing of an address":    {"{concurrent_per_address: 0}", "limits.concurrent_per_address: want a number from 1"},
+		"no connection":            {"{connections: 0}", "limits.connections: want a number from 1"},
+		"an Envoy is no name":      {"{envoy_addresses: [envoy]}", "limits.envoy_addresses[0]: want an IP address"},
+		"a network has no host":    {"{envoy_addresses: [10.1.0.1/16]}", "limits.envoy_addresses[0]: want an IP address"},
+		"a network without a zone": {"{envoy_addresses: ['fe80::1%eth0']}", "limits.envoy_addresses[0]: want an IP address"},
+		"an unknown limit":         {"{per_user: 1/s}", `unknown key "per_user"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, fault := load(test.limits); !strings.Contains(fault, test.want) || strings.Count(fault, "\n") > 0 {
+				t.Errorf("got %q, want %q", fault, test.want)
+			}
+		})
+	}
+}
+
+func TestWhoCannotTellClientsApartIsTold(t *testing.T) {
+	p := newPlace(t).outside()
+	for config, want := range map[string]bool{
+		"listen: {http: '0.0.0.0:9000'}":                                           true,
+		"listen: {http: '0.0.0.0:9000'}\nlimits: {envoy_addresses: [10.1.0.0/16]}": false,
+		"listen: {http: '127.0.0.1:9000'}":                                         false,
+		"listen: {http: 'unix:/run/athd/http.sock'}":                               false,
+		"listen: {http: '0.0.0.0:9000', tls: {cert_file: cert.pem, key_file: key.pem, " +
+			"client_ca_file: ca.pem, client_sans: [envoy]}}": false,
+	} {
+		s, faults := parse("/etc/athd/athd.yaml", []byte(configuration(nil)+config+"\n"), p)
+		if faults != nil {
+			t.Fatal(faults)
+		}
+		if got := strings.Contains(strings.Join(s.warnings, "\n"), "limits.envoy_addresses"); got != want {
+			t.Errorf("%s\nwarnings: %q", config, s.warnings)
+		}
+	}
+}

@@ -1,0 +1,102 @@
+package tokenstore_test
+
+import (
+	"crypto/x509"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/athd/athd/ath"
+	"github.com/athd/athd/test/realenvoy"
+	"github.com/athd/athd/test/realredis"
+	"github.com/athd/athd/tokenstore"
+)
+
+// What the package documentation says that an ACL user needs, on any server
+// and on top of it.
+const (
+	aclUser = "user athd on >" + password + " ~ath:* +ping +get +mget +set +del +exists +pttl +pexpire" +
+		" +zadd +zrem +zremrangebyscore +zcard +zrange +scan +eval +evalsha +hello +client|setname"
+	aclCluster  = " +cluster|slots +command"
+	aclSentinel = " +role"
+	aclReplicas = " +wait"
+)
+
+// TestACL holds that the permissions in the package documentation suffice, and
+// that another password is unavailable, not empty.
+func TestACL(t *testing.T) {
+	for name, start := range map[string]func(t *testing.T) (url string, change func(*tokenstore.Config)){
+		"standalone": func(t *testing.T) (string, func(*tokenstore.Config)) {
+			return "redis://athd:PASSWORD@" + realredis.Start(t, aclUser).Addr(), nil
+		},
+		"cluster": func(t *testing.T) (string, func(*tokenstore.Config)) {
+			nodes := realredis.StartCluster(t, 2, aclUser+aclCluster)
+			return "redis+cluster://athd:PASSWORD@" + nodes[1].Addr(), nil
+		},
+		"Sentinel, waiting for a replica": func(t *testing.T) (string, func(*tokenstore.Config)) {
+			w := realredis.StartWatched(t, 1, aclUser+aclSentinel+aclReplicas)
+			return strings.Replace(w.URL(), ":"+w.Servers[0].Password()+"@", "athd:PASSWORD@", 1), func(c *tokenstore.Config) {
+				c.SentinelPassword, c.WaitReplicas = ath.NewSecret(w.SentinelPassword), 1
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			url, change := start(t)
+			if change == nil {
+				change = func(*tokenstore.Config) {}
+			}
+			b := backend{url: strings.Replace(url, "PASSWORD", password, 1), keys: newKeyset(t)}
+			s := b.open(t, change)
+			for name, do := range verbs(t, s) {
+				if err := do(t.Context(), s); err != nil {
+					t.Errorf("%s: %v", name, err)
+				}
+			}
+			health, err := s.Ready(t.Context())
+			noErr(t, err)
+			equal(t, health, tokenstore.Health{Server: "redis"})
+
+			b.url = strings.Replace(url, "PASSWORD", "wrong-"+password, 1)
+			_, err = b.open(t, change).Session(t.Context(), ath.NewTag())
+			wantErr(t, err, tokenstore.ErrUnavailable)
+			if strings.Contains(err.Error(), password) {
+				t.Errorf("the error holds the password: %v", err)
+			}
+		})
+	}
+}
+
+func TestTLS(t *testing.T) {
+	authority, stranger := realenvoy.NewAuthority(t), realenvoy.NewAuthority(t)
+	cert, key := authority.Issue("127.0.0.1")
+	server := realredis.StartTLS(t, realredis.TLS{CertFile: cert, KeyFile: key, CAFile: authority.CAFile}, aclUser)
+	url := "://athd:" + password + "@" + server.Addr()
+	trusting := func(file string) func(*tokenstore.Config) {
+		pem, err := os.ReadFile(file)
+		noErr(t, err)
+		cas := x509.NewCertPool()
+		cas.AppendCertsFromPEM(pem)
+		return func(c *tokenstore.Config) { c.CAs = cas }
+	}
+	t.Run("with its CA every verb works", func(t *testing.T) {
+		s := backend{url: "rediss" + url, keys: newKeyset(t)}.open(t, trusting(authority.CAFile))
+		for name, do := range verbs(t, s) {
+			if err := do(t.Context(), s); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	})
+	for name, s := range map[string]*tokenstore.Store{
+		"with another CA":    backend{url: "rediss" + url, keys: newKeyset(t)}.open(t, trusting(stranger.CAFile)),
+		"with the system's":  backend{url: "rediss" + url, keys: newKeyset(t)}.open(t),
+		"without TLS at all": backend{url: "redis" + url, keys: newKeyset(t)}.open(t),
+		"by a name that its certificate lacks": backend{
+			url: "rediss" + strings.Replace(url, "127.0.0.1", "localhost", 1), keys: newKeyset(t),
+		}.open(t, trusting(authority.CAFile)),
+	} {
+		t.Run(name+" it is unavailable", func(t *testing.T) {
+			_, err := s.Ready(t.Context())
+			wantErr(t, err, tokenstore.ErrUnavailable)
+		})
+	}
+}

@@ -1,0 +1,72 @@
+package tokenstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// errUnconfirmed is the cause when the master has done what was asked, but too
+// few replicas said in time that they have it.
+var errUnconfirmed = errors.New("written, but not confirmed by enough replicas")
+
+// confirmed is run for a script that takes rights away: with
+// [Config].WaitReplicas it succeeds only once that many replicas have what the
+// script wrote, so that no failover to one of them brings the rights back.
+//
+// The script must write whenever it returns 1, also when it finds its own
+// work: WAIT waits for what this very connection wrote.
+func (s *Store) confirmed(ctx context.Context, script *redis.Script, unmet error, keys []string, args ...any) error {
+	if s.waitReplicas == 0 {
+		return s.run(ctx, script, unmet, keys, args...)
+	}
+	cluster, isCluster := s.client.(*redis.ClusterClient)
+	if !isCluster {
+		return s.runAndWait(ctx, s.client, script, unmet, keys, args)
+	}
+	// A batch of the cluster client would send WAIT, which has no key, to any
+	// node. On one node's client nobody follows redirections but we.
+	for moved := false; ; moved = true {
+		node, err := cluster.MasterForKey(ctx, keys[0])
+		if err != nil {
+			return err
+		}
+		err = s.runAndWait(ctx, node, script, unmet, keys, args)
+		if err == nil || isAnswer(err) || errors.Is(err, errUnconfirmed) {
+			return err
+		}
+		if _, is := redis.IsMovedError(err); !is || moved {
+			cluster.ReloadState(ctx) // in the background, for the next one
+			return err
+		}
+		// This learns anew who has which slot before it returns.
+		if err := cluster.ForEachMaster(ctx, func(context.Context, *redis.Client) error { return nil }); err != nil {
+			return err
+		}
+	}
+}
+
+// runAndWait is one round trip. The script goes as a whole, since its digest
+// alone might be unknown to the server, and nothing could be sent between.
+func (s *Store) runAndWait(ctx context.Context, on redis.Cmdable, script *redis.Script, unmet error, keys []string, args []any) error {
+	batch := on.Pipeline()
+	ran := script.Eval(ctx, batch, keys, args...)
+	// Half of our time, so that the answer comes before we have gone.
+	have := batch.Do(ctx, "WAIT", s.waitReplicas, (s.timeout / 2).Milliseconds())
+	_, _ = batch.Exec(ctx) // each command is asked
+	switch done, err := ran.Int(); {
+	case err != nil:
+		return err
+	case done != 1:
+		return unmet
+	}
+	switch n, err := have.Int(); {
+	case err != nil:
+		return err
+	case n < s.waitReplicas:
+		return fmt.Errorf("%w: by %d of %d", errUnconfirmed, n, s.waitReplicas)
+	}
+	return nil
+}

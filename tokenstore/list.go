@@ -1,0 +1,177 @@
+package tokenstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/athd/athd/ath"
+)
+
+const (
+	scanBatch = 1000  // keys that the server looks at in one step
+	readBatch = 100   // records read in one step
+	maxNames  = 10000 // agents' keys held in memory at a time
+)
+
+// A Listing is one page of registrations, in the order of their tags: an order
+// without a meaning, but the same on every server and at any time.
+type Listing struct {
+	Agents  []Agent
+	Corrupt []string // keys of records that do not open: another keyset's, or tampered with
+	Next    ath.Tag  // where the next page starts; "" on the last one
+}
+
+// Agents returns the registrations behind a tag ("" for the first page), at
+// most limit of them, as far as keep wants them; corrupt records are named
+// whatever keep wants, and count towards the limit. What is registered or
+// removed meanwhile may be on a page or not; all else is on exactly one.
+//
+// It walks over every key of every master, in steps each of which is one
+// operation with the store's timeout: for operators, not for requests.
+func (s *Store) Agents(ctx context.Context, after ath.Tag, limit int, keep func(*Agent) bool) (Listing, error) {
+	if limit <= 0 {
+		return Listing{}, errors.New("store: a listing needs a limit")
+	}
+	last := "" // the last key that was dealt with
+	if after != "" {
+		var err error
+		if last, err = agentKey(after); err != nil {
+			return Listing{}, err
+		}
+	}
+	var page Listing
+	for {
+		keys, more, err := s.agentKeys(ctx, last)
+		if err != nil {
+			return Listing{}, err
+		}
+		for batch := range slices.Chunk(keys, readBatch) {
+			records, err := s.readAgents(ctx, batch)
+			if err != nil {
+				return Listing{}, err
+			}
+			for i, r := range records {
+				if len(page.Agents)+len(page.Corrupt) == limit {
+					page.Next = tagOf(last)
+					return page, nil
+				}
+				last = batch[i]
+				switch {
+				case r.corrupt:
+					page.Corrupt = append(page.Corrupt, batch[i])
+				case r.there && keep(&r.agent):
+					page.Agents = append(page.Agents, r.agent)
+				}
+			}
+		}
+		if !more {
+			return page, nil
+		}
+	}
+}
+
+// tagOf is the reverse of agentKey.
+func tagOf(agentKey string) ath.Tag {
+	_, rest, _ := strings.Cut(agentKey, "{")
+	tag, _, _ := strings.Cut(rest, "}")
+	return ath.Tag(tag)
+}
+
+// agentKeys returns the first keys of agents behind last, sorted, and whether
+// there are more. It keeps no more than maxNames keys at a time, twice while
+// it sorts.
+func (s *Store) agentKeys(ctx context.Context, last string) (keys []string, more bool, err error) {
+	var nodes []*redis.Client
+	if nodes, err = s.masters(ctx); err != nil {
+		return nil, false, err
+	}
+	trim := func(limit int) {
+		slices.Sort(keys)
+		if keys = slices.Compact(keys); len(keys) > limit { // SCAN may say a key twice
+			keys, more = keys[:limit], true
+		}
+	}
+	for _, node := range nodes {
+		for cursor := uint64(0); ; {
+			var found []string
+			err := s.do(ctx, "scan_agents", func(ctx context.Context) (err error) {
+				found, cursor, err = node.Scan(ctx, cursor, "ath:{*}:"+string(agentKind), scanBatch).Result()
+				return err
+			})
+			if err != nil {
+				return nil, false, err
+			}
+			for _, key := range found {
+				if own, err := agentKey(tagOf(key)); err == nil && own == key && key > last {
+					keys = append(keys, key)
+				}
+			}
+			if len(keys) > 2*maxNames {
+				trim(maxNames)
+			}
+			if cursor == 0 {
+				break
+			}
+		}
+	}
+	trim(maxNames)
+	return keys, more, nil
+}
+
+// masters returns a client of each server that holds a part of the keys.
+func (s *Store) masters(ctx context.Context) ([]*redis.Client, error) {
+	switch client := s.client.(type) {
+	case *redis.Client:
+		return []*redis.Client{client}, nil
+	case *redis.ClusterClient:
+		var mu sync.Mutex
+		var nodes []*redis.Client
+		err := s.do(ctx, "masters", func(ctx context.Context) error {
+			return client.ForEachMaster(ctx, func(_ context.Context, node *redis.Client) error {
+				mu.Lock()
+				defer mu.Unlock()
+				nodes = append(nodes, node)
+				return nil
+			})
+		})
+		return nodes, err
+	}
+	return nil, fmt.Errorf("store: no listing on a %T", s.client)
+}
+
+// A found is a record as a listing reads it: its key may have gone meanwhile.
+type found struct {
+	agent          Agent
+	there, corrupt bool
+}
+
+func (s *Store) readAgents(ctx context.Context, keys []string) ([]found, error) {
+	out := make([]found, len(keys))
+	err := s.do(ctx, "read_agents", func(ctx context.Context) error {
+		batch := s.client.Pipeline() // the keys are in as many slots
+		replies := make([]*redis.StringCmd, len(keys))
+		for i, key := range keys {
+			replies[i] = batch.Get(ctx, key)
+		}
+		_, _ = batch.Exec(ctx) // each command is asked instead
+		for i, reply := range replies {
+			raw, err := reply.Result()
+			if errors.Is(err, redis.Nil) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			out[i].agent, err = s.openAgent(keys[i], raw)
+			out[i].there, out[i].corrupt = err == nil, err != nil
+		}
+		return nil
+	})
+	return out, err
+}

@@ -1,0 +1,102 @@
+package tokenstore
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/athd/athd/ath"
+)
+
+// RemoveAgent deletes a registration as it was read. ErrChanged:
+// somebody else wrote it meanwhile; one that is gone is as good as removed.
+// Every decision that starts after RemoveAgent has returned nil refuses the
+// agent's tokens; [Store.EndConnections] ends what is behind them. It waits for
+// replicas as [Config].WaitReplicas says.
+func (s *Store) RemoveAgent(ctx context.Context, old Held[Agent]) error {
+	if old.key == "" {
+		return errNotHeld
+	}
+	return s.do(ctx, "remove_agent", func(ctx context.Context) error {
+		return s.confirmed(ctx, s.scripts.remove, ErrChanged, []string{old.key}, old.raw)
+	})
+}
+
+// EndConnections revokes every grant of an agent, deletes every connection of
+// its and says how many there were. Grants leave tombstones, so that their
+// tokens are called revoked. It is several operations; after an error, or
+// where a connection is made at the same time, some may be left: those end
+// with their last grant, within the hour, and calling again ends them too.
+// What must be dead at once needs [Store.SwapAgent] or [Store.RemoveAgent].
+func (s *Store) EndConnections(ctx context.Context, agentID string, at time.Time) (ended int, err error) {
+	index, err := key(ath.AgentTag(agentID), string(connectionsKind))
+	if err != nil {
+		return 0, err
+	}
+	var tags []string
+	err = s.do(ctx, "connections", func(ctx context.Context) (err error) {
+		tags, err = s.client.ZRange(ctx, index, 0, -1).Result()
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	for _, tag := range tags {
+		was, err := s.endConnection(ctx, agentID, ath.Tag(tag), at)
+		if err != nil {
+			return ended, err
+		}
+		ended += was
+		// Only now: what could not be ended must be found again.
+		err = s.do(ctx, "forget_connection", func(ctx context.Context) error {
+			return s.client.ZRem(ctx, index, tag).Err()
+		})
+		if err != nil {
+			return ended, err
+		}
+	}
+	return ended, nil
+}
+
+// endConnection returns 1 if there was a connection, else 0.
+func (s *Store) endConnection(ctx context.Context, agentID string, tag ath.Tag, at time.Time) (int, error) {
+	connection, err := key(tag, string(connectionKind))
+	if err != nil {
+		return 0, nil // not an entry of ours
+	}
+	index, _ := key(tag, string(grantsKind))
+	var digests []string
+	var there int64
+	err = s.do(ctx, "grants", func(ctx context.Context) (err error) {
+		if there, err = s.client.Exists(ctx, connection).Result(); err != nil {
+			return err
+		}
+		digests, err = s.client.ZRange(ctx, index, 0, -1).Result()
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	for _, digest := range digests {
+		grant, _ := key(tag, string(grantKind), digest)
+		held, err := get(ctx, s, "grant", grant, s.openGrant)
+		switch {
+		case errors.Is(err, ErrNotFound), errors.Is(err, ErrCorrupt): // no token of it works
+			continue
+		case err != nil:
+			return 0, err
+		case held.Value.Agent != agentID:
+			return 0, nil // an entry that somebody else wrote: not this agent's to end
+		}
+		if err := s.Revoke(ctx, held, at); err != nil {
+			return 0, err
+		}
+	}
+	err = s.do(ctx, "end_connection", func(ctx context.Context) error {
+		return s.client.Del(ctx, connection).Err()
+	})
+	if err != nil {
+		return 0, err
+	}
+	return int(there), nil
+}
