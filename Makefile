@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-parts build test setup lint scripts gotests fuzz clean distclean
+.PHONY: help demo demo-parts build test setup lint scripts gotests rules mutants fuzz clean distclean
 .NOTPARALLEL:
 
 FUZZTIME ?= 10s
@@ -46,7 +46,7 @@ lint: ## gofmt, go vet and go mod tidy change and find nothing
 	@go mod tidy -diff || { echo "go.mod or go.sum is not what go mod tidy would write"; exit 1; }
 
 scripts: ## tests of the scripts in tools
-	@echo "== scripts: tests of tools/setup and tools/gotest =="
+	@echo "== scripts: tests of the tools; every rule has a test that names it =="
 	@python3 -m unittest discover -b -s tools -p '*_test.py'
 
 gotests: ## all Go tests (after make setup)
@@ -54,6 +54,14 @@ gotests: ## all Go tests (after make setup)
 	tools/gotest -race -vet=off -timeout $(TIMEOUT) \
 	  --stage 'unit: each package, fuzz seeds, the store suite on miniredis and on redis-server; race detector' $$units \
 	  --stage 'end to end: through a real Envoy, Redis and Chromium; race detector' -count=1 ./test/...
+
+rules: setup ## each rule of docs/protocol.md with the tests that prove it, and how they went
+	@echo "== rules: all tests, and what each rule of docs/protocol.md owes to them =="
+	@tools/rules -vet=off -timeout $(TIMEOUT) ./...
+
+mutants: ## break rules one at a time and show that the tests which name them fail
+	@echo "== mutants: test/mutants, applied to copies of the tree =="
+	@tools/mutants
 
 fuzz: ## let each fuzz target search for FUZZTIME (10s)
 	@tools/fuzz $(FUZZTIME)

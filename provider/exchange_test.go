@@ -100,6 +100,7 @@ func TestExchangeRequest(t *testing.T) {
 	}
 }
 
+// proves: C-4
 func TestExchangeReplies(t *testing.T) {
 	tests := []struct {
 		name, contentType, body string
@@ -246,6 +247,7 @@ func TestExchangeDeadlines(t *testing.T) {
 	})
 }
 
+// proves: T-7
 func TestUserID(t *testing.T) {
 	tests := []struct{ name, members, token, userinfo, want string }{
 		{"T-7: none", ``, ``, `{"sub":"x"}`, ""},

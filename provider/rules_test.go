@@ -17,6 +17,7 @@ func segments(path string) []string {
 	return strings.Split(strings.TrimPrefix(path, "/"), "/")
 }
 
+// proves: P-4
 func TestExplicitRules(t *testing.T) {
 	p := parseOne(t, `"available_scopes": ["one", "deep", "wild", "root", "all", "head", "two"], "scope_rules": [
 		{"scope": "one", "methods": ["GET"], "paths": ["/user", "/user/emails"]},
@@ -78,6 +79,7 @@ func TestExplicitRules(t *testing.T) {
 	}
 }
 
+// proves: P-4
 func TestNothingPermitsByAccident(t *testing.T) {
 	p := parseOne(t, `"scope_rules": []`)
 	if p.Derived || len(p.Rules) != 0 {
@@ -107,6 +109,7 @@ func TestPathPatterns(t *testing.T) {
 }
 
 // The shop of the tutorial.
+// proves: P-4
 func TestDerivedRules(t *testing.T) {
 	p := parseOne(t, `"available_scopes": ["products:read", "cart:write", "orders:read", "orders:write", "openid", "offline_access",
 		"https://api.shop.example/auth/carts.readonly", "https://api.shop.example/auth/carts", "a:b:read", "wishlist:like", "x/y:read", "*:read", "products.read"]`)
@@ -188,6 +191,7 @@ func TestDerivedRules(t *testing.T) {
 	})
 }
 
+// proves: T-5
 func TestSet(t *testing.T) {
 	app := &provider.Provider{ID: "shop", App: &provider.App{}}
 	app2 := &provider.Provider{ID: "blog", App: &provider.App{}}

@@ -106,6 +106,7 @@ func TestGracefulShutdown(t *testing.T) {
 	}
 }
 
+// proves: E-1
 func TestCompanionThroughEnvoy(t *testing.T) {
 	s := stage.Start(t, stage.Options{Embedded: true})
 	for _, c := range []struct {

@@ -13,6 +13,7 @@ import (
 
 // Every refusal is JSON with its code and a decision_id, and the API sees
 // nothing of it.
+// proves: E-1, E-2, U-1
 func TestRefusalsThroughEnvoy(t *testing.T) {
 	s := stage.Start(t, stage.Options{})
 	a, b := s.NewAgent("a"), s.NewAgent("b")

@@ -12,6 +12,7 @@ import (
 
 // The handshake and a call, in native mode alone, in gateway mode alone and
 // with both in one listener (M-1).
+// proves: M-1, P-5, T-2, T-5
 func TestWalkInEveryMode(t *testing.T) {
 	for _, mode := range []string{"native", "gateway", "both"} {
 		t.Run(mode, func(t *testing.T) {
@@ -86,6 +87,7 @@ func TestBootstrapIsWhatEnvoyTakes(t *testing.T) {
 	}
 }
 
+// proves: P-5
 func TestRepliesStreamBack(t *testing.T) {
 	s := stage.Start(t, stage.Options{Embedded: true})
 	c := s.NewAgent("streamer")

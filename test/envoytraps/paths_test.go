@@ -26,6 +26,7 @@ var targets = []string{
 
 // The path that is judged, its mount replaced by the API's base, is the path
 // that goes up: over both protocols, whatever Envoy makes of it before.
+// proves: P-7
 func TestJudgedPathGoesUp(t *testing.T) {
 	r := newRig(t)
 	protocols := map[string]func(provider, target string){

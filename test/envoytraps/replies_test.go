@@ -34,6 +34,7 @@ func TestP7EnvoysOwnRefusalsAreJSON(t *testing.T) {
 }
 
 // The mappers that make Envoy's refusals JSON leave athd's own alone.
+// proves: E-2
 func TestAthdsRefusalsArriveAsTheyAre(t *testing.T) {
 	r := newRig(t)
 	tests := []struct {

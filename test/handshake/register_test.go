@@ -43,6 +43,7 @@ func (w *world) refusedAs(t *testing.T, r reply, status int, code string) {
 	}
 }
 
+// proves: R-1
 func TestRegister(t *testing.T) {
 	w := newWorld(t)
 	a := w.actor("a")
@@ -175,6 +176,7 @@ func TestSecondRegistration(t *testing.T) {
 	})
 }
 
+// proves: E-1, E-2
 func TestRegistrationIsRefused(t *testing.T) {
 	w := newWorld(t)
 	a := w.actor("bad")
@@ -274,6 +276,7 @@ func TestAttestationAudiences(t *testing.T) {
 	})
 }
 
+// proves: D-1, D-2, D-4
 func TestDiscovery(t *testing.T) {
 	w := newWorld(t)
 	r := w.get("/.well-known/ath.json")

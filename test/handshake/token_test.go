@@ -17,6 +17,7 @@ import (
 	"github.com/athd/athd/tokenstore"
 )
 
+// proves: C-4, T-2, T-3, T-6, T-7
 func TestToken(t *testing.T) {
 	w := newWorld(t)
 	a := w.actor("a")
@@ -112,6 +113,7 @@ func TestTokenOrder(t *testing.T) {
 	}
 }
 
+// proves: T-1
 func TestFiveWrongCodesEndTheSession(t *testing.T) {
 	w := newWorld(t)
 	a := w.actor("guesser")
@@ -129,6 +131,7 @@ func TestFiveWrongCodesEndTheSession(t *testing.T) {
 	}
 }
 
+// proves: T-1
 func TestAnyCodeOnlyByOption(t *testing.T) {
 	w := newWorld(t, func(c *athflow.Config) { c.AcceptAnyCode = true })
 	a := w.actor("placeholder")
@@ -141,6 +144,7 @@ func TestAnyCodeOnlyByOption(t *testing.T) {
 	}
 }
 
+// proves: T-2
 func TestIntersectionIsOfToday(t *testing.T) {
 	w := newWorld(t)
 	a := w.actor("narrowed")
@@ -171,6 +175,7 @@ func TestIntersectionIsOfToday(t *testing.T) {
 	}
 }
 
+// proves: R-5, T-6
 func TestTokenEndsWithTheApproval(t *testing.T) {
 	w := newWorld(t, policy(athflow.Policy{Default: athflow.Deny, Rules: []athflow.PolicyRule{{Action: athflow.Approve, Expires: 20 * time.Minute}}}))
 	a := w.actor("short")
@@ -181,6 +186,7 @@ func TestTokenEndsWithTheApproval(t *testing.T) {
 	}
 }
 
+// proves: T-7
 func TestUserIDWithoutUserinfo(t *testing.T) {
 	w := newWorld(t)
 	bare := *w.set.Get("gallery")
@@ -208,6 +214,7 @@ func TestUserIDWithoutUserinfo(t *testing.T) {
 }
 
 // Of many exchanges of one session, over two replicas, exactly one gets a token.
+// proves: T-4
 func TestOneTokenPerSession(t *testing.T) {
 	w := newWorld(t)
 	a := w.actor("racer")
@@ -245,6 +252,7 @@ func TestOneTokenPerSession(t *testing.T) {
 	}
 }
 
+// proves: V-1, V-2, V-3, V-4
 func TestRevoke(t *testing.T) {
 	w := newWorld(t)
 	a, other := w.actor("revoker"), w.actor("revoked")
@@ -305,6 +313,7 @@ func TestRevoke(t *testing.T) {
 	}
 }
 
+// proves: U-1
 func TestEveryDecisionHasItsEvent(t *testing.T) {
 	w := newWorld(t)
 	a := w.actor("events")
@@ -324,6 +333,7 @@ func TestEveryDecisionHasItsEvent(t *testing.T) {
 	}
 }
 
+// proves: E-1
 func TestErrorsOfTheCompanion(t *testing.T) {
 	w := newWorld(t)
 	for _, c := range []struct {

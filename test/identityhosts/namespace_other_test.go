@@ -1,0 +1,5 @@
+//go:build !linux
+
+package identityhosts
+
+func runInNamespace() (code int, ran bool) { return 0, false }

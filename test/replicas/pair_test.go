@@ -1,0 +1,194 @@
+package replicas
+
+import (
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"text/template"
+	"time"
+
+	"go.yaml.in/yaml/v4"
+
+	"github.com/athd/athd/test/realenvoy"
+	"github.com/athd/athd/test/stage"
+	"github.com/athd/athd/tokenstore"
+)
+
+// A pair is two athd on one store, behind one Envoy, with a provider, an API
+// and a host of identity documents.
+type pair struct {
+	t        testing.TB
+	athd     [2]*stage.Athd
+	direct   [2]string // URLs of the companions themselves
+	public   string    // URL of Envoy
+	provider *provider
+	site     *http.ServeMux
+	sites    string
+	client   *http.Client
+	store    tokenstore.Config // to look at what they stored
+}
+
+// A store is what a pair runs on.
+type store struct {
+	yaml     string // of store:, without the keyset
+	settings tokenstore.Config
+}
+
+const configuration = `public_url: {{.Public}}
+listen: {grpc: "unix:{{.Dir}}/authz.sock", http: "{{.HTTP}}", admin: "{{.Admin}}"}
+store: { {{.Store}}, keyset_file: ../keyset.json}
+apps:
+- app_id: shop
+  upstream: {{.API}}
+  available_scopes: ["products:read", "cart:write"]
+  oauth: {authorize_endpoint: "{{.OAuth}}/authorize", token_endpoint: "{{.OAuth}}/token", userinfo_endpoint: "{{.OAuth}}/userinfo", client_id: athd, client_secret: client-secret-of-athd}
+approval: {default: approve}
+consent: direct
+envoy: {listen: "{{.Envoy}}", admin: "127.0.0.1:0"}
+limits: {per_address: off, registrations_per_address: off, per_agent: off, concurrent_per_address: 500}
+log: {format: json, level: warn}
+development: {allow_http: true, allow_private_hosts: true}
+`
+
+// newPair starts all of it. Both athd publish one URL, Envoy's; races go to
+// the companions themselves, so that the test decides who meets whom.
+func newPair(t testing.TB, on store) *pair {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "athd-pair-") // short: a socket's path is limited
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	transport := &http.Transport{MaxIdleConnsPerHost: 128}
+	t.Cleanup(transport.CloseIdleConnections)
+	p := &pair{t: t, provider: newProvider(), site: http.NewServeMux(), store: on.settings, client: &http.Client{
+		Transport: transport, Timeout: 5 * time.Second, // no request may take longer
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
+	serve := func(h http.Handler) string {
+		s := httptest.NewServer(h)
+		t.Cleanup(s.Close)
+		return s.URL
+	}
+	p.sites = serve(p.site)
+	oauth := serve(p.provider)
+	api := serve(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("{}")) }))
+	envoyListen := freeAddr(t)
+	p.public = "http://" + envoyListen
+
+	if _, stderr, err := stage.Run(t, dir, "keys", "new", "-o", "keyset.json"); err != nil {
+		t.Fatalf("athd keys new: %v\n%s", err, stderr)
+	}
+	keys, err := os.ReadFile(filepath.Join(dir, "keyset.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.store.Keyset, err = tokenstore.ParseKeyset(keys); err != nil {
+		t.Fatal(err)
+	}
+	var addresses []athdAddress
+	for i, name := range []string{"a", "b"} {
+		at, admin := athdAddress{grpc: filepath.Join(dir, name, "authz.sock"), http: freeAddr(t)}, freeAddr(t)
+		home := filepath.Join(dir, name)
+		write(t, filepath.Join(home, "athd.yaml"), map[string]string{
+			"Public": p.public, "Dir": home, "HTTP": at.http, "Admin": admin, "Store": on.yaml,
+			"API": api, "OAuth": oauth, "Envoy": envoyListen,
+		})
+		addresses = append(addresses, at)
+		p.athd[i], p.direct[i] = stage.StartAthd(t, home, admin), "http://"+at.http
+	}
+	bootstrap, stderr, err := stage.Run(t, filepath.Join(dir, "a"), "bootstrap", "-static")
+	if err != nil {
+		t.Fatalf("athd bootstrap: %v\n%s", err, stderr)
+	}
+	realenvoy.Start(t, withSecond(t, []byte(bootstrap), addresses[0], addresses[1]))
+	return p
+}
+
+func write(t testing.TB, path string, values map[string]string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	if err := template.Must(template.New("").Option("missingkey=error").Parse(configuration)).Execute(&b, values); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(b.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// look opens the store from beside the two athd.
+func (p *pair) look(t testing.TB) *tokenstore.Store {
+	t.Helper()
+	c := p.store
+	c.Timeout = 5 * time.Second
+	s, err := tokenstore.Open(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+type athdAddress struct{ grpc, http string }
+
+// withSecond adds a second athd to what athd bootstrap printed for the first,
+// which names one address for each listener: one more endpoint, the same but
+// for the address, in each of the two clusters.
+func withSecond(t testing.TB, bootstrap []byte, first, second athdAddress) []byte {
+	t.Helper()
+	var config map[string]any
+	if err := yaml.Unmarshal(bootstrap, &config); err != nil {
+		t.Fatal(err)
+	}
+	added := 0
+	for _, c := range config["static_resources"].(map[string]any)["clusters"].([]any) {
+		cluster := c.(map[string]any)
+		if name := cluster["name"]; name != "athd_authz" && name != "athd_companion" {
+			continue
+		}
+		locality := cluster["load_assignment"].(map[string]any)["endpoints"].([]any)[0].(map[string]any)
+		endpoints := locality["lb_endpoints"].([]any)
+		one, err := yaml.Marshal(endpoints[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, firstPort, _ := net.SplitHostPort(first.http)
+		_, secondPort, _ := net.SplitHostPort(second.http)
+		text := strings.NewReplacer(first.grpc, second.grpc, "port_value: "+firstPort, "port_value: "+secondPort).Replace(string(one))
+		if text == string(one) {
+			t.Fatalf("the address is not in the endpoint:\n%s", one)
+		}
+		var other any
+		if err := yaml.Unmarshal([]byte(text), &other); err != nil {
+			t.Fatal(err)
+		}
+		locality["lb_endpoints"] = append(endpoints, other)
+		added++
+	}
+	if added != 2 {
+		t.Fatalf("%d clusters lead to athd, want 2", added)
+	}
+	out, err := yaml.Marshal(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// freeAddr returns a loopback address that was free a moment ago.
+func freeAddr(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
