@@ -55,25 +55,35 @@ func (f *Flow) revoke(ctx context.Context, c *call, req *revokeRequest) (revokeR
 	if req.Token == "" {
 		return revokeResponse{}, ath.Errorf(ath.TokenInvalid, "token is missing.").WithStatus(400)
 	}
-	c.event.Kind = audit.TokenRevoked
-	token, err := ath.ParseToken(req.Token)
+	found, err := f.end(ctx, c, agent, req.Token)
 	if err != nil {
+		return revokeResponse{}, err
+	}
+	c.event.Kind = audit.TokenRevoked
+	if !found {
 		c.event.Reason = "unknown token"
-		return revokeResponse{Revoked: true}, nil
+	}
+	return revokeResponse{Revoked: true}, nil
+}
+
+// end makes a token dead on every replica, if there is such a token, and, with
+// an agent, if it is that agent's.
+func (f *Flow) end(ctx context.Context, c *call, agent *tokenstore.Agent, value string) (found bool, err error) {
+	token, err := ath.ParseToken(value)
+	if err != nil {
+		return false, nil
 	}
 	for range 4 {
 		held, err := f.Store.Grant(ctx, token)
 		if errors.Is(err, tokenstore.ErrNotFound) {
-			c.event.Reason = "unknown token"
-			return revokeResponse{Revoked: true}, nil
+			return false, nil
 		}
 		if err != nil {
-			return revokeResponse{}, err
+			return false, err
 		}
 		g := held.Value
 		if agent != nil && (g.Agent != agent.ID || g.ClientID != agent.ClientID) {
-			c.event.Kind = audit.AccessDenied
-			return revokeResponse{}, ath.Errorf(ath.AgentIdentityMismatch, "The token belongs to another agent.")
+			return false, ath.Errorf(ath.AgentIdentityMismatch, "The token belongs to another agent.")
 		}
 		c.event.AgentID, c.event.UserID, c.event.ProviderID = g.Agent, g.User, g.Provider
 		// Also one that is dead already: the store may have to wait until it is
@@ -81,11 +91,11 @@ func (f *Flow) revoke(ctx context.Context, c *call, req *revokeRequest) (revokeR
 		if err := f.Store.Revoke(ctx, held, f.Now().UTC()); errors.Is(err, tokenstore.ErrChanged) {
 			continue
 		} else if err != nil && !errors.Is(err, tokenstore.ErrNotFound) {
-			return revokeResponse{}, err
+			return false, err
 		}
-		return revokeResponse{Revoked: true}, nil
+		return true, nil
 	}
-	return revokeResponse{}, errors.New("the grant was changed by others too often")
+	return false, errors.New("the grant was changed by others too often")
 }
 
 // operator returns the name of the admin token that a request carries (V-2,
