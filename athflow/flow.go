@@ -124,14 +124,13 @@ func (f *Flow) Handler() http.Handler {
 			m, ok = agentRoute(agentRoutes, r)
 		}
 		if !ok || r.URL.RawPath != "" {
-			f.writeError(w, r, ath.NewDecisionID(), ath.Errorf(ath.NotFound, "There is nothing at this path."))
+			f.limited(w, r, f.refuses(ath.Errorf(ath.NotFound, "There is nothing at this path.")))
 			return
 		}
 		h, ok := m.lookup(r.Method)
 		if !ok {
 			w.Header().Set("Allow", m.allow())
-			f.writeError(w, r, ath.NewDecisionID(), ath.Errorf(ath.MethodNotAllowed, "This path does not take this method."))
-			return
+			h = f.refuses(ath.Errorf(ath.MethodNotAllowed, "This path does not take this method."))
 		}
 		f.limited(w, r, h)
 	})

@@ -189,10 +189,18 @@ func (f *Flow) limited(w http.ResponseWriter, r *http.Request, h http.Handler) {
 		f.servePage(func(context.Context, *call, http.ResponseWriter, *http.Request) error { return err }).ServeHTTP(w, r)
 		return
 	}
-	id := ath.NewDecisionID()
-	e := f.asError(r.Context(), id, err)
-	f.Audit.Record(r.Context(), audit.Event{
-		Kind: audit.AccessDenied, Reason: strings.ToLower(string(e.Code)), DecisionID: id,
+	f.refuses(err).ServeHTTP(w, r)
+}
+
+// refuses answers with an error and nothing else, and says so in the audit log
+// (E-2).
+func (f *Flow) refuses(err error) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		id := ath.NewDecisionID()
+		e := f.asError(r.Context(), id, err)
+		f.Audit.Record(r.Context(), audit.Event{
+			Kind: audit.AccessDenied, Reason: strings.ToLower(string(e.Code)), DecisionID: id,
+		})
+		f.writeError(w, r, id, e)
 	})
-	f.writeError(w, r, id, e)
 }
