@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -99,10 +100,11 @@ func (d *documents) fly(ctx context.Context, agent ath.AgentID) (*document, erro
 
 // hostOf leaves the port out: a host with many ports is one host.
 func hostOf(agent ath.AgentID) string {
-	if host, _, err := net.SplitHostPort(agent.Host()); err == nil {
-		return host
+	host := agent.Host()
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
 	}
-	return agent.Host()
+	return strings.ToLower(strings.TrimSuffix(host, "."))
 }
 
 func (d *documents) look(id string) (*entry, bool) {

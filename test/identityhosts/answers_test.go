@@ -19,7 +19,13 @@ func raw(head string, more func(ctx context.Context, w io.Writer)) func(h *host)
 			if err != nil {
 				panic(err)
 			}
-			defer conn.Close()
+			// Who waited for a deadline must find it, and not our end of the
+			// connection closed in answer to theirs.
+			linger := time.Duration(0)
+			if more != nil {
+				linger = time.Second
+			}
+			defer time.AfterFunc(linger, func() { conn.Close() })
 			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 			defer cancel()
 			go func() { // until the other side hangs up

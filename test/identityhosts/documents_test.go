@@ -121,7 +121,7 @@ func documentCases(t *testing.T) []documentCase {
 		{"another agent_id", func(h *host) []byte { return documentOf(h.idAt("other."+domain), jwkOf(&h.key.PublicKey)) }, "refused: names another agent_id"},
 		{"the agent_id and a slash", replaced(`agent.json`, `agent.json/`), "refused: names another agent_id"},
 		{"the agent_id in upper case", func(h *host) []byte { return replaced(h.name, strings.ToUpper(h.name))(h) }, "refused: names another agent_id"},
-		{"the agent_id and a NUL", replaced(`agent.json`, `agent.json\u0000`), "refused: "},
+		{"the agent_id and a NUL", replaced(`agent.json`, `agent.json\u0000`), "refused: control characters"},
 		{"a list of agent_ids", func(h *host) []byte { return replaced(`"`+h.id.String()+`"`, `["`+h.id.String()+`"]`)(h) }, "refused: agent_id is missing"},
 		{"no agent_id", replaced(`"agent_id"`, `"id"`), "refused: agent_id is missing"},
 		{"another agent's key", literally(jwkOf(&another.PublicKey)), "refused: (signature)"},
