@@ -1,0 +1,86 @@
+package athflow
+
+import (
+	"errors"
+	"net/url"
+	"strings"
+
+	"github.com/athd/athd/ath"
+)
+
+// checkRegister checks the shape of the request, before anything is fetched.
+func (f *Flow) checkRegister(req *registerRequest) (ath.AgentID, error) {
+	agent, err := ath.ParseAgentID(req.AgentID, f.AllowHTTP)
+	if err != nil {
+		return ath.AgentID{}, invalidField("agent_id", "The agent_id is not acceptable: %v.", err)
+	}
+	if req.Attestation == "" {
+		return agent, ath.Errorf(ath.InvalidAttestation, "agent_attestation is missing.").WithStatus(400)
+	}
+	for field, s := range map[string]string{
+		"developer.name": req.Developer.Name, "developer.id": req.Developer.ID,
+		"developer.contact": req.Developer.Contact, "purpose": req.Purpose,
+	} {
+		if len(s) > maxTextBytes {
+			return agent, invalidField(field, "The field is longer than %d bytes.", maxTextBytes)
+		}
+	}
+	if req.Developer.Name == "" || req.Developer.ID == "" {
+		return agent, invalidField("developer", "developer.name and developer.id are required.")
+	}
+	if len(req.Providers) == 0 || len(req.Providers) > maxRequestedProvider {
+		return agent, invalidField("requested_providers", "Between 1 and %d providers must be asked for.", maxRequestedProvider)
+	}
+	for _, p := range req.Providers {
+		if p.ID == "" || len(p.ID) > maxTextBytes {
+			return agent, invalidField("requested_providers.provider_id", "A provider_id is missing or too long.")
+		}
+		if len(p.Scopes) == 0 || len(p.Scopes) > ath.MaxScopes {
+			return agent, invalidField("requested_providers.scopes", "Between 1 and %d scopes must be asked for.", ath.MaxScopes)
+		}
+		for _, s := range p.Scopes {
+			if s == "" || len(s) > ath.MaxScopeBytes {
+				return agent, invalidField("requested_providers.scopes", "A scope is empty or too long.")
+			}
+		}
+	}
+	if len(req.RedirectURIs) > maxRedirectURIs {
+		return agent, invalidField("redirect_uris", "An agent may register at most %d redirect_uris.", maxRedirectURIs)
+	}
+	for _, u := range req.RedirectURIs {
+		if err := checkRedirectURI(u); err != nil {
+			return agent, invalidField("redirect_uris", "A redirect_uri is not acceptable: %v.", err)
+		}
+	}
+	return agent, nil
+}
+
+// checkRedirectURI applies R-4.
+func checkRedirectURI(s string) error {
+	if s == "" || len(s) > maxRedirectURIBytes {
+		return errors.New("it is empty or too long")
+	}
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] >= 0x7f || strings.IndexByte("\\\"<>^`{|}", s[i]) >= 0 {
+			return errors.New("it holds a character that a URL may not hold")
+		}
+	}
+	u, err := url.Parse(s)
+	switch {
+	case err != nil || !u.IsAbs():
+		return errors.New("it is not an absolute URL")
+	case strings.Contains(s, "#"):
+		return errors.New("it has a fragment")
+	case u.User != nil:
+		return errors.New("it holds user information")
+	case u.Scheme == "https" && u.Hostname() != "":
+		return nil
+	case u.Scheme == "http" && ath.IsLoopbackHost(u.Hostname()):
+		return nil
+	case u.Scheme == "http":
+		return errors.New("http is for loopback hosts only")
+	case strings.Contains(u.Scheme, ".") && u.Scheme != "":
+		return nil // a private-use scheme (RFC 8252, section 7.1)
+	}
+	return errors.New("its scheme must be https, http on a loopback host, or a private-use scheme with a dot")
+}

@@ -1,0 +1,257 @@
+package authz
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/athd/athd/ath"
+	"github.com/athd/athd/provider"
+	"github.com/athd/athd/tokenstore"
+)
+
+// An inquiry is one request on its way through the rules, and what they have
+// learned of it so far.
+type inquiry struct {
+	*Config
+	ctx      context.Context
+	request  Request
+	now      time.Time
+	segments []string
+	query    string
+	token    ath.Token
+	reading  tokenstore.Reading
+	provider *provider.Provider
+	scope    string
+	decision Decision
+}
+
+// A rule objects with a reason, or not with "". Its id is that of the
+// protocol.
+type rule struct {
+	id      string
+	objects func(*inquiry) Reason
+}
+
+// allRules is the order of the protocol: P-7, P-1, P-2, standing, P-3, P-4,
+// P-6 (with O-2 as a part of it).
+func allRules() []rule {
+	return []rule{
+		{"P-7 method", (*inquiry).methodListed},
+		{"P-7 target", (*inquiry).targetCanonical},
+		{"P-5 no token in the query", (*inquiry).noTokenInQuery},
+		{"P-1 one well-formed token", (*inquiry).tokenWellFormed},
+		{"read", (*inquiry).read},
+		{"P-1 known", (*inquiry).tokenKnown},
+		{"P-1 not revoked", (*inquiry).tokenLive},
+		{"P-1 not expired", (*inquiry).tokenCurrent},
+		{"P-2 one agent id", (*inquiry).agentIDPresent},
+		{"P-2 the token's agent", (*inquiry).agentIDMatches},
+		{"standing: registered", (*inquiry).agentRegistered},
+		{"standing: approved", (*inquiry).agentApproved},
+		{"R-6 not suspended since", (*inquiry).notSuspendedSince},
+		{"R-5 approval current", (*inquiry).approvalCurrent},
+		{"P-3 provider exists", (*inquiry).providerExists},
+		{"P-3 the token's provider", (*inquiry).providerMatches},
+		{"P-4 scope", (*inquiry).scopeCovers},
+		{"P-6 credential there", (*inquiry).credentialThere},
+		{"O-2 credential for this destination", (*inquiry).credentialForHere},
+		{"P-6 credential current", (*inquiry).credentialCurrent},
+	}
+}
+
+func (q *inquiry) methodListed() Reason {
+	if !methodAllowed(q.request.Method) {
+		return MethodRefused
+	}
+	return ""
+}
+
+func (q *inquiry) targetCanonical() Reason {
+	var ok bool
+	if q.segments, q.query, ok = splitTarget(q.request.Path, q.request.Mount); !ok {
+		return TargetRefused
+	}
+	return ""
+}
+
+func (q *inquiry) noTokenInQuery() Reason {
+	if holdsToken(q.query) {
+		return TokenInQuery
+	}
+	return ""
+}
+
+// tokenWellFormed wants one Authorization header with one Bearer token of
+// ours (RFC 6750, section 2.1). Envoy joins two headers with a comma, which no
+// token holds.
+func (q *inquiry) tokenWellFormed() Reason {
+	switch len(q.request.Authorization) {
+	case 0:
+		return TokenMissing
+	case 1:
+	default:
+		return TokenMalformed
+	}
+	scheme, value, _ := strings.Cut(q.request.Authorization[0], " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return TokenMissing
+	}
+	token, err := ath.ParseToken(value)
+	if err != nil {
+		return TokenMalformed
+	}
+	q.token = token
+	return ""
+}
+
+// agentID returns the agent's own claim, or "" where there is not exactly one.
+func (q *inquiry) agentID() string {
+	if len(q.request.AgentID) != 1 {
+		return ""
+	}
+	return q.request.AgentID[0]
+}
+
+// read fetches grant, connection and the agent's standing at once. The agent
+// is looked up by what the request claims; agentIDMatches makes sure that it
+// is the right one before anyone looks.
+func (q *inquiry) read() Reason {
+	reading, err := q.Store.Read(q.ctx, q.token, q.agentID())
+	switch {
+	case errors.Is(err, tokenstore.ErrCorrupt):
+		q.Logger.ErrorContext(q.ctx, "a stored record does not open", "decision_id", q.request.ID, "error", err)
+		return RecordCorrupt
+	case err != nil:
+		q.Logger.WarnContext(q.ctx, "the store did not answer", "decision_id", q.request.ID, "error", err)
+		return StoreUnavailable
+	}
+	q.reading = reading
+	if g := reading.Grant; g != nil {
+		q.decision.Agent, q.decision.User, q.decision.Scopes = g.Agent, g.User, g.Scopes
+	}
+	return ""
+}
+
+func (q *inquiry) tokenKnown() Reason {
+	if q.reading.Grant == nil {
+		return TokenUnknown
+	}
+	return ""
+}
+
+func (q *inquiry) tokenLive() Reason {
+	if !q.reading.Grant.Revoked.IsZero() {
+		return TokenRevoked
+	}
+	return ""
+}
+
+func (q *inquiry) tokenCurrent() Reason {
+	if !q.now.Before(q.reading.Grant.Expires) {
+		return TokenExpired
+	}
+	return ""
+}
+
+func (q *inquiry) agentIDPresent() Reason {
+	if q.agentID() == "" {
+		return AgentIDMissing
+	}
+	return ""
+}
+
+func (q *inquiry) agentIDMatches() Reason {
+	if q.agentID() != q.reading.Grant.Agent {
+		return AgentIDMismatch
+	}
+	return ""
+}
+
+// agentRegistered also refuses the token of an earlier registration: a
+// removed one takes its tokens with it.
+func (q *inquiry) agentRegistered() Reason {
+	a, g := q.reading.Agent, q.reading.Grant
+	if a == nil || a.ID != g.Agent || a.ClientID != g.ClientID {
+		return AgentGone
+	}
+	return ""
+}
+
+func (q *inquiry) agentApproved() Reason {
+	if q.reading.Agent.Standing() != tokenstore.Approved {
+		return AgentNotApproved
+	}
+	return ""
+}
+
+// notSuspendedSince refuses a token of before a suspension, also once the agent
+// is resumed: what suspension kills stays dead.
+func (q *inquiry) notSuspendedSince() Reason {
+	if q.reading.Grant.Generation != q.reading.Agent.Generation {
+		return TokenRevoked
+	}
+	return ""
+}
+
+func (q *inquiry) approvalCurrent() Reason {
+	if !q.now.Before(q.reading.Agent.ApprovalExpires) {
+		return ApprovalExpired
+	}
+	return ""
+}
+
+func (q *inquiry) providerExists() Reason {
+	if q.provider = q.Providers.Get(q.request.Provider); q.provider == nil {
+		return ProviderUnknown
+	}
+	return ""
+}
+
+func (q *inquiry) providerMatches() Reason {
+	if q.provider.ID != q.reading.Grant.Provider {
+		return ProviderMismatched
+	}
+	return ""
+}
+
+// scopeCovers takes only those of the token's scopes that the operator still
+// approves, so that a narrowed approval holds at the next request.
+func (q *inquiry) scopeCovers() Reason {
+	approval := q.reading.Agent.Approval(q.reading.Grant.Provider)
+	if approval == nil {
+		return ScopeMissing
+	}
+	held := q.reading.Grant.Scopes.Intersect(approval.Approved)
+	q.decision.Scopes = held
+	scope, ok := q.provider.Permits(q.request.Method, q.segments, held)
+	if !ok {
+		return ScopeMissing
+	}
+	q.scope = scope
+	return ""
+}
+
+func (q *inquiry) credentialThere() Reason {
+	if c := q.reading.Connection; c == nil || c.Ended || c.Access.IsZero() {
+		return Reauthorize
+	}
+	return ""
+}
+
+// credentialForHere keeps a token from going where its user did not agree to,
+// after the operator has changed the provider's server, client or API host.
+func (q *inquiry) credentialForHere() Reason {
+	if q.reading.Connection.Destination != q.provider.Destination() {
+		return Reauthorize
+	}
+	return ""
+}
+
+func (q *inquiry) credentialCurrent() Reason {
+	if e := q.reading.Connection.Expires; !e.IsZero() && !q.now.Before(e) {
+		return Reauthorize
+	}
+	return ""
+}
