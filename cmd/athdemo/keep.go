@@ -28,6 +28,9 @@ Files
   {{.Dir}}/client.json      its client_id and client_secret
   {{.Dir}}/agent.token      its ATH token
 
+Be the user yourself: open this in your own browser within ten minutes
+  {{.Link}}
+
 Commands to paste
   TOKEN=$(cat {{.Dir}}/agent.token)
   AGENT={{.AgentID}}
@@ -61,6 +64,10 @@ func (w *walk) handOver(ctx context.Context) error {
 	if err := w.writeAgent(); err != nil {
 		return err
 	}
+	another, err := w.client.Authorize(ctx, appID, w.approved)
+	if err != nil {
+		return err
+	}
 	text, err := template.New("handover").Parse(handover)
 	if err != nil {
 		return err
@@ -68,8 +75,8 @@ func (w *walk) handOver(ctx context.Context) error {
 	var printed strings.Builder
 	err = text.Execute(&printed, struct {
 		addresses
-		Dir, AgentID string
-	}{w.addresses, w.dir, w.agent.ID})
+		Dir, AgentID, Link string
+	}{w.addresses, w.dir, w.agent.ID, another.URL})
 	if err != nil {
 		return err
 	}

@@ -12,7 +12,7 @@ import (
 // With the store away nothing is allowed and nothing is called invalid; when
 // it is back, so is everything, without a restart.
 func TestStoreAwayAndBack(t *testing.T) {
-	s := stage.Start(t, stage.Options{})
+	s := stage.Start(t, stage.Options{StoreTimeout: "250ms"})
 	c := s.NewAgent("patient")
 	token := s.Token(c, stage.App, "products:read")
 	call := func() reply { return raw(t, s, request(s, "GET", "/api/products", token.Access, c.Agent.ID)...) }

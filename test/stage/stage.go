@@ -55,9 +55,12 @@ type Options struct {
 	Embedded   bool   // no Redis
 	TokenTTL   string // default 1h
 	SessionTTL string // default 10m
-	Approval   string // YAML of approval:, indented by two; default approves everything
-	Extra      string // YAML, appended
-	AccessTTL  time.Duration
+	// StoreTimeout is longer than athd's default by default: a busy machine is
+	// no store that is away. It stays under what Envoy waits.
+	StoreTimeout string
+	Approval     string // YAML of approval:, indented by two; default approves everything
+	Extra        string // YAML, appended
+	AccessTTL    time.Duration
 	// Host is the name of Envoy in public_url, default 127.0.0.1. With
 	// localhost the OAuth server is another site to browsers, as it is in life.
 	Host string
@@ -86,7 +89,7 @@ type Stage struct {
 
 const configuration = `public_url: {{.Public}}
 listen: {grpc: "unix:{{.Dir}}/authz.sock", http: "{{.HTTP}}", admin: "{{.Admin}}"}
-store: {url: "{{.Store}}", keyset_file: keyset.json}
+store: {url: "{{.Store}}", keyset_file: keyset.json, timeout: {{.StoreTimeout}}}
 {{if .Gateway}}providers_file: providers.json
 {{end}}{{if .Native}}apps:
 - appId: shop
@@ -162,7 +165,7 @@ func Start(t testing.TB, o Options) *Stage {
 		"Public": s.Public, "Dir": dir, "HTTP": httpListen, "Admin": admin, "Store": store,
 		"Native": mode != "gateway", "Gateway": mode != "native",
 		"AppURL": s.App.URL, "GalleryURL": s.Gallery.URL, "OAuth": s.Issuer, "Secret": Secret,
-		"Approval": or(o.Approval, "  default: approve"), "TokenTTL": or(o.TokenTTL, "1h"), "SessionTTL": or(o.SessionTTL, "10m"),
+		"StoreTimeout": or(o.StoreTimeout, "900ms"), "Approval": or(o.Approval, "  default: approve"), "TokenTTL": or(o.TokenTTL, "1h"), "SessionTTL": or(o.SessionTTL, "10m"),
 		"Consent": or(o.Consent, "page"), "EnvoyListen": envoyListen, "CA": authority.CAFile, "Extra": o.Extra,
 		"TLS": pair,
 	}
