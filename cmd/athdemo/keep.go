@@ -28,8 +28,8 @@ Files
   {{.Dir}}/client.json      its client_id and client_secret
   {{.Dir}}/agent.token      its ATH token
 
-Be the user yourself: open this in your own browser within ten minutes
-  {{.Link}}
+Be the user yourself: within ten minutes, open in your own browser the link that this prints
+  cat {{.Dir}}/consent.link
 
 Commands to paste
   TOKEN=$(cat {{.Dir}}/agent.token)
@@ -68,6 +68,9 @@ func (w *walk) handOver(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := w.write("consent.link", []byte(another.URL+"\n")); err != nil {
+		return err
+	}
 	text, err := template.New("handover").Parse(handover)
 	if err != nil {
 		return err
@@ -75,8 +78,8 @@ func (w *walk) handOver(ctx context.Context) error {
 	var printed strings.Builder
 	err = text.Execute(&printed, struct {
 		addresses
-		Dir, AgentID, Link string
-	}{w.addresses, w.dir, w.agent.ID, another.URL})
+		Dir, AgentID string
+	}{w.addresses, w.dir, w.agent.ID})
 	if err != nil {
 		return err
 	}
