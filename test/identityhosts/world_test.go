@@ -13,6 +13,7 @@ import (
 	"math/big"
 	"net"
 	"net/netip"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -211,4 +212,18 @@ func addresses(list ...string) []netip.Addr {
 		out[i] = netip.MustParseAddr(s)
 	}
 	return out
+}
+
+// needsNamespace is for cases that connect to an address which is ours in a
+// namespace only. Where none can be made it fails, unless ATHD_TEST_SKIP names
+// netns.
+func (w *world) needsNamespace(t *testing.T) {
+	t.Helper()
+	switch {
+	case w.everywhere:
+	case strings.Contains(os.Getenv("ATHD_TEST_SKIP"), "netns"):
+		t.Skip("ATHD_TEST_SKIP names netns")
+	default:
+		t.Fatal("no network namespace can be made here: allow unprivileged user namespaces, or name netns in ATHD_TEST_SKIP")
+	}
 }
