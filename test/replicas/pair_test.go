@@ -77,7 +77,7 @@ func newPair(t testing.TB, on store) *pair {
 	p.sites = serve(p.site)
 	oauth := serve(p.provider)
 	api := serve(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("{}")) }))
-	envoyListen := freeAddr(t)
+	envoyListen := stage.EnvoyAddr(t)
 	p.public = "http://" + envoyListen
 
 	if _, stderr, err := stage.Run(t, dir, "keys", "new", "-o", "keyset.json"); err != nil {

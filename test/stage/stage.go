@@ -138,7 +138,7 @@ func Start(t testing.TB, o Options) *Stage {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	envoyListen, httpListen, admin := freeAddr(t), freeAddr(t), freeAddr(t)
+	envoyListen, httpListen, admin := EnvoyAddr(t), freeAddr(t), freeAddr(t)
 	authority := realenvoy.NewAuthority(t)
 	s := &Stage{Dir: dir, Authority: authority, t: t, admin: admin, site: http.NewServeMux()}
 	s.Public = public(envoyListen, o)
