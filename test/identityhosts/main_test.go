@@ -28,6 +28,7 @@ func TestMain(m *testing.M) {
 	if err := flag.Set("test.parallel", "1000"); err != nil { // see turn
 		panic(err)
 	}
+	resolveHere()
 	os.Exit(m.Run())
 }
 

@@ -3,6 +3,7 @@ package identityhosts
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"io"
 	"net"
 	"net/netip"
@@ -70,16 +71,9 @@ func newNameServer(t *testing.T) *nameServer {
 		serving.Go(func() { s.servePackets(packets) })
 	}
 
-	before := net.DefaultResolver
-	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
-		address := s.packets[s.next.Add(1)%int64(len(s.packets))].LocalAddr().String()
-		if strings.HasPrefix(network, "tcp") {
-			address = streams.Addr().String()
-		}
-		return (&net.Dialer{}).DialContext(ctx, network, address)
-	}}
+	asked.Store(s)
 	t.Cleanup(func() {
-		net.DefaultResolver = before
+		asked.Store(nil)
 		for _, packets := range s.packets {
 			packets.Close()
 		}
@@ -87,6 +81,26 @@ func newNameServer(t *testing.T) *nameServer {
 		serving.Wait()
 	})
 	return s
+}
+
+// asked is the name server of the test that runs.
+var asked atomic.Pointer[nameServer]
+
+// resolveHere makes every lookup of this process ask it. That is done once,
+// before any test: a lookup that a test has left behind may still read the
+// resolver.
+func resolveHere() {
+	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		s := asked.Load()
+		if s == nil {
+			return nil, errors.New("no name server runs")
+		}
+		address := s.packets[s.next.Add(1)%int64(len(s.packets))].LocalAddr().String()
+		if strings.HasPrefix(network, "tcp") {
+			address = s.streams.Addr().String()
+		}
+		return (&net.Dialer{}).DialContext(ctx, network, address)
+	}}
 }
 
 // add makes the server answer for a name.
