@@ -24,6 +24,7 @@ type AppConfig struct {
 	Categories       []string    `yaml:"categories"`
 	OAuth            OAuthConfig `yaml:"oauth"`
 	ScopeRules       []ruleEntry `yaml:"scope_rules"`
+	EncodedSlash     bool        `yaml:"allow_encoded_slash"`
 	Unauthenticated  string      `yaml:"unauthenticated"`
 	SkipVerification bool        `yaml:"skip_attestation_verification"`
 
@@ -68,7 +69,7 @@ func (a AppConfig) Provider(doc *strict.Document, path []any, opt Options) (*Pro
 		a = AppConfig{}
 		faults = doc.Expand(opt.Env, &a, path...)
 	}
-	c := &check{doc: doc, path: path, opt: opt, names: map[string][]any{}}
+	c := &check{doc: doc, path: path, opt: opt, names: map[string][]any{}, native: true, presets: builtIn()}
 	for _, name := range serverFieldNames {
 		c.names[name] = []any{"oauth", name}
 	}
@@ -102,7 +103,7 @@ func (a AppConfig) provider(c *check, server serverFields) *Provider {
 		a.Name = a.AppID
 	}
 	c.text("name", a.Name)
-	p := &Provider{ID: a.AppID, DisplayName: a.Name, Categories: a.Categories}
+	p := &Provider{ID: a.AppID, DisplayName: a.Name, Categories: a.Categories, EncodedSlash: a.EncodedSlash}
 	for i, category := range a.Categories {
 		c.text("categories", category, i)
 	}
@@ -127,10 +128,14 @@ func (a AppConfig) provider(c *check, server serverFields) *Provider {
 	} else {
 		c.published("api_base", a.APIBase)
 	}
-	if a.Unauthenticated != "" && a.Unauthenticated != "deny" {
-		c.fail("unauthenticated", `want "deny"`)
+	switch a.Unauthenticated {
+	case "", "deny":
+	case "passthrough":
+		app.Passthrough = true
+	default:
+		c.fail("unauthenticated", "want deny or passthrough")
 	}
-	c.server(p, server)
+	c.server(p, server, false)
 	c.scopes(p, a.AvailableScopes, a.ScopeRules)
 	p.App = app
 	return p

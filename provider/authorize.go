@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"strings"
@@ -24,7 +25,7 @@ type AuthRequest struct {
 func (p *Provider) AuthCodeURL(r AuthRequest) string {
 	options := []oauth2.AuthCodeOption{oauth2.S256ChallengeOption(r.Verifier.Reveal())}
 	if len(r.Scopes) > 0 {
-		options = append(options, oauth2.SetAuthURLParam("scope", strings.Join(r.Scopes, p.Separator)))
+		options = append(options, oauth2.SetAuthURLParam(cmp.Or(p.dialect.ScopeParameter, "scope"), strings.Join(r.Scopes, p.Separator)))
 	}
 	if r.Scopes.Has(openIDScope) {
 		options = append(options, oauth2.SetAuthURLParam("nonce", nonceOf(r.Verifier)))
@@ -32,30 +33,8 @@ func (p *Provider) AuthCodeURL(r AuthRequest) string {
 	if r.Resource != "" {
 		options = append(options, oauth2.SetAuthURLParam("resource", r.Resource))
 	}
-	return p.config(r.RedirectURI).AuthCodeURL(r.State.Reveal(), append(options, params(p.ExtraAuthz)...)...)
-}
-
-// config is the provider in the words of x/oauth2. The way of authentication
-// is always named: left open, x/oauth2 would try both, and the second try
-// would bring a code that the first has spent.
-func (p *Provider) config(redirectURI string) *oauth2.Config {
-	c := &oauth2.Config{
-		ClientID:     p.ClientID,
-		ClientSecret: p.ClientSecret.Reveal(),
-		RedirectURL:  redirectURI,
-		Endpoint: oauth2.Endpoint{
-			AuthURL:   p.AuthorizeURL.String(),
-			TokenURL:  p.TokenURL.String(),
-			AuthStyle: oauth2.AuthStyleInParams,
-		},
-	}
-	switch p.AuthMethod {
-	case ClientSecretBasic:
-		c.Endpoint.AuthStyle = oauth2.AuthStyleInHeader
-	case NoClientAuth:
-		c.ClientSecret = ""
-	}
-	return c
+	config := oauth2.Config{ClientID: p.ClientID, RedirectURL: r.RedirectURI, Endpoint: oauth2.Endpoint{AuthURL: p.AuthorizeURL.String()}}
+	return config.AuthCodeURL(r.State.Reveal(), append(options, params(p.ExtraAuthz)...)...)
 }
 
 func params(m map[string]string) []oauth2.AuthCodeOption {

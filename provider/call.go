@@ -9,9 +9,9 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
+	"strings"
 	"time"
-
-	"golang.org/x/oauth2"
 )
 
 const maxReplyBytes = 64 << 10
@@ -69,17 +69,62 @@ type call struct {
 
 var errTooLarge = errors.New("the reply is larger than 64 KiB")
 
-// RoundTrip implements [http.RoundTripper].
-func (c *call) RoundTrip(req *http.Request) (*http.Response, error) {
+// token asks the token endpoint (RFC 6749, section 3.2) and returns its reply,
+// which does not say that there was an error.
+func (c *call) token(ctx context.Context, p *Provider, form url.Values) (reply, error) {
+	for name, value := range p.ExtraToken {
+		form.Set(name, value)
+	}
+	switch p.AuthMethod {
+	case ClientSecretBasic:
+	case NoClientAuth:
+		form.Set("client_id", p.ClientID)
+	default:
+		form.Set("client_id", p.ClientID)
+		form.Set("client_secret", p.ClientSecret.Reveal())
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, p.TokenURL.String(), strings.NewReader(form.Encode()))
+	if err != nil {
+		return nil, c.fault("cannot be asked")
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	if p.AuthMethod == ClientSecretBasic {
+		req.SetBasicAuth(url.QueryEscape(p.ClientID), url.QueryEscape(p.ClientSecret.Reveal()))
+	}
+	if err := c.do(req); err != nil {
+		return nil, err
+	}
+	return c.reply()
+}
+
+// do sends the request once, and follows no redirect: it would carry a code or
+// a token to where nobody configured. A reply with any status is no error.
+func (c *call) do(req *http.Request) error {
 	res, body, err := fetch(c.transport, req)
 	if res != nil {
 		c.status, c.contentType = res.StatusCode, res.Header.Get("Content-Type")
 	}
 	if err != nil {
-		return nil, err
+		return c.failed(err)
 	}
 	c.body = body
-	return res, nil
+	return nil
+}
+
+// reply reads the body. An error may come with any status, 200 too.
+func (c *call) reply() (reply, error) {
+	r, ok := readReply(c.contentType, c.body)
+	switch code, refused := r.refusal(); {
+	case refused || c.status < 200 || c.status > 299:
+		e := c.refused()
+		if validCode(code) {
+			e.Code = code
+		}
+		return nil, e
+	case !ok:
+		return nil, c.fault("the reply is malformed")
+	}
+	return r, nil
 }
 
 // fetch sends a request and reads the reply whole, up to a limit. After an
@@ -104,19 +149,6 @@ func fetch(transport http.RoundTripper, req *http.Request) (*http.Response, []by
 	return res, body, nil
 }
 
-// client follows no redirects: they would carry a code or a token to where
-// nobody configured.
-func (c *call) client() *http.Client {
-	return &http.Client{
-		Transport:     c,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
-}
-
-func (c *call) context(ctx context.Context) context.Context {
-	return context.WithValue(ctx, oauth2.HTTPClient, c.client())
-}
-
 func (c *call) fault(message string) *ExchangeError {
 	return &ExchangeError{Provider: c.provider, Status: c.status, message: c.endpoint + ": " + message}
 }
@@ -124,21 +156,11 @@ func (c *call) fault(message string) *ExchangeError {
 // failed translates what went wrong. Texts of other packages may quote URLs
 // and bytes of the reply; only those of dialling are passed on.
 func (c *call) failed(err error) *ExchangeError {
-	if refusal, ok := errors.AsType[*oauth2.RetrieveError](err); ok {
-		e := c.refused()
-		if validCode(refusal.ErrorCode) {
-			e.Code = refusal.ErrorCode
-		}
-		return e
-	}
-	if err == nil || c.status >= 300 {
+	if c.status >= 300 {
 		return c.refused()
 	}
 	if errors.Is(err, errTooLarge) {
 		return c.fault(errTooLarge.Error())
-	}
-	if c.body != nil {
-		return c.fault("the reply is not a token reply")
 	}
 	e := c.fault("no connection, or no HTTP reply")
 	e.Temporary = true

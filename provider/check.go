@@ -17,13 +17,17 @@ type check struct {
 	opt    Options
 	names  map[string][]any
 	faults strict.Faults
+
+	native  bool // an app: the API is the operator's own
+	presets []presetFile
+	choice
 }
 
 // serverFieldNames are the fields that an app holds under oauth.
 var serverFieldNames = [...]string{
 	"authorize_endpoint", "token_endpoint", "client_id", "client_secret", "client_secret_file", "issuer",
 	"userinfo_endpoint", "user_id_field", "scope_separator", "extra_authorize_params", "extra_token_params",
-	"token_auth_method",
+	"token_auth_method", "preset", "token_kind",
 }
 
 func (c *check) at(name string) []any {
@@ -89,14 +93,16 @@ func (c *check) id(name, id string) {
 	}
 }
 
-// server checks what is said of the OAuth server and fills p with it.
-func (c *check) server(p *Provider, s serverFields) {
+// server checks what is said of the OAuth server and fills p with it, and
+// chooses presets. noBase says that the API's base is to be found, too.
+func (c *check) server(p *Provider, s serverFields, noBase bool) {
 	if c.required("authorize_endpoint", s.AuthorizeEndpoint) {
 		p.AuthorizeURL = c.endpoint("authorize_endpoint", s.AuthorizeEndpoint, authorizeParams)
 	}
 	if c.required("token_endpoint", s.TokenEndpoint) {
 		p.TokenURL = c.endpoint("token_endpoint", s.TokenEndpoint, tokenParams)
 	}
+	c.choose(p, &s, noBase)
 	if s.UserinfoEndpoint != "" {
 		p.UserinfoURL = c.endpoint("userinfo_endpoint", s.UserinfoEndpoint, nil)
 	}
@@ -210,12 +216,17 @@ func (c *check) scopes(p *Provider, list []string, rules []ruleEntry) {
 		c.fail("available_scopes", fmt.Sprintf("more than %d scopes", ath.MaxScopes))
 	}
 	for i, r := range rules {
-		p.Rules = append(p.Rules, c.rule(p.Scopes, i, r))
+		p.Rules = append(p.Rules, c.rule(p, i, r))
 	}
 	// An empty scope_rules is a statement, too: nothing is permitted.
-	if !c.doc.Has(c.full("scope_rules")...) && !onKnownHost(p) {
+	switch {
+	case c.doc.Has(c.full("scope_rules")...):
+	case c.opens != nil:
+		p.Rules = c.opens.rules(p.Scopes, c.moved)
+	case c.speaks == nil && len(presetsAt(c.presets, p.AuthorizeURL, p.TokenURL, p.UserinfoURL, p.APIBase)) == 0:
 		p.Rules, p.Derived = derive(p.Scopes), true
 	}
+	c.judgeRules(p)
 }
 
 func printable(s string) bool {

@@ -19,7 +19,7 @@ func derive(scopes ath.Scopes) []Rule {
 		if !ok || methods == nil {
 			continue
 		}
-		r := Rule{Scope: scope, Methods: methods}
+		r := Rule{Scope: scope, Methods: methods, Origin: OriginDerived}
 		if resource == "" {
 			r.Paths, r.patterns = []string{"/**"}, []pattern{{rest: true}}
 		} else {
@@ -65,23 +65,4 @@ func splitScope(scope string) (resource, action string, ok bool) {
 		return "", "", false
 	}
 	return resource, action, true
-}
-
-// onKnownHost reports whether one of the provider's endpoints belongs to a
-// service whose scopes are known not to mean what their names would derive.
-func onKnownHost(p *Provider) bool {
-	for _, u := range []*url.URL{p.AuthorizeURL, p.TokenURL, p.UserinfoURL, p.APIBase} {
-		if u == nil {
-			continue
-		}
-		host := strings.TrimSuffix(strings.ToLower(u.Hostname()), ".")
-		switch host {
-		case "github.com", "api.github.com", "accounts.google.com", "googleapis.com", "slack.com":
-			return true
-		}
-		if strings.HasSuffix(host, ".googleapis.com") {
-			return true
-		}
-	}
-	return false
 }

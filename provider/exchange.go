@@ -4,9 +4,8 @@ import (
 	"cmp"
 	"context"
 	"net/http"
+	"net/url"
 	"time"
-
-	"golang.org/x/oauth2"
 
 	"github.com/athd/athd/ath"
 )
@@ -53,7 +52,9 @@ func NewClient(c ClientConfig) *Client {
 
 // Exchange redeems an authorization code (C-3) and asks who the user is, if
 // the provider has a way to tell. The code is sent once: a failure of any kind
-// spends it. Every error is an [*ExchangeError].
+// spends it. x/oauth2's own Exchange is not used: it takes a reply without a
+// token at its top, as Slack's, for an error, and cannot tell an empty scope
+// from none, nor a large number from its neighbour. Every error is an [*ExchangeError].
 func (c *Client) Exchange(ctx context.Context, p *Provider, code, verifier ath.Secret, redirectURI string) (Tokens, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
@@ -61,19 +62,13 @@ func (c *Client) Exchange(ctx context.Context, p *Provider, code, verifier ath.S
 	if !c.allowHTTP && p.TokenURL.Scheme != "https" {
 		return Tokens{}, call.fault("is not an https URL")
 	}
-	options := append(params(p.ExtraToken), oauth2.VerifierOption(verifier.Reveal()))
-	_, err := p.config(redirectURI).Exchange(call.context(ctx), code.Reveal(), options...)
+	r, err := call.token(ctx, p, url.Values{
+		"grant_type": {"authorization_code"}, "code": {code.Reveal()}, "code_verifier": {verifier.Reveal()}, "redirect_uri": {redirectURI},
+	})
 	if err != nil {
-		return Tokens{}, call.failed(err)
+		return Tokens{}, err
 	}
-	// x/oauth2 has sent the request and found no error in the reply. The
-	// reply is read again, since it cannot tell an empty scope from none, nor
-	// a large number from its neighbour.
-	r, message := readReply(call.contentType, call.body)
-	if message != "" {
-		return Tokens{}, call.fault(message)
-	}
-	t, message := r.tokens(c.now())
+	t, message := p.dialect.grant(r).tokens(c.now(), p.dialect.TokenType)
 	if message != "" {
 		return Tokens{}, call.fault(message)
 	}
@@ -106,6 +101,10 @@ func (c *Client) user(ctx context.Context, p *Provider, call *call, r reply, acc
 		if user = r.user(p.UserIDField); user == "" {
 			err = call.fault("the reply does not hold the configured user_id_field as text or a number")
 		}
+	case len(p.dialect.UserID) > 0:
+		if user = p.dialect.user(r); user == "" {
+			err = call.fault("the reply does not name the user where the provider's preset says")
+		}
 	}
 	return user, err
 }
@@ -123,17 +122,13 @@ func (c *Client) userinfo(ctx context.Context, p *Provider, access ath.Secret, s
 		return "", call.fault("cannot be asked")
 	}
 	req.Header.Set("Authorization", "Bearer "+access.Reveal())
-	res, err := call.client().Do(req)
+	if err := call.do(req); err != nil {
+		return "", err
+	}
+	call.contentType = "application/json" // whatever it says
+	r, err := call.reply()
 	if err != nil {
-		return "", call.failed(err)
-	}
-	res.Body.Close()
-	if res.StatusCode != http.StatusOK {
-		return "", call.failed(nil)
-	}
-	r, message := readReply("application/json", call.body)
-	if message != "" {
-		return "", call.fault(message)
+		return "", err
 	}
 	if subject != "" && r.user("sub") != subject {
 		return "", call.fault("the reply is about another user than the ID token")

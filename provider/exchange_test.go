@@ -299,27 +299,38 @@ func FuzzTokenReply(f *testing.F) {
 	f.Add("application/json", `{"access_token":"at","token_type":"Bearer","expires_in":1e99,"scope":["a"],"uid":1}`)
 	f.Add("application/x-www-form-urlencoded", `access_token=at&scope=repo%2Cgist&expires_in=NaN&uid=%00`)
 	f.Add("text/plain", `error=x`)
-	p := parseOne(f, `"user_id_field": "uid"`)
+	f.Add("application/json", `{"ok":true,"team":{"id":"T"},"bot_user_id":"B","authed_user":{"id":"U","access_token":"at","token_type":"user","scope":"a,b"}}`)
+	f.Add("application/json", `{"ok":true,"access_token":"at","token_type":"bot","team":[],"authed_user":{"id":{}}}`)
+	plain := parseOne(f, `"user_id_field": "uid"`)
+	user := parseOne(f, `"preset": "slack", "api_base_url": "https://slack.example"`)
+	bot := parseOne(f, `"preset": "slack", "api_base_url": "https://slack.example", "token_kind": "bot"`)
 	f.Fuzz(func(t *testing.T, contentType, body string) {
-		c := provider.NewClient(provider.ClientConfig{Now: func() time.Time { return now }, Transport: roundTrip(func(*http.Request) *http.Response {
-			return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {contentType}}, Body: io.NopCloser(strings.NewReader(body))}
-		})})
-		got, err := c.Exchange(t.Context(), p, ath.NewSecret(code), ath.NewSecret(verifier), redirect)
-		if err != nil {
-			if _, ok := errors.AsType[*provider.ExchangeError](err); !ok {
-				t.Errorf("not an ExchangeError: %v", err)
-			}
-			return
-		}
-		access := got.Access.Reveal()
-		if access == "" || strings.ContainsFunc(access, func(r rune) bool { return r <= ' ' || r > '~' }) {
-			t.Errorf("an access token that fits no header: %q", access)
-		}
-		if !got.Expires.IsZero() && got.Expires.Before(now) || got.User == "" || len(got.User) > 256 {
-			t.Errorf("got %+v", got)
-		}
-		if again, err := ath.ParseScopes(got.Scopes); err != nil || len(again) != len(got.Scopes) {
-			t.Errorf("malformed scopes %q", got.Scopes)
+		for _, p := range []*provider.Provider{plain, user, bot} {
+			redeem(t, p, contentType, body)
 		}
 	})
+}
+
+// redeem has a provider answer with a body; what is made of it must be sound.
+func redeem(t *testing.T, p *provider.Provider, contentType, body string) {
+	c := provider.NewClient(provider.ClientConfig{Now: func() time.Time { return now }, Transport: roundTrip(func(*http.Request) *http.Response {
+		return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {contentType}}, Body: io.NopCloser(strings.NewReader(body))}
+	})})
+	got, err := c.Exchange(t.Context(), p, ath.NewSecret(code), ath.NewSecret(verifier), redirect)
+	if err != nil {
+		if _, ok := errors.AsType[*provider.ExchangeError](err); !ok {
+			t.Errorf("not an ExchangeError: %v", err)
+		}
+		return
+	}
+	access := got.Access.Reveal()
+	if access == "" || strings.ContainsFunc(access, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		t.Errorf("an access token that fits no header: %q", access)
+	}
+	if !got.Expires.IsZero() && got.Expires.Before(now) || got.User == "" || len(got.User) > 256 {
+		t.Errorf("got %+v", got)
+	}
+	if again, err := ath.ParseScopes(got.Scopes); err != nil || len(again) != len(got.Scopes) {
+		t.Errorf("malformed scopes %q", got.Scopes)
+	}
 }

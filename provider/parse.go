@@ -18,6 +18,10 @@ type Options struct {
 	Env func(string) (string, bool)
 	// ReadFile reads client_secret_file. A nil ReadFile reads none.
 	ReadFile func(string) ([]byte, error)
+	// StrictScopes refuses rules that nobody wrote: derived ones.
+	StrictScopes bool
+	// Warn is told what is allowed but surely not meant. It may be nil.
+	Warn func(strict.Fault)
 }
 
 // fileEntry is one provider of providers.json: the seven fields that every
@@ -28,6 +32,7 @@ type fileEntry struct {
 	Categories   []string    `yaml:"categories"`
 	Scopes       []string    `yaml:"available_scopes"`
 	Rules        []ruleEntry `yaml:"scope_rules"`
+	EncodedSlash bool        `yaml:"allow_encoded_slash"`
 	serverFields `yaml:",inline"`
 }
 
@@ -45,6 +50,8 @@ type serverFields struct {
 	ExtraAuthorize    map[string]string `yaml:"extra_authorize_params"`
 	ExtraToken        map[string]string `yaml:"extra_token_params"`
 	TokenAuthMethod   string            `yaml:"token_auth_method"`
+	Preset            string            `yaml:"preset"`
+	TokenKind         string            `yaml:"token_kind"`
 }
 
 type ruleEntry struct {
@@ -71,7 +78,7 @@ func Parse(file string, data []byte, opt Options) ([]*Provider, strict.Faults) {
 	faults = append(faults, doc.Expand(opt.Env, &entries)...)
 	var all []*Provider
 	for _, id := range slices.Sorted(maps.Keys(entries)) {
-		c := &check{doc: doc, path: []any{id}, opt: opt}
+		c := &check{doc: doc, path: []any{id}, opt: opt, presets: builtIn()}
 		all = append(all, entries[id].provider(c, id))
 		faults = append(faults, c.faults...)
 	}
@@ -82,17 +89,15 @@ func Parse(file string, data []byte, opt Options) ([]*Provider, strict.Faults) {
 }
 
 func (e fileEntry) provider(c *check, id string) *Provider {
-	p := &Provider{ID: id, DisplayName: e.DisplayName, Categories: e.Categories}
+	p := &Provider{ID: id, DisplayName: e.DisplayName, Categories: e.Categories, EncodedSlash: e.EncodedSlash}
 	c.id("", id)
 	c.text("display_name", e.DisplayName)
 	c.required("display_name", e.DisplayName)
 	for i, category := range e.Categories {
 		c.text("categories", category, i)
 	}
-	c.server(p, e.serverFields)
-	if p.APIBase = c.baseURL("api_base_url", e.APIBaseURL); e.APIBaseURL == "" && p.AuthorizeURL != nil {
-		p.APIBase = origin(p.AuthorizeURL)
-	}
+	p.APIBase = c.baseURL("api_base_url", e.APIBaseURL)
+	c.server(p, e.serverFields, e.APIBaseURL == "")
 	c.scopes(p, e.Scopes, e.Rules)
 	return p
 }

@@ -48,10 +48,10 @@ func TestThreeProvidersLoadUnchanged(t *testing.T) {
 	if faults != nil {
 		t.Fatal(faults)
 	}
-	wants := []struct{ id, name, base, clientID, secret string }{
-		{"github", "GitHub", "https://api.github.com", "Iv1.abc123", "secret_xyz"},
-		{"google-calendar", "Google Calendar", "https://www.googleapis.com/calendar/v3", "123456.apps.googleusercontent.com", "GOCSPX-secret"},
-		{"slack", "Slack", "https://slack.com/api", "123.456", "abc123"},
+	wants := []struct{ id, name, base, clientID, secret, separator string }{
+		{"github", "GitHub", "https://api.github.com", "Iv1.abc123", "secret_xyz", " "},
+		{"google-calendar", "Google Calendar", "https://www.googleapis.com/calendar/v3", "123456.apps.googleusercontent.com", "GOCSPX-secret", " "},
+		{"slack", "Slack", "https://slack.com/api", "123.456", "abc123", ","},
 	}
 	if len(all) != len(wants) {
 		t.Fatalf("got %d providers", len(all))
@@ -59,11 +59,11 @@ func TestThreeProvidersLoadUnchanged(t *testing.T) {
 	for i, want := range wants {
 		p := all[i]
 		if p.ID != want.id || p.DisplayName != want.name || p.APIBase.String() != want.base || p.ClientID != want.clientID ||
-			!p.ClientSecret.Equal(want.secret) || p.AuthMethod != provider.ClientSecretPost || p.Separator != " " || p.App != nil {
+			!p.ClientSecret.Equal(want.secret) || p.AuthMethod != provider.ClientSecretPost || p.Separator != want.separator || p.App != nil {
 			t.Errorf("%s: got %+v", want.id, p)
 		}
-		if p.Derived || len(p.Rules) != 0 {
-			t.Errorf("%s: rules were derived on a known host", want.id)
+		if p.Derived || p.Preset != want.id || len(p.Rules) == 0 {
+			t.Errorf("%s: derived %v, preset %q, %d rules", want.id, p.Derived, p.Preset, len(p.Rules))
 		}
 		if text := fmt.Sprintf("%v %+v %#v", *p, *p, *p); strings.Contains(text, want.secret) {
 			t.Errorf("%s: prints its secret", want.id)
@@ -90,10 +90,10 @@ func TestAuthorizationURLs(t *testing.T) {
 	}{
 		{"github", ath.Scopes{"read:user", "repo"}, "https://github.com/login/oauth/authorize?client_id=Iv1.abc123" + common +
 			"&redirect_uri=https%3A%2F%2Fgw.example%2Fath%2Fcallback&response_type=code&scope=read%3Auser+repo&state=st%26te"},
-		{"google-calendar", ath.Scopes{"https://www.googleapis.com/auth/calendar.readonly"}, "https://accounts.google.com/o/oauth2/v2/auth?client_id=123456.apps.googleusercontent.com" + common +
-			"&redirect_uri=https%3A%2F%2Fgw.example%2Fath%2Fcallback&response_type=code&scope=https%3A%2F%2Fwww.googleapis.com%2Fauth%2Fcalendar.readonly&state=st%26te"},
+		{"google-calendar", ath.Scopes{"https://www.googleapis.com/auth/calendar.readonly"}, "https://accounts.google.com/o/oauth2/v2/auth?access_type=offline&client_id=123456.apps.googleusercontent.com" + common +
+			"&prompt=consent&redirect_uri=https%3A%2F%2Fgw.example%2Fath%2Fcallback&response_type=code&scope=https%3A%2F%2Fwww.googleapis.com%2Fauth%2Fcalendar.readonly&state=st%26te"},
 		{"slack", ath.Scopes{"channels:read"}, "https://slack.com/oauth/v2/authorize?client_id=123.456" + common +
-			"&redirect_uri=https%3A%2F%2Fgw.example%2Fath%2Fcallback&response_type=code&scope=channels%3Aread&state=st%26te"},
+			"&redirect_uri=https%3A%2F%2Fgw.example%2Fath%2Fcallback&response_type=code&state=st%26te&user_scope=channels%3Aread"},
 	}
 	for _, tt := range tests {
 		request.Scopes = tt.scopes
@@ -208,10 +208,9 @@ f:1:11: client_id: is missing
 f:1:11: client_secret: is missing
 f:1:11: display_name: is missing
 f:1:11: token_endpoint: is missing`},
-		{"features to come are unknown keys", oneProvider(`"preset": "x", "revocation_endpoint": "x", "refresh_margin": "x"`),
-			`f:2:1: unknown key "preset"
-f:2:16: unknown key "revocation_endpoint"
-f:2:44: unknown key "refresh_margin"`},
+		{"features to come are unknown keys", oneProvider(`"revocation_endpoint": "x", "refresh_margin": "x"`),
+			`f:2:1: unknown key "revocation_endpoint"
+f:2:29: unknown key "refresh_margin"`},
 		{"O-2: bad id", strings.Replace(oneProvider(""), `"p"`, `"P x"`, 1), "f:1:2: an id starts with a-z or 0-9, followed by at most 62 of a-z, 0-9, _ and -"},
 		{"O-2: default is reserved", strings.Replace(oneProvider(""), `"p"`, `"default"`, 1), `f:1:2: the id "default" is reserved`},
 		{"http", oneProvider(`"token_endpoint": "http://as.example/token"`), "f:2:1: token_endpoint: want an https URL"},
@@ -284,6 +283,7 @@ f:2:51: scope_rules[0].methods[1]: want GET, HEAD, POST, PUT, PATCH, DELETE or O
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(threeProviders))
 	f.Add([]byte(oneProvider(`"scope_rules": [{"scope": "b", "methods": ["GET"], "paths": ["/a/*/**"]}]`)))
+	f.Add([]byte(oneProvider(`"preset": "slack", "token_kind": "bot", "api_base_url": "https://slack.com/api/chat", "extra_authorize_params": {"user_scope": ""}`)))
 	f.Add([]byte(`{"p": {"client_secret": "${SECRET}", "api_base_url": "https://x/%41"}}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		all, faults := provider.Parse("f", data, testOptions)

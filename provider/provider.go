@@ -2,6 +2,8 @@
 // and the APIs behind them: what providers.json and the apps of athd.yaml say
 // of them ([Parse], [Set]), which request a scope covers ([Provider.Permits]),
 // and how each one speaks OAuth ([Provider.AuthCodeURL], [Client.Exchange]).
+// What is known beforehand of well-known services is in the files of presets/
+// ([Presets]): data, so that who adds a service writes no code.
 package provider
 
 import (
@@ -30,9 +32,13 @@ type Provider struct {
 	Separator    string // between scopes in the authorization URL, a space by default
 	ExtraAuthz   map[string]string
 	ExtraToken   map[string]string
-	Rules        []Rule // explicit, or derived from the scopes' names
+	Preset       string // the name of the preset that knows the API or, if none does, its OAuth server; "": none
+	Rules        []Rule // explicit, of a preset, or derived from the scopes' names
 	Derived      bool   // the rules were derived
+	EncodedSlash bool   // "%2F" is allowed inside of a path segment; rules see the segment with it
 	App          *App   // native mode; nil: reached under /ath/proxy/ only
+
+	dialect dialect // of the OAuth server
 }
 
 // Destination says where a user's token comes from and goes to: the token
@@ -51,6 +57,7 @@ type App struct {
 	PathPrefix  string   // "" or a path that starts with '/' and does not end with one
 	Audience    string   // the app's base URL, without a trailing slash
 	CallbackURL string   // {audience}/ath/callback
+	Passthrough bool     // people may call it without an ATH token
 }
 
 // An AuthMethod is how athd authenticates at the token endpoint

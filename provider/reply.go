@@ -25,15 +25,13 @@ const (
 // userinfo: JSON values, numbers as json.Number.
 type reply map[string]any
 
-// readReply reads JSON or, where the content type says so, a form: the same
-// choice that x/oauth2 makes.
-func readReply(contentType string, body []byte) (r reply, message string) {
-	const malformed = "the reply is malformed"
+// readReply reads JSON or, where the content type says so, a form.
+func readReply(contentType string, body []byte) (r reply, ok bool) {
 	media, _, _ := mime.ParseMediaType(contentType)
 	if media == "application/x-www-form-urlencoded" || media == "text/plain" {
 		form, err := url.ParseQuery(string(body))
 		if err != nil {
-			return nil, malformed
+			return nil, false
 		}
 		r = reply{}
 		for name, values := range form {
@@ -43,26 +41,30 @@ func readReply(contentType string, body []byte) (r reply, message string) {
 		d := json.NewDecoder(bytes.NewReader(body))
 		d.UseNumber()
 		if d.Decode(&r) != nil || r == nil {
-			return nil, malformed
+			return nil, false
 		}
 		if _, err := d.Token(); !errors.Is(err, io.EOF) {
-			return nil, malformed
+			return nil, false
 		}
 	}
-	if r["error"] != nil && r["error"] != "" || r["ok"] == false {
-		return nil, "the reply says that there was an error"
-	}
-	return r, ""
+	return r, true
+}
+
+// refusal reports whether the reply says that there was an error, and its code
+// (RFC 6749, section 5.2) if it is text. Slack says ok, too.
+func (r reply) refusal() (code string, refused bool) {
+	code, _ = r["error"].(string)
+	return code, r["error"] != nil && r["error"] != "" || r["ok"] == false
 }
 
 // tokens reads a token reply. Absent scope, expires_in, refresh_token and
-// token_type are normal.
-func (r reply) tokens(now time.Time) (t Tokens, message string) {
+// token_type are normal. bearer is what token_type may be beside bearer.
+func (r reply) tokens(now time.Time, bearer string) (t Tokens, message string) {
 	access, ok := r.text("access_token")
 	if !ok || !fitsHeader(access) {
 		return Tokens{}, "the reply's access_token is missing or malformed"
 	}
-	if kind, ok := r.text("token_type"); !ok || kind != "" && !strings.EqualFold(kind, "bearer") {
+	if kind, ok := r.text("token_type"); !ok || kind != "" && kind != bearer && !strings.EqualFold(kind, "bearer") {
 		return Tokens{}, "the reply's token_type is not bearer"
 	}
 	refresh, ok := r.text("refresh_token")

@@ -19,11 +19,20 @@ import (
 type Rule struct {
 	Scope   string
 	Methods []string // GET covers HEAD too
+	Origin  string   // who says so: [OriginScopeRules], [OriginPreset] or [OriginDerived]
 	Paths   []string // of a derived rule: for people to read, e.g. "/**/products/**"
 
 	patterns []pattern
 	anywhere string // of a derived rule: the segment that the path must hold
 }
+
+// Where a rule is from. What is written in scope_rules wins over a preset, and
+// a preset over what scopes' names derive.
+const (
+	OriginScopeRules = "scope_rules"
+	OriginPreset     = "preset"
+	OriginDerived    = "derived"
+)
 
 // A pattern is a path of a rule, cut into segments.
 type pattern struct {
@@ -52,9 +61,14 @@ func (p *Provider) Permits(method string, path []string, scopes ath.Scopes) (sco
 }
 
 func (r *Rule) matches(method string, path []string) bool {
-	if !slices.Contains(r.Methods, method) && (method != "HEAD" || !slices.Contains(r.Methods, "GET")) {
-		return false
-	}
+	return r.coversMethod(method) && r.coversPath(path)
+}
+
+func (r *Rule) coversMethod(method string) bool {
+	return slices.Contains(r.Methods, method) || method == "HEAD" && slices.Contains(r.Methods, "GET")
+}
+
+func (r *Rule) coversPath(path []string) bool {
 	if r.anywhere != "" && slices.Contains(path, r.anywhere) {
 		return true
 	}
@@ -74,12 +88,12 @@ func (p pattern) matches(path []string) bool {
 }
 
 // rule checks one entry of scope_rules and compiles it.
-func (c *check) rule(available ath.Scopes, i int, e ruleEntry) Rule {
-	r := Rule{Scope: e.Scope, Methods: e.Methods, Paths: e.Paths}
+func (c *check) rule(of *Provider, i int, e ruleEntry) Rule {
+	r := Rule{Scope: e.Scope, Methods: e.Methods, Paths: e.Paths, Origin: OriginScopeRules}
 	switch {
 	case e.Scope == "":
 		c.fail("scope_rules", "scope is missing", i)
-	case !available.Has(e.Scope):
+	case !of.Scopes.Has(e.Scope):
 		c.fail("scope_rules", "is not one of available_scopes", i, "scope")
 	}
 	if len(e.Methods) == 0 {
@@ -94,7 +108,7 @@ func (c *check) rule(available ath.Scopes, i int, e ruleEntry) Rule {
 		c.fail("scope_rules", "paths are missing", i)
 	}
 	for j, path := range e.Paths {
-		if p, ok := compile(path); ok {
+		if p, ok := compile(path, of.EncodedSlash); ok {
 			r.patterns = append(r.patterns, p)
 		} else {
 			c.fail("scope_rules", "want a path such as /a, /a/*/b or /a/**: literal segments in canonical form, * for one, ** at the end only", i, "paths", j)
@@ -103,7 +117,7 @@ func (c *check) rule(available ath.Scopes, i int, e ruleEntry) Rule {
 	return r
 }
 
-func compile(path string) (pattern, bool) {
+func compile(path string, encodedSlash bool) (pattern, bool) {
 	if path == "/" {
 		return pattern{}, true
 	}
@@ -111,7 +125,7 @@ func compile(path string) (pattern, bool) {
 	if rest && head == "" {
 		return pattern{rest: true}, true
 	}
-	if len(path) > 2048 || !canonicalPath(head) {
+	if len(path) > 2048 || !canonicalPath(head, encodedSlash) {
 		return pattern{}, false
 	}
 	segments := strings.Split(head[1:], "/")
@@ -123,14 +137,15 @@ func compile(path string) (pattern, bool) {
 
 // canonicalPath reports whether s is '/' and canonical segments, with no
 // slash at its end: whether a request that is accepted (P-7) can have it. A
-// rule that no request can match is a mistake that is better told.
-func canonicalPath(s string) bool {
+// rule that no request can match is a mistake that is better told. "%2F" is
+// canonical only for a provider that allows it.
+func canonicalPath(s string, encodedSlash bool) bool {
 	rest, ok := strings.CutPrefix(s, "/")
 	if !ok {
 		return false
 	}
 	for segment := range strings.SplitSeq(rest, "/") {
-		if !ath.CanonicalSegment(segment) {
+		if !ath.CanonicalSegment(segment) && !(encodedSlash && ath.CanonicalSlashedSegment(segment)) {
 			return false
 		}
 	}

@@ -1,0 +1,135 @@
+package provider
+
+import (
+	"cmp"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// A choice is which presets serve a provider. They are chosen apart: an API of
+// one's own may stand behind GitHub's OAuth server, and an API of Google that
+// no preset describes stands behind Google's.
+type choice struct {
+	speaks *presetFile // whose habits the OAuth server has; nil: none known
+	opens  *presetFile // whose rules fit the API; nil: none known
+	moved  rebase      // from the preset's base to the provider's
+}
+
+// choose chooses presets by the operator's word or, without one, by the hosts
+// of the endpoints, and fills s with their habits. noBase says that there is
+// no api_base_url to read.
+func (c *check) choose(p *Provider, s *serverFields, noBase bool) {
+	at := presetsAt(c.presets, p.AuthorizeURL, p.TokenURL)
+	named := slices.IndexFunc(c.presets, func(f presetFile) bool { return f.Name == s.Preset })
+	switch {
+	case s.Preset == noPreset:
+		at = nil
+	case named >= 0:
+		at = []*presetFile{&c.presets[named]}
+	case s.Preset != "":
+		c.fail("preset", "want one of "+c.presetNames()+" or none")
+	}
+	if len(at) > 0 {
+		c.speaks = at[0] // those that share a host speak alike
+	}
+	if noBase {
+		p.APIBase = c.defaultBase(p, at)
+	}
+	if s.Preset != noPreset {
+		c.chooseRules(p, named)
+	}
+	switch {
+	case c.opens != nil:
+		p.Preset = c.opens.Name
+	case len(at) == 1:
+		p.Preset = at[0].Name
+	}
+	if c.speaks == nil {
+		if s.TokenKind != "" {
+			c.fail("token_kind", "is for presets of services that have several kinds of tokens")
+		}
+		return
+	}
+	c.ruleOut(p, s)
+	c.fill(p, s, c.speaks)
+	d, ok := c.speaks.OAuth.kind(s.TokenKind)
+	switch {
+	case ok:
+		p.dialect = d
+	case len(c.speaks.OAuth.TokenKinds) == 0:
+		c.fail("token_kind", "the service of preset "+c.speaks.Name+" has one kind of tokens only")
+	default:
+		c.fail("token_kind", "want "+c.speaks.OAuth.kinds())
+	}
+}
+
+// defaultBase is the API's base where none is written: the preset's. It is
+// taken only beside the service's own OAuth server: another one's tokens are
+// not for that API.
+func (c *check) defaultBase(p *Provider, at []*presetFile) *url.URL {
+	switch {
+	case p.TokenURL == nil || p.AuthorizeURL == nil:
+		return nil // told already
+	case len(at) != 1:
+		return origin(p.AuthorizeURL)
+	case !at[0].knows(p.TokenURL):
+		c.fail("api_base_url", "is missing: token_endpoint is not at a host of preset "+at[0].Name)
+		return nil
+	}
+	return c.base("api_base_url", at[0].APIBase, false)
+}
+
+// chooseRules finds the preset whose rules fit the API. At the service's own
+// hosts the base path tells which API it is, and where in it; at any other
+// host the operator's word is needed, and its base is what the rules start at.
+func (c *check) chooseRules(p *Provider, named int) {
+	if c.native || p.APIBase == nil || c.doc.Has(c.full("scope_rules")...) {
+		return // the API is one's own, or its rules are
+	}
+	if named >= 0 {
+		f := &c.presets[named]
+		moved, ok := f.place(p.APIBase)
+		if !ok && len(presetsAt(c.presets, p.APIBase)) > 0 { // another API, known to be one
+			c.fail("api_base_url", "the rules of preset "+f.Name+" are written for "+f.APIBase+", and this is neither above nor below it")
+			return
+		}
+		c.opens, c.moved = f, moved
+		return
+	}
+	for i := range c.presets {
+		moved, ok := c.presets[i].place(p.APIBase)
+		switch {
+		case ok && c.opens != nil:
+			c.opens = nil // above several APIs: which one is meant is not known
+			return
+		case ok:
+			c.opens, c.moved = &c.presets[i], moved
+		}
+	}
+}
+
+// ruleOut refuses what would change what the user is asked.
+func (c *check) ruleOut(p *Provider, s *serverFields) {
+	name := cmp.Or(p.Preset, c.speaks.Name)
+	query := url.Values{}
+	if p.AuthorizeURL != nil {
+		query = p.AuthorizeURL.Query()
+	}
+	for _, param := range c.speaks.OAuth.NeverAuthorize {
+		if _, given := s.ExtraAuthorize[param]; given {
+			c.fail("extra_authorize_params", "preset "+name+" rules this parameter out", param)
+		}
+		if query.Has(param) {
+			c.fail("authorize_endpoint", "the query holds "+param+", which preset "+name+" rules out")
+		}
+	}
+}
+
+func (c *check) presetNames() string {
+	var names []string
+	for _, f := range c.presets {
+		names = append(names, f.Name)
+	}
+	return strings.Join(names, ", ")
+}

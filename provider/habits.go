@@ -1,0 +1,135 @@
+package provider
+
+import (
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// habits is what a preset knows of an OAuth server, in the words of
+// providers.json where those have one: each is a default that the operator's
+// own field overrides.
+type habits struct {
+	Issuer           string            `yaml:"issuer"`
+	UserinfoEndpoint string            `yaml:"userinfo_endpoint"`
+	UserIDField      string            `yaml:"user_id_field"` // of userinfo
+	ScopeSeparator   string            `yaml:"scope_separator"`
+	ExtraAuthorize   map[string]string `yaml:"extra_authorize_params"`
+	ExtraToken       map[string]string `yaml:"extra_token_params"`
+	NeverAuthorize   []string          `yaml:"never_authorize_params"` // the operator cannot set these
+	TokenKinds       []dialect         `yaml:"token_kinds"`            // the first is the default; empty: standard replies
+}
+
+// A dialect is where an OAuth server's requests and replies differ from RFC
+// 6749. The zero value is the standard.
+type dialect struct {
+	Name           string   `yaml:"name"`            // the token_kind that it is chosen by
+	ScopeParameter string   `yaml:"scope_parameter"` // of the authorization URL; "": scope
+	TokenAt        string   `yaml:"token_at"`        // the member of the reply that holds the token and all that is said of it; "": the reply itself
+	TokenType      string   `yaml:"token_type"`      // another word for a bearer token
+	UserID         []string `yaml:"user_id"`         // members of the reply, such as team.id, that name the user together
+}
+
+// grant returns the part of a token reply that tokens are read from.
+func (d *dialect) grant(r reply) reply {
+	if d.TokenAt == "" {
+		return r
+	}
+	part, _ := r[d.TokenAt].(map[string]any)
+	return part
+}
+
+// user returns the user that the reply names, "" if it does not.
+func (d *dialect) user(r reply) string {
+	var ids []string
+	for _, path := range d.UserID {
+		at := r
+		steps := strings.Split(path, ".")
+		for _, step := range steps[:len(steps)-1] {
+			at, _ = at[step].(map[string]any)
+		}
+		id := at.user(steps[len(steps)-1])
+		if id == "" {
+			return ""
+		}
+		ids = append(ids, id)
+	}
+	if id := strings.Join(ids, "/"); len(id) <= maxUserBytes {
+		return id
+	}
+	return ""
+}
+
+// kind chooses the dialect by the field token_kind.
+func (h *habits) kind(name string) (d dialect, ok bool) {
+	for i, d := range h.TokenKinds {
+		if d.Name == name || name == "" && i == 0 {
+			return d, true
+		}
+	}
+	return dialect{}, name == ""
+}
+
+// kinds lists what token_kind can be.
+func (h *habits) kinds() string {
+	var names []string
+	for _, d := range h.TokenKinds {
+		names = append(names, d.Name)
+	}
+	return strings.Join(names, " or ")
+}
+
+// fill puts a preset's habits where the operator wrote nothing. A field that
+// is written, if only as an empty text, is the operator's.
+//
+// Endpoints are not like the rest: they hold for the service's own hosts. An
+// OAuth server elsewhere that speaks alike (GitHub Enterprise) must not have
+// its tokens sent there. Its userinfo is sought below its own API.
+func (c *check) fill(p *Provider, s *serverFields, f *presetFile) {
+	h := &f.OAuth
+	if f.knows(p.TokenURL) {
+		c.unwritten("issuer", &s.Issuer, h.Issuer)
+		c.unwritten("userinfo_endpoint", &s.UserinfoEndpoint, h.UserinfoEndpoint)
+	} else if rest, below := strings.CutPrefix(h.UserinfoEndpoint, f.APIBase); below && p.APIBase != nil && !c.native {
+		c.unwritten("userinfo_endpoint", &s.UserinfoEndpoint, p.APIBase.String()+rest)
+	}
+	if s.UserinfoEndpoint != "" {
+		c.unwritten("user_id_field", &s.UserIDField, h.UserIDField)
+	}
+	c.unwritten("scope_separator", &s.ScopeSeparator, h.ScopeSeparator)
+	s.ExtraAuthorize = fillParams(s.ExtraAuthorize, h.ExtraAuthorize)
+	s.ExtraToken = fillParams(s.ExtraToken, h.ExtraToken)
+}
+
+func (c *check) unwritten(name string, value *string, preset string) {
+	if !c.doc.Has(c.full(name)...) {
+		*value = preset
+	}
+}
+
+// fillParams adds the preset's parameters to the operator's. One that the
+// operator gives an empty value is not sent.
+func fillParams(own, preset map[string]string) map[string]string {
+	all := map[string]string{}
+	for _, m := range []map[string]string{preset, own} {
+		for name, value := range m {
+			all[name] = value
+			if _, known := preset[name]; known && value == "" {
+				delete(all, name)
+			}
+		}
+	}
+	return all
+}
+
+// presetsAt returns the presets of the services whose hosts one of the URLs
+// is at.
+func presetsAt(all []presetFile, urls ...*url.URL) []*presetFile {
+	var at []*presetFile
+	for i := range all {
+		if all[i].knows(urls...) {
+			at = append(at, &all[i])
+		}
+	}
+	return slices.Clip(at)
+}

@@ -1,0 +1,169 @@
+package provider
+
+import (
+	"embed"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/athd/athd/ath"
+	"github.com/athd/athd/strict"
+)
+
+// A Preset is what is known of a service whose scopes do not mean what their
+// names say: which requests each of them covers, by the service's own
+// documentation.
+type Preset struct {
+	Name          string // as in the field preset of providers.json
+	Title         string
+	Documentation string // URL of the API's reference
+	APIBase       string // what its rules' paths are relative to
+	Scopes        []PresetScope
+}
+
+// A PresetScope is a scope with the rules that it stands for.
+type PresetScope struct {
+	Scope         string
+	Documentation string // URL of the page that the rules can be checked against
+	Rules         []Rule
+}
+
+// Presets returns the presets that are built in, ordered by name.
+func Presets() []Preset {
+	var all []Preset
+	for _, f := range builtIn() {
+		all = append(all, f.preset())
+	}
+	return all
+}
+
+// PresetNamed returns one preset.
+func PresetNamed(name string) (Preset, bool) {
+	all := Presets()
+	if i := slices.IndexFunc(all, func(p Preset) bool { return p.Name == name }); i >= 0 {
+		return all[i], true
+	}
+	return Preset{}, false
+}
+
+// noPreset is the value of the field preset that switches presets off.
+const noPreset = "none"
+
+//go:embed presets/*.json
+var presetFiles embed.FS
+
+// A presetFile is a file of presets/.
+type presetFile struct {
+	Name          string        `yaml:"name"`
+	Title         string        `yaml:"title"`
+	Documentation string        `yaml:"documentation"`
+	Hosts         []string      `yaml:"hosts"`           // of OAuth and the API; "*." in front for those below
+	APIBase       string        `yaml:"api_base_url"`    // what the rules' paths are relative to
+	OtherBases    []string      `yaml:"other_base_urls"` // where the same API is, too
+	OAuth         habits        `yaml:"oauth"`
+	Scopes        []presetScope `yaml:"scopes"`
+}
+
+type presetScope struct {
+	Scope         string `yaml:"scope"`
+	Documentation string `yaml:"documentation"`
+	Rules         []struct {
+		Methods []string `yaml:"methods"`
+		Paths   []string `yaml:"paths"`
+	} `yaml:"rules"`
+}
+
+// builtIn returns the presets, which never change; they are decoded once, by
+// whoever asks first. Nobody writes to what it returns.
+var builtIn = sync.OnceValue(readPresets)
+
+// readPresets decodes the files, as strictly as an operator's. They are part
+// of the program: a fault in one is a fault of the program.
+func readPresets() []presetFile {
+	entries, err := presetFiles.ReadDir("presets")
+	if err != nil {
+		panic(err)
+	}
+	var all []presetFile
+	for _, e := range entries {
+		data, err := presetFiles.ReadFile("presets/" + e.Name())
+		if err != nil {
+			panic(err)
+		}
+		var f presetFile
+		if _, faults := strict.JSON(e.Name(), data, &f); faults != nil {
+			panic(faults)
+		}
+		all = append(all, f)
+	}
+	return all
+}
+
+func (f *presetFile) preset() Preset {
+	p := Preset{Name: f.Name, Title: f.Title, Documentation: f.Documentation, APIBase: f.APIBase}
+	for _, s := range f.Scopes {
+		p.Scopes = append(p.Scopes, PresetScope{s.Scope, s.Documentation, f.rules(ath.Scopes{s.Scope}, rebase{})})
+	}
+	return p
+}
+
+// rules returns the rules of those scopes that are available.
+func (f *presetFile) rules(available ath.Scopes, moved rebase) []Rule {
+	var rules []Rule
+	for _, s := range f.Scopes {
+		if !available.Has(s.Scope) {
+			continue
+		}
+		for _, e := range s.Rules {
+			r := Rule{Scope: s.Scope, Methods: slices.Clone(e.Methods), Origin: OriginPreset}
+			for _, path := range e.Paths {
+				p, ok := compile(path, false)
+				if !ok {
+					panic(fmt.Sprintf("preset %s, scope %s: %q is no path of a rule", f.Name, s.Scope, path))
+				}
+				if p, ok = moved.apply(p); ok {
+					r.patterns, r.Paths = append(r.patterns, p), append(r.Paths, p.String())
+				}
+			}
+			if len(r.patterns) > 0 {
+				rules = append(rules, r)
+			}
+		}
+	}
+	return rules
+}
+
+// knows reports whether one of the URLs is at the service's hosts.
+func (f *presetFile) knows(urls ...*url.URL) bool {
+	return slices.ContainsFunc(urls, func(u *url.URL) bool {
+		return u != nil && slices.ContainsFunc(f.Hosts, func(host string) bool {
+			below, wild := strings.CutPrefix(host, "*")
+			return hostOf(u) == host || wild && strings.HasSuffix(hostOf(u), below)
+		})
+	})
+}
+
+// place finds the one of the API's bases that is at the same host as base, and
+// above or below it, and says how paths move from there.
+func (f *presetFile) place(base *url.URL) (moved rebase, ok bool) {
+	for _, known := range append([]string{f.APIBase}, f.OtherBases...) {
+		u, err := url.Parse(known)
+		if err != nil {
+			panic(err)
+		}
+		if hostOf(u) != hostOf(base) {
+			continue
+		}
+		if moved, ok = newRebase(u, base); ok {
+			return moved, true
+		}
+	}
+	return rebase{}, false
+}
+
+// hostOf returns the host as it is compared.
+func hostOf(u *url.URL) string {
+	return strings.TrimSuffix(strings.ToLower(u.Hostname()), ".")
+}
