@@ -23,16 +23,22 @@ type Reader interface {
 type Config struct {
 	Store     Reader
 	Providers *provider.Set
-	Audit     *audit.Log
-	Logger    *slog.Logger
-	Now       func() time.Time                                       // nil: time.Now
-	Observe   func(d *Decision, provider string, took time.Duration) // for metrics; may be nil. provider is a configured id or ""
+	// ByHost finds the provider by the request's host and path where its route
+	// names none: for meshes, whose routes cannot. Otherwise such a route leads
+	// to no provider.
+	ByHost  bool
+	Audit   *audit.Log
+	Logger  *slog.Logger
+	Now     func() time.Time                                       // nil: time.Now
+	Observe func(d *Decision, provider string, took time.Duration) // for metrics; may be nil. provider is a configured id or ""
 }
 
 // A Decider judges requests. It is safe for concurrent use.
 type Decider struct {
 	config Config
 	rules  []rule
+	places places
+	alone  map[string]bool // apps of which no neighbour is more strictly kept; see passesThrough
 }
 
 // New returns a Decider that applies every rule.
@@ -46,7 +52,7 @@ func New(c Config) (*Decider, error) {
 	if c.Observe == nil {
 		c.Observe = func(*Decision, string, time.Duration) {}
 	}
-	return &Decider{config: c, rules: allRules()}, nil
+	return &Decider{config: c, rules: allRules(), places: newPlaces(c.Providers), alone: loners(c.Providers)}, nil
 }
 
 // Decide judges one request, records the event and returns the decision. It
@@ -56,7 +62,7 @@ func (d *Decider) Decide(ctx context.Context, r Request) (decision Decision) {
 	if r.ID == "" {
 		r.ID = ath.NewDecisionID()
 	}
-	decision = d.judge(ctx, r)
+	decision = d.inquire(ctx, r, nil)
 	d.record(ctx, &decision)
 	known := ""
 	if d.config.Providers.Get(decision.Provider) != nil {
@@ -66,8 +72,9 @@ func (d *Decider) Decide(ctx context.Context, r Request) (decision Decision) {
 	return decision
 }
 
-func (d *Decider) judge(ctx context.Context, r Request) (decision Decision) {
-	q := &inquiry{Config: &d.config, ctx: ctx, request: r, now: d.config.Now()}
+// inquire applies the rules. The watcher, if there is one, sees each at work.
+func (d *Decider) inquire(ctx context.Context, r Request, watch func(*inquiry, rule, Reason)) (decision Decision) {
+	q := &inquiry{Config: &d.config, ctx: ctx, request: r, now: d.config.Now(), alone: d.alone}
 	q.decision = Decision{ID: r.ID, Provider: r.Provider, reason: Internal}
 	defer func() {
 		if p := recover(); p != nil {
@@ -77,11 +84,24 @@ func (d *Decider) judge(ctx context.Context, r Request) (decision Decision) {
 			decision = Decision{ID: r.ID, Provider: r.Provider, reason: Internal}
 		}
 	}()
+	if r.Provider == "" && d.config.ByHost {
+		q.request.Provider, q.request.Mount = d.places.find(r.Host, r.Path)
+		q.decision.Provider = q.request.Provider
+	}
+	q.provider = d.config.Providers.Get(q.request.Provider)
 	for _, rule := range d.rules {
-		if reason := rule.objects(q); reason != "" {
-			q.decision.reason = reason
-			return q.decision
+		reason := rule.objects(q)
+		if watch != nil {
+			watch(q, rule, reason)
 		}
+		switch reason {
+		case "":
+			continue
+		case PassedThrough, Companion:
+			q.decision.allow = true
+		}
+		q.decision.reason = reason
+		return q.decision
 	}
 	q.decision.Scope = q.scope
 	q.decision.credential = q.reading.Connection.Access
@@ -95,8 +115,13 @@ func (d *Decider) record(ctx context.Context, decision *Decision) {
 		ProviderID: decision.Provider, DecisionID: decision.ID,
 	}
 	switch {
+	case decision.ForCompanion():
+		return // the handshake records its own
+	case decision.PassesThrough():
 	case decision.Allowed():
 		e.Effective = decision.Scopes
+		p := d.config.Providers.Get(decision.Provider)
+		e.Derived = p != nil && p.Derived
 	case decision.Reason() == ScopeMissing:
 		e.Kind, e.Effective, e.Reason = audit.ScopeViolation, decision.Scopes, string(decision.Reason())
 	default:

@@ -235,6 +235,9 @@ func checkLogs(t *testing.T, logs string, s *stored, id string) {
 // otherwise; and no rule is without a case.
 func TestEachRuleLeftOutIsNoticed(t *testing.T) {
 	for _, left := range allRules() {
+		if left.id == "people without a token" || left.id == "athd's own pages" {
+			continue // they refuse nobody: people_test.go, companion_test.go
+		}
 		t.Run(left.id, func(t *testing.T) {
 			cases, noticed := 0, false
 			for _, c := range refusals() {

@@ -34,6 +34,8 @@ const (
 	ScopeMissing       Reason = "scope_missing"            // P-4
 	Reauthorize        Reason = "reauthorization_required" // P-6
 	Allowed            Reason = "allowed"
+	PassedThrough      Reason = "passed_through" // no ATH token, on an app whose people call it without one
+	Companion          Reason = "companion"      // a path that athd answers itself, in a mesh that asks about each
 )
 
 // Reasons lists every reason, so that metrics can show those that have not
@@ -42,7 +44,7 @@ func Reasons() []Reason {
 	return []Reason{Internal, MethodRefused, TargetRefused, TokenInQuery, TokenMissing, TokenMalformed,
 		StoreUnavailable, RecordCorrupt, TokenUnknown, TokenRevoked, TokenExpired, AgentIDMissing,
 		AgentIDMismatch, AgentGone, AgentNotApproved, ApprovalExpired, ProviderUnknown,
-		ProviderMismatched, ScopeMissing, Reauthorize, Allowed}
+		ProviderMismatched, ScopeMissing, Reauthorize, Allowed, PassedThrough, Companion}
 }
 
 // A Decision is the answer to one [Request]. The zero value refuses.
@@ -59,24 +61,49 @@ type Decision struct {
 	credential ath.Secret
 }
 
-// Allowed reports whether the request may pass. Every part of an allow must
-// be there.
+// Allowed reports whether the request may pass, with the user's credential or
+// ([Decision.PassesThrough]) without. Every part of an allow must be there.
 func (d *Decision) Allowed() bool {
-	return d.allow && d.reason == Allowed && !d.credential.IsZero() && d.ID != ""
+	if !d.allow || d.ID == "" {
+		return false
+	}
+	switch d.reason {
+	case Allowed:
+		return !d.credential.IsZero()
+	case PassedThrough:
+		return d.credential.IsZero()
+	case Companion:
+		return d.credential.IsZero() && d.Provider == ""
+	}
+	return false
 }
+
+// PassesThrough reports whether the request may pass without anything of a
+// grant: it is a person's, or ([Decision.ForCompanion]) it is for athd itself.
+func (d *Decision) PassesThrough() bool { return d.Allowed() && d.reason != Allowed }
+
+// ForCompanion reports whether the request is one that athd answers itself, and
+// leads to no API: what is ours in it stays in it.
+func (d *Decision) ForCompanion() bool { return d.Allowed() && d.reason == Companion }
 
 // Reason returns why.
 func (d *Decision) Reason() Reason {
-	if d.reason == "" || (d.reason == Allowed && !d.Allowed()) {
+	switch d.reason {
+	case "":
 		return Internal
+	case Allowed, PassedThrough, Companion:
+		if !d.Allowed() {
+			return Internal
+		}
 	}
 	return d.reason
 }
 
 // Authorization returns the header value that the API must see: the user's
-// own OAuth token (P-5). It is empty unless the request is allowed.
+// own OAuth token (P-5). It is empty unless the request is allowed as an
+// agent's.
 func (d *Decision) Authorization() ath.Secret {
-	if !d.Allowed() {
+	if !d.Allowed() || d.PassesThrough() {
 		return ath.Secret{}
 	}
 	return ath.NewSecret("Bearer " + d.credential.Reveal())

@@ -5,10 +5,11 @@ package authz
 type Request struct {
 	Method string // :method
 	Path   string // :path, raw, with its query
+	Host   string // :authority, as Envoy routed by it
 
 	// Provider is the id of the provider that the route leads to, said by
 	// Envoy's configuration and never by the request; "" means that the route
-	// leads to none.
+	// names none (see [Config.ByHost]).
 	Provider string
 	// Mount is the path prefix under which the route mounts the provider's
 	// API, with a slash at both ends ("/ath/proxy/github/"); "" means that the
@@ -17,5 +18,6 @@ type Request struct {
 
 	Authorization []string // every value of the header, as it arrived
 	AgentID       []string // every value of X-ATH-Agent-ID
+	Cookies       []string // every value of Cookie, where Envoy was told to send it; only looked through for a token
 	ID            string   // the decision's id; "" makes Decide choose one
 }

@@ -22,42 +22,48 @@ type inquiry struct {
 	query    string
 	token    ath.Token
 	reading  tokenstore.Reading
-	provider *provider.Provider
+	provider *provider.Provider // that the route leads to; nil: none
+	alone    map[string]bool
 	scope    string
 	decision Decision
 }
 
-// A rule objects with a reason, or not with "". Its id is that of the
-// protocol.
+// A rule objects with a reason, or not with ""; tells says for people what it
+// looked at, and never a token. Its id is that of the protocol. PassedThrough
+// and Companion are the reasons that allow: they end the inquiry, too.
 type rule struct {
 	id      string
 	objects func(*inquiry) Reason
+	tells   func(*inquiry) string
 }
 
 // allRules is the order of the protocol: P-7, P-1, P-2, standing, P-3, P-4,
-// P-6 (with O-2 as a part of it).
+// P-6 (with O-2 as a part of it). Before them stand the people who share an
+// API with agents.
 func allRules() []rule {
 	return []rule{
-		{"P-7 method", (*inquiry).methodListed},
-		{"P-7 target", (*inquiry).targetCanonical},
-		{"P-5 no token in the query", (*inquiry).noTokenInQuery},
-		{"P-1 one well-formed token", (*inquiry).tokenWellFormed},
-		{"read", (*inquiry).read},
-		{"P-1 known", (*inquiry).tokenKnown},
-		{"P-1 not revoked", (*inquiry).tokenLive},
-		{"P-1 not expired", (*inquiry).tokenCurrent},
-		{"P-2 one agent id", (*inquiry).agentIDPresent},
-		{"P-2 the token's agent", (*inquiry).agentIDMatches},
-		{"standing: registered", (*inquiry).agentRegistered},
-		{"standing: approved", (*inquiry).agentApproved},
-		{"R-6 not suspended since", (*inquiry).notSuspendedSince},
-		{"R-5 approval current", (*inquiry).approvalCurrent},
-		{"P-3 provider exists", (*inquiry).providerExists},
-		{"P-3 the token's provider", (*inquiry).providerMatches},
-		{"P-4 scope", (*inquiry).scopeCovers},
-		{"P-6 credential there", (*inquiry).credentialThere},
-		{"O-2 credential for this destination", (*inquiry).credentialForHere},
-		{"P-6 credential current", (*inquiry).credentialCurrent},
+		{"people without a token", (*inquiry).passesThrough, (*inquiry).tellPeople},
+		{"P-7 method", (*inquiry).methodListed, (*inquiry).tellMethod},
+		{"P-7 target", (*inquiry).targetCanonical, (*inquiry).tellTarget},
+		{"P-5 no token in the query", (*inquiry).noTokenInQuery, (*inquiry).tellQuery},
+		{"athd's own pages", (*inquiry).companionAnswers, (*inquiry).tellCompanion},
+		{"P-1 one well-formed token", (*inquiry).tokenWellFormed, (*inquiry).tellToken},
+		{"read", (*inquiry).read, (*inquiry).tellRead},
+		{"P-1 known", (*inquiry).tokenKnown, (*inquiry).tellGrant},
+		{"P-1 not revoked", (*inquiry).tokenLive, (*inquiry).tellRevoked},
+		{"P-1 not expired", (*inquiry).tokenCurrent, (*inquiry).tellExpiry},
+		{"P-2 one agent id", (*inquiry).agentIDPresent, (*inquiry).tellAgentID},
+		{"P-2 the token's agent", (*inquiry).agentIDMatches, (*inquiry).tellAgentID},
+		{"standing: registered", (*inquiry).agentRegistered, (*inquiry).tellAgent},
+		{"standing: approved", (*inquiry).agentApproved, (*inquiry).tellStanding},
+		{"R-6 not suspended since", (*inquiry).notSuspendedSince, (*inquiry).tellGeneration},
+		{"R-5 approval current", (*inquiry).approvalCurrent, (*inquiry).tellApproval},
+		{"P-3 provider exists", (*inquiry).providerExists, (*inquiry).tellProvider},
+		{"P-3 the token's provider", (*inquiry).providerMatches, (*inquiry).tellProviders},
+		{"P-4 scope", (*inquiry).scopeCovers, (*inquiry).tellScope},
+		{"P-6 credential there", (*inquiry).credentialThere, (*inquiry).tellCredential},
+		{"O-2 credential for this destination", (*inquiry).credentialForHere, (*inquiry).tellDestination},
+		{"P-6 credential current", (*inquiry).credentialCurrent, (*inquiry).tellCredentialExpiry},
 	}
 }
 
@@ -70,7 +76,7 @@ func (q *inquiry) methodListed() Reason {
 
 func (q *inquiry) targetCanonical() Reason {
 	var ok bool
-	if q.segments, q.query, ok = splitTarget(q.request.Path, q.request.Mount); !ok {
+	if q.segments, q.query, ok = splitTarget(q.request.Path, q.request.Mount, q.provider != nil && q.provider.EncodedSlash); !ok {
 		return TargetRefused
 	}
 	return ""
@@ -203,7 +209,7 @@ func (q *inquiry) approvalCurrent() Reason {
 }
 
 func (q *inquiry) providerExists() Reason {
-	if q.provider = q.Providers.Get(q.request.Provider); q.provider == nil {
+	if q.provider == nil {
 		return ProviderUnknown
 	}
 	return ""

@@ -1,0 +1,148 @@
+package authz
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/athd/athd/ath"
+	"github.com/athd/athd/provider"
+)
+
+// A Question is what an operator asks about: would this request pass?
+type Question struct {
+	Token   ath.Secret // the ATH token; empty: a request without one
+	AgentID string     // X-ATH-Agent-ID; "": the agent whose token it is
+	Method  string
+	URL     string // absolute, or a path alone, as the client writes it
+}
+
+// Errors of [Decider.Explain]: the question, not the request, is at fault.
+var (
+	ErrNoMethod = errors.New("authz: a method is required")
+	ErrNoURL    = errors.New("authz: the URL must be absolute, with http or https, or a path that starts with a slash")
+)
+
+// An Explanation is how a request would be judged now, rule by rule.
+type Explanation struct {
+	Decision Decision // the very one that Decide would come to
+	Place    string   // where host and path lead
+	Steps    []Step
+	Nearest  []provider.Near // where no scope covers the request: the rules that come nearest, best first
+}
+
+// A Step is one rule at work.
+type Step struct {
+	Rule    string // with its protocol ID
+	Found   string // what it looked at; holds no token
+	Verdict Verdict
+}
+
+// A Verdict is what a rule came to.
+type Verdict string
+
+// The verdicts. Rules behind the one that decided are not asked.
+const (
+	Holds    Verdict = "ok"
+	Refuses  Verdict = "refuses"
+	Passes   Verdict = "passes"
+	NotAsked Verdict = "not asked"
+)
+
+const maxNearest = 3
+
+// Explain judges a request with the rules of [Decider.Decide], and tells what
+// each of them saw. Nothing is recorded, and nobody but the store is asked.
+// The provider is found by host and path: what a route of one's own Envoy says
+// is not known here.
+func (d *Decider) Explain(ctx context.Context, question Question) (Explanation, error) {
+	if question.Method == "" {
+		return Explanation{}, ErrNoMethod
+	}
+	host, target, ok := cutURL(question.URL)
+	if !ok {
+		return Explanation{}, ErrNoURL
+	}
+	r := Request{ID: ath.NewDecisionID(), Method: question.Method, Host: host, Path: target}
+	r.Provider, r.Mount = d.places.find(host, target)
+	if !question.Token.IsZero() {
+		r.Authorization = []string{"Bearer " + question.Token.Reveal()}
+		r.AgentID = d.agentOf(ctx, question)
+	}
+
+	var e Explanation
+	e.Place = tellPlace(r)
+	asked := map[string]bool{}
+	var last *inquiry
+	e.Decision = d.inquire(ctx, r, func(q *inquiry, rule rule, reason Reason) {
+		asked[rule.id], last = true, q
+		step := Step{Rule: rule.id, Found: rule.tells(q), Verdict: Refuses}
+		switch reason {
+		case "":
+			step.Verdict = Holds
+		case PassedThrough, Companion:
+			step.Verdict = Passes
+		}
+		e.Steps = append(e.Steps, step)
+	})
+	for _, rule := range d.rules {
+		if !asked[rule.id] {
+			e.Steps = append(e.Steps, Step{Rule: rule.id, Verdict: NotAsked})
+		}
+	}
+	if e.Decision.Reason() == ScopeMissing && last != nil {
+		e.Nearest = last.provider.Nearest(r.Method, last.segments, e.Decision.Scopes, maxNearest)
+	}
+	return e, nil
+}
+
+// agentOf returns what the agent would send. Where nobody said, it is the
+// agent of the token's own grant; an error shows again, and is told, when the
+// rules read.
+func (d *Decider) agentOf(ctx context.Context, question Question) []string {
+	if question.AgentID != "" {
+		return []string{question.AgentID}
+	}
+	token, err := ath.ParseToken(question.Token.Reveal())
+	if err != nil {
+		return nil
+	}
+	reading, err := d.config.Store.Read(ctx, token, "")
+	if err != nil || reading.Grant == nil {
+		return nil
+	}
+	return []string{reading.Grant.Agent}
+}
+
+func tellPlace(r Request) string {
+	switch {
+	case isCompanion(pathSegments(r.Path)):
+		return "athd's own pages"
+	case r.Provider == "":
+		return "host and path lead to no provider and no app"
+	case r.Mount != "":
+		return "provider " + r.Provider + ", mounted at " + r.Mount
+	}
+	return "app " + r.Provider
+}
+
+// cutURL cuts a URL into host and target without changing a byte of them,
+// which a parser might.
+func cutURL(s string) (host, target string, ok bool) {
+	s, _, _ = strings.Cut(s, "#") // a client keeps the fragment to itself
+	if strings.HasPrefix(s, "/") {
+		return "", s, true
+	}
+	scheme, rest, found := strings.Cut(s, "://")
+	if !found || !strings.EqualFold(scheme, "http") && !strings.EqualFold(scheme, "https") {
+		return "", "", false
+	}
+	end := strings.IndexAny(rest, "/?")
+	if end < 0 {
+		return rest, "/", rest != ""
+	}
+	if host, target = rest[:end], rest[end:]; target[0] == '?' {
+		target = "/" + target
+	}
+	return host, target, host != "" && !strings.Contains(host, "@")
+}

@@ -1,0 +1,74 @@
+package authz
+
+import (
+	"encoding/base64"
+	"slices"
+	"strings"
+
+	"github.com/athd/athd/provider"
+)
+
+// passesThrough lets people call an app as they did before there were agents,
+// where its operator says so: a request that holds nothing like an ATH token
+// goes on as it came. Gateway mode is the agents' own.
+//
+// Where a neighbour on the same host wants a token of everybody, the path must
+// be canonical: else it might be the neighbour's to whoever reads it next.
+func (q *inquiry) passesThrough() Reason {
+	p := q.provider
+	if p == nil || p.App == nil || !p.App.Passthrough || q.request.Mount != "" {
+		return ""
+	}
+	if q.holdsAnyToken() {
+		return ""
+	}
+	if !q.alone[p.ID] && q.targetCanonical() != "" {
+		return ""
+	}
+	return PassedThrough
+}
+
+// holdsAnyToken reports whether anything that a client can send, and that a
+// check is told of, holds what looks like an ATH token.
+func (q *inquiry) holdsAnyToken() bool {
+	r := &q.request
+	return holdsToken(r.Path) || slices.ContainsFunc(r.Cookies, holdsToken) ||
+		slices.ContainsFunc(r.Authorization, func(value string) bool {
+			return holdsToken(value) || holdsToken(basic(value))
+		})
+}
+
+// basic returns the user and password of HTTP Basic (RFC 7617), in which an
+// agent that means well may have put its token; "" where there is none.
+func basic(value string) string {
+	scheme, encoded, _ := strings.Cut(value, " ")
+	if !strings.EqualFold(scheme, "Basic") {
+		return ""
+	}
+	encoded = strings.TrimRight(strings.TrimSpace(encoded), "=")
+	for _, alphabet := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {
+		if plain, err := alphabet.DecodeString(encoded); err == nil {
+			return string(plain)
+		}
+	}
+	return ""
+}
+
+// loners returns the apps that share no host with one that is not open to
+// people.
+func loners(set *provider.Set) map[string]bool {
+	alone := map[string]bool{}
+	apps := set.Apps()
+	for _, app := range apps {
+		alone[app.ID] = !slices.ContainsFunc(apps, func(other *provider.Provider) bool {
+			return !other.App.Passthrough && shareHost(app, other)
+		})
+	}
+	return alone
+}
+
+// shareHost: an app of any host is behind every host.
+func shareHost(a, b *provider.Provider) bool {
+	one, two := appHosts(a), appHosts(b)
+	return one[0] == "" || two[0] == "" || slices.ContainsFunc(one, func(h string) bool { return slices.Contains(two, h) })
+}

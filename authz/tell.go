@@ -1,0 +1,188 @@
+package authz
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/athd/athd/ath"
+)
+
+// What each rule looked at, in words for the operator who asks for an
+// explanation. Nothing here shows a token, nor the user's credential.
+
+func (q *inquiry) tellPeople() string {
+	switch p := q.provider; {
+	case p == nil || p.App == nil:
+		return "not an app"
+	case !p.App.Passthrough:
+		return "the app wants an ATH token of everybody"
+	case q.holdsAnyToken():
+		return "the app is open to people, but something in the request looks like an ATH token"
+	}
+	return "the app is open to people, and nothing in the request looks like an ATH token"
+}
+
+func (q *inquiry) tellMethod() string { return quoted(q.request.Method) }
+
+func (q *inquiry) tellTarget() string {
+	if q.request.Mount == "" {
+		return quoted(withoutQuery(q.request.Path))
+	}
+	return quoted(withoutQuery(q.request.Path)) + ", mounted at " + quoted(q.request.Mount)
+}
+
+func (q *inquiry) tellQuery() string {
+	if q.query == "" {
+		return "no query"
+	}
+	return fmt.Sprintf("a query of %d bytes", len(q.query))
+}
+
+func (q *inquiry) tellToken() string {
+	switch n := len(q.request.Authorization); {
+	case n == 0:
+		return "no Authorization header"
+	case n > 1:
+		return fmt.Sprintf("%d Authorization headers", n)
+	case q.token == (ath.Token{}):
+		return "an Authorization header without one well-formed ATH token"
+	}
+	return "an ATH token with the tag " + string(q.token.Tag())
+}
+
+func (q *inquiry) tellRead() string {
+	var there []string
+	if q.reading.Grant != nil {
+		there = append(there, "grant")
+	}
+	if q.reading.Connection != nil {
+		there = append(there, "connection")
+	}
+	if q.reading.Agent != nil {
+		there = append(there, "registration")
+	}
+	if len(there) == 0 {
+		return "nothing read"
+	}
+	return "read: " + strings.Join(there, ", ")
+}
+
+func (q *inquiry) tellGrant() string {
+	g := q.reading.Grant
+	if g == nil {
+		return "no grant has this token"
+	}
+	return fmt.Sprintf("a grant of user %s to agent %s for %s: %s", quoted(g.User), quoted(g.Agent), g.Provider, scopeList(g.Scopes))
+}
+
+func (q *inquiry) tellRevoked() string {
+	if t := q.reading.Grant.Revoked; !t.IsZero() {
+		return "revoked at " + moment(t)
+	}
+	return "not revoked"
+}
+
+func (q *inquiry) tellExpiry() string { return q.until(q.reading.Grant.Expires) }
+
+func (q *inquiry) tellAgentID() string {
+	if n := len(q.request.AgentID); n != 1 {
+		return fmt.Sprintf("%d X-ATH-Agent-ID headers", n)
+	}
+	return "X-ATH-Agent-ID " + quoted(q.request.AgentID[0])
+}
+
+func (q *inquiry) tellAgent() string {
+	if q.reading.Agent == nil {
+		return "no registration"
+	}
+	return "registered as " + string(q.reading.Agent.ClientID)
+}
+
+func (q *inquiry) tellStanding() string { return string(q.reading.Agent.Standing()) }
+
+func (q *inquiry) tellGeneration() string {
+	return fmt.Sprintf("token of generation %d, agent at %d", q.reading.Grant.Generation, q.reading.Agent.Generation)
+}
+
+func (q *inquiry) tellApproval() string { return q.until(q.reading.Agent.ApprovalExpires) }
+
+func (q *inquiry) tellProvider() string {
+	if q.provider == nil {
+		return "the route leads to no provider that is configured"
+	}
+	return q.provider.ID
+}
+
+func (q *inquiry) tellProviders() string {
+	return fmt.Sprintf("the route leads to %s, the token is for %s", q.provider.ID, q.reading.Grant.Provider)
+}
+
+func (q *inquiry) tellScope() string {
+	if q.scope != "" {
+		text := "covered by " + q.scope
+		for _, n := range q.provider.Nearest(q.request.Method, q.segments, ath.Scopes{q.scope}, 1) {
+			text += ": " + strings.Join(n.Rule.Methods, ",") + " " + strings.Join(n.Rule.Paths, ", ")
+		}
+		return text
+	}
+	return fmt.Sprintf("%s %s is not covered by %s", q.request.Method, quoted("/"+strings.Join(q.segments, "/")), scopeList(q.decision.Scopes))
+}
+
+func (q *inquiry) tellCredential() string {
+	switch c := q.reading.Connection; {
+	case c == nil:
+		return "no upstream connection"
+	case c.Ended:
+		return "the upstream connection has ended"
+	case c.Access.IsZero():
+		return "the upstream connection holds no access token"
+	}
+	return "the user's access token is there"
+}
+
+func (q *inquiry) tellDestination() string {
+	if q.reading.Connection.Destination != q.provider.Destination() {
+		return "the user agreed to another token endpoint, client or API host than is configured now"
+	}
+	return "token endpoint, client and API host are those that the user agreed to"
+}
+
+func (q *inquiry) tellCredentialExpiry() string { return q.until(q.reading.Connection.Expires) }
+
+func (q *inquiry) until(t time.Time) string {
+	switch {
+	case t.IsZero():
+		return "no known end"
+	case q.now.Before(t):
+		return "until " + moment(t)
+	}
+	return "ended at " + moment(t)
+}
+
+func moment(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+func scopeList(s ath.Scopes) string {
+	if len(s) == 0 {
+		return "no scope"
+	}
+	return strings.Join(s, ", ")
+}
+
+// quoted bounds what a client wrote, and shows odd bytes as what they are. It
+// shows no token that stands where none belongs.
+func quoted(s string) string {
+	const limit = 200
+	if holdsToken(s) {
+		return "[something like a token]"
+	}
+	if len(s) > limit {
+		return fmt.Sprintf("%+q…", s[:limit])
+	}
+	return fmt.Sprintf("%+q", s)
+}
+
+func withoutQuery(target string) string {
+	path, _, _ := strings.Cut(target, "?")
+	return path
+}
