@@ -44,23 +44,6 @@ type TLSFiles struct{ CertFile, KeyFile string }
 // name that athd's certificate must carry as a DNS name or IP address.
 type ClientTLSFiles struct{ CertFile, KeyFile, CAFile, ServerName string }
 
-// Bootstrap returns a complete static configuration for Envoy as YAML. Equal
-// configurations give equal bytes. The error names everything that is wrong.
-func Bootstrap(c BootstrapConfig) ([]byte, error) {
-	b, err := c.bootstrap()
-	if err != nil {
-		return nil, err
-	}
-	heading := []string{
-		"Envoy's configuration, written by athd bootstrap. Change athd.yaml and write it anew:",
-		"what is edited here may undo what keeps agents' requests checked.",
-	}
-	if c.PublicURL != "" {
-		heading = append(heading, fmt.Sprintf("Public URL: %q", c.PublicURL))
-	}
-	return printYAML(b, heading)
-}
-
 func (c BootstrapConfig) bootstrap() (*bootstrapv3.Bootstrap, error) {
 	if err := c.check(); err != nil {
 		return nil, err

@@ -6,8 +6,6 @@ import (
 	"log/slog"
 	"time"
 
-	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
-
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/authz"
 )
@@ -19,13 +17,12 @@ const maxDecision = 5 * time.Second
 // checks is the service that Envoy calls. It never returns an error: Envoy
 // would answer that with a refusal of its own, which says less.
 type checks struct {
-	authv3.UnimplementedAuthorizationServer
 	decide func(context.Context, authz.Request) authz.Decision
 	logger *slog.Logger
 }
 
 // Check answers one request.
-func (c *checks) Check(ctx context.Context, request *authv3.CheckRequest) (response *authv3.CheckResponse, _ error) {
+func (c *checks) Check(ctx context.Context, request *attributes) (reply message) {
 	q := question{}
 	id := ath.NewDecisionID()
 	defer func() {
@@ -33,22 +30,36 @@ func (c *checks) Check(ctx context.Context, request *authv3.CheckRequest) (respo
 			// The value may hold anything that a caller sent: its type is enough.
 			c.logger.ErrorContext(ctx, "a check panicked; the request is refused",
 				"decision_id", id, "panic", fmt.Sprintf("%T", p))
-			response = q.refuse(authz.Decision{ID: id})
+			a := q.refuse(authz.Decision{ID: id})
+			reply = a.encode()
 		}
 	}()
-	q, ok := readCheck(request)
-	if !ok {
+	a := c.answer(ctx, &q, request, id)
+	return a.encode()
+}
+
+func (c *checks) answer(ctx context.Context, q *question, request *attributes, id string) answer {
+	var ok bool
+	if *q, ok = readCheck(request); !ok {
 		c.logger.WarnContext(ctx, "a check without HTTP attributes; it is refused", "decision_id", id)
-		return q.refuse(authz.Decision{ID: id}), nil
+		return q.refuse(authz.Decision{ID: id})
 	}
-	ctx, cancel := context.WithTimeout(ctx, maxDecision)
+	ctx, cancel := c.within(ctx)
 	defer cancel()
 	q.ID = id
-	decision := c.decide(ctx, q.Request)
-	response, err := q.reply(decision)
+	a, err := q.reply(c.decide(ctx, q.Request))
 	if err != nil {
 		c.logger.ErrorContext(ctx, "an allow cannot be put into a reply; the request is refused",
 			"decision_id", id, "error", err)
 	}
-	return response, nil
+	return a
+}
+
+// within bounds a check. Envoy's own deadline, where it is the shorter one,
+// already does.
+func (c *checks) within(ctx context.Context) (context.Context, context.CancelFunc) {
+	if at, there := ctx.Deadline(); there && time.Until(at) <= maxDecision {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, maxDecision)
 }

@@ -12,6 +12,7 @@
 // requests which carry the metadata of our allow reply for the provider that
 // the route leads to. A check that was skipped, failed or said nothing opens
 // nothing.
+// [Verify] holds what a running Envoy is configured with against all that.
 //
 //	agent ─▶ route ─▶ ext_authz ─▶ guard ─▶ hygiene ─▶ API
 //	                   │     ▲      wants ath_allow and ath_provider

@@ -1,6 +1,9 @@
 package envoy
 
 import (
+	"slices"
+	"strings"
+
 	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
@@ -11,6 +14,8 @@ import (
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+
+	"github.com/athd/athd/provider"
 )
 
 // Names of the HTTP filters, in the order of the chain. A route's settings for
@@ -49,6 +54,16 @@ func (g *generator) filter(name string, m validated) *hcmv3.HttpFilter {
 // check asks athd. It tells what the decision needs and no more, and lets the
 // reply change no header but those that it has to.
 func (g *generator) check() *extauthzv3.ExtAuthz {
+	tell := []*matcherv3.StringMatcher{
+		exact(headerAuthorization), startsWith(headerPrefix), exact(":method"), exact(":path"),
+	}
+	for _, name := range overrideHeaders {
+		tell = append(tell, exact(name))
+	}
+	if slices.ContainsFunc(g.config.Providers.Apps(), func(p *provider.Provider) bool { return p.App.Passthrough }) {
+		// Ours are cut out of people's cookies, which else are nobody's business.
+		tell = append(tell, exact(headerCookie))
+	}
 	return &extauthzv3.ExtAuthz{
 		TransportApiVersion: corev3.ApiVersion_V3,
 		FailureModeAllow:    false,
@@ -61,15 +76,13 @@ func (g *generator) check() *extauthzv3.ExtAuthz {
 		}},
 		// Raw: the other form joins headers of one name, and writes '!' for
 		// what is not UTF-8, so that the path judged would not be the path sent.
-		EncodeRawHeaders: true,
-		AllowedHeaders: &matcherv3.ListStringMatcher{Patterns: []*matcherv3.StringMatcher{
-			exact(headerAuthorization), startsWith(headerPrefix), exact(":method"), exact(":path"),
-		}},
+		EncodeRawHeaders:  true,
+		AllowedHeaders:    &matcherv3.ListStringMatcher{Patterns: tell},
 		ValidateMutations: true,
 		// An allow-list: "disallow_system" lets content-length through.
 		DecoderHeaderMutationRules: &mutationv3.HeaderMutationRules{
 			DisallowAll:     yes(),
-			AllowExpression: &matcherv3.RegexMatcher{Regex: "^(authorization|cookie|x-ath-.*)$"},
+			AllowExpression: &matcherv3.RegexMatcher{Regex: "^(authorization|cookie|x-ath-.*|" + strings.Join(overrideHeaders[:], "|") + ")$"},
 			DisallowIsError: yes(),
 		},
 	}

@@ -2,6 +2,7 @@ package envoy
 
 import (
 	"fmt"
+	"slices"
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
@@ -16,6 +17,8 @@ import (
 	heapv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/resource_monitors/fixed_heap/v3"
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/athd/athd/provider"
 )
 
 // listenerName names the public listener and its routes.
@@ -53,7 +56,7 @@ func (g *generator) connectionManager() *hcmv3.HttpConnectionManager {
 		StatPrefix:                   listenerName,
 		NormalizePath:                yes(),
 		MergeSlashes:                 true,
-		PathWithEscapedSlashesAction: hcmv3.HttpConnectionManager_REJECT_REQUEST,
+		PathWithEscapedSlashesAction: g.escapedSlashes(),
 		CommonHttpProtocolOptions: &corev3.HttpProtocolOptions{
 			// Many servers read x_ath_agent_id as x-ath-agent-id.
 			HeadersWithUnderscoresAction: corev3.HttpProtocolOptions_REJECT_REQUEST,
@@ -82,6 +85,20 @@ func (g *generator) connectionManager() *hcmv3.HttpConnectionManager {
 	}
 }
 
+// escapedSlashes refuses %2F and %5C, unless a provider takes %2F as a part of
+// a segment. Then they arrive, and athd refuses them to all other providers:
+// Envoy cannot tell routes apart here.
+func (g *generator) escapedSlashes() hcmv3.HttpConnectionManager_PathWithEscapedSlashesAction {
+	if g.keepsEscapedSlashes() {
+		return hcmv3.HttpConnectionManager_KEEP_UNCHANGED
+	}
+	return hcmv3.HttpConnectionManager_REJECT_REQUEST
+}
+
+func (g *generator) keepsEscapedSlashes() bool {
+	return slices.ContainsFunc(g.config.Providers.All(), func(p *provider.Provider) bool { return p.EncodedSlash })
+}
+
 // accessLog writes one JSON line per request to standard output. It holds no
 // query, no header that could hold a secret, and athd's decision_id, which
 // leads to the audit log. Host and path are those that the API saw, where one
@@ -100,6 +117,9 @@ func (g *generator) accessLog() *accesslogv3.AccessLog {
 		"failure":  "%UPSTREAM_TRANSPORT_FAILURE_REASON%",
 		"decision": "%DYNAMIC_METADATA(" + checkFilter + ":" + metaDecision + ")%",
 		"reason":   "%DYNAMIC_METADATA(" + checkFilter + ":" + metaReason + ")%",
+		"agent":    "%DYNAMIC_METADATA(" + checkFilter + ":" + metaAgent + ")%",
+		"provider": "%DYNAMIC_METADATA(" + checkFilter + ":" + metaRoute + ")%",
+		"scope":    "%DYNAMIC_METADATA(" + checkFilter + ":" + metaScope + ")%",
 	}
 	return &accesslogv3.AccessLog{
 		Name: "envoy.access_loggers.stdout",

@@ -25,13 +25,14 @@ func printYAML(m proto.Message, comment []string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("envoy: print: %w", err)
 	}
+	explain(root, "")
 	text, err := yaml.Dump(root, yaml.WithIndent(2), yaml.WithLineWidth(-1))
 	if err != nil {
 		return nil, fmt.Errorf("envoy: print: %w", err)
 	}
 	var out bytes.Buffer
 	for _, line := range comment {
-		out.WriteString("# " + strings.NewReplacer("\n", " ", "\r", " ").Replace(line) + "\n")
+		out.WriteString(strings.TrimSpace("# "+strings.NewReplacer("\n", " ", "\r", " ").Replace(line)) + "\n")
 	}
 	out.Write(text)
 	return out.Bytes(), nil

@@ -4,9 +4,6 @@ import (
 	"slices"
 	"strings"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
-
 	"github.com/athd/athd/authz"
 )
 
@@ -20,6 +17,7 @@ const (
 const (
 	headerAuthorization = "authorization"
 	headerAgentID       = "x-ath-agent-id"
+	headerCookie        = "cookie"
 	headerPrefix        = "x-ath-"
 
 	// Envoy takes 100 headers of a request by default.
@@ -27,46 +25,51 @@ const (
 	maxHeaderNameBytes = 256
 )
 
+// overrideHeaders are those by which some servers take another method or path
+// than those of the request line, which are what is judged. None of an agent's
+// goes up (P-4, P-7).
+var overrideHeaders = [...]string{
+	"x-http-method", "x-http-method-override", "x-method-override", "x-original-url", "x-rewrite-url",
+}
+
 // A question is one CheckRequest, read: what is to be decided, and the names
 // of the request's headers that must not reach the API.
 type question struct {
-	authz.Request
-	removes []string // lower case, sorted, without repetition
+	authz.Request          // Cookies only where a route is open to people: see [generator.check]
+	removes       []string // lower case, sorted, without repetition
+	overrides     []string // lower case; of an agent's request only
 }
 
-// readCheck reads a CheckRequest. It judges nothing; but where the message
-// contradicts itself it leaves Path empty, which no decision accepts. It
-// reports false where there is no HTTP request in it.
-func readCheck(request *authv3.CheckRequest) (question, bool) {
-	attributes := request.GetAttributes()
-	http := attributes.GetRequest().GetHttp()
-	if http == nil {
+// readCheck reads what arrived of a CheckRequest. It judges nothing; but where
+// the message contradicts itself it leaves Path empty, which no decision
+// accepts. It reports false where there is no HTTP request in it.
+func readCheck(check *attributes) (question, bool) {
+	if !check.http {
 		return question{}, false
 	}
-	extensions := attributes.GetContextExtensions()
-	q := question{Request: authz.Request{Provider: extensions[extProvider], Mount: extensions[extMount]}}
-
 	var seen headers
-	raw := http.GetHeaderMap()
-	if raw != nil {
-		for _, h := range raw.GetHeaders() {
-			seen.add(h.GetKey(), headerValue(h))
+	if check.raw {
+		for _, h := range check.headers {
+			seen.add(h.name, h.value)
 		}
 	} else {
-		for name, value := range http.GetHeaders() {
+		for name, value := range check.joined {
 			seen.add(name, value)
 		}
 	}
-	q.Authorization, q.AgentID = seen.authorization, seen.agentID
-	q.removes = slices.Compact(slices.Sorted(slices.Values(append(seen.ath, headerAgentID))))
+	q := question{Request: authz.Request{
+		Host: check.host, Provider: check.provider, Mount: check.mount,
+		Authorization: seen.authorization, AgentID: seen.agentID, Cookies: seen.cookies,
+	}}
+	q.removes = append(seen.ath, headerAgentID)
+	slices.Sort(q.removes)
+	q.removes, q.overrides = slices.Compact(q.removes), seen.overrides
 
 	// Envoy Gateway leaves the pseudo headers out of the map.
-	var rawPath bool
-	q.Method, _ = single(seen.method, http.GetMethod())
-	q.Path, rawPath = single(seen.path, http.GetPath())
-	rawPath = rawPath && raw != nil
+	q.Method, q.Path = seen.method.or(check.method), seen.path.or(check.path)
+	rawPath := check.raw && seen.path.times > 0
 	switch {
-	case len(seen.method) > 1 || len(seen.path) > 1 || seen.unremovable:
+	case seen.method.times > 1 || seen.path.times > 1 || seen.unremovable:
 		q.Path = ""
 	case !rawPath && exclaims(q.Path):
 		q.Path = ""
@@ -74,57 +77,62 @@ func readCheck(request *authv3.CheckRequest) (question, bool) {
 	return q, true
 }
 
-// headerValue: encode_raw_headers fills raw_value only, the default value
-// only.
-func headerValue(h *corev3.HeaderValue) string {
-	if raw := h.GetRawValue(); len(raw) > 0 {
-		return string(raw)
-	}
-	return h.GetValue()
+// A once is a header that comes once if it comes.
+type once struct {
+	value string
+	times int
 }
 
-// single returns the one value there is; without any, the fallback.
-func single(values []string, fallback string) (value string, there bool) {
-	if len(values) == 0 {
-		return fallback, false
+func (o *once) or(fallback string) string {
+	if o.times == 0 {
+		return fallback
 	}
-	return values[0], true
+	return o.value
 }
 
-// exclaims reports whether the path holds a '!'. Everywhere but in a raw
+// exclaims reports whether the target holds a '!'. Everywhere but in a raw
 // header map Envoy writes one for a byte that is not UTF-8, so that it may
-// stand for a byte that goes up to the API unseen.
-func exclaims(target string) bool {
-	path, _, _ := strings.Cut(target, "?")
-	return strings.Contains(path, "!")
-}
+// stand for a byte that goes up to the API unseen, in the query too.
+func exclaims(target string) bool { return strings.Contains(target, "!") }
 
 // headers collects what matters of a request's headers, every value of each.
 type headers struct {
-	method, path, authorization, agentID []string
+	method, path                    once
+	authorization, agentID, cookies []string
 
 	ath         []string // names of the headers that start with x-ath-
 	unremovable bool     // one of those, or their number, is nothing that a reply can remove
+	overrides   []string // names of overrideHeaders
 }
 
 func (h *headers) add(name, value string) {
 	name = strings.ToLower(name)
 	switch name {
 	case ":method":
-		h.method = append(h.method, value)
+		h.method = once{value, h.method.times + 1}
 	case ":path":
-		h.path = append(h.path, value)
+		h.path = once{value, h.path.times + 1}
 	case headerAuthorization:
 		h.authorization = append(h.authorization, value)
 	case headerAgentID:
 		h.agentID = append(h.agentID, value)
+	case headerCookie:
+		h.cookies = append(h.cookies, value)
 	}
-	if !strings.HasPrefix(name, headerPrefix) || slices.Contains(h.ath, name) {
+	// Many servers read x_ath_agent_id as x-ath-agent-id.
+	hyphens := strings.ReplaceAll(name, "_", "-")
+	if slices.Contains(overrideHeaders[:], hyphens) && !slices.Contains(h.overrides, name) {
+		h.overrides = append(h.overrides, name)
+	}
+	if !strings.HasPrefix(hyphens, headerPrefix) || slices.Contains(h.ath, name) {
 		return
 	}
 	if len(h.ath) == maxHeaderNames || len(name) > maxHeaderNameBytes || !isToken(name) {
 		h.unremovable = true
 		return
+	}
+	if h.ath == nil {
+		h.ath = make([]string, 0, 4) // with what is removed always
 	}
 	h.ath = append(h.ath, name)
 }

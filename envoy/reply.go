@@ -4,15 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
-	"strings"
+	"slices"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
-	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/protobuf/types/known/structpb"
-	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/authz"
@@ -25,43 +20,60 @@ const (
 	metaProvider = "ath_provider" // on an allow
 	metaDecision = "decision_id"
 	metaReason   = "reason"
-	metaAgent    = "agent"
-	metaScope    = "scope" // on an allow
+	metaAgent    = "agent"    // of the token's grant, once it was read
+	metaRoute    = "provider" // that the route leads to, for the access log
+	metaScope    = "scope"    // on an allow
 )
 
 // reply is the only place that builds an allow. Whatever is odd about one
 // refuses, and the error says why.
-func (q question) reply(d authz.Decision) (*authv3.CheckResponse, error) {
+func (q question) reply(d authz.Decision) (answer, error) {
 	if !d.Allowed() {
 		return q.refuse(d), nil
 	}
+	if d.ForCompanion() {
+		return q.toCompanion(d)
+	}
 	authorization := d.Authorization().Reveal()
 	switch {
-	case d.Provider == "" || d.Provider != q.Provider:
+	case d.Provider == "" || q.Provider != "" && q.Provider != d.Provider:
 		return q.refuse(authz.Decision{ID: d.ID}), errors.New("the decision is for another provider than the route's")
-	case !printable(authorization):
+	case !d.PassesThrough() && !printable(authorization):
 		return q.refuse(authz.Decision{ID: d.ID}), errors.New("the credential holds bytes that no header may hold")
 	}
-	meta := metadata(&d)
-	meta.Fields[metaAllow] = structpb.NewBoolValue(true)
-	meta.Fields[metaProvider] = text(d.Provider)
-	meta.Fields[metaScope] = text(d.Scope)
-	return &authv3.CheckResponse{
-		Status: &rpcstatus.Status{Code: int32(codes.OK)},
-		HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: &authv3.OkHttpResponse{
-			Headers: []*corev3.HeaderValueOption{replace(headerAuthorization, authorization)},
-			// An agent has no business with cookies; a browser's cookies that
-			// it got hold of must not count.
-			HeadersToRemove: append([]string{"cookie"}, q.removes...),
-		}},
-		DynamicMetadata: meta,
-	}, nil
+	a := answer{allow: true, removes: q.removes, metadata: metadata(&d)}
+	if d.PassesThrough() {
+		switch cookie, ours := foreignCookies(q.Cookies); {
+		case ours && cookie == "":
+			a.removes = slices.Insert(q.removes, 0, headerCookie)
+		case ours:
+			a.set(headerCookie, cookie)
+		}
+	} else {
+		a.set(headerAuthorization, authorization)
+		// An agent has no business with cookies; a browser's cookies that it
+		// got hold of must not count.
+		a.removes = append(slices.Insert(q.removes, 0, headerCookie), q.overrides...)
+	}
+	a.metadata = append(a.metadata,
+		metadatum{key: metaAllow, yes: true}, metadatum{key: metaProvider, text: d.Provider}, metadatum{key: metaScope, text: d.Scope})
+	return a, nil
+}
+
+// toCompanion lets a request of the handshake go on as it came: its cookies and
+// X-ATH headers are athd's own to read. No route that leads to an API takes
+// this answer, since it names no provider for the guard.
+func (q question) toCompanion(d authz.Decision) (answer, error) {
+	if q.Provider != "" || q.Mount != "" || d.Provider != "" {
+		return q.refuse(authz.Decision{ID: d.ID}), errors.New("the decision is for athd itself, and the route leads to a provider")
+	}
+	return answer{allow: true, metadata: append(metadata(&d), metadatum{key: metaAllow, yes: true})}, nil
 }
 
 // refuse answers with the decision's own refusal. It is always a
 // denied_response: Envoy lets an error_response through where
 // failure_mode_allow is set.
-func (q question) refuse(d authz.Decision) *authv3.CheckResponse {
+func (q question) refuse(d authz.Decision) answer {
 	if d.ID == "" || d.Allowed() {
 		// A zero decision, or a caller's mistake.
 		d = authz.Decision{ID: d.ID}
@@ -70,34 +82,22 @@ func (q question) refuse(d authz.Decision) *authv3.CheckResponse {
 		}
 	}
 	e := d.Refusal()
-	code, httpStatus := codes.PermissionDenied, e.Status()
-	if httpStatus == http.StatusUnauthorized {
-		code = codes.Unauthenticated
+	a := answer{code: codes.PermissionDenied, reason: string(d.Reason()), status: e.Status(), body: body(e), metadata: metadata(&d)}
+	if _, known := typev3.StatusCode_name[int32(a.status)]; !known {
+		a.status = http.StatusInternalServerError
 	}
-	if _, known := typev3.StatusCode_name[int32(httpStatus)]; !known {
-		httpStatus = http.StatusInternalServerError
-	}
-	headers := []*corev3.HeaderValueOption{
-		// The content type also keeps Envoy from rewriting the reply: see
-		// the first mapper of its local replies.
-		replace("content-type", "application/json"),
-		replace("cache-control", "no-store"),
-	}
-	switch httpStatus {
+	// The content type also keeps Envoy from rewriting the reply: see the
+	// first mapper of its local replies.
+	a.set("content-type", "application/json")
+	a.set("cache-control", "no-store")
+	switch a.status {
 	case http.StatusUnauthorized:
-		headers = append(headers, replace("www-authenticate", challenge(d.Reason())))
+		a.code = codes.Unauthenticated
+		a.set("www-authenticate", challenge(d.Reason()))
 	case http.StatusServiceUnavailable:
-		headers = append(headers, replace("retry-after", "1"))
+		a.set("retry-after", "1")
 	}
-	return &authv3.CheckResponse{
-		Status: &rpcstatus.Status{Code: int32(code), Message: string(d.Reason())},
-		HttpResponse: &authv3.CheckResponse_DeniedResponse{DeniedResponse: &authv3.DeniedHttpResponse{
-			Status:  &typev3.HttpStatus{Code: typev3.StatusCode(httpStatus)},
-			Headers: headers,
-			Body:    body(e),
-		}},
-		DynamicMetadata: metadata(&d),
-	}
+	return a
 }
 
 // knownID keeps the id under which a question was asked; a question that could
@@ -131,29 +131,17 @@ func body(e *ath.Error) string {
 	return string(b) + "\n"
 }
 
-func metadata(d *authz.Decision) *structpb.Struct {
-	return &structpb.Struct{Fields: map[string]*structpb.Value{
-		metaDecision: text(d.ID),
-		metaReason:   text(string(d.Reason())),
-		metaAgent:    text(d.Agent),
-	}}
+func metadata(d *authz.Decision) []metadatum {
+	return append(make([]metadatum, 0, 7),
+		metadatum{key: metaDecision, text: d.ID},
+		metadatum{key: metaReason, text: string(d.Reason())},
+		metadatum{key: metaAgent, text: d.Agent},
+		metadatum{key: metaRoute, text: d.Provider},
+	)
 }
 
-// text makes a metadata value. A string that is not UTF-8 would make the
-// whole reply unsendable.
-func text(s string) *structpb.Value {
-	return structpb.NewStringValue(strings.ToValidUTF8(s, "?"))
-}
-
-// replace sets a header, whatever was there. Append is said explicitly: Envoy
-// 1.37.0 took its absence for true. It is value and never raw_value, from
-// which ext_authz makes an empty header.
-func replace(name, value string) *corev3.HeaderValueOption {
-	return &corev3.HeaderValueOption{
-		Header:       &corev3.HeaderValue{Key: name, Value: value},
-		Append:       wrapperspb.Bool(false),
-		AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
-	}
+func (a *answer) set(name, value string) {
+	a.sets = append(a.sets, [2]string{name, value})
 }
 
 // printable reports whether s holds visible ASCII and spaces only: no CR, LF

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -59,7 +60,17 @@ var ways = []way{
 	{"P-5: a credential with a line break", func(w *world) { w.reading.Connection.Access = ath.NewSecret("x\r\nhost: evil") }, nil, authz.Internal, 500, ath.InternalError},
 	{"P-5: a credential that is not ASCII", func(w *world) { w.reading.Connection.Access = ath.NewSecret("x\xff") }, nil, authz.Internal, 500, ath.InternalError},
 	{"everything in order", nil, nil, authz.Allowed, 0, ""},
+	{"a person at an app that is open", nil, byPerson(), authz.PassedThrough, 0, ""},
+	{"the handshake, in a mesh", inMesh, toAthd(), authz.Companion, 0, ""},
+	{"the handshake, with what is ours", inMesh, toAthd("cookie", "ath_consent_x=1", "x-ath-user-token", "u"), authz.Companion, 0, ""},
+	{"the handshake, where routes tell", nil, toAthd(), authz.TokenMissing, 401, ath.TokenInvalid},
+	{"P-5: the handshake, by a route that has a mount", inMesh, func(a *authv3.AttributeContext) {
+		toAthd()(a)
+		a.ContextExtensions = map[string]string{extMount: "/ath/"}
+	}, authz.Internal, 500, ath.InternalError},
 }
+
+func inMesh(w *world) { w.byHost = true }
 
 func TestEveryReasonHasAReply(t *testing.T) {
 	seen := map[authz.Reason]bool{}
@@ -80,7 +91,7 @@ func TestEveryReasonHasAReply(t *testing.T) {
 				t.Fatalf("reason %q, want %q", reason, tt.reason)
 			}
 			seen[reason] = true
-			if tt.reason == authz.Allowed {
+			if tt.status == 0 {
 				return
 			}
 			denied := response.GetDeniedResponse()
@@ -135,7 +146,14 @@ func mustHold(t *testing.T, w *world, r *authv3.CheckResponse) {
 	if (r.GetStatus() != nil && code == codes.OK) != (r.GetOkResponse() != nil) || (code != codes.OK) != (r.GetDeniedResponse() != nil) {
 		t.Fatalf("code %v with %T", code, r.GetHttpResponse())
 	}
-	if code == codes.OK {
+	switch {
+	case code == codes.OK && r.DynamicMetadata.Fields[metaReason].GetStringValue() == string(authz.PassedThrough):
+		mustHoldOfPass(t, r, string(wire))
+		return
+	case code == codes.OK && r.DynamicMetadata.Fields[metaReason].GetStringValue() == string(authz.Companion):
+		mustHoldOfCompanion(t, r)
+		return
+	case code == codes.OK:
 		mustHoldOfAllow(t, r)
 		return
 	}
@@ -164,6 +182,37 @@ func mustHoldOfAllow(t *testing.T, r *authv3.CheckResponse) {
 	}
 	if len(ok.ResponseHeadersToAdd) != 0 || len(ok.QueryParametersToSet) != 0 || len(ok.QueryParametersToRemove) != 0 {
 		t.Error("the allow changes more than the request's headers")
+	}
+}
+
+// mustHoldOfPass: nothing of a grant goes with a person's request, nor is the
+// person's own credential touched.
+func mustHoldOfPass(t *testing.T, r *authv3.CheckResponse, wire string) {
+	t.Helper()
+	if strings.Contains(wire, userToken) {
+		t.Error("P-5: a person's request gets a user's token")
+	}
+	ok := r.GetOkResponse()
+	for _, h := range ok.Headers {
+		if h.Header.Key != headerCookie || h.Append == nil || h.Append.Value {
+			t.Errorf("P-5: sets %v", h)
+		}
+	}
+	if slices.Contains(ok.HeadersToRemove, headerAuthorization) || !slices.Contains(ok.HeadersToRemove, headerAgentID) {
+		t.Errorf("P-5: removes %v", ok.HeadersToRemove)
+	}
+}
+
+// mustHoldOfCompanion: the handshake arrives as it was sent, and no guard of a
+// route to a provider takes the answer.
+func mustHoldOfCompanion(t *testing.T, r *authv3.CheckResponse) {
+	t.Helper()
+	ok, meta := r.GetOkResponse(), r.DynamicMetadata.AsMap()
+	if len(ok.Headers)+len(ok.HeadersToRemove)+len(ok.ResponseHeadersToAdd)+len(ok.QueryParametersToSet)+len(ok.QueryParametersToRemove) > 0 {
+		t.Errorf("P-5: the request is changed: %v", ok)
+	}
+	if _, there := meta[metaProvider]; there || meta[metaAllow] != true {
+		t.Errorf("metadata %v", meta)
 	}
 }
 
@@ -284,5 +333,34 @@ func TestADecisionHasADeadline(t *testing.T) {
 	w.check(c, w.ask())
 	if left <= 0 || left > maxDecision {
 		t.Errorf("%v left, want at most %v", left, maxDecision)
+	}
+}
+
+// What the generated configuration lets past the check, and nothing else, is
+// what athd lets pass where it is asked.
+func TestMeshesPassWhatTheGeneratedRoutesDo(t *testing.T) {
+	w := newWorld(t)
+	w.byHost = true
+	c := w.checks()
+	pattern := regexp.MustCompile("^(?:" + companionPaths + ")$")
+	passed := 0
+	for _, path := range []string{
+		"/", "/health", "/ath", "/ath/", "/athx/token", "/.well-known", "/.well-known/", "/.well-known/ath", "/.well-known/ath.json",
+		"/.well-known/ath.json/", "/.well-known/athxjson", "/.well-known/ath-app.json", "/.well-known/ath-app.jsonx", "/x/.well-known/ath.json",
+		"/ath/authorize", "/ath/authorize/", "/ath/authorize/x", "/ath/authorizex", "/ath/callback", "/ath/token", "/ath/tokens", "/ath/revoke",
+		"/ath/agents", "/ath/agents/", "/ath/agents/register", "/ath/agents/ath_x/approve", "/ath/agentsx/y", "/ath/consent", "/ath/consent/",
+		"/ath/consent/start", "/ath/consent/decide", "/ath/admin", "/ath/admin/", "/ath/admin/agents", "/ath/admin/providers/github",
+		"/ath/proxy", "/ath/proxy/", "/ath/proxy/shop", "/ath/proxy/none/x", "/ath/proxy/token", "/ATH/token", "/ath/Token", "/api/ath/token",
+	} {
+		response := w.check(c, w.ask(toAthd(), with(":path", path)))
+		reason := response.DynamicMetadata.Fields[metaReason].GetStringValue()
+		if got := reason == string(authz.Companion); got != pattern.MatchString(path) {
+			t.Errorf("%s: %s, and the generated routes say %v", path, reason, !got)
+		} else if got {
+			passed++
+		}
+	}
+	if passed < 10 {
+		t.Errorf("only %d paths pass", passed)
 	}
 }

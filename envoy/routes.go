@@ -25,6 +25,16 @@ const companionPaths = `/\.well-known/ath(-app)?\.json` +
 	`|/ath/(authorize|callback|token|revoke)` +
 	`|/ath/(agents|consent|admin)/.*`
 
+// escapedCompanion is what no path of the companion holds. Envoy refuses it by
+// itself, unless a provider needs it.
+const escapedCompanion = `/ath/(agents|consent|admin)/.*%(2[Ff]|5[Cc]).*`
+
+// Names of the last routes of each virtual host.
+const (
+	healthRoute = "health"
+	catchAll    = "nothing"
+)
+
 const (
 	companionSeconds = 30  // redeeming a code at a slow OAuth server is the longest
 	idleSeconds      = 300 // a stream may last for ever, but not in silence
@@ -48,7 +58,11 @@ func (g *generator) routeConfig() *routev3.RouteConfiguration {
 
 // virtualHost lists its routes in the order in which Envoy tries them.
 func (g *generator) virtualHost(host string, apps []*provider.Provider) *routev3.VirtualHost {
-	routes := []*routev3.Route{g.companion("companion", pathRegex(companionPaths))}
+	var routes []*routev3.Route
+	if g.keepsEscapedSlashes() {
+		routes = append(routes, g.escapedCompanion())
+	}
+	routes = append(routes, g.companion("companion", pathRegex(companionPaths)))
 	for _, p := range g.config.Providers.All() {
 		routes = append(routes, g.mounted(p))
 	}
@@ -61,7 +75,7 @@ func (g *generator) virtualHost(host string, apps []*provider.Provider) *routev3
 		routes = append(routes, g.native(p))
 	}
 	// Behind the apps, so that one which owns "/" keeps its own (D-4).
-	routes = append(routes, g.companion("health", path("/health")), g.nothing())
+	routes = append(routes, g.companion(healthRoute, path("/health")), g.nothing())
 	name := host
 	if host == anyHost {
 		name = "any"
@@ -149,10 +163,15 @@ func (g *generator) unknownHandshake() *routev3.Route {
 	}
 }
 
+// escapedCompanion keeps %2F and %5C from the companion's paths.
+func (g *generator) escapedCompanion() *routev3.Route {
+	return &routev3.Route{Name: "companion_escaped", Match: pathRegex(escapedCompanion), Action: notFound(), TypedPerFilterConfig: g.unchecked()}
+}
+
 // nothing says so in the words for it. Without a route there would be no check,
 // and the guard would take that for athd being away.
 func (g *generator) nothing() *routev3.Route {
-	return &routev3.Route{Name: "nothing", Match: prefix("/"), Action: notFound(), TypedPerFilterConfig: g.unchecked()}
+	return &routev3.Route{Name: catchAll, Match: prefix("/"), Action: notFound(), TypedPerFilterConfig: g.unchecked()}
 }
 
 func notFound() *routev3.Route_DirectResponse {

@@ -61,7 +61,7 @@ func NewServer(c ServerConfig) (*Server, error) {
 	}
 	open, closed := context.WithCancel(context.Background())
 	g := guards{logger: c.Logger, open: open}
-	options := []grpc.ServerOption{
+	options := append(Transport(),
 		grpc.MaxRecvMsgSize(maxMessageBytes),
 		grpc.MaxHeaderListSize(maxMetadataBytes),
 		grpc.MaxConcurrentStreams(maxStreams),
@@ -70,7 +70,8 @@ func NewServer(c ServerConfig) (*Server, error) {
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPing, PermitWithoutStream: true}),
 		grpc.UnaryInterceptor(g.unary),
 		grpc.StreamInterceptor(g.stream),
-	}
+		grpc.ForceServerCodecV2(newCodec()),
+	)
 	if c.TLS != nil {
 		t, err := DemandClient(c.TLS, c.ClientSANs)
 		if err != nil {
@@ -83,7 +84,8 @@ func NewServer(c ServerConfig) (*Server, error) {
 		return nil, errors.New("envoy: client names can only be checked with TLS")
 	}
 	s := &Server{grpc: grpc.NewServer(options...), health: health.NewServer(), closed: closed}
-	authv3.RegisterAuthorizationServer(s.grpc, &checks{decide: c.Decide, logger: c.Logger})
+	answering := &checks{decide: c.Decide, logger: c.Logger}
+	s.grpc.RegisterService(answering.service(), answering)
 	healthv1.RegisterHealthServer(s.grpc, s.health)
 	s.SetReady(false)
 	return s, nil

@@ -4,12 +4,14 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/audit"
@@ -35,7 +37,9 @@ type world struct {
 	reading tokenstore.Reading
 	err     error
 	panics  any
+	byHost  bool // as in a mesh
 	now     time.Time
+	events  *audit.Log // default one that goes nowhere
 }
 
 func newWorld(t testing.TB) *world {
@@ -87,19 +91,45 @@ func (w *world) checks() *checks {
 	if len(faults) > 0 {
 		w.t.Fatal(faults)
 	}
-	set, err := provider.NewSet(list...)
+	set, err := provider.NewSet(append(list, openApp())...)
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	if w.events == nil {
+		w.events = audit.New(audit.Config{Logger: quiet})
+	}
 	d, err := authz.New(authz.Config{
-		Store: w, Providers: set, Logger: quiet,
-		Audit: audit.New(audit.Config{Logger: quiet}),
-		Now:   func() time.Time { return w.now },
+		Store: w, Providers: set, ByHost: w.byHost, Logger: quiet, Audit: w.events,
+		Now: func() time.Time { return w.now },
 	})
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	return &checks{decide: d.Decide, logger: quiet}
+}
+
+// openApp is an app that people call without an ATH token.
+func openApp() *provider.Provider {
+	at := &url.URL{Scheme: "https", Host: "site.example"}
+	return &provider.Provider{ID: "site", DisplayName: "Site", TokenURL: at, AuthorizeURL: at, APIBase: at,
+		App: &provider.App{Name: "Site", Upstream: at, Passthrough: true}}
+}
+
+// byPerson makes the request that of a person who calls the open app, with
+// these headers.
+func byPerson(headers ...string) func(*authv3.AttributeContext) {
+	return func(a *authv3.AttributeContext) {
+		a.ContextExtensions = map[string]string{extProvider: "site"}
+		a.Request.Http.HeaderMap = rawHeaders(append([]string{":method", "GET", ":path", "/"}, headers...)...)
+	}
+}
+
+// toAthd makes the request one of the handshake, as a mesh asks about it.
+func toAthd(headers ...string) func(*authv3.AttributeContext) {
+	return func(a *authv3.AttributeContext) {
+		a.ContextExtensions = nil
+		a.Request.Http.HeaderMap = rawHeaders(append([]string{":method", "POST", ":path", "/ath/token"}, headers...)...)
+	}
 }
 
 // ask is the request that the world allows; edits change it.
@@ -172,9 +202,29 @@ func joined(pseudo bool) func(*authv3.AttributeContext) {
 
 func (w *world) check(c *checks, r *authv3.CheckRequest) *authv3.CheckResponse {
 	w.t.Helper()
-	response, err := c.Check(w.t.Context(), r)
+	return decoded(w.t, c.Check(w.t.Context(), scanned(w.t, r)))
+}
+
+// scanned is what arrives of a message.
+func scanned(t testing.TB, r *authv3.CheckRequest) *attributes {
+	t.Helper()
+	data, err := proto.Marshal(r)
 	if err != nil {
-		w.t.Fatalf("Check returned an error, which leaves the verdict to Envoy: %v", err)
+		t.Fatal(err)
 	}
-	return response
+	var a attributes
+	if err := a.scan(data); err != nil {
+		t.Fatal(err)
+	}
+	return &a
+}
+
+// decoded is what Envoy reads of a reply.
+func decoded(t testing.TB, m message) *authv3.CheckResponse {
+	t.Helper()
+	var r authv3.CheckResponse
+	if err := proto.Unmarshal(m, &r); err != nil {
+		t.Fatalf("the reply cannot be read: %v", err)
+	}
+	return &r
 }

@@ -158,6 +158,9 @@ func (e *Envoy) Admin(path string) string {
 	return string(body)
 }
 
+// AdminURL is where Envoy's admin pages are.
+func (e *Envoy) AdminURL() string { return "http://" + e.admin }
+
 // AccessLog returns the lines of the access log so far. A request's line may
 // come some milliseconds after its reply.
 func (e *Envoy) AccessLog() []string { return e.access.all() }

@@ -1,0 +1,190 @@
+package envoy
+
+import (
+	"cmp"
+	"net"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	dnsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/dns/v3"
+	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
+
+	"github.com/athd/athd/ath"
+	"github.com/athd/athd/provider"
+)
+
+// A destination says where a cluster leads, as far as a dump can.
+type destination struct {
+	endpoints []endpoint
+	unknown   string // why it cannot be said; "" if it can
+	chosen    string // who chooses it, if it is not the configuration
+}
+
+// destinationOf returns where a cluster leads.
+func (v *verifier) destinationOf(c *clusterv3.Cluster) destination {
+	assignment := c.GetLoadAssignment()
+	if custom := c.GetClusterType(); custom != nil && !open(custom.GetTypedConfig(), &dnsv3.DnsCluster{}) {
+		if kind := kindOf(custom.GetTypedConfig()); strings.Contains(kind+custom.GetName(), "dynamic_forward_proxy") {
+			return destination{chosen: "the request's host"}
+		}
+		return destination{unknown: "its kind, " + quote(custom.GetName()) + ", is unknown"}
+	}
+	switch c.GetType() {
+	case clusterv3.Cluster_ORIGINAL_DST:
+		return destination{chosen: "whoever connects"}
+	case clusterv3.Cluster_EDS:
+		if c.GetClusterType() == nil {
+			assignment = v.endpoints[cmp.Or(c.GetEdsClusterConfig().GetServiceName(), c.GetName())]
+			if assignment == nil {
+				return destination{unknown: "its endpoints are not in the dump; take it with ?include_eds"}
+			}
+		}
+	}
+	return destination{endpoints: endpointsOf(assignment)}
+}
+
+func endpointsOf(a *endpointv3.ClusterLoadAssignment) []endpoint {
+	var out []endpoint
+	for _, locality := range a.GetEndpoints() {
+		for _, lb := range locality.GetLbEndpoints() {
+			address := lb.GetEndpoint().GetAddress()
+			out = append(out, endpoint{
+				path: address.GetPipe().GetPath(),
+				host: address.GetSocketAddress().GetAddress(), port: address.GetSocketAddress().GetPortValue(),
+			})
+		}
+	}
+	return out
+}
+
+// same reports whether two endpoints are one place. Names of this host are one.
+func (e endpoint) same(other endpoint) bool {
+	if e.path != "" || other.path != "" {
+		return e.path == other.path
+	}
+	return e.port == other.port && (sameName(e.host, other.host) || ath.IsLoopbackHost(e.host) && ath.IsLoopbackHost(other.host))
+}
+
+func sameName(a, b string) bool {
+	one, err := netip.ParseAddr(a)
+	if err != nil {
+		return strings.EqualFold(strings.TrimSuffix(a, "."), strings.TrimSuffix(b, "."))
+	}
+	other, err := netip.ParseAddr(b)
+	return err == nil && one == other
+}
+
+// sameHost compares a Host header with that of a URL; the default port may be
+// left out.
+func sameHost(header string, u *url.URL) bool {
+	host, port := header, ""
+	if h, p, err := net.SplitHostPort(header); err == nil {
+		host, port = h, p
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); port != "" && (err != nil || uint32(n) != targetPort(u)) {
+		return false
+	}
+	standard := u.Scheme == "https" && targetPort(u) == 443 || u.Scheme == "http" && targetPort(u) == 80
+	return sameName(strings.Trim(host, "[]"), u.Hostname()) && (port != "" || standard)
+}
+
+func targetOf(p *provider.Provider) endpoint {
+	u := upstream(p)
+	return endpoint{host: u.Hostname(), port: targetPort(u)}
+}
+
+// providersAt returns the providers whose API a cluster leads to.
+func (v *verifier) providersAt(cluster string) []string {
+	var out []string
+	for _, e := range v.destinationOf(v.clusters[cluster]).endpoints {
+		for _, p := range v.expect.Providers.All() {
+			if e.same(targetOf(p)) {
+				out = append(out, p.ID)
+			}
+		}
+		if len(out) > 0 {
+			break
+		}
+	}
+	return out
+}
+
+// clusterHolds wants the lane's cluster to be the provider's API and no other
+// place, and to make sure of it.
+func (c *chain) clusterHolds(w *lane, p *provider.Provider) {
+	target := upstream(p)
+	if w.cluster == "" {
+		c.fault(w.where, "the cluster is chosen by the request or a plugin: the user's token may go anywhere", "name the provider's cluster")
+		return
+	}
+	cluster := c.clusters[w.cluster]
+	if cluster == nil {
+		c.fault(w.where, "it leads to the cluster "+quote(w.cluster)+", which is not there", "add the cluster, or name the provider's")
+		return
+	}
+	where := "cluster " + quote(w.cluster)
+	verified := c.tlsHolds(where, cluster, target)
+	to := c.destinationOf(cluster)
+	switch {
+	case to.chosen != "":
+		c.say(c.ours(), w.where, "the cluster "+quote(w.cluster)+" leads wherever "+to.chosen+" says: the user's token may go anywhere", "use a cluster that leads to the API's host only")
+	case to.unknown != "":
+		c.warning(w.where, "it cannot be said where the cluster "+quote(w.cluster)+" leads: "+to.unknown, "see by hand that it is "+quote(target.Host))
+	case len(to.endpoints) == 0:
+		c.warning(w.where, "the cluster "+quote(w.cluster)+" has no endpoints", "see that the API's name resolves")
+	}
+	for _, e := range to.endpoints {
+		// Another address is as good if its certificate says the API's name.
+		if !e.same(targetOf(p)) && (!verified || e.port != targetPort(target)) {
+			c.fault(w.where, "the cluster "+quote(w.cluster)+" leads to "+quote(e.String())+", which is not the API of "+quote(p.ID)+", "+quote(targetOf(p).String()),
+				"let the route lead to the provider's own cluster")
+		}
+	}
+	if target.Scheme == "http" && !private(target.Hostname()) && !c.expect.ByHost {
+		c.warning(where, "the user's token travels in plaintext to "+quote(target.Host), "use the API's https URL")
+	}
+	if o := httpOptionsOf(cluster); o != nil {
+		if len(o.GetRequestMirrorPolicies()) > 0 {
+			c.fault(where, "requests are mirrored: the user's token goes to another place too", "remove request_mirror_policies")
+		}
+		for _, f := range o.GetHttpFilters() {
+			c.upstreamFilterHolds(where, f)
+		}
+	}
+}
+
+func (e endpoint) String() string {
+	if e.path != "" {
+		return "unix:" + e.path
+	}
+	return net.JoinHostPort(e.host, strconv.FormatUint(uint64(e.port), 10))
+}
+
+// private reports whether a host is this one or one of the operator's own
+// network, as far as its name tells.
+func private(host string) bool {
+	if ip, err := netip.ParseAddr(host); err == nil {
+		return ip.IsLoopback() || ip.IsPrivate() || ip.IsLinkLocalUnicast()
+	}
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	for _, suffix := range []string{".localhost", ".internal", ".local", ".svc", ".home.arpa"} {
+		if strings.HasSuffix(host, suffix) {
+			return true
+		}
+	}
+	return !strings.Contains(host, ".")
+}
+
+func httpOptionsOf(c *clusterv3.Cluster) *httpv3.HttpProtocolOptions {
+	for _, a := range c.GetTypedExtensionProtocolOptions() {
+		o := &httpv3.HttpProtocolOptions{}
+		if open(a, o) {
+			return o
+		}
+	}
+	return nil
+}
