@@ -13,10 +13,6 @@ import (
 	"github.com/athd/athd/tokenstore"
 )
 
-// CookiePrefix starts the name of every cookie of ours; __Host- stands before
-// it on https. No such cookie goes to an API (P-5).
-const CookiePrefix = "ath_consent_"
-
 // How far a browser has come with one session (Z-3, Z-5). A stage is proved by
 // a cookie that is keyed with the session's own key, so that nothing is stored
 // until the user decides, any number of browsers may open the same link, and
@@ -102,7 +98,7 @@ func isHTTPS(s *tokenstore.Session) bool { return strings.HasPrefix(s.CallbackUR
 
 func cookieName(s *tokenstore.Session, tag ath.Tag) string {
 	if isHTTPS(s) {
-		return "__Host-" + CookiePrefix + string(tag)
+		return "__Host-" + ath.CookiePrefix + string(tag)
 	}
-	return CookiePrefix + string(tag)
+	return ath.CookiePrefix + string(tag)
 }

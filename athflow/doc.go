@@ -12,7 +12,9 @@
 //	showOwn, removeOwn → nothing, or no Agent            GET, DELETE /ath/agents/{client_id}
 //
 // Operators read and change an Agent below /ath/admin/agents: list, show,
-// approve, deny, suspend, resume, remove.
+// approve, deny, suspend, resume, remove. Below /ath/admin they also see the
+// providers, and ask how a call would be judged: whoever builds a Flow brings
+// who can answer that, since the handshake judges no calls.
 //
 // [New] returns a [Flow], [Flow.Handler] serves it. serveJSON and servePage
 // touch HTTP; the steps do not.

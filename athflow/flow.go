@@ -1,6 +1,7 @@
 package athflow
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -44,6 +45,11 @@ type Config struct {
 	Now         func() time.Time // nil: time.Now
 	AdminTokens []AdminToken     // none: nobody is an operator
 	Limits      Limits           // the zero value: DefaultLimits
+	Destination string           // how Envoy says where a request goes, as operators are told it
+
+	// Explain judges a call that nobody makes, for operators. nil: nobody can
+	// ask for that.
+	Explain func(context.Context, ExplainRequest) (*Explanation, error)
 
 	// Development options; each relaxes one rule.
 	AllowHTTP       bool // http agent ids
@@ -114,7 +120,11 @@ func (f *Flow) Handler() http.Handler {
 		"/ath/consent/start":        {http.MethodGet: f.servePage(f.start)},
 		"/ath/consent/decide":       {http.MethodPost: f.servePage(f.decide)},
 		"/ath/callback":             {http.MethodGet: f.servePage(f.callback)},
-		adminAgentsPath:             {http.MethodGet: serveJSON(f, http.StatusOK, audit.AccessDenied, byOperator(f, f.listAgents))},
+		adminAgentsPath:             {http.MethodGet: about(f, byOperator(f, f.listAgents))},
+		adminProvidersPath:          {http.MethodGet: about(f, byOperator(f, f.listProviders))},
+	}
+	if f.Explain != nil {
+		routes[adminExplainPath] = methods{http.MethodPost: about(f, byOperator(f, f.explain))}
 	}
 	agentRoutes := f.agentRoutes()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

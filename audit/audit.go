@@ -38,12 +38,16 @@ const (
 	AgentRemoved   Kind = "agent_removed"
 )
 
+// RequestExplained is an operator's question how a call with somebody's token
+// would be judged. Nobody made the call.
+const RequestExplained Kind = "request_explained"
+
 // Kinds lists every kind, so that metrics can show those that have not
 // happened yet.
 func Kinds() []Kind {
 	return []Kind{AgentRegistered, AgentRegistrationDenied, AttestationFailed, AuthorizationStarted,
 		AccessGranted, AccessDenied, TokenRevoked, ProxyRequest, ScopeViolation,
-		AgentApproved, AgentDenied, AgentSuspended, AgentResumed, AgentRemoved}
+		AgentApproved, AgentDenied, AgentSuspended, AgentResumed, AgentRemoved, RequestExplained}
 }
 
 // An Event is one decision, with the fields of U-1.
@@ -59,6 +63,7 @@ type Event struct {
 	Reason     string // denial_reason; "" when nothing was denied
 	DecisionID string
 	By         string // the operator who did it, for what an operator does
+	Derived    bool   // the rule that let a call pass was derived from the scope's name; nobody wrote it down
 }
 
 // A Log records events. It is safe for concurrent use.
@@ -107,6 +112,9 @@ func (l *Log) Record(ctx context.Context, e Event) {
 	}
 	if e.By != "" {
 		attrs = append(attrs, slog.String("by", e.By))
+	}
+	if e.Derived {
+		attrs = append(attrs, slog.Bool("derived_rule", true))
 	}
 	l.logger.LogAttrs(ctx, slog.LevelInfo, "audit", attrs...)
 }

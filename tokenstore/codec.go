@@ -111,8 +111,8 @@ func encodeAgent(a Agent) ([]byte, error) {
 	return json.Marshal(out)
 }
 
-func decodeAgent(plain []byte) (Agent, error) {
-	in, err := decode[agentJSON](agentKind, plain)
+func decodeAgent(record []byte) (Agent, error) {
+	in, err := decode(agentKind, record, (*agentJSON).members)
 	if err != nil {
 		return Agent{}, err
 	}
@@ -139,8 +139,8 @@ func encodeSession(s Session) ([]byte, error) {
 	})
 }
 
-func decodeSession(plain []byte) (Session, error) {
-	in, err := decode[sessionJSON](sessionKind, plain)
+func decodeSession(record []byte) (Session, error) {
+	in, err := decodeStrictly[sessionJSON](sessionKind, record)
 	if err != nil {
 		return Session{}, err
 	}
@@ -160,8 +160,8 @@ func encodeGrant(g Grant) ([]byte, error) {
 	return json.Marshal(out)
 }
 
-func decodeGrant(plain []byte) (Grant, error) {
-	in, err := decode[grantJSON](grantKind, plain)
+func decodeGrant(record []byte) (Grant, error) {
+	in, err := decode(grantKind, record, (*grantJSON).members)
 	return Grant(in), err
 }
 
@@ -179,8 +179,8 @@ func encodeConnection(c Connection) ([]byte, error) {
 	})
 }
 
-func decodeConnection(plain []byte) (Connection, error) {
-	in, err := decode[connectionJSON](connectionKind, plain)
+func decodeConnection(record []byte) (Connection, error) {
+	in, err := decode(connectionKind, record, (*connectionJSON).members)
 	if err != nil {
 		return Connection{}, err
 	}
@@ -191,12 +191,22 @@ func decodeConnection(plain []byte) (Connection, error) {
 	}, nil
 }
 
-// decode is strict: a field that this athd does not know may be one that
-// restricts what the record allows, so a record that holds one does not count.
-// The parser's own words may quote the record, so they go no further.
-func decode[T any](kind kind, plain []byte) (T, error) {
+// decode reads a record by the shorter way if that will do. The result is that
+// of decodeStrictly.
+func decode[T any](kind kind, record []byte, members func(*T, *plain)) (T, error) {
+	var out T
+	if plainly(record, &out, members) {
+		return out, nil
+	}
+	return decodeStrictly[T](kind, record)
+}
+
+// decodeStrictly takes no field that this athd does not know: it may be one
+// that restricts what the record allows, so a record that holds one does not
+// count. The parser's own words may quote the record, so they go no further.
+func decodeStrictly[T any](kind kind, record []byte) (T, error) {
 	var out, zero T
-	d := json.NewDecoder(bytes.NewReader(plain))
+	d := json.NewDecoder(bytes.NewReader(record))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&out); err != nil {
 		return zero, fmt.Errorf("%w: the %s record is not JSON that this athd knows", ErrCorrupt, kind)

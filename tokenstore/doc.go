@@ -11,6 +11,7 @@
 // than [Config].Timeout, with or without a deadline in its context. After some
 // failures in a row a breaker answers in place of a store that is away, and
 // lets one request through every 200 ms to see whether it is back.
+// Reads for decisions that are asked for at the same time share a round trip.
 //
 // A verb fails with one of five errors: [ErrNotFound], [ErrExists] and
 // [ErrChanged] are answers of a healthy store, [ErrCorrupt] says that a record

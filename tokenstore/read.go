@@ -32,16 +32,14 @@ func (s *Store) Read(ctx context.Context, token ath.Token, agentID string) (Read
 	}
 	var out Reading
 	err = s.do(ctx, "read", func(ctx context.Context) error {
-		batch := s.client.Pipeline()
-		pair := batch.MGet(ctx, keys.grant, keys.connection)
-		agent := batch.Get(ctx, agentKey)
-		// Exec returns the first command's error, which may be that there is
-		// no such agent: each command is asked instead.
-		_, _ = batch.Exec(ctx)
-		if err := s.readPair(&out, keys, pair); err != nil {
+		f := &fetch{grant: keys.grant, connection: keys.connection, agent: agentKey}
+		if err := s.gatherer.fetch(ctx, f); err != nil {
 			return err
 		}
-		return s.readAgent(&out, agentKey, agentID, agent)
+		if err := s.readPair(&out, keys, f.pair); err != nil {
+			return err
+		}
+		return s.readAgent(&out, agentKey, agentID, f.ofAgent)
 	})
 	if err != nil {
 		return Reading{}, err

@@ -78,6 +78,7 @@ type Store struct {
 	embedded *embedded // nil: a server of its own
 	keys     *Keyset
 	scripts  scripts
+	gatherer *gatherer
 	breaker  circuitbreaker.CircuitBreaker[any]
 	now      func() time.Time
 	timeout  time.Duration
@@ -149,11 +150,13 @@ func Open(c Config) (*Store, error) {
 		timeout: s.timeout, cas: c.CAs, sentinelUser: c.SentinelUser, sentinelPassword: c.SentinelPassword,
 	})
 	s.breaker = s.newBreaker()
+	s.gatherer = newGatherer(s.client, s.timeout)
 	return s, nil
 }
 
 // Close gives the connections up and stops the embedded server.
 func (s *Store) Close() error {
+	s.gatherer.close()
 	err := s.client.Close()
 	if s.embedded != nil {
 		s.embedded.stop()

@@ -95,6 +95,7 @@ func testStore(t *testing.T, start func(*testing.T) backend) {
 		{"grants", testGrants, false},
 		{"revocation", testRevocation, false},
 		{"read", testRead, false},
+		{"reads at the same time", testGather, false},
 		{"once", testOnce, false},
 		{"listing", testListing, false},
 		{"removal", testRemoval, false},

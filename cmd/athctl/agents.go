@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -53,19 +51,15 @@ type listing struct {
 	Next       string   `json:"next_cursor,omitempty"`
 }
 
-// A command is one verb on agents.
-type command struct {
-	*flag.FlagSet
-	terminal
-	server, tokenFile, output *string
-	allowHTTP                 *bool
-	wantsAgent                bool
-
-	agent string // CLIENT_ID, where one is wanted
+// An agentsCommand is one verb on agents.
+type agentsCommand struct {
+	*command
+	wantsAgent bool
+	agent      string // CLIENT_ID, where one is wanted
 }
 
 func runAgents(ctx context.Context, args []string, t terminal) error {
-	verbs := map[string]func(context.Context, []string, *command) error{
+	verbs := map[string]func(context.Context, []string, *agentsCommand) error{
 		"list": runList, "show": runShow, "approve": runApprove, "deny": runDeny,
 		"suspend": runPlain("suspend"), "resume": runPlain("resume"), "remove": runRemove,
 	}
@@ -82,41 +76,20 @@ func runAgents(ctx context.Context, args []string, t terminal) error {
 		fmt.Fprintf(t.stderr, "athctl agents: no such command: %q\n\n%s", args[0], usage)
 		return errUsage
 	}
-	c := &command{FlagSet: flag.NewFlagSet("athctl agents "+args[0], flag.ContinueOnError), terminal: t, wantsAgent: args[0] != "list"}
-	c.SetOutput(t.stderr)
-	c.server = c.String("server", t.env("ATHCTL_SERVER"), "athd's public `URL`")
-	c.tokenFile = c.String("token-file", t.env("ATHCTL_TOKEN_FILE"), "the `file` that holds an admin token")
-	c.output = c.String("o", "text", "`text` for people or json for programs")
-	c.allowHTTP = c.Bool("allow-http", false, "send the token without TLS to a host that is not this one")
-	return verb(ctx, args[1:], c)
+	return verb(ctx, args[1:], &agentsCommand{command: newCommand("agents "+args[0], t), wantsAgent: args[0] != "list"})
 }
 
-// dial parses the arguments, flags before and behind CLIENT_ID, and returns a
-// client for the server that they name.
-func (c *command) dial(args []string) (*client, error) {
-	var plain []string
-	for rest := args; ; {
-		if err := c.Parse(rest); errors.Is(err, flag.ErrHelp) {
-			return nil, err
-		} else if err != nil {
-			return nil, errUsage // the flag set has told it
-		}
-		if rest = c.Args(); len(rest) == 0 {
-			break
-		}
-		plain, rest = append(plain, rest[0]), rest[1:]
-	}
+// dial parses the arguments, with CLIENT_ID among them where one is wanted,
+// and returns a client for the server that they name.
+func (c *agentsCommand) dial(args []string) (*client, error) {
+	plain, err := c.parse(args)
 	switch {
-	case *c.output != "text" && *c.output != "json":
-		return nil, c.wrong("-o wants text or json")
+	case err != nil:
+		return nil, err
 	case !c.wantsAgent && len(plain) > 0:
 		return nil, c.wrong("unexpected argument %q", plain[0])
 	case c.wantsAgent && len(plain) != 1:
 		return nil, c.wrong("want one CLIENT_ID; athctl agents list shows them")
-	case *c.server == "":
-		return nil, c.wrong("which server? Use -server or ATHCTL_SERVER")
-	case *c.tokenFile == "":
-		return nil, c.wrong("where is the admin token? Use -token-file or ATHCTL_TOKEN_FILE")
 	}
 	if c.wantsAgent {
 		id, err := ath.ParseClientID(plain[0])
@@ -125,16 +98,10 @@ func (c *command) dial(args []string) (*client, error) {
 		}
 		c.agent = id.String()
 	}
-	return newClient(*c.server, *c.tokenFile, *c.allowHTTP)
+	return c.client()
 }
 
-// wrong tells what is wrong with the usage.
-func (c *command) wrong(format string, args ...any) error {
-	fmt.Fprintf(c.stderr, "%s: %s\n", c.Name(), fmt.Sprintf(format, args...))
-	return errUsage
-}
-
-func runList(ctx context.Context, args []string, c *command) error {
+func runList(ctx context.Context, args []string, c *agentsCommand) error {
 	status := c.String("status", "", "only agents that are `pending`, approved, denied or suspended; pending is all that waits for you")
 	server, err := c.dial(args)
 	if err != nil {
@@ -173,12 +140,12 @@ func runList(ctx context.Context, args []string, c *command) error {
 	return c.table(all.Agents, *status)
 }
 
-func runShow(ctx context.Context, args []string, c *command) error {
+func runShow(ctx context.Context, args []string, c *agentsCommand) error {
 	return c.do(ctx, args, http.MethodGet, "", nil)
 }
 
-func runPlain(verb string) func(context.Context, []string, *command) error {
-	return func(ctx context.Context, args []string, c *command) error {
+func runPlain(verb string) func(context.Context, []string, *agentsCommand) error {
+	return func(ctx context.Context, args []string, c *agentsCommand) error {
 		return c.do(ctx, args, http.MethodPost, "/"+verb, nil)
 	}
 }
@@ -209,7 +176,7 @@ func (s *scopes) Set(text string) error {
 	return nil
 }
 
-func runApprove(ctx context.Context, args []string, c *command) error {
+func runApprove(ctx context.Context, args []string, c *agentsCommand) error {
 	var named scopes
 	c.Var(&named, "scope", "approve `PROVIDER/SCOPE`, not all that is under review; several times")
 	expires := c.String("expires", "", "how `long` the approval of the agent holds, such as 90d; without, as the policy says")
@@ -223,7 +190,7 @@ func runApprove(ctx context.Context, args []string, c *command) error {
 	})
 }
 
-func runDeny(ctx context.Context, args []string, c *command) error {
+func runDeny(ctx context.Context, args []string, c *agentsCommand) error {
 	var named scopes
 	c.Var(&named, "scope", "deny `PROVIDER/SCOPE`, not all that is under review; several times")
 	reason := c.String("reason", "", "what the agent hears as the `reason`")
@@ -245,7 +212,7 @@ func body(list string, named scopes, text, value string) map[string]any {
 }
 
 // do asks for one agent, and shows it as it is then.
-func (c *command) do(ctx context.Context, args []string, method, verb string, body func() (map[string]any, error)) error {
+func (c *agentsCommand) do(ctx context.Context, args []string, method, verb string, body func() (map[string]any, error)) error {
 	server, err := c.dial(args)
 	if err != nil {
 		return err
@@ -266,7 +233,7 @@ func (c *command) do(ctx context.Context, args []string, method, verb string, bo
 	return c.details(&a)
 }
 
-func runRemove(ctx context.Context, args []string, c *command) error {
+func runRemove(ctx context.Context, args []string, c *agentsCommand) error {
 	server, err := c.dial(args)
 	if err != nil {
 		return err
@@ -286,11 +253,4 @@ func runRemove(ctx context.Context, args []string, c *command) error {
 	_, err = fmt.Fprintf(c.stdout, "removed %s with its tokens and connections.\n"+
 		"It may register again, and is judged as if for the first time. To keep an agent out, suspend it.\n", c.agent)
 	return err
-}
-
-func (c *command) json(v any) error {
-	e := json.NewEncoder(c.stdout)
-	e.SetIndent("", "  ")
-	e.SetEscapeHTML(false)
-	return e.Encode(v)
 }

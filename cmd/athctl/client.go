@@ -29,23 +29,33 @@ type client struct {
 	http  *http.Client
 }
 
-// newClient reads the token and checks where it would be sent.
-func newClient(server, tokenFile string, allowHTTP bool) (*client, error) {
+// serverBase checks where secrets would be sent, and returns scheme and host.
+// secrets is what they are, for people.
+func serverBase(server string, allowHTTP bool, secrets string) (string, error) {
 	u, err := url.Parse(server)
 	switch {
 	case err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.Trim(u.Path, "/") != "":
-		return nil, errors.New("the server must be a URL such as https://gateway.example.com, without a path")
+		return "", errors.New("the server must be a URL such as https://gateway.example.com, without a path")
 	case u.Scheme == "http" && !ath.IsLoopbackHost(u.Hostname()) && !allowHTTP:
-		return nil, errors.New("the server's URL is http: the admin token would be readable on its way; use https, or -allow-http if you know that way")
+		return "", fmt.Errorf("the server's URL is http: %s would be readable on its way; use https, or -allow-http if you know that way", secrets)
 	case u.Scheme != "https" && u.Scheme != "http":
-		return nil, errors.New("the server's URL must be https or http")
+		return "", errors.New("the server's URL must be https or http")
+	}
+	return u.Scheme + "://" + u.Host, nil
+}
+
+// newClient reads the token and checks where it would be sent.
+func newClient(server, tokenFile string, allowHTTP bool) (*client, error) {
+	base, err := serverBase(server, allowHTTP, "the admin token")
+	if err != nil {
+		return nil, err
 	}
 	token, err := readToken(tokenFile)
 	if err != nil {
 		return nil, fmt.Errorf("the admin token: %w", err)
 	}
 	return &client{
-		base: u.Scheme + "://" + u.Host, token: token,
+		base: base, token: token,
 		http: &http.Client{
 			Timeout: patience,
 			// Whoever redirects us must not get the token.
@@ -60,18 +70,23 @@ func readToken(path string) (ath.Secret, error) {
 		return ath.Secret{}, err
 	}
 	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxTokenBytes+1))
+	return readLine(f, path)
+}
+
+// readLine reads a token that stands alone. from is where, for people.
+func readLine(r io.Reader, from string) (ath.Secret, error) {
+	text, err := io.ReadAll(io.LimitReader(r, maxTokenBytes+1))
 	if err != nil {
 		return ath.Secret{}, err
 	}
 	token := strings.TrimSuffix(strings.TrimSuffix(string(text), "\n"), "\r")
 	for i := range len(token) {
 		if token[i] <= ' ' || token[i] > '~' {
-			return ath.Secret{}, fmt.Errorf("%s does not hold one line of visible ASCII", path)
+			return ath.Secret{}, fmt.Errorf("%s does not hold one line of visible ASCII", from)
 		}
 	}
 	if token == "" || len(text) > maxTokenBytes {
-		return ath.Secret{}, fmt.Errorf("%s is empty, or too long for a token", path)
+		return ath.Secret{}, fmt.Errorf("%s is empty, or too long for a token", from)
 	}
 	return ath.NewSecret(token), nil
 }
@@ -96,22 +111,28 @@ func (r *refusal) Error() string {
 	return text
 }
 
-// next says what the operator can do about it.
-func (r *refusal) next() string {
-	switch r.Code {
-	case ath.Unauthorized:
+// next says what the operator who gave this command can do about it.
+func (r *refusal) next(command string) string {
+	switch {
+	case r.Code == ath.Unauthorized:
 		return "check that -token-file is one of the files in admin.tokens of that athd"
-	case ath.NotFound:
-		return "athctl agents list shows which agents there are"
-	case ath.Conflict:
-		return "athctl agents show CLIENT_ID shows what the agent asked for; name it with -scope PROVIDER/SCOPE"
-	case ath.InvalidRequest:
-		return "athctl agents show CLIENT_ID shows what the agent asked for"
-	case ath.RateLimited:
+	case r.Code == ath.RateLimited:
 		return "wait a little and try again"
-	}
-	if r.Status == http.StatusServiceUnavailable {
+	case r.Status == http.StatusServiceUnavailable:
 		return "athd's store does not answer; try again, and look at athd's /readyz"
+	}
+	if command == "agents" {
+		switch r.Code {
+		case ath.NotFound:
+			return "athctl agents list shows which agents there are"
+		case ath.Conflict:
+			return "athctl agents show CLIENT_ID shows what the agent asked for; name it with -scope PROVIDER/SCOPE"
+		case ath.InvalidRequest:
+			return "athctl agents show CLIENT_ID shows what the agent asked for"
+		}
+	}
+	if r.Code == ath.NotFound {
+		return "check that -server is athd's public URL, and that the athd there is as new as athctl"
 	}
 	return "look for the decision_id in athd's log"
 }

@@ -14,7 +14,7 @@ import (
 // Exit codes, which scripts can trust.
 const (
 	exitOK    = 0
-	exitFault = 1 // the server refused, or could not be asked
+	exitFault = 1 // the server refused, could not be asked, or what was found is not as it should be
 	exitUsage = 2
 )
 
@@ -28,10 +28,22 @@ usage:
   athctl agents suspend CLIENT_ID
   athctl agents resume  CLIENT_ID
   athctl agents remove  CLIENT_ID
+  athctl explain [-token ATH_TOKEN | -token-stdin] [-agent AGENT_ID] [-check] METHOD URL
+  athctl scopes  [PRESET]
+  athctl scopes  -server URL [PROVIDER]
+  athctl verify-envoy -envoy URL | -dump FILE [-authz ADDRESS] [-strict]
 
 Without -scope, approve and deny are about all that is under review.
 
-every command takes:
+explain tells how a call would be judged, and why. Nobody makes the call.
+scopes prints what each scope opens: of a preset, from athctl itself; or, with
+-server, of a provider by which a running athd judges.
+verify-envoy reads what a running Envoy is configured with, and reports every
+way in which that differs from what athd needs.
+
+athctl agent COMMAND tries a running athd out as an agent; athctl agent -h.
+
+commands of operators that ask a running athd take:
   -server URL         athd's public URL; or ATHCTL_SERVER
   -token-file FILE    an admin token, of athd's admin.tokens; or ATHCTL_TOKEN_FILE
   -o text|json        for people, or for programs
@@ -42,15 +54,30 @@ every command takes:
 type terminal struct {
 	stdout, stderr io.Writer
 	env            func(string) string
+	stdin          io.Reader
 }
 
-// errUsage is returned by commands whose usage was wrong and has been told.
-var errUsage = errors.New("usage")
+// Errors that have been told already.
+var (
+	errUsage = errors.New("usage")               // the usage was wrong
+	errFound = errors.New("not as it should be") // it was done, and what it found is a no
+)
+
+// commands are athctl's, by their names.
+func commands() map[string]func(context.Context, []string, terminal) error {
+	return map[string]func(context.Context, []string, terminal) error{
+		"agent":        runAgent,
+		"agents":       runAgents,
+		"scopes":       runScopes,
+		"explain":      runExplain,
+		"verify-envoy": runVerify,
+	}
+}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	os.Exit(run(ctx, os.Args[1:], terminal{os.Stdout, os.Stderr, os.Getenv}))
+	os.Exit(run(ctx, os.Args[1:], terminal{os.Stdout, os.Stderr, os.Getenv, os.Stdin}))
 }
 
 // run is main with its surroundings as arguments. It returns the exit code.
@@ -59,19 +86,25 @@ func run(ctx context.Context, args []string, t terminal) int {
 		fmt.Fprint(t.stdout, usage)
 		return exitOK
 	}
-	if len(args) == 0 || args[0] != "agents" {
+	if len(args) == 0 {
 		fmt.Fprint(t.stderr, usage)
 		return exitUsage
 	}
-	err := runAgents(ctx, args[1:], t)
+	command, known := commands()[args[0]]
+	if !known {
+		fmt.Fprintf(t.stderr, "athctl: no such command: %q\n\n%s", args[0], usage)
+		return exitUsage
+	}
+	err := command(ctx, args[1:], t)
 	refused := (*refusal)(nil)
 	switch {
 	case err == nil || errors.Is(err, flag.ErrHelp):
 		return exitOK
 	case errors.Is(err, errUsage):
 		return exitUsage
+	case errors.Is(err, errFound):
 	case errors.As(err, &refused):
-		fmt.Fprintf(t.stderr, "athctl: %v\nnext: %s\n", refused, refused.next())
+		fmt.Fprintf(t.stderr, "athctl: %v\nnext: %s\n", refused, refused.next(args[0]))
 	default:
 		fmt.Fprintf(t.stderr, "athctl: %v\n", err)
 	}

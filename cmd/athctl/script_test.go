@@ -107,7 +107,12 @@ func startCompanion(later func(func())) (*companion, error) {
 	list, faults := provider.Parse("providers.json", []byte(`{"gallery": {
 		"display_name": "The Gallery", "available_scopes": ["pictures:read", "pictures:write"],
 		"authorize_endpoint": "https://login.example.com/authorize", "token_endpoint": "https://login.example.com/token",
-		"client_id": "athd", "client_secret": "secret"}}`), provider.Options{PublicURL: c.url, AllowHTTP: true})
+		"client_id": "athd", "client_secret": "secret"}, "archive": {
+		"display_name": "The Archive", "available_scopes": ["boxes", "openid"], "api_base_url": "https://archive.example/api",
+		"authorize_endpoint": "https://login.example.com/authorize", "token_endpoint": "https://login.example.com/token",
+		"client_id": "athd", "client_secret": "secret", "scope_rules": [
+			{"scope": "boxes", "methods": ["GET"], "paths": ["/boxes", "/boxes/*"]},
+			{"scope": "boxes", "methods": ["POST", "PUT"], "paths": ["/boxes/**"]}]}}`), provider.Options{PublicURL: c.url, AllowHTTP: true})
 	if len(faults) > 0 {
 		return nil, errors.New(faults.Error())
 	}
@@ -139,7 +144,7 @@ func startCompanion(later func(func())) (*companion, error) {
 		PublicURL: c.url, Providers: set, Store: store, Attest: verifier,
 		OAuth: provider.NewClient(provider.ClientConfig{}), Audit: audit.New(audit.Config{Logger: logger}), Logger: logger,
 		Policy: athflow.Policy{Default: athflow.Review}, TokenTTL: time.Hour, SessionTTL: 10 * time.Minute,
-		Consent: athflow.ConsentPage, AllowHTTP: true,
+		Consent: athflow.ConsentPage, AllowHTTP: true, Explain: explain, Destination: "route",
 		AdminTokens: []athflow.AdminToken{{Name: "ops", Digest: ath.DigestOf(adminToken)}},
 	})
 	if err != nil {
@@ -222,7 +227,7 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 	file := t.TempDir() + "/admin.token"
 	write(t, file, adminToken)
 	var out strings.Builder
-	code := run(t.Context(), []string{"agents", "list", "-server", server.URL, "-token-file", file}, terminal{io.Discard, &out, func(string) string { return "" }})
+	code := run(t.Context(), []string{"agents", "list", "-server", server.URL, "-token-file", file}, terminal{io.Discard, &out, func(string) string { return "" }, strings.NewReader("")})
 	if code != exitFault || len(got) != 0 || strings.Contains(out.String(), adminToken) {
 		t.Errorf("exit code %d, the token went elsewhere: %q\n%s", code, got, &out)
 	}
@@ -259,6 +264,15 @@ func TestExitCodes(t *testing.T) {
 		{"an output that is none is a wrong usage", append([]string{"agents", "list", "-o", "yaml"}, at...), exitUsage},
 		{"no server is a wrong usage", []string{"agents", "list", "-token-file", dir + "/good"}, exitUsage},
 		{"no token is a wrong usage", []string{"agents", "list", "-server", "http://127.0.0.1:1"}, exitUsage},
+		{"explain wants a method and a URL", append([]string{"explain", "GET"}, at...), exitUsage},
+		{"explain takes one token", append([]string{"explain", "-token", "a", "-token-stdin", "GET", "/x"}, at...), exitUsage},
+		{"explain wants a server", []string{"explain", "-token-file", dir + "/good", "GET", "/x"}, exitUsage},
+		{"scopes takes one name", []string{"scopes", "github", "slack"}, exitUsage},
+		{"scopes of a server wants a token", []string{"scopes", "-server", "http://127.0.0.1:1"}, exitUsage},
+		{"presets need no server", []string{"scopes"}, exitOK},
+		{"a preset that is none is a fault", []string{"scopes", "nobody"}, exitFault},
+		{"help of explain is no fault", []string{"explain", "-h"}, exitOK},
+		{"help of scopes is no fault", []string{"scopes", "-h"}, exitOK},
 		{"help is no fault", []string{"help"}, exitOK},
 		{"help of agents is no fault", []string{"agents", "-h"}, exitOK},
 		{"help of a verb is no fault", []string{"agents", "approve", "-h"}, exitOK},
@@ -269,7 +283,7 @@ func TestExitCodes(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var out strings.Builder
-			if got := run(t.Context(), c.args, terminal{&out, &out, func(string) string { return "" }}); got != c.want {
+			if got := run(t.Context(), c.args, terminal{&out, &out, func(string) string { return "" }, strings.NewReader("")}); got != c.want {
 				t.Errorf("exit code %d, want %d\n%s", got, c.want, &out)
 			}
 			if out.Len() == 0 || strings.Contains(out.String(), adminToken) {

@@ -44,6 +44,7 @@ func assemble(s *settings, log, events *slog.Logger) (_ *assembly, err error) {
 	trail := audit.New(audit.Config{Logger: events, Count: m.countEvent})
 	decider, err := authz.New(authz.Config{
 		Store: store, Providers: s.providers, Audit: trail, Logger: log, Observe: m.observeDecision,
+		ByHost: s.envoy.destination == byHostAndPath,
 	})
 	if err != nil {
 		return nil, err
@@ -56,17 +57,16 @@ func assemble(s *settings, log, events *slog.Logger) (_ *assembly, err error) {
 	if err != nil {
 		return nil, err
 	}
-	flow, err := newFlow(s, store, trail, log)
+	flow, err := newFlow(s, store, decider, trail, log)
 	if err != nil {
 		return nil, err
 	}
-	return &assembly{
-		store: store, checks: checks, companion: flow.Handler(), metrics: m,
-		ready: &readiness{store: store.Ready, warnings: s.warnings},
-	}, nil
+	ready := &readiness{store: store.Ready, warnings: s.warnings}
+	m.showReadiness(ready)
+	return &assembly{store: store, checks: checks, companion: flow.Handler(), metrics: m, ready: ready}, nil
 }
 
-func newFlow(s *settings, store *tokenstore.Store, trail *audit.Log, log *slog.Logger) (*athflow.Flow, error) {
+func newFlow(s *settings, store *tokenstore.Store, decider *authz.Decider, trail *audit.Log, log *slog.Logger) (*athflow.Flow, error) {
 	d := s.development
 	verifier, err := attest.New(attest.Config{
 		AllowHTTP: d.AllowHTTP, AllowPrivateHosts: d.AllowPrivateHosts, SkipVerification: d.SkipAttestation,
@@ -83,6 +83,7 @@ func newFlow(s *settings, store *tokenstore.Store, trail *audit.Log, log *slog.L
 		OAuth: provider.NewClient(provider.ClientConfig{AllowHTTP: d.AllowHTTP}),
 		Audit: trail, Logger: log, Policy: s.policy,
 		TokenTTL: s.tokenTTL, SessionTTL: s.sessionTTL, Consent: s.consent, AdminTokens: s.adminTokens, Limits: s.limits,
+		Destination: s.envoy.destination, Explain: explainer(decider),
 		AllowHTTP: d.AllowHTTP, AcceptAnyCode: d.AcceptAnyCode, SkipAttestation: d.SkipAttestation,
 	})
 }

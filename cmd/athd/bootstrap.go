@@ -12,7 +12,9 @@ import (
 func runBootstrap(args []string, t terminal) error {
 	f := newFlags("bootstrap", t)
 	config := f.config()
-	static := f.Bool("static", false, "a complete, static configuration")
+	static := f.Bool("static", false, "a static configuration")
+	part := f.String("part", string(envoy.All), "filters, routes or clusters: what goes into an Envoy that is already there")
+	to := f.String("o", "-", "the `file` to write; - for standard output")
 	if err := f.parse(args); err != nil {
 		return err
 	}
@@ -30,12 +32,14 @@ func runBootstrap(args []string, t terminal) error {
 	if strings.HasPrefix(s.publicURL, "https:") && c.ListenTLS == nil {
 		fmt.Fprintln(t.stderr, "warning: public_url is https, but envoy.tls is not set: something in front of Envoy must do TLS")
 	}
-	out, err := envoy.Bootstrap(c)
+	out, err := envoy.Print(c, envoy.Part(*part))
 	if err != nil {
 		return err
 	}
-	_, err = t.stdout.Write(out)
-	return err
+	if err := output(t, *to, out, 0o644); err != nil {
+		return fmt.Errorf("athd bootstrap: %w", err)
+	}
+	return nil
 }
 
 // bootstrapConfig checks what matters to Envoy only.

@@ -5,6 +5,7 @@
 //	athd validate  -config athd.yaml           check the configuration
 //	athd bootstrap -static -config athd.yaml   print Envoy's configuration
 //	athd keys new  -o keyset.json              make the keys that seal the store
+//	athd health                                ask a running athd whether it is ready
 //	athd version
 //
 // This package is the only one that knows flags, environment and files. What

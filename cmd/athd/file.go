@@ -13,6 +13,7 @@ type file struct {
 	Store         storeFile            `yaml:"store"`
 	ProvidersFile string               `yaml:"providers_file"`
 	Apps          []provider.AppConfig `yaml:"apps"`
+	StrictScopes  bool                 `yaml:"strict_scopes"`
 	Admin         adminFile            `yaml:"admin"`
 	Approval      approvalFile         `yaml:"approval"`
 	Tokens        lifeFile             `yaml:"tokens"`
@@ -96,6 +97,8 @@ type envoyFile struct {
 	AthdHTTP string       `yaml:"athd_http"`
 	AthdTLS  athdTLSFile  `yaml:"athd_tls"`
 	CAFile   string       `yaml:"ca_file"`
+	// Destination is how athd knows where a request goes.
+	Destination string `yaml:"destination"`
 }
 
 type envoyTLSFile struct {

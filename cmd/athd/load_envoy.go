@@ -13,6 +13,12 @@ const (
 	none               = "none"
 )
 
+// How athd knows where a request goes (P-3).
+const (
+	byRoute       = "route"         // the route says so, as the generated configuration's do
+	byHostAndPath = "host_and_path" // by athd's own table, where the routes of a mesh say nothing
+)
+
 // envoy reads what bootstrap needs. The files that it names are Envoy's to
 // read, maybe on another machine, so that nobody looks for them here.
 func (l *loader) envoy() {
@@ -33,6 +39,13 @@ func (l *loader) envoy() {
 	}
 	if e.caFile = l.absolute(c.CAFile); e.caFile == "" {
 		e.caFile = defaultCAFile
+	}
+	switch e.destination = c.Destination; c.Destination {
+	case "":
+		e.destination = byRoute
+	case byRoute, byHostAndPath:
+	default:
+		l.fail("want route or host_and_path", "envoy", "destination")
 	}
 	l.athdTLS()
 }

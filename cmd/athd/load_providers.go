@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/athd/athd/provider"
+	"github.com/athd/athd/strict"
 )
 
 // providers reads providers.json and the apps, which share one namespace.
@@ -82,6 +83,8 @@ func (l *loader) providerOptions(dir string) provider.Options {
 			data, _, err := l.read(path)
 			return data, err
 		},
+		StrictScopes: l.c.StrictScopes,
+		Warn:         func(f strict.Fault) { l.warn("%v", f) },
 	}
 }
 

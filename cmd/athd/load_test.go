@@ -55,15 +55,19 @@ func newPlace(t testing.TB) place {
 		files: map[string]string{
 			"/etc/athd/providers.json": filesJSON,
 			"/etc/athd/empty.json":     "{}",
-			"/etc/athd/keyset.json":    string(data),
-			"/etc/athd/admin.token":    "0123456789abcdef\n",
-			"/etc/athd/again.token":    "0123456789abcdef",
-			"/etc/athd/long.token":     "0123456789abcdef0123456789abcdef",
-			"/etc/athd/short.token":    "0123456789abcde\n",
-			"/etc/athd/two.token":      "0123456789abcdef\n0123456789abcdef\n",
-			"/etc/athd/none.token":     "\n",
-			"/etc/athd/redis.url":      "redis://:hunter2@127.0.0.1:6379/0\n",
-			"/etc/athd/cert.pem":       pki.cert, "/etc/athd/key.pem": pki.key, "/etc/athd/ca.pem": pki.ca,
+			"/etc/athd/bare.json":      strings.Replace(filesJSON, "files:read", "files:like", 1),
+			"/etc/athd/idle.json": strings.Replace(filesJSON, "}}", `, "scope_rules": [
+	{"scope": "files:read", "methods": ["GET", "HEAD"], "paths": ["/files/**", "/files/7"]},
+	{"scope": "files:read", "methods": ["HEAD"], "paths": ["/files/9"]}]}}`, 1),
+			"/etc/athd/keyset.json": string(data),
+			"/etc/athd/admin.token": "0123456789abcdef\n",
+			"/etc/athd/again.token": "0123456789abcdef",
+			"/etc/athd/long.token":  "0123456789abcdef0123456789abcdef",
+			"/etc/athd/short.token": "0123456789abcde\n",
+			"/etc/athd/two.token":   "0123456789abcdef\n0123456789abcdef\n",
+			"/etc/athd/none.token":  "\n",
+			"/etc/athd/redis.url":   "redis://:hunter2@127.0.0.1:6379/0\n",
+			"/etc/athd/cert.pem":    pki.cert, "/etc/athd/key.pem": pki.key, "/etc/athd/ca.pem": pki.ca,
 			"/etc/athd/otherkey.pem": pki.clientKey,
 		},
 		modes: map[string]fs.FileMode{},
@@ -82,7 +86,7 @@ func configuration(parts map[string]string) string {
 	}
 	maps.Copy(all, parts)
 	var b strings.Builder
-	for _, key := range []string{"public_url", "listen", "store", "providers_file", "apps", "admin", "approval",
+	for _, key := range []string{"public_url", "listen", "store", "providers_file", "apps", "strict_scopes", "admin", "approval",
 		"tokens", "sessions", "consent", "limits", "envoy", "log", "development"} {
 		if v := all[key]; v != "" {
 			b.WriteString(key + ": " + v + "\n")
@@ -174,6 +178,10 @@ func TestFaults(t *testing.T) {
 		{"an app beside providers", set{"apps": "[{" + app + "}]"}, ""},
 		{"an app under a provider's id", set{"apps": "[{" + strings.Replace(app, "shop", "files", 1) + "}]"}, "4:9: apps[0].app_id: is taken"},
 		{"two apps under one id", set{"apps": "[{" + app + "}, {" + app + "}]"}, "apps[1].app_id: is taken"},
+		{"derived rules of a provider under strict_scopes", set{"strict_scopes": "true"}, "/etc/athd/providers.json:1:2: scope_rules: are missing, and strict_scopes is on: write what each scope of provider files opens"},
+		{"derived rules of an app under strict_scopes", set{"providers_file": "", "apps": "[{" + app + "}]", "strict_scopes": "true"}, `3:8: scope_rules: are missing, and strict_scopes is on: write what each scope of provider shop opens, such as {"scope": "products:read", "methods": ["GET"], "paths": ["/products/**"]}`},
+		{"written rules under strict_scopes", set{"providers_file": "", "apps": "[{" + app + ", scope_rules: [{scope: products:read, methods: [GET], paths: [/products]}]}]", "strict_scopes": "true"}, ""},
+		{"a rule of a scope that is not available", set{"providers_file": "", "apps": "[{" + app + ", scope_rules: [{scope: products:write, methods: [GET], paths: [/products]}]}]"}, "scope_rules[0].scope: is not one of available_scopes"},
 		{"an app's id is not default", set{"apps": "[{" + strings.Replace(app, "shop", "default", 1) + "}]"}, `app_id: the id "default" is reserved`},
 
 		{"an admin token", set{"admin": "{tokens: [{name: ops, token_file: admin.token}]}"}, ""},
@@ -327,6 +335,9 @@ func TestWarnings(t *testing.T) {
 	}{
 		{"embedded", nil, "nothing survives a restart"},
 		{"derived rules", nil, "provider files: no scope_rules; derived from the scopes' names: files:read: GET"},
+		{"a scope that no rule covers", map[string]string{"providers_file": "bare.json"}, "provider files: no request is covered by files:like: write scope_rules"},
+		{"a rule that no request needs", map[string]string{"providers_file": "idle.json"}, "/etc/athd/idle.json:5:2: scope_rules[1]: no request needs this rule: scope_rules[0] opens all of it"},
+		{"a path that no request needs", map[string]string{"providers_file": "idle.json"}, "/etc/athd/idle.json:4:77: scope_rules[0].paths[1]: no request needs this path: paths[0] matches all of it"},
 		{"skip_attestation_verification", map[string]string{"development": "{skip_attestation_verification: true}"}, "anyone can speak for any agent"},
 		{"accept_any_code", map[string]string{"public_url": "http://localhost", "development": "{accept_any_code: true}"}, "needs no code"},
 		{"allow_http", map[string]string{"development": "{allow_http: true}"}, "in the clear"},

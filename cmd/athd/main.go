@@ -22,6 +22,7 @@ usage:
   athd validate  [-config athd.yaml]           check the configuration, tell every fault
   athd bootstrap -static [-config athd.yaml]   print Envoy's configuration
   athd keys new  -o keyset.json                make the keys that seal the store
+  athd health    [-admin 127.0.0.1:9002]       ask a running athd whether it is ready
   athd version
 `
 
@@ -45,6 +46,7 @@ func run(args []string, t terminal) int {
 		"validate":  runValidate,
 		"bootstrap": runBootstrap,
 		"keys":      runKeys,
+		"health":    runHealth,
 		"version":   runVersion,
 	}
 	if len(args) == 0 {

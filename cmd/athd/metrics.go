@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"runtime"
@@ -86,6 +87,19 @@ func (m *metrics) observeStore(op string, took time.Duration, err error) {
 	if errors.Is(err, tokenstore.ErrUnavailable) || errors.Is(err, tokenstore.ErrCorrupt) {
 		failed.Inc()
 	}
+}
+
+// showReadiness lets the metrics say what /readyz says, for those who watch
+// athd by its metrics alone.
+func (m *metrics) showReadiness(r *readiness) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "athd_ready", Help: "1 while /readyz answers 200: the store answers, and all listeners serve.",
+	}, func() float64 {
+		if r.report(context.Background()).Status == "ready" {
+			return 1
+		}
+		return 0
+	}))
 }
 
 func (m *metrics) handler() http.Handler {

@@ -30,6 +30,7 @@ func runServe(args []string, t terminal) error {
 	if err := faults.Err(); err != nil {
 		return err
 	}
+	tuneMemory(t.env)
 	// From here on everything is said by the log, the last words too.
 	log, events := newLoggers(t.stderr, s.log)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

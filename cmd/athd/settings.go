@@ -56,6 +56,7 @@ type envoySettings struct {
 	certFile, keyFile string
 	athdTLS           *athdTLSFile
 	caFile            string
+	destination       string // byRoute or byHostAndPath
 }
 
 type logSettings struct {

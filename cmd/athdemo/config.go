@@ -8,6 +8,7 @@ import (
 // What the operator of the demo has set up.
 const (
 	appID        = "shop"
+	providerID   = "market" // the same shop once more, as gateway mode has it
 	clientID     = "athd-demo"
 	userName     = "alice"
 	userID       = "user-1"
@@ -16,7 +17,8 @@ const (
 
 // athdYAML is the configuration of athd, in the spelling of the ATH tutorial
 // where it is about the app. The policy stands for an operator who has
-// approved this agent, for less than it will ask for.
+// approved this agent, for less than it will ask for, and any agent that is
+// tried out on this machine (athctl agent) for the same.
 const athdYAML = `# written by athdemo
 public_url: {{.Public}}
 listen:
@@ -26,6 +28,7 @@ listen:
 store:
   url: embedded
   keyset_file: keyset.json
+providers_file: providers.json
 apps:
 - appId: ` + appID + `
   name: The Shop
@@ -46,8 +49,8 @@ admin:
 approval:
   default: deny
   rules:
-  - agents: ["{{.Agents}}/*"]
-    providers: [` + appID + `]
+  - agents: ["{{.Agents}}/*", "http://127.0.0.1:*/agent.json"]
+    providers: [` + appID + `, ` + providerID + `]
     scopes: ["products:read", "cart:write", "orders:read"]
     action: approve
     expires: 90d
@@ -58,6 +61,23 @@ envoy:
 development:
   allow_http: true
   allow_private_hosts: true
+`
+
+// providersJSON is the API in gateway mode: agents call it below
+// /ath/proxy/market/, and it begins at the shop's /api.
+const providersJSON = `{
+  "` + providerID + `": {
+    "display_name": "The Market",
+    "available_scopes": ["products:read", "cart:write", "orders:read", "orders:write"],
+    "issuer": "{{.OAuth}}",
+    "authorize_endpoint": "{{.OAuth}}/authorize",
+    "token_endpoint": "{{.OAuth}}/token",
+    "userinfo_endpoint": "{{.OAuth}}/userinfo",
+    "api_base_url": "{{.Shop}}/api",
+    "client_id": "` + clientID + `",
+    "client_secret": "{{.Secret}}"
+  }
+}
 `
 
 // addresses are what the configuration says of where things are.
@@ -73,13 +93,23 @@ type addresses struct {
 	Agents      string // URL: where identity documents are
 }
 
-func (a addresses) yaml() ([]byte, error) {
-	parsed, err := template.New("athd.yaml").Parse(athdYAML)
+func (a addresses) yaml() ([]byte, error) { return filled(athdYAML, a) }
+
+// providers is providers.json, with the client secret in it.
+func (a addresses) providers(secret string) ([]byte, error) {
+	return filled(providersJSON, struct {
+		addresses
+		Secret string
+	}{a, secret})
+}
+
+func filled(form string, values any) ([]byte, error) {
+	parsed, err := template.New("").Parse(form)
 	if err != nil {
 		return nil, err
 	}
 	var text bytes.Buffer
-	if err := parsed.Execute(&text, a); err != nil {
+	if err := parsed.Execute(&text, values); err != nil {
 		return nil, err
 	}
 	return text.Bytes(), nil

@@ -6,6 +6,11 @@
 //
 //	athdemo -athd ./athd -envoy /usr/bin/envoy [-keep] [-v]
 //
+// Its parts also run alone, each in a container of its own; docker-compose.yaml
+// says with which flags:
+//
+//	athdemo oauth | shop | secrets | ready | health
+//
 // It exits 0 when everything was as expected, 1 when something was not, 2 on
 // wrong usage.
 package main
@@ -22,6 +27,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/athd/athd/cmd/athdemo/transcript"
 )
 
 // walkTimeout bounds the whole walk, from the first process to the last call.
@@ -44,6 +51,9 @@ func main() {
 
 // command is the whole program but for its process.
 func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	if len(args) > 0 && services()[args[0]] != nil {
+		return runService(ctx, args[0], args[1:], stdout, stderr)
+	}
 	var opt options
 	flags := flag.NewFlagSet("athdemo", flag.ContinueOnError)
 	flags.SetOutput(stderr)
@@ -69,7 +79,7 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 
 // demo sets the stage, walks the walk, and clears the stage again.
 func demo(ctx context.Context, opt options, stdout io.Writer) (err error) {
-	out := &transcript{w: stdout, verbose: opt.verbose}
+	out := &transcript.Transcript{W: stdout, Verbose: opt.verbose}
 	started := time.Now()
 	setUp, cancel := context.WithTimeout(ctx, walkTimeout)
 	defer cancel()
@@ -82,15 +92,15 @@ func demo(ctx context.Context, opt options, stdout io.Writer) (err error) {
 	w := newWalk(s, out)
 	defer w.close()
 	err = w.run(setUp)
-	if failed := out.failures(); len(failed) > 0 {
+	if failed := out.Failures(); len(failed) > 0 {
 		err = errors.Join(fmt.Errorf("not as expected:\n%s", strings.Join(failed, "\n")), err)
 	}
 	if err != nil {
 		return errors.Join(err, s.lastWords())
 	}
-	out.line("\nAll %d checks held, in %v.", out.checks, time.Since(started).Round(10*time.Millisecond))
+	out.Line("\nAll %d checks held, in %v.", out.Checks, time.Since(started).Round(10*time.Millisecond))
 	if !opt.keep {
-		out.line("%s", whatNext)
+		out.Line("%s", whatNext)
 		return nil
 	}
 	if err := w.handOver(setUp); err != nil {
@@ -98,7 +108,7 @@ func demo(ctx context.Context, opt options, stdout io.Writer) (err error) {
 	}
 	select {
 	case <-ctx.Done():
-		out.line("\nStopping.")
+		out.Line("\nStopping.")
 		return nil
 	case p := <-s.exits:
 		return fmt.Errorf("%s ended: %w", p.name, errors.Join(p.err, s.lastWords()))

@@ -16,6 +16,7 @@ import (
 	"github.com/athd/athd/cmd/athdemo/agent"
 	"github.com/athd/athd/cmd/athdemo/oauthserver"
 	"github.com/athd/athd/cmd/athdemo/shop"
+	"github.com/athd/athd/cmd/athdemo/transcript"
 )
 
 const (
@@ -40,7 +41,7 @@ type stage struct {
 
 // newStage sets everything up and waits until it answers. After an error
 // nothing is left behind.
-func newStage(ctx context.Context, opt options, out *transcript) (*stage, error) {
+func newStage(ctx context.Context, opt options, out *transcript.Transcript) (*stage, error) {
 	envoyVersion, err := versionOf(ctx, opt.envoy)
 	if err != nil {
 		return nil, err
@@ -59,14 +60,14 @@ func newStage(ctx context.Context, opt options, out *transcript) (*stage, error)
 			return nil, errors.Join(err, s.lastWords(), s.close())
 		}
 	}
-	out.line("%s", strings.TrimSpace(string(athdVersion)))
-	out.line("Envoy %s", envoyVersion)
-	out.line("")
-	out.line("  Envoy         %s   what agents and browsers see", s.Public)
-	out.line("  athd          %s, its companion on %s", s.GRPC, s.HTTP)
-	out.line("  OAuth server  %s", s.OAuth)
-	out.line("  shop          %s   knows nothing of agents", s.Shop)
-	out.line("  agent         %s", s.agent.ID)
+	out.Line("%s", strings.TrimSpace(string(athdVersion)))
+	out.Line("Envoy %s", envoyVersion)
+	out.Line("")
+	out.Line("  Envoy         %s   what agents and browsers see", s.Public)
+	out.Line("  athd          %s, its companion on %s", s.GRPC, s.HTTP)
+	out.Line("  OAuth server  %s", s.OAuth)
+	out.Line("  shop          %s   knows nothing of agents", s.Shop)
+	out.Line("  agent         %s", s.agent.ID)
 	return s, nil
 }
 
@@ -114,9 +115,16 @@ func (s *stage) serveParts(context.Context, options) error {
 	return nil
 }
 
-func (s *stage) makeParts() (err error) {
+func (s *stage) makeParts() error {
 	secret := rand.Text()
 	if err := s.write("client.secret", []byte(secret)); err != nil {
+		return err
+	}
+	providers, err := s.providers(secret)
+	if err != nil {
+		return err
+	}
+	if err := s.write("providers.json", providers); err != nil {
 		return err
 	}
 	s.oauth, err = oauthserver.New(oauthserver.Config{
@@ -260,7 +268,7 @@ func (s *stage) await(ctx context.Context, name, url string) error {
 func (s *stage) lastWords() error {
 	var words error
 	for _, p := range s.children {
-		words = errors.Join(words, fmt.Errorf("last lines of %s:\n%s", p.log, shorten(p.tail(tailLines))))
+		words = errors.Join(words, fmt.Errorf("last lines of %s:\n%s", p.log, transcript.Shorten(p.tail(tailLines))))
 	}
 	return words
 }

@@ -11,6 +11,8 @@ import (
 
 	"github.com/athd/athd/cmd/athdemo/agent"
 	"github.com/athd/athd/cmd/athdemo/browser"
+	"github.com/athd/athd/cmd/athdemo/shop"
+	"github.com/athd/athd/cmd/athdemo/transcript"
 )
 
 // What the agent asks for. The operator's policy leaves out orders:write
@@ -22,7 +24,7 @@ func wanted() []string {
 // A walk is the agent and the user before the stage.
 type walk struct {
 	*stage
-	out     *transcript
+	out     *transcript.Transcript
 	client  *agent.Client
 	browser *browser.Browser
 	quiet   bool // play, but print nothing
@@ -32,11 +34,11 @@ type walk struct {
 	browsed  int      // steps of the browser that are printed already
 }
 
-func newWalk(s *stage, out *transcript) *walk {
+func newWalk(s *stage, out *transcript.Transcript) *walk {
 	w := &walk{stage: s, out: out, client: agent.NewClient(s.agent, s.Public), browser: browser.New()}
 	w.client.Observe = func(ex *agent.Exchange) {
 		if !w.quiet {
-			out.exchange(ex)
+			out.Exchange(ex)
 		}
 	}
 	return w
@@ -63,9 +65,9 @@ func (w *walk) run(ctx context.Context) error {
 		{"Revoke: the agent gives the token back, and it is dead", w.revoke},
 	}
 	for _, s := range steps {
-		w.out.step("%s", s.title)
+		w.out.Step("%s", s.title)
 		if err := s.play(ctx); err != nil {
-			return fmt.Errorf("step %d: %w", w.out.steps, err)
+			return fmt.Errorf("step %d: %w", w.out.Steps, err)
 		}
 	}
 	return nil
@@ -166,7 +168,7 @@ func (w *walk) consent(ctx context.Context, url string) (string, error) {
 	w.line("     page %q: %s", page.Title, page.Text)
 	code := athCode.FindString(page.Body)
 	if page.Status != http.StatusOK || code == "" {
-		return "", fmt.Errorf("the last page has status %d and no code: %s", page.Status, shorten(page.Text))
+		return "", fmt.Errorf("the last page has status %d and no code: %s", page.Status, transcript.Shorten(page.Text))
 	}
 	w.check(!containsAny(page.Body, w.oauth.Issued()), "C-3: no code and no token of the OAuth server is on the page", "one")
 	return code, nil
@@ -199,7 +201,7 @@ func (w *walk) call(ctx context.Context) error {
 			return fmt.Errorf("the shop saw %d requests, want 1", len(seen)-before)
 		}
 		request := seen[before]
-		w.out.shopSaw(request)
+		w.shopSaw(request)
 		w.check(request.Target == c.target, "at the shop's own path", request.Target)
 		authorization := request.Header.Values("Authorization")
 		token, _ := strings.CutPrefix(strings.Join(authorization, ","), "Bearer ")
@@ -209,6 +211,12 @@ func (w *walk) call(ctx context.Context) error {
 			"P-5: and nothing of the agent's: no X-ATH-* header, no ATH token", request.ATH())
 	}
 	return nil
+}
+
+// shopSaw prints a request as it arrived at the shop.
+func (w *walk) shopSaw(r shop.Request) {
+	w.out.Line("   the shop saw: %s %s", r.Method, r.Target)
+	w.out.Headers("     ", r.Header, []string{"Authorization", "Cookie", "X-Ath-Agent-Id"})
 }
 
 func (w *walk) callOutside(ctx context.Context) error {
@@ -249,13 +257,13 @@ func (w *walk) refused(ctx context.Context, agentID, method, path string, status
 
 func (w *walk) line(format string, args ...any) {
 	if !w.quiet {
-		w.out.line(format, args...)
+		w.out.Line(format, args...)
 	}
 }
 
 func (w *walk) check(ok bool, want string, got any) {
 	if !w.quiet {
-		w.out.check(ok, want, got)
+		w.out.Check(ok, want, got)
 	}
 }
 
@@ -263,7 +271,7 @@ func (w *walk) check(ok bool, want string, got any) {
 func (w *walk) browsing() {
 	steps := w.browser.Steps()
 	if !w.quiet {
-		w.out.browsing(steps[w.browsed:])
+		w.out.Browsing(steps[w.browsed:])
 	}
 	w.browsed = len(steps)
 }

@@ -285,7 +285,7 @@ func TestOwnRemoval(t *testing.T) {
 
 // TestAdminDoors tries every door of operators with every key but theirs.
 func TestAdminDoors(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, explains(nil))
 	a := w.actor("a")
 	a.register("gallery", "pictures:read")
 	id, err := ath.ParseAgentID(w.sites+"/nobody.json", true)
@@ -296,6 +296,7 @@ func TestAdminDoors(t *testing.T) {
 	doors := []struct{ method, path string }{
 		{"GET", "/ath/admin/agents"}, {"GET", a.adminPath()}, {"DELETE", a.adminPath()},
 		{"POST", a.adminPath() + "/approve"}, {"POST", a.adminPath() + "/deny"}, {"POST", a.adminPath() + "/suspend"}, {"POST", a.adminPath() + "/resume"},
+		{"GET", "/ath/admin/providers"}, {"POST", "/ath/admin/explain"},
 	}
 	for _, door := range doors {
 		name := door.method + " " + strings.ReplaceAll(door.path, a.clientID, "{id}")
@@ -309,7 +310,7 @@ func TestAdminDoors(t *testing.T) {
 				w.refusedAs(t, w.ask(door.method, door.path, "", headers...), 401, "UNAUTHORIZED")
 			})
 		}
-		if door.path == "/ath/admin/agents" {
+		if !strings.HasPrefix(door.path, a.adminPath()) {
 			continue
 		}
 		t.Run(name+" of an unknown agent", func(t *testing.T) {

@@ -370,7 +370,7 @@ func TestOnlyOurPageDecides(t *testing.T) {
 	}
 	resp.Body.Close()
 	cookie := resp.Cookies()[0]
-	if !cookie.HttpOnly || cookie.SameSite != http.SameSiteLaxMode || !strings.HasPrefix(cookie.Name, athflow.CookiePrefix) {
+	if !cookie.HttpOnly || cookie.SameSite != http.SameSiteLaxMode || !strings.HasPrefix(cookie.Name, ath.CookiePrefix) {
 		t.Errorf("Z-3: the cookie is %v", cookie)
 	}
 	text := cookie.Name + "=" + cookie.Value

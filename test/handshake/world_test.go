@@ -184,7 +184,7 @@ func (w *world) loadProviders() {
 	}
 	shop := *list[0]
 	shop.ID, shop.DisplayName, shop.Scopes = "shop", "The Shop", ath.Scopes{"products:read"}
-	shop.App = &provider.App{Name: "The Shop", APIBase: w.public, Audience: w.public, CallbackURL: w.public + "/ath/callback"}
+	shop.App = &provider.App{Name: "The Shop", Upstream: list[0].APIBase, APIBase: w.public, Audience: w.public, CallbackURL: w.public + "/ath/callback"}
 	var err error
 	if w.set, err = provider.NewSet(append(list, &shop)...); err != nil {
 		w.t.Fatal(err)

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -8,6 +9,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -30,9 +32,10 @@ type Developer struct {
 // An Agent is an identity: a URL, what is published there, and the key that
 // proves it. It serves its own identity document (A-1).
 type Agent struct {
-	ID        string // the URL of its identity document
-	Name      string
-	Developer Developer
+	ID          string // the URL of its identity document
+	Name        string
+	Developer   Developer
+	Description string // for people, in the identity document
 
 	key *ecdsa.PrivateKey // P-256
 }
@@ -43,7 +46,28 @@ func New(id, name string) (*Agent, error) {
 	if err != nil {
 		return nil, fmt.Errorf("agent: %w", err)
 	}
-	return &Agent{ID: id, Name: name, Developer: Developer{Name: "Demo Developers", ID: "demo-developers"}, key: key}, nil
+	return &Agent{
+		ID: id, Name: name, Developer: Developer{Name: "Demo Developers", ID: "demo-developers"},
+		Description: "Finds things in shops and puts them into the cart.", key: key,
+	}, nil
+}
+
+// Load returns the agent whose key is in keyPEM, as [Agent.PrivateKeyPEM]
+// wrote it. Its developer and description are for the caller to set.
+func Load(id, name string, keyPEM []byte) (*Agent, error) {
+	block, rest := pem.Decode(keyPEM)
+	if block == nil || block.Type != "PRIVATE KEY" || len(bytes.TrimSpace(rest)) > 0 {
+		return nil, errors.New("agent: the private key is not one PEM block of PKCS #8")
+	}
+	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		return nil, errors.New("agent: the private key is not PKCS #8")
+	}
+	key, ok := parsed.(*ecdsa.PrivateKey)
+	if !ok || key.Curve != elliptic.P256() {
+		return nil, errors.New("agent: the private key is not of the curve P-256, which ES256 wants")
+	}
+	return &Agent{ID: id, Name: name, key: key}, nil
 }
 
 type document struct {
@@ -51,7 +75,7 @@ type document struct {
 	AgentID     string    `json:"agent_id"`
 	Name        string    `json:"name"`
 	Developer   Developer `json:"developer"`
-	Description string    `json:"description"`
+	Description string    `json:"description,omitempty"`
 	PublicKey   jwk       `json:"public_key"`
 }
 
@@ -74,7 +98,7 @@ func (a *Agent) Document() ([]byte, error) {
 	x, y := point[1:33], point[33:]
 	return json.MarshalIndent(document{
 		Version: "0.1", AgentID: a.ID, Name: a.Name, Developer: a.Developer,
-		Description: "Finds things in shops and puts them into the cart.",
+		Description: a.Description,
 		PublicKey: jwk{
 			Type: "EC", Curve: "P-256", Use: "sig", Algorithm: "ES256", ID: keyID,
 			X: base64.RawURLEncoding.EncodeToString(x), Y: base64.RawURLEncoding.EncodeToString(y),

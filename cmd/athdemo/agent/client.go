@@ -1,11 +1,15 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
+	"encoding/base64"
 	"encoding/hex"
 	"net/http"
+	"net/url"
 	"strings"
+	"time"
 )
 
 // A Client takes an agent through the handshake with one server, and calls
@@ -18,17 +22,34 @@ type Client struct {
 	Observe func(*Exchange)
 	// ID and Secret are the agent's credentials, once it is registered.
 	ID, Secret string
+	// Purpose is what the agent says that it is for, when it registers.
+	Purpose string
+	// Redirects are registered beside [Client.Callback].
+	Redirects []string
+	// Redirect is where the user is sent in the end; "" means Callback.
+	Redirect string
+	// Timeout is for one request, its reply included.
+	Timeout time.Duration
 
 	http *http.Client
 }
 
-// NewClient returns a client that is not registered yet.
+// NewClient returns a client, not registered yet, for a server on this
+// machine: it uses no proxy.
 func NewClient(a *Agent, base string) *Client {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.Proxy = nil // it is for servers on this machine
+	transport.Proxy = nil
+	return NewClientVia(a, base, transport)
+}
+
+// NewClientVia is [NewClient] for a server anywhere: requests go through
+// transport. Redirects are never followed, whoever sends them must not get
+// the agent's credentials.
+func NewClientVia(a *Agent, base string, transport http.RoundTripper) *Client {
 	return &Client{
-		Agent: a,
-		Base:  strings.TrimSuffix(base, "/"),
+		Agent:   a,
+		Base:    strings.TrimSuffix(base, "/"),
+		Purpose: "Shopping on behalf of the user", Timeout: 10 * time.Second,
 		http: &http.Client{
 			Transport:     transport,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -88,7 +109,8 @@ type Registration struct {
 		Denied   []string `json:"denied_scopes"`
 		Reason   string   `json:"denial_reason"`
 	} `json:"approved_providers"`
-	Expires string `json:"approval_expires"`
+	Expires   string   `json:"approval_expires"`
+	Redirects []string `json:"redirect_uris"` // in the reply to Own only
 }
 
 // Callback is the redirect URI that clients in the field register: the
@@ -108,8 +130,8 @@ func (c *Client) Register(ctx context.Context, provider string, scopes []string)
 		"agent_attestation":   attestation,
 		"developer":           c.Agent.Developer,
 		"requested_providers": []map[string]any{{"provider_id": provider, "scopes": scopes}},
-		"purpose":             "Shopping on behalf of the user",
-		"redirect_uris":       []string{c.Callback()},
+		"purpose":             c.Purpose,
+		"redirect_uris":       append([]string{c.Callback()}, c.Redirects...),
 	}, &reply)
 	if err == nil {
 		c.ID, c.Secret = reply.ClientID, reply.Secret
@@ -139,7 +161,7 @@ func (c *Client) Authorize(ctx context.Context, provider string, scopes []string
 		"provider_id":       provider,
 		"scopes":            scopes,
 		"state":             reply.State,
-		"user_redirect_uri": c.Callback(),
+		"user_redirect_uri": cmp.Or(c.Redirect, c.Callback()),
 	}, &reply)
 }
 
@@ -184,10 +206,52 @@ func (c *Client) Call(ctx context.Context, token, method, path string, body any)
 
 // CallAs calls an API under any agent's id.
 func (c *Client) CallAs(ctx context.Context, agentID, token, method, path string, body any) (*Exchange, error) {
+	return c.sendJSON(ctx, method, c.Base+path, body, callHeader(agentID, token))
+}
+
+// CallURL calls an API at a whole URL, which the caller knows to be the
+// token's, with headers of the caller's own beside the agent's and any body.
+func (c *Client) CallURL(ctx context.Context, token, method, url string, header http.Header, body []byte) (*Exchange, error) {
+	all := header.Clone()
+	if all == nil {
+		all = http.Header{}
+	}
+	for name, values := range callHeader(c.Agent.ID, token) {
+		all[name] = values
+	}
+	return c.send(ctx, method, url, body, all)
+}
+
+func callHeader(agentID, token string) http.Header {
 	header := http.Header{}
 	header.Set("Authorization", "Bearer "+token)
 	header.Set("X-ATH-Agent-ID", agentID)
-	return c.send(ctx, method, c.Base+path, body, header)
+	return header
+}
+
+// Own asks for the agent's own registration (R-8).
+func (c *Client) Own(ctx context.Context) (Registration, error) {
+	header := http.Header{}
+	header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(c.ID+":"+c.Secret)))
+	var reply Registration
+	return reply, c.askWith(ctx, http.MethodGet, c.own(c.ID), nil, header, &reply)
+}
+
+// Remove ends a registration of the agent's (R-7). It proves itself with its
+// key, so that it can do so when its secret is lost.
+func (c *Client) Remove(ctx context.Context, clientID string) error {
+	attestation, err := c.Agent.Attest(c.Base)
+	if err != nil {
+		return err
+	}
+	header := http.Header{}
+	header.Set("Authorization", "Bearer "+attestation)
+	var reply map[string]any
+	return c.askWith(ctx, http.MethodDelete, c.own(clientID), nil, header, &reply)
+}
+
+func (c *Client) own(clientID string) string {
+	return c.Base + "/ath/agents/" + url.PathEscape(clientID)
 }
 
 // Revoke gives a token back.

@@ -6,14 +6,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
-	"time"
 )
 
-const (
-	timeout = 10 * time.Second // of one request, its reply included
-	maxBody = 1 << 20          // bytes of a reply
-)
+const maxBody = 1 << 20 // bytes of a reply
 
 // An Exchange is one request and its reply, whole: it holds secrets.
 type Exchange struct {
@@ -33,6 +30,8 @@ type Refusal struct {
 	Code    string         `json:"code"`
 	Message string         `json:"message"`
 	Details map[string]any `json:"details"`
+	// RetryAfter is what the header of that name says, in seconds or as a date.
+	RetryAfter string `json:"-"`
 }
 
 func (r *Refusal) Error() string {
@@ -47,25 +46,29 @@ func (e *Exchange) Refusal() *Refusal {
 	}
 	r := &Refusal{}
 	_ = json.Unmarshal(e.Reply, r) // without a code then, which nobody takes for one
-	r.Status = e.Status
+	r.Status, r.RetryAfter = e.Status, e.Header.Get("Retry-After")
 	return r
 }
 
-// send makes one request. body is sent as JSON, unless it is nil.
-func (c *Client) send(ctx context.Context, method, url string, body any, header http.Header) (*Exchange, error) {
-	ex := &Exchange{Method: method, URL: url, Sent: http.Header{}}
-	if body != nil {
-		encoded, err := json.Marshal(body)
-		if err != nil {
-			return nil, fmt.Errorf("agent: %w", err)
-		}
-		ex.Body = encoded
-		ex.Sent.Set("Content-Type", "application/json")
+// sendJSON makes one request. body is sent as JSON, unless it is nil.
+func (c *Client) sendJSON(ctx context.Context, method, url string, body any, header http.Header) (*Exchange, error) {
+	if body == nil {
+		return c.send(ctx, method, url, nil, header)
 	}
-	for name, values := range header {
-		ex.Sent[name] = values
+	encoded, err := json.Marshal(body)
+	if err != nil {
+		return nil, fmt.Errorf("agent: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	sent := http.Header{"Content-Type": {"application/json"}}
+	maps.Copy(sent, header)
+	return c.send(ctx, method, url, encoded, sent)
+}
+
+// send makes one request, with a body as it stands.
+func (c *Client) send(ctx context.Context, method, url string, body []byte, header http.Header) (*Exchange, error) {
+	ex := &Exchange{Method: method, URL: url, Sent: http.Header{}, Body: body}
+	maps.Copy(ex.Sent, header)
+	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(ex.Body))
 	if err != nil {
@@ -93,7 +96,11 @@ func (c *Client) send(ctx context.Context, method, url string, body any, header 
 
 // ask sends and decodes the reply into v. A refusal is returned as *[Refusal].
 func (c *Client) ask(ctx context.Context, method, url string, body, v any) error {
-	ex, err := c.send(ctx, method, url, body, nil)
+	return c.askWith(ctx, method, url, body, nil, v)
+}
+
+func (c *Client) askWith(ctx context.Context, method, url string, body any, header http.Header, v any) error {
+	ex, err := c.sendJSON(ctx, method, url, body, header)
 	if err != nil {
 		return err
 	}

@@ -31,6 +31,9 @@ type User struct {
 	Password string
 }
 
+// An API asks the server whose a token is, and what it may do (RFC 7662).
+type API struct{ ID, Secret string }
+
 // Config is what a server needs to know.
 type Config struct {
 	// Issuer is the server's own URL, without a path. Listen first, to know
@@ -39,6 +42,10 @@ type Config struct {
 	Issuer  string
 	Clients []Client
 	Users   []User
+	APIs    []API
+	// File keeps grants and tokens over a restart, in plain text; "" keeps
+	// them in memory only. Nobody else may write it.
+	File string
 	// AccessTokenTTL is how long an access token lives, in whole seconds; 1 h
 	// if zero.
 	AccessTokenTTL time.Duration
@@ -66,6 +73,11 @@ func (c *Config) check() error {
 	for _, client := range c.Clients {
 		if err := client.check(); err != nil {
 			return fmt.Errorf("oauthserver: client %q: %w", client.ID, err)
+		}
+	}
+	for _, api := range c.APIs {
+		if api.ID == "" || api.Secret == "" {
+			return fmt.Errorf("oauthserver: API %q lacks an id or a secret", api.ID)
 		}
 	}
 	for _, user := range c.Users {

@@ -8,6 +8,7 @@
 // the library leaves to its user: the pages, the memory, and the end of a
 // whole line of refresh tokens when a spent one comes back.
 //
-// Everything is in memory and passwords are in plain text. It is not for
-// anything but trying out.
+// Everything is in memory, and in a file in plain text where [Config].File
+// names one; passwords are in plain text. It is not for anything but trying
+// out.
 package oauthserver

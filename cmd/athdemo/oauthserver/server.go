@@ -18,6 +18,7 @@ const (
 	pathToken     = "/token"
 	pathRevoke    = "/revoke"
 	pathUserInfo  = "/userinfo"
+	pathAsk       = "/introspect"
 	pathOpenID    = "/.well-known/openid-configuration"
 	pathOAuth     = "/.well-known/oauth-authorization-server"
 )
@@ -59,7 +60,6 @@ func New(config Config) (*Server, error) {
 	s := &Server{
 		config: config,
 		clock:  config.Clock,
-		store:  newStore(),
 		mux:    http.NewServeMux(),
 		habits: config.Habits,
 	}
@@ -67,6 +67,9 @@ func New(config Config) (*Server, error) {
 		s.clock = time.Now
 	}
 	var err error
+	if s.store, err = openStore(config.File); err != nil {
+		return nil, fmt.Errorf("oauthserver: %w", err)
+	}
 	if s.pages, err = template.New("pages").Parse(pagesHTML); err != nil {
 		return nil, fmt.Errorf("oauthserver: %w", err)
 	}
@@ -77,6 +80,7 @@ func New(config Config) (*Server, error) {
 	s.library = library.Handler()
 	s.mux.HandleFunc("POST "+pathToken, s.serveToken)
 	s.mux.HandleFunc("POST "+pathRevoke, s.serveRevoke)
+	s.mux.HandleFunc("POST "+pathAsk, s.serveIntrospect)
 	s.mux.HandleFunc("GET "+pathUserInfo, s.serveUserInfo)
 	s.mux.HandleFunc("POST "+pathUserInfo, s.serveUserInfo)
 	s.mux.HandleFunc("GET "+pathOAuth, func(w http.ResponseWriter, r *http.Request) {

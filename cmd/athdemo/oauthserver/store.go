@@ -19,11 +19,9 @@ import (
 type store struct {
 	mu       sync.Mutex
 	sessions map[string]goidc.AuthnSession
-	grants   map[string]goidc.Grant
-	tokens   map[string]goidc.Token
-	codes    map[string]string // authorization code → grant
-	refresh  map[string]string // refresh token, of now or of earlier → grant
-	reuses   int
+	kept
+	reuses int
+	file   string // where kept is written at each change; "": nowhere
 }
 
 var (
@@ -32,16 +30,6 @@ var (
 	_ goidc.RefreshTokenManager = (*store)(nil)
 	_ goidc.OpaqueTokenManager  = (*store)(nil)
 )
-
-func newStore() *store {
-	return &store{
-		sessions: map[string]goidc.AuthnSession{},
-		grants:   map[string]goidc.Grant{},
-		tokens:   map[string]goidc.Token{},
-		codes:    map[string]string{},
-		refresh:  map[string]string{},
-	}
-}
 
 // SaveSession implements [goidc.AuthManager]. A session that is over is
 // forgotten: the library would let its last page be submitted again.
@@ -74,14 +62,14 @@ func (s *store) Session(_ context.Context, id string) (*goidc.AuthnSession, erro
 func (s *store) SaveGrant(_ context.Context, grant *goidc.Grant) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.grants[grant.ID] = *grant
+	s.Grants[grant.ID] = *grant
 	if grant.AuthCode != "" {
-		s.codes[grant.AuthCode] = grant.ID
+		s.Codes[grant.AuthCode] = grant.ID
 	}
 	if grant.RefreshToken != "" {
-		s.refresh[grant.RefreshToken] = grant.ID
+		s.Refresh[grant.RefreshToken] = grant.ID
 	}
-	return nil
+	return s.save()
 }
 
 // Grant implements [goidc.GrantManager].
@@ -95,7 +83,7 @@ func (s *store) Grant(_ context.Context, id string) (*goidc.Grant, error) {
 func (s *store) GrantByAuthCode(_ context.Context, code string) (*goidc.Grant, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.grant(s.codes[code])
+	return s.grant(s.Codes[code])
 }
 
 // GrantByRefreshToken implements [goidc.RefreshTokenManager]. A token that
@@ -104,20 +92,21 @@ func (s *store) GrantByAuthCode(_ context.Context, code string) (*goidc.Grant, e
 func (s *store) GrantByRefreshToken(_ context.Context, token string) (*goidc.Grant, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	grant, err := s.grant(s.refresh[token])
+	grant, err := s.grant(s.Refresh[token])
 	if err != nil {
 		return nil, err
 	}
 	if grant.RefreshToken != token && grant.RevokedAt == 0 {
 		s.reuses++
 		grant.RevokedAt = int(time.Now().Unix())
-		s.grants[grant.ID] = *grant
+		s.Grants[grant.ID] = *grant
+		return grant, s.save()
 	}
 	return grant, nil
 }
 
 func (s *store) grant(id string) (*goidc.Grant, error) {
-	grant, ok := s.grants[id]
+	grant, ok := s.Grants[id]
 	if !ok {
 		return nil, goidc.ErrNotFound
 	}
@@ -128,15 +117,15 @@ func (s *store) grant(id string) (*goidc.Grant, error) {
 func (s *store) SaveToken(_ context.Context, token *goidc.Token) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.tokens[token.ID] = *token
-	return nil
+	s.Tokens[token.ID] = *token
+	return s.save()
 }
 
 // Token implements [goidc.OpaqueTokenManager].
 func (s *store) Token(_ context.Context, id string) (*goidc.Token, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	token, ok := s.tokens[id]
+	token, ok := s.Tokens[id]
 	if !ok {
 		return nil, goidc.ErrNotFound
 	}
@@ -147,11 +136,11 @@ func (s *store) Token(_ context.Context, id string) (*goidc.Token, error) {
 func (s *store) live(accessToken string, now time.Time) (goidc.Token, goidc.Grant, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	token, ok := s.tokens[accessToken]
+	token, ok := s.Tokens[accessToken]
 	if !ok || token.RevokedAt != 0 || now.Unix() >= int64(token.ExpiresAt) {
 		return goidc.Token{}, goidc.Grant{}, false
 	}
-	grant, ok := s.grants[token.GrantID]
+	grant, ok := s.Grants[token.GrantID]
 	if !ok || grant.RevokedAt != 0 {
 		return goidc.Token{}, goidc.Grant{}, false
 	}
@@ -163,9 +152,9 @@ func (s *store) issued() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Concat(
-		slices.Collect(maps.Keys(s.codes)),
-		slices.Collect(maps.Keys(s.tokens)),
-		slices.Collect(maps.Keys(s.refresh)))
+		slices.Collect(maps.Keys(s.Codes)),
+		slices.Collect(maps.Keys(s.Tokens)),
+		slices.Collect(maps.Keys(s.Refresh)))
 }
 
 func (s *store) reuseCount() int {

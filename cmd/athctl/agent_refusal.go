@@ -1,0 +1,110 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/athd/athd/ath"
+	"github.com/athd/athd/attest"
+	identity "github.com/athd/athd/cmd/athdemo/agent"
+)
+
+// An agentRefusal is what a server said no with to an agent, and what the
+// agent's author can do about it.
+type agentRefusal struct{ *identity.Refusal }
+
+func (r agentRefusal) Unwrap() error { return r.Refusal }
+
+func (r agentRefusal) Error() string {
+	if r.Code == "" {
+		return fmt.Sprintf("the server answered %d, but not as athd does\nnext: %s", r.Status, r.next())
+	}
+	text := fmt.Sprintf("%s (%d): %s", printable(r.Code, 60), r.Status, printable(r.Message, 500))
+	if field := r.detail("field"); field != "" {
+		text += " (field " + printable(field, 100) + ")"
+	}
+	if id := r.detail("decision_id"); id != "" {
+		text += " [" + printable(id, 60) + "]"
+	}
+	return text + "\nnext: " + r.next()
+}
+
+// next is the advice for the code, with what the details add to it.
+func (r agentRefusal) next() string {
+	code, reason := ath.Code(r.Code), r.detail("reason")
+	known, is := advices()[code]
+	cure := known.cure
+	if !is {
+		cure = "check that -server is athd's public URL, and that Envoy and athd run there"
+	}
+	if why, is := reasons()[attest.Reason(reason)]; is && code == ath.InvalidAttestation {
+		cure = why.cure
+	}
+	switch {
+	case len(r.list("expected_audience")) > 0:
+		cure = "the server wants aud to be " + strings.Join(r.list("expected_audience"), " or ") + "; " + cure
+	case code == ath.Conflict && r.detail("client_id") != "":
+		cure = "its client_id is " + printable(r.detail("client_id"), 60) + "; " + cure
+	case len(r.list("unapproved_scopes")) > 0:
+		cure = "not approved: " + strings.Join(r.list("unapproved_scopes"), " ") + "; " + cure
+	case r.detail("agent_status") != "":
+		cure = "it is " + printable(r.detail("agent_status"), 20) + "; " + cure
+	case reason == "reauthorization_required":
+		cure = "the user's grant at the provider has ended: authorize anew"
+	case r.RetryAfter != "" && (r.Status == http.StatusServiceUnavailable || r.Status == http.StatusTooManyRequests):
+		cure = "try again in " + printable(r.RetryAfter, 40) + " s"
+	}
+	return strings.ReplaceAll(cure, "`", "")
+}
+
+func (r agentRefusal) detail(name string) string {
+	s, _ := r.Details[name].(string)
+	return s
+}
+
+// list is a list of texts among the details, each once, fit to be shown.
+func (r agentRefusal) list(name string) []string {
+	var out []string
+	items, _ := r.Details[name].([]any)
+	for _, item := range items[:min(len(items), 20)] {
+		if s, ok := item.(string); ok {
+			out = append(out, printable(s, 300))
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// advised adds to an error of the client what can be done about it.
+func advised(err error) error {
+	if r, ok := errors.AsType[*identity.Refusal](err); ok {
+		if _, is := errors.AsType[agentRefusal](err); !is {
+			return agentRefusal{r}
+		}
+	}
+	if u, ok := errors.AsType[*url.Error](err); ok {
+		return fmt.Errorf("%s cannot be asked: %w\nnext: check -server, and that Envoy and athd run there", printable(u.URL, 300), u.Err)
+	}
+	return err
+}
+
+// A fault is an error, for programs.
+type fault struct {
+	Code    string         `json:"code,omitempty"`
+	Message string         `json:"message"`
+	Status  int            `json:"status,omitempty"`
+	Details map[string]any `json:"details,omitempty"`
+	Next    string         `json:"next,omitempty"`
+}
+
+func faultOf(err error) *fault {
+	if r, ok := errors.AsType[agentRefusal](err); ok {
+		return &fault{Code: r.Code, Message: r.Message, Status: r.Status, Details: r.Details, Next: r.next()}
+	}
+	message, next, _ := strings.Cut(err.Error(), "\nnext: ")
+	return &fault{Message: message, Next: next}
+}

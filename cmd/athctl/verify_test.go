@@ -1,0 +1,78 @@
+package main
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+)
+
+// TestVerifyUsage holds what is told before anybody is asked.
+func TestVerifyUsage(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir+"/token", adminToken)
+	at := []string{"verify-envoy", "-server", "http://127.0.0.1:1", "-token-file", dir + "/token"}
+	for _, c := range []struct {
+		name string
+		args []string
+		want int
+	}{
+		{"help is no fault", []string{"-h"}, exitOK},
+		{"neither Envoy nor dump", nil, exitUsage},
+		{"Envoy and dump", []string{"-envoy", "http://127.0.0.1:1", "-dump", "x"}, exitUsage},
+		{"an argument too many", []string{"-dump", "x", "y"}, exitUsage},
+		{"an address that is none", []string{"-dump", "x", "-authz", "athd"}, exitUsage},
+		{"a socket without its whole path", []string{"-dump", "x", "-authz", "unix:athd.sock"}, exitUsage},
+		{"an output that is none", []string{"-dump", "x", "-o", "yaml"}, exitUsage},
+		{"a server that is away", []string{"-dump", "x", "-authz", "unix:/run/athd.sock"}, exitFault},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var out strings.Builder
+			quiet := terminal{&out, &out, func(string) string { return "" }, strings.NewReader("")}
+			if got := run(t.Context(), append(at, c.args...), quiet); got != c.want || out.Len() == 0 {
+				t.Errorf("exit code %d, want %d\n%s", got, c.want, &out)
+			}
+		})
+	}
+}
+
+// The admin pages make no redirect: whoever makes one is not Envoy.
+func TestVerifyFollowsNoRedirect(t *testing.T) {
+	asked := false
+	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked = true }))
+	defer other.Close()
+	envoy := httptest.NewServer(http.RedirectHandler(other.URL, http.StatusFound))
+	defer envoy.Close()
+	if _, err := fetchDump(t.Context(), envoy.URL); err == nil || !strings.Contains(err.Error(), "answered 302") || asked {
+		t.Errorf("%v, asked: %v", err, asked)
+	}
+}
+
+func TestVerifyReadsNoEndlessDump(t *testing.T) {
+	if _, err := readDump(endless{}, "here"); err == nil || !strings.Contains(err.Error(), "larger than") {
+		t.Errorf("%v", err)
+	}
+}
+
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) { return len(p), nil }
+
+// What athd says of its providers must be whole.
+func TestVerifyWantsProvidersAsAthdTellsThem(t *testing.T) {
+	one := fronted{ID: "github", APIBase: "https://api.github.com"}
+	app := fronted{ID: "shop", APIBase: "http://shop", App: &frontedApp{Upstream: "http://shop", Hosts: []string{"s.example"}, Unauthenticated: "passthrough"}}
+	e, err := providers{[]fronted{app, one}, "host_and_path"}.expectation("unix:/a")
+	if err != nil || !e.ByHost || e.Authz != "unix:/a" || len(e.Providers.All()) != 2 || !e.Providers.Get("shop").App.Passthrough {
+		t.Errorf("%+v, %v", e, err)
+	}
+	for _, bad := range []providers{
+		{[]fronted{one}, ""}, {[]fronted{one}, "by_magic"}, {[]fronted{one, one}, "route"},
+		{[]fronted{{ID: "github"}}, "route"}, {[]fronted{{ID: "../x", APIBase: "https://x"}}, "route"},
+		{[]fronted{{ID: "shop", APIBase: "http://shop", App: &frontedApp{}}}, "route"},
+	} {
+		if _, err := bad.expectation(""); err == nil {
+			t.Errorf("%+v was taken", bad)
+		}
+	}
+}

@@ -1,0 +1,43 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/athd/athd/envoy"
+)
+
+// verified tells what was read and what was found, faults first.
+func (c *command) verified(v envoy.Verification) error {
+	if *c.output == "json" {
+		return c.json(v)
+	}
+	read := fmt.Sprintf("%s, %s, %s read", number(v.Listeners, "listener"), number(v.Routes, "route"), number(v.Clusters, "cluster"))
+	if len(v.Findings) == 0 {
+		_, err := fmt.Fprintf(c.stdout, "%s; nothing differs.\n", read)
+		return err
+	}
+	for _, f := range v.Findings {
+		fmt.Fprintf(c.stdout, "%s: %s\n  %s\n  remedy: %s\n\n", f.Severity, printable(f.Where, 1000), printable(f.What, 1000), printable(f.Remedy, 1000))
+	}
+	faults, warnings := count(v)
+	_, err := fmt.Fprintf(c.stdout, "%s; %s, %s.\n", read, number(faults, "fault"), number(warnings, "warning"))
+	return err
+}
+
+func count(v envoy.Verification) (faults, warnings int) {
+	for _, f := range v.Findings {
+		if f.Severity == envoy.Fault {
+			faults++
+		} else {
+			warnings++
+		}
+	}
+	return faults, warnings
+}
+
+func number(n int, of string) string {
+	if n == 1 {
+		return "1 " + of
+	}
+	return fmt.Sprintf("%d %ss", n, of)
+}

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/athd/athd/ath"
+	"github.com/athd/athd/cmd/athdemo/shop"
+)
+
+const (
+	introspectTimeout = 3 * time.Second
+	maxIntrospection  = 64 << 10 // bytes of a reply
+)
+
+// serveShop is the demo's API. It knows nothing of agents or athd.
+func serveShop(ctx context.Context, s *service) error {
+	listen := s.String("listen", "127.0.0.1:9001", "`host:port`")
+	endpoint := s.String("introspect", "", "the `URL` where the OAuth server tells whose a token is (RFC 7662)")
+	file := s.String("secret-file", "", "the `file` with the secret to ask it with")
+	if err := s.parse("introspect", "secret-file"); err != nil {
+		return err
+	}
+	secret, err := secretOf(*file)
+	if err != nil {
+		return err
+	}
+	ask := &introspector{endpoint: *endpoint, secret: secret, client: &http.Client{
+		Timeout: introspectTimeout,
+		// The secret goes nowhere but to the endpoint.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}, trouble: func(err error) { fmt.Fprintf(s.stderr, "%s: asking about a token: %v\n", s.Name(), err) }}
+	return s.serveUntil(ctx, *listen, shop.New(ask.lookup))
+}
+
+// An introspector asks the OAuth server about each token, each time.
+type introspector struct {
+	endpoint string
+	secret   ath.Secret
+	client   *http.Client
+	trouble  func(error)
+}
+
+// lookup is a [shop.Lookup]. A server that does not answer knows no token:
+// then nobody gets in.
+func (i *introspector) lookup(token string) (string, []string, bool) {
+	user, scopes, ok, err := i.ask(token)
+	if err != nil {
+		i.trouble(err)
+		return "", nil, false
+	}
+	return user, scopes, ok
+}
+
+func (i *introspector) ask(token string) (user string, scopes []string, ok bool, err error) {
+	req, err := http.NewRequest(http.MethodPost, i.endpoint, strings.NewReader(url.Values{"token": {token}}.Encode()))
+	if err != nil {
+		return "", nil, false, err
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	req.SetBasicAuth(shopAPI, i.secret.Reveal())
+	resp, err := i.client.Do(req)
+	if err != nil {
+		return "", nil, false, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return "", nil, false, fmt.Errorf("the OAuth server answers %s", resp.Status)
+	}
+	var reply struct {
+		Active     bool
+		Sub, Scope string
+	}
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxIntrospection)).Decode(&reply); err != nil {
+		return "", nil, false, err
+	}
+	return reply.Sub, strings.Fields(reply.Scope), reply.Active && reply.Sub != "", nil
+}

@@ -1,0 +1,156 @@
+package transcript
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/athd/athd/cmd/athdemo/agent"
+	"github.com/athd/athd/cmd/athdemo/browser"
+)
+
+// A Transcript prints what happens and keeps count of what was expected.
+// Everything goes through [Transcript.Line], which shortens secrets: none is
+// printed whole.
+type Transcript struct {
+	W       io.Writer
+	Verbose bool // every header, not those alone that are worth a line
+
+	Steps  int // begun so far
+	Checks int // made so far
+	failed []string
+}
+
+// Line prints one line, or several, with secrets shortened.
+func (t *Transcript) Line(format string, args ...any) {
+	fmt.Fprintln(t.W, Shorten(fmt.Sprintf(format, args...)))
+}
+
+// Step begins the next numbered step.
+func (t *Transcript) Step(format string, args ...any) {
+	t.Steps++
+	t.Line("\n%d. %s", t.Steps, fmt.Sprintf(format, args...))
+}
+
+// Check prints an expectation and whether it was met.
+func (t *Transcript) Check(ok bool, want string, got any) {
+	t.Checks++
+	if ok {
+		t.Line("   ✓ %s", want)
+		return
+	}
+	t.Line("   ✗ %s — but got %v", want, got)
+	t.failed = append(t.failed, Shorten(fmt.Sprintf("  step %d: %s — but got %v", t.Steps, want, got)))
+}
+
+// Failures are the expectations that were not met, one line each.
+func (t *Transcript) Failures() []string { return t.failed }
+
+// The headers that are worth a line; -v shows all.
+var (
+	sentHeaders  = []string{"Authorization", "X-Ath-Agent-Id", "Content-Type"}
+	replyHeaders = []string{"Content-Type", "Www-Authenticate", "Retry-After", "Location"}
+)
+
+// Exchange prints a request and its reply.
+func (t *Transcript) Exchange(ex *agent.Exchange) {
+	t.Line("   → %s %s", ex.Method, ex.URL)
+	t.Headers("     ", ex.Sent, sentHeaders)
+	t.body("     ", ex.Body)
+	t.Line("   ← %d %s", ex.Status, http.StatusText(ex.Status))
+	t.Headers("     ", ex.Header, replyHeaders)
+	t.body("     ", ex.Reply)
+}
+
+// Headers prints the chosen headers, one line each; all of them when verbose.
+func (t *Transcript) Headers(indent string, h http.Header, chosen []string) {
+	for _, name := range slices.Sorted(maps.Keys(h)) {
+		if t.Verbose || slices.Contains(chosen, name) {
+			t.Line("%s%s: %s", indent, display(name), strings.Join(h[name], ", "))
+		}
+	}
+}
+
+// display spells header names as the protocol does.
+func display(name string) string {
+	switch name {
+	case "X-Ath-Agent-Id":
+		return "X-ATH-Agent-ID"
+	case "Www-Authenticate":
+		return "WWW-Authenticate"
+	}
+	return name
+}
+
+func (t *Transcript) body(indent string, body []byte) {
+	if len(body) == 0 {
+		return
+	}
+	const longestJSON, longestText = 4000, 400 // bytes, of what people may want to read
+	var pretty bytes.Buffer
+	if json.Indent(&pretty, body, indent, "  ") == nil {
+		readable := strings.ReplaceAll(pretty.String(), `\u0026`, "&") // in URLs
+		// Shortened first: a secret that is cut in two is no longer known as one.
+		fmt.Fprintln(t.W, indent+cut(Shorten(foldLists(strings.TrimSpace(readable))), longestJSON))
+		return
+	}
+	fmt.Fprintln(t.W, indent+cut(Shorten(string(body)), longestText))
+}
+
+func cut(text string, longest int) string {
+	if len(text) <= longest {
+		return text
+	}
+	return strings.ToValidUTF8(text[:longest], "") + "…"
+}
+
+var shortList = regexp.MustCompile(`\[\s*("[^"\\]*"(?:,\s*"[^"\\]*")*)\s*\]`)
+
+// foldLists puts lists of strings, as scopes are, on one line each.
+func foldLists(indented string) string {
+	return shortList.ReplaceAllStringFunc(indented, func(list string) string {
+		return strings.Join(strings.Fields(list), " ")
+	})
+}
+
+// Browsing prints what the browser did.
+func (t *Transcript) Browsing(steps []browser.Step) {
+	for _, s := range steps {
+		t.Line("     %s", s)
+	}
+}
+
+// secrets matches what must not be printed whole: ATH tokens, secrets, codes
+// and session ids; the OAuth server's tokens and codes; attestations; what
+// stands in HTTP Basic; states; and in URLs whatever is random.
+var secrets = regexp.MustCompile(`\b(?:ath_(?:tk|secret|code|sess)_[\w-]+|(?:user|refresh|code)_[A-Z2-7]{20,}|eyJ[\w-]+\.[\w-]+\.[\w-]+|Basic [\w+/]{12,}=*)|"state": ?"[\w-]{12,}"` +
+	`|(?:state|code_challenge)=[\w%.~-]{12,}`)
+
+// Shorten leaves the first characters of every secret in a text.
+func Shorten(text string) string {
+	return secrets.ReplaceAllStringFunc(text, func(secret string) string {
+		if strings.HasPrefix(secret, "Basic ") {
+			return secret[:10] + "…"
+		}
+		if strings.HasPrefix(secret, `"state"`) {
+			value := strings.LastIndex(secret[:len(secret)-1], `"`) + 1
+			return secret[:value+6] + `…"`
+		}
+		name, value, inURL := strings.Cut(secret, "=")
+		if inURL {
+			return name + "=" + value[:6] + "…"
+		}
+		if strings.HasPrefix(secret, "ath_") {
+			// The kind, which ends at the second _, and a little of the value.
+			kind := strings.Index(secret[4:], "_") + 5
+			return secret[:min(kind+4, len(secret))] + "…"
+		}
+		return secret[:8] + "…"
+	})
+}
