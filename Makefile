@@ -3,10 +3,11 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-parts build test setup lint scripts gotests rules mutants fuzz clean distclean
+.PHONY: help demo demo-parts build test setup lint scripts gotests rules mutants fuzz bench clean distclean
 .NOTPARALLEL:
 
 FUZZTIME ?= 10s
+FUZZ ?=
 TIMEOUT ?= 6m
 ARGS ?=
 
@@ -35,14 +36,15 @@ build: ## build the commands into .tools/build
 
 test: setup lint scripts gotests ## everything: set-up, lint, and all tests with the race detector on real parts
 
-setup: ## make Envoy, redis-server and Chromium available below .tools
-	@echo "== set-up: Envoy, Redis and Chromium, from PATH or fetched into .tools =="
-	$(SETUP) toolchain envoy redis chromium
+setup: ## make Envoy, redis-server, Chromium and the examples' packages available below .tools
+	@echo "== set-up: Envoy, Redis, Chromium and the examples' packages, from PATH or fetched into .tools =="
+	$(SETUP) toolchain envoy redis chromium clients
 
 lint: ## gofmt, go vet and go mod tidy change and find nothing
 	@echo "== lint: gofmt, go vet, go mod tidy =="
 	@out=$$(gofmt -l .); [ -z "$$out" ] || { echo "gofmt would change:"; echo "$$out"; exit 1; }
 	@go vet ./...
+	@go -C test/monitoring/promread vet ./...
 	@go mod tidy -diff || { echo "go.mod or go.sum is not what go mod tidy would write"; exit 1; }
 
 scripts: ## tests of the scripts in tools
@@ -63,8 +65,12 @@ mutants: ## break rules one at a time and show that the tests which name them fa
 	@echo "== mutants: test/mutants, applied to copies of the tree =="
 	@tools/mutants
 
-fuzz: ## let each fuzz target search for FUZZTIME (10s)
-	@tools/fuzz $(FUZZTIME)
+fuzz: ## let each fuzz target, or FUZZ=name only, search for FUZZTIME (10s)
+	$(SETUP) go envoy
+	@tools/fuzz $(FUZZTIME) $(FUZZ)
+
+bench: setup ## measure what athd costs on the way of a request, through a real Envoy (ARGS='-rounds 31 -json figures.json')
+	@go test -vet=off -run '^$$' -bench '^BenchmarkRequest$$' -benchtime 1x -timeout 20m ./test/bench $(ARGS)
 
 clean: ## remove what was built
 	rm -rf $(BUILD)

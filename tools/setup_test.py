@@ -13,7 +13,7 @@ import unittest
 TOOLS = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(TOOLS))
 
-from parts import debian, run, shelf, toolchain, wheel  # noqa: E402
+from parts import clients, debian, run, shelf, toolchain, wheel  # noqa: E402
 
 
 def program(path, words):
@@ -109,6 +109,7 @@ class Setup(InFolder):
     def test_what_is_to_be_left_out_is_said(self):
         out = self.ok("redis", "chromium", ATHD_TEST_SKIP="chromium,redis")
         self.assertEqual(out.count("left out (ATHD_TEST_SKIP)"), 2)
+        self.assertIn("left out", self.ok("clients", ATHD_TEST_SKIP="clients"))
         self.assertIn("ATHD_TEST_SKIP names chrome", self.refused("envoy", ATHD_TEST_SKIP="chrome"))
 
     def test_all_missing_tools_are_named(self):
@@ -251,6 +252,47 @@ libforeign:i386
         path.write_bytes(b"hellp")
         with self.assertRaisesRegex(run.SetupError, "pinned is 2cf24"):
             wheel.check(path, "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824")
+
+
+class Clients(InFolder):
+    """The choice of a Node, among fakes."""
+
+    def setUp(self):
+        super().setUp()
+        before = os.environ["PATH"]
+        self.addCleanup(os.environ.__setitem__, "PATH", before)
+        os.environ["PATH"] = f"{self.folder}/one:{self.folder}/two:/bin"
+        self.shelf = shelf.Shelf(self.folder / ".tools")
+        program(self.folder / "one" / "node", "v18.20.4")
+        program(self.folder / "one" / "npm", "9.2.0")
+
+    def test_the_first_node_that_fits_is_taken(self):
+        node = program(self.folder / "two" / "node", "v20.20.2")
+        npm = program(self.folder / "two" / "npm", "10.9.0")
+        self.assertEqual(clients.system_node(self.shelf), ([str(npm)], node))
+
+    def test_a_node_without_npm_is_not_taken(self):
+        program(self.folder / "two" / "node", "v24.1.0")
+        os.environ["PATH"] = f"{self.folder}/one:{self.folder}/two"
+        self.assertIsNone(clients.system_node(self.shelf))
+
+    def test_packages_are_fetched_again_when_the_example_names_others(self):
+        before = clients.wanted()
+        self.assertEqual(before, clients.WANTED)
+        kept = clients.REQUIREMENTS
+        self.addCleanup(setattr, clients, "REQUIREMENTS", kept)
+        clients.REQUIREMENTS = self.folder / "requirements.txt"
+        clients.REQUIREMENTS.write_text(kept.read_text() + "# another\n")
+        self.assertNotEqual(before, clients.wanted())
+
+    def test_packages_are_pinned_by_digest_and_no_host_is_named(self):
+        lock = clients.NODE_FILES[1].read_text()
+        self.assertNotIn('"resolved"', lock)
+        self.assertEqual(lock.count('"version"') - lock.count('"integrity"'), 0)
+        names = [line for line in clients.REQUIREMENTS.read_text().splitlines() if "==" in line and not line.startswith("#")]
+        self.assertTrue(names)
+        for line in names:
+            self.assertRegex(line, r"^[\w-]+==[\w.]+ \\$")
 
 
 class Toolchain(InFolder):

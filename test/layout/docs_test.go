@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -54,7 +55,7 @@ func walk(t *testing.T, suffix string, f func(path, text string)) {
 		if err != nil {
 			return err
 		}
-		if d.IsDir() && (d.Name() == ".tools" || d.Name() == ".git") {
+		if d.IsDir() && slices.Contains([]string{".tools", ".git", "node_modules", "venv"}, d.Name()) {
 			return filepath.SkipDir
 		}
 		if !strings.HasSuffix(path, suffix) {

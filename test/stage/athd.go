@@ -49,9 +49,10 @@ func RemoveBinary() {
 // Run runs athd to its end and returns what it printed.
 func Run(t testing.TB, dir string, args ...string) (stdout, stderr string, err error) {
 	t.Helper()
+	path := Binary(t) // building it may take longer than athd may run
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, Binary(t), args...)
+	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Dir = dir
 	var o, e bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &o, &e

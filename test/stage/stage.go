@@ -8,6 +8,8 @@ package stage
 import (
 	"bytes"
 	"context"
+	"encoding/json"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -60,11 +62,20 @@ type Options struct {
 	StoreTimeout string
 	Approval     string // YAML of approval:, indented by two; default approves everything
 	Extra        string // YAML, appended
-	AccessTTL    time.Duration
+	// Providers are further entries of providers.json, by their ids.
+	Providers map[string]any
+	AccessTTL time.Duration
 	// Host is the name of Envoy in public_url, default 127.0.0.1. With
 	// localhost the OAuth server is another site to browsers, as it is in life.
 	Host string
 	TLS  bool // public_url is https
+	// Unauthenticated is the app's: deny (the default) or passthrough.
+	Unauthenticated string
+	PathPrefix      string // the app's
+	Destination     string // envoy.destination: route (the default) or host_and_path
+	// Envoy makes Envoy's configuration from the parts that athd bootstrap
+	// prints; nil: all of it, as it is.
+	Envoy func(listen string, part func(name string) []byte) []byte
 }
 
 // A Stage is everything, running.
@@ -98,6 +109,8 @@ store: {url: "{{.Store}}", keyset_file: keyset.json, timeout: {{.StoreTimeout}}}
   audience: {{.Public}}
   callbackUrl: {{.Public}}/ath/callback
   availableScopes: ["products:read", "cart:write", "orders:read"]
+  unauthenticated: {{.Unauthenticated}}
+  path_prefix: "{{.PathPrefix}}"
   oauth: {issuer: "{{.OAuth}}", authorize_endpoint: "{{.OAuth}}/authorize", token_endpoint: "{{.OAuth}}/token", userinfo_endpoint: "{{.OAuth}}/userinfo", client_id: athd, client_secret: {{.Secret}}}
 {{end}}admin: {tokens: [{name: ops, token_file: admin.token}]}
 approval:
@@ -105,7 +118,7 @@ approval:
 tokens: {ttl: {{.TokenTTL}}}
 sessions: {ttl: {{.SessionTTL}}}
 consent: {{.Consent}}
-envoy: {listen: "{{.EnvoyListen}}", admin: "127.0.0.1:0", ca_file: "{{.CA}}"{{with .TLS}}, tls: {cert_file: "{{.Cert}}", key_file: "{{.Key}}"}{{end}}}
+envoy: {listen: "{{.EnvoyListen}}", admin: "127.0.0.1:0", ca_file: "{{.CA}}"{{with .TLS}}, tls: {cert_file: "{{.Cert}}", key_file: "{{.Key}}"}{{end}}{{with .Destination}}, destination: {{.}}{{end}}}
 log: {format: json, level: debug}
 development: {allow_http: true, allow_private_hosts: true}
 {{.Extra}}
@@ -167,20 +180,26 @@ func Start(t testing.TB, o Options) *Stage {
 		"AppURL": s.App.URL, "GalleryURL": s.Gallery.URL, "OAuth": s.Issuer, "Secret": Secret,
 		"StoreTimeout": or(o.StoreTimeout, "900ms"), "Approval": or(o.Approval, "  default: approve"), "TokenTTL": or(o.TokenTTL, "1h"), "SessionTTL": or(o.SessionTTL, "10m"),
 		"Consent": or(o.Consent, "page"), "EnvoyListen": envoyListen, "CA": authority.CAFile, "Extra": o.Extra,
-		"TLS": pair,
+		"TLS": pair, "Unauthenticated": or(o.Unauthenticated, "deny"), "PathPrefix": o.PathPrefix, "Destination": o.Destination,
 	}
 	s.write("athd.yaml", fill(t, configuration, values))
-	s.write("providers.json", fill(t, providers, values))
+	s.write("providers.json", withProviders(t, fill(t, providers, values), o.Providers))
 	s.write("admin.token", AdminKey+"\n")
 	if _, stderr, err := Run(t, dir, "keys", "new", "-o", filepath.Join(dir, "keyset.json")); err != nil {
 		t.Fatalf("athd keys new: %v\n%s", err, stderr)
 	}
-	envoyYAML, stderr, err := Run(t, dir, "bootstrap", "-static", "-config", "athd.yaml")
-	if err != nil {
-		t.Fatalf("athd bootstrap: %v\n%s", err, stderr)
+	part := func(name string) []byte {
+		text, stderr, err := Run(t, dir, "bootstrap", "-static", "-part", name, "-config", "athd.yaml")
+		if err != nil {
+			t.Fatalf("athd bootstrap: %v\n%s", err, stderr)
+		}
+		return []byte(text)
 	}
 	s.Athd = startAthd(t, dir, admin, true)
-	s.Envoy = realenvoy.Start(t, []byte(envoyYAML))
+	if o.Envoy == nil {
+		o.Envoy = func(_ string, part func(string) []byte) []byte { return part("all") }
+	}
+	s.Envoy = realenvoy.Start(t, o.Envoy(envoyListen, part))
 	return s
 }
 
@@ -326,6 +345,21 @@ func fill(t testing.TB, text string, values map[string]any) string {
 		t.Fatal(err)
 	}
 	return b.String()
+}
+
+// withProviders adds entries to the text of providers.json.
+func withProviders(t testing.TB, text string, more map[string]any) string {
+	t.Helper()
+	all := map[string]any{}
+	if err := json.Unmarshal([]byte(text), &all); err != nil {
+		t.Fatal(err)
+	}
+	maps.Copy(all, more)
+	out, err := json.MarshalIndent(all, "", "\t")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
 }
 
 func or(s, otherwise string) string {

@@ -1,0 +1,148 @@
+package bench
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"google.golang.org/protobuf/proto"
+)
+
+var (
+	rounds   = flag.Int("rounds", 15, "measure this many interleaved `rounds`")
+	during   = flag.Duration("during", 1500*time.Millisecond, "measure this `long` in each round, after a tenth of it to warm up")
+	jsonFile = flag.String("json", "", "also write every round as JSON to this `file`")
+)
+
+// BenchmarkRequest measures A, B and D through Envoy, and B and D asked
+// directly, and prints a table in Markdown.
+func BenchmarkRequest(b *testing.B) {
+	r := newRig(b)
+	var requests, messages [][]byte
+	for _, c := range r.calls {
+		requests, messages = append(requests, c.request()), append(messages, c.check(b))
+	}
+	r.verify(b)
+	through, asked := map[string][]client{}, map[string][]client{}
+	for _, variant := range []string{bare, noopIs, athdIs} {
+		through[variant] = dialHTTP(b, r.envoy.Addr(variant), requests)
+	}
+	asked[noopIs], asked[athdIs] = direct(b, r.noop, messages), direct(b, r.athd, messages)
+
+	all := results{
+		Date: time.Now().UTC().Truncate(time.Second), Machine: machine(b, r), Rounds: *rounds, Seconds: during.Seconds(),
+		Through: map[string][]run{}, Direct: map[string][]run{},
+	}
+	for b.Loop() { // -benchtime 1x
+		for range *rounds {
+			for _, variant := range []string{bare, noopIs, athdIs} {
+				all.Through[variant] = append(all.Through[variant], r.measure(b, variant, through[variant], *during))
+			}
+			for _, variant := range []string{noopIs, athdIs} {
+				all.Direct[variant] = append(all.Direct[variant], r.measure(b, variant, asked[variant], *during/2))
+			}
+			r.dropLog(b)
+		}
+	}
+	all.Check = inProcess(b)
+	fmt.Print("\n", all.markdown(), "\n")
+	b.ReportMetric(median(ratios(all.Through[athdIs], all.Through[noopIs])), "D/B")
+	b.ReportMetric(0, "ns/op") // which would be the time of the whole
+	if *jsonFile != "" {
+		text, err := json.MarshalIndent(all, "", "  ")
+		if err == nil {
+			err = os.WriteFile(*jsonFile, append(text, '\n'), 0o600)
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// verify looks at one reply of each variant, so that no fast failure counts.
+func (r *rig) verify(t testing.TB) {
+	t.Helper()
+	call := r.calls[0]
+	for variant, authorization := range map[string]string{bare: call.token, noopIs: userToken, athdIs: userToken} {
+		conn, err := net.Dial("tcp", r.envoy.Addr(variant))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		conn.SetDeadline(time.Now().Add(10 * time.Second))
+		if _, err := conn.Write(call.request()); err != nil {
+			t.Fatal(err)
+		}
+		head, err := readReply(bufio.NewReader(conn))
+		if err != nil {
+			t.Fatalf("%s: %v", variant, err)
+		}
+		saw := strings.ToLower(string(head))
+		if !strings.HasPrefix(saw, "get /api/products/7?page=2 http/1.1\r\n") ||
+			!strings.Contains(saw, "\r\nauthorization: bearer "+strings.ToLower(authorization)+"\r\n") ||
+			strings.Count(saw, "\r\nauthorization:") != 1 {
+			t.Fatalf("%s: the upstream saw\n%s", variant, head)
+		}
+	}
+	for variant, socket := range map[string]string{noopIs: r.noop, athdIs: r.athd} {
+		reply, err := ask(dialCheck(t, socket), call.check(t))
+		if err != nil {
+			t.Fatalf("%s: %v", variant, err)
+		}
+		var message authv3.CheckResponse
+		if err := proto.Unmarshal(reply, &message); err != nil {
+			t.Fatalf("%s: %v", variant, err)
+		}
+		headers := message.GetOkResponse().GetHeaders()
+		if message.GetStatus() == nil || len(headers) != 1 || headers[0].GetHeader().GetValue() != "Bearer "+userToken {
+			t.Fatalf("%s answers %v", variant, &message)
+		}
+	}
+}
+
+// dropLog keeps athd's log from filling the disk, and looks whether every
+// decision in it was an allow.
+func (r *rig) dropLog(t testing.TB) {
+	t.Helper()
+	text, err := os.ReadFile(r.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if i := bytes.Index(text, []byte(`"access_denied"`)); i >= 0 {
+		t.Fatalf("athd refused a request: %s", text[max(0, i-100):min(len(text), i+400)])
+	}
+	if err := os.Truncate(r.log, 0); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// ratios returns x/y of each round, sorted.
+func ratios(x, y []run) []float64 {
+	var out []float64
+	for i := range x {
+		out = append(out, x[i].PerSecond/y[i].PerSecond)
+	}
+	slices.Sort(out)
+	return out
+}
+
+func median(sorted []float64) float64 { return quantile(sorted, 0.5) }
+
+// quantile interpolates between the values beside the place.
+func quantile(sorted []float64, q float64) float64 {
+	at := q * float64(len(sorted)-1)
+	i := int(at)
+	if i+1 >= len(sorted) {
+		return sorted[i]
+	}
+	return sorted[i] + (at-float64(i))*(sorted[i+1]-sorted[i])
+}

@@ -1,0 +1,31 @@
+// Package bench measures what athd costs on the way of a request. Nothing of
+// it is a test: make bench runs it, make test does not.
+//
+//	64 connections ─▶ Envoy ─▶ upstream      A: no ext_authz
+//	                    │
+//	                    ├─▶ no-op server     B: what ext_authz costs anyone
+//	                    └─▶ athd ─▶ Redis    D: what athd costs, one round trip for each decision
+//
+// The three take turns in short rounds, and what counts is the median of the
+// ratios of each round: machines drift, and a figure without its neighbour
+// says nothing. athd is the binary, the no-op server is a process of its own
+// with the gRPC settings of athd, and the one Envoy runs what athd bootstrap
+// prints, once for each of the three.
+package bench
+
+import (
+	"os"
+	"testing"
+
+	"github.com/athd/athd/test/stage"
+)
+
+func TestMain(m *testing.M) {
+	if socket := os.Getenv(noopSocket); socket != "" {
+		serveNoop(socket)
+		return
+	}
+	code := m.Run()
+	stage.RemoveBinary()
+	os.Exit(code)
+}

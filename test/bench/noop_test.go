@@ -1,0 +1,95 @@
+package bench
+
+import (
+	"context"
+	"log"
+	"net"
+	"os"
+	"os/exec"
+	"testing"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc"
+
+	"github.com/athd/athd/envoy"
+)
+
+// noopSocket is the variable that makes a process of this binary the no-op
+// server.
+const noopSocket = "ATHD_BENCH_NOOP_SOCKET"
+
+// noop answers every check with one fixed allow, by the generated code.
+type noop struct {
+	authv3.UnimplementedAuthorizationServer
+	reply *authv3.CheckResponse
+}
+
+func (n *noop) Check(context.Context, *authv3.CheckRequest) (*authv3.CheckResponse, error) {
+	return n.reply, nil
+}
+
+func serveNoop(socket string) {
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		log.Fatal(err)
+	}
+	s := grpc.NewServer(envoy.Transport()...)
+	authv3.RegisterAuthorizationServer(s, &noop{reply: &authv3.CheckResponse{
+		Status: &rpcstatus.Status{},
+		HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: &authv3.OkHttpResponse{
+			Headers: []*corev3.HeaderValueOption{{
+				Header:       &corev3.HeaderValue{Key: "authorization", Value: "Bearer " + userToken},
+				AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
+			}},
+		}},
+	}})
+	log.Fatal(s.Serve(l))
+}
+
+// startNoop runs the no-op server with this GOGC and returns when it listens.
+func startNoop(t testing.TB, socket, gogc string) (pid int) {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid = start(t, self, []string{noopSocket + "=" + socket, "GOGC=" + gogc}, os.Stderr)
+	await(t, "the no-op server", func() bool {
+		conn, err := net.DialTimeout("unix", socket, time.Second)
+		if err != nil {
+			return false
+		}
+		conn.Close()
+		return true
+	})
+	return pid
+}
+
+// start runs a program until the benchmark ends.
+func start(t testing.TB, path string, env []string, output *os.File, args ...string) (pid int) {
+	t.Helper()
+	cmd := exec.Command(path, args...)
+	cmd.Env = append(os.Environ(), env...)
+	cmd.Stdout, cmd.Stderr = output, output
+	cmd.SysProcAttr = diesWithParent()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	return cmd.Process.Pid
+}
+
+func await(t testing.TB, who string, up func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !up(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s is not there after 20 s", who)
+		}
+	}
+}

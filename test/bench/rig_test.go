@@ -1,0 +1,226 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/athd/athd/ath"
+	"github.com/athd/athd/test/realenvoy"
+	"github.com/athd/athd/test/realredis"
+	"github.com/athd/athd/test/stage"
+	"github.com/athd/athd/tokenstore"
+)
+
+const (
+	userToken = "gho_16C7e42F292c6912E7710c838347Ae178B4a" // as long as such tokens are
+	tokens    = 10_000
+	agents    = 100
+)
+
+// A rig is all that stands between the load and the upstream.
+type rig struct {
+	envoy    *realenvoy.Envoy
+	redis    *realredis.Server
+	calls    []call
+	dir      string
+	noop     string // path of its socket
+	athd     string // path of its socket
+	admin    string // host:port of athd's
+	upstream string // host:port
+	log      string // path of athd's
+
+	processes map[string]int // ids of the servers by variant, and of Redis
+}
+
+// A call is what one agent sends.
+type call struct{ token, agent string }
+
+const configuration = `public_url: http://127.0.0.1:8080
+listen: {grpc: "unix:%[1]s/athd.sock", http: "%[2]s", admin: "%[3]s"}
+store: {url: "unix://:%[4]s@%[1]s/redis.sock", keyset_file: keyset.json, timeout: 900ms}
+apps:
+- app_id: shop
+  name: The Shop
+  upstream: http://%[5]s
+  available_scopes: ["products:read", "orders:write"]
+  oauth: {authorize_endpoint: "https://login.example/authorize", token_endpoint: "https://login.example/token", client_id: athd, client_secret: client-secret}
+  scope_rules:
+  - {scope: "orders:write", methods: [POST], paths: [/api/orders]}
+  - {scope: "products:read", methods: [GET], paths: [/api/products/**]}
+approval: {default: approve}
+envoy: {admin: "127.0.0.1:0"}
+log: {format: json}
+`
+
+func newRig(t testing.TB) *rig {
+	t.Helper()
+	stage.Binary(t)                             // built now: what follows has deadlines
+	dir, err := os.MkdirTemp("", "athd-bench-") // short: a socket's path is limited
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	r := &rig{dir: dir, noop: dir + "/noop.sock", athd: dir + "/athd.sock", admin: freeAddr(t), upstream: startUpstream(t), log: dir + "/athd.log", processes: map[string]int{}}
+	r.redis = realredis.Start(t, "unixsocket "+dir+"/redis.sock")
+	r.write(t, "athd.yaml", fmt.Sprintf(configuration, dir, freeAddr(t), r.admin, r.redis.Password(), r.upstream))
+	if _, stderr, err := stage.Run(t, dir, "keys", "new", "-o", filepath.Join(dir, "keyset.json")); err != nil {
+		t.Fatalf("athd keys new: %v\n%s", err, stderr)
+	}
+	r.seed(t)
+	id := regexp.MustCompile(`process_id:(\d+)`).FindStringSubmatch(r.redis.Client().Info(t.Context(), "server").Val())
+	if id == nil {
+		t.Fatal("Redis does not tell its process")
+	}
+	r.processes[redisIs], _ = strconv.Atoi(id[1])
+	r.startAthd(t)
+	r.processes[noopIs] = startNoop(t, r.noop, r.metric(t, "go_gc_gogc_percent"))
+	bootstrap, stderr, err := stage.Run(t, dir, "bootstrap", "-static", "-config", "athd.yaml")
+	if err != nil {
+		t.Fatalf("athd bootstrap: %v\n%s", err, stderr)
+	}
+	r.envoy = realenvoy.Start(t, threeTimes(t, bootstrap, r.noop))
+	return r
+}
+
+func (r *rig) write(t testing.TB, name, text string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(r.dir, name), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// seed stores tokens as the handshake would.
+func (r *rig) seed(t testing.TB) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(r.dir, "keyset.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := tokenstore.ParseKeyset(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	store, err := tokenstore.Open(tokenstore.Config{URL: r.redis.URL(), Keyset: keys, Timeout: 10 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	r.calls = make([]call, tokens)
+	var wait sync.WaitGroup
+	errs := make([]error, agents)
+	for i := range agents {
+		wait.Go(func() { errs[i] = r.seedAgent(t.Context(), store, i) })
+	}
+	wait.Wait()
+	for _, err := range errs {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	rand.Shuffle(len(r.calls), func(i, j int) { r.calls[i], r.calls[j] = r.calls[j], r.calls[i] })
+}
+
+// seedAgent registers one agent and stores its tokens, each of another user.
+func (r *rig) seedAgent(ctx context.Context, store *tokenstore.Store, n int) error {
+	now := time.Now()
+	id := fmt.Sprintf("https://agents-%d.example/.well-known/agent.json", n)
+	client := "client-" + string(ath.AgentTag(id))
+	scopes := ath.Scopes{"products:read", "orders:write"}
+	err := store.CreateAgent(ctx, tokenstore.Agent{
+		ID: id, ClientID: client, Name: "A shopping agent", Purpose: "Finds what is cheap and orders it.",
+		Developer:    tokenstore.Developer{Name: "Agents Inc.", ID: "https://agents.example", Contact: "ops@agents.example"},
+		RedirectURIs: []string{"https://agents.example/callback"},
+		Approvals:    []tokenstore.Approval{{Provider: "shop", Approved: scopes}}, ApprovalExpires: now.Add(24 * time.Hour), Registered: now,
+	})
+	for i := n; i < len(r.calls) && err == nil; i += agents {
+		tag, user := ath.NewTag(), fmt.Sprintf("user-%d", i)
+		token := ath.NewToken(tag)
+		r.calls[i] = call{token: token.Secret().Reveal(), agent: id}
+		err = store.PutConnection(ctx, tag, tokenstore.Connection{
+			Agent: id, User: user, Provider: "shop", Access: ath.NewSecret(userToken), Refresh: ath.NewSecret(userToken),
+			Scopes: scopes, Created: now, Destination: "https://login.example/token athd http://" + r.upstream,
+		}, now.Add(time.Hour))
+		if err == nil {
+			err = store.PutGrant(ctx, token, tokenstore.Grant{
+				Agent: id, ClientID: client, User: user, Provider: "shop", Scopes: scopes,
+				Connection: tag, Issued: now, Expires: now.Add(time.Hour),
+			})
+		}
+	}
+	return err
+}
+
+// startAthd runs athd with its log, events and all, in a file.
+func (r *rig) startAthd(t testing.TB) {
+	t.Helper()
+	log, err := os.OpenFile(r.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	r.processes[athdIs] = start(t, stage.Binary(t), nil, log, "serve", "-config", filepath.Join(r.dir, "athd.yaml"))
+	await(t, "athd", func() bool {
+		resp, err := http.Get("http://" + r.admin + "/readyz")
+		if err != nil {
+			return false
+		}
+		resp.Body.Close()
+		return resp.StatusCode == http.StatusOK
+	})
+	t.Cleanup(func() {
+		if text, err := os.ReadFile(r.log); err == nil && t.Failed() {
+			t.Logf("the end of athd's log:\n%s", text[max(0, len(text)-4096):])
+		}
+	})
+}
+
+// metric returns a value of athd's /metrics, as it is written there.
+func (r *rig) metric(t testing.TB, name string) string {
+	t.Helper()
+	resp, err := http.Get("http://" + r.admin + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := regexp.MustCompile(`(?m)^` + name + ` (\S+)$`).FindSubmatch(text)
+	if found == nil {
+		t.Fatalf("athd has no metric %s", name)
+	}
+	return string(found[1])
+}
+
+func freeAddr(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// measure loads the clients of a variant, and looks what its server and Redis
+// used for it.
+func (r *rig) measure(t testing.TB, variant string, clients []client, during time.Duration) run {
+	t.Helper()
+	server, redis := cpu(r.processes[variant]), cpu(r.processes[redisIs])
+	out := load(t, clients, during)
+	out.Server = (cpu(r.processes[variant]) - server) / time.Duration(out.Answered)
+	out.Redis = (cpu(r.processes[redisIs]) - redis) / time.Duration(out.Answered)
+	return out
+}
