@@ -36,6 +36,7 @@ func newDeciderOf(t testing.TB, s Reader, byHost bool, all ...*provider.Provider
 	return d
 }
 
+// proves: P-1, P-5
 func TestPeoplePassWhereTheAppIsOpen(t *testing.T) {
 	s, _ := good()
 	token := s.token.Secret().Reveal()
@@ -111,6 +112,7 @@ func TestPeoplePassNowhereElse(t *testing.T) {
 }
 
 // A path that two servers read differently may be the neighbour's.
+// proves: P-7
 func TestPeopleWriteCanonicallyBesideAClosedApp(t *testing.T) {
 	s, _ := good()
 	for _, tt := range []struct {
@@ -137,6 +139,7 @@ func TestPeopleWriteCanonicallyBesideAClosedApp(t *testing.T) {
 	}
 }
 
+// proves: P-3
 func TestHostAndPathNameTheProviderOnlyWhereToldTo(t *testing.T) {
 	s, r := good()
 	r.Provider, r.Mount = "", ""

@@ -5,6 +5,7 @@ import (
 	"testing"
 )
 
+// proves: P-5
 func TestOurCookiesAreCutOutOfPeoples(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
@@ -34,6 +35,7 @@ func TestOurCookiesAreCutOutOfPeoples(t *testing.T) {
 	}
 }
 
+// proves: P-5
 func TestPeoplesRequestsGoOnAsTheyCame(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
