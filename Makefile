@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-parts build test setup lint scripts gotests rules mutants fuzz bench clean distclean
+.PHONY: help demo test-compose demo-parts build test setup lint scripts kubernetes gotests test-mesh rules mutants fuzz bench clean distclean
 .NOTPARALLEL:
 
 FUZZTIME ?= 10s
@@ -22,7 +22,7 @@ endif
 SETUP := @command -v python3 >/dev/null || { echo "athd set-up: no python3 found; install python3" >&2; exit 1; }; tools/setup
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: demo-parts build ## watch an agent register, a user consent and an API answer, through a real Envoy (ARGS=-keep stays up)
 	@$(BUILD)/athdemo -athd $(BUILD)/athd -envoy .tools/bin/envoy $(ARGS)
@@ -34,7 +34,11 @@ build: ## build the commands into .tools/build
 	@mkdir -p $(BUILD)
 	CGO_ENABLED=0 go build -o $(BUILD)/ ./cmd/...
 
-test: setup lint scripts gotests ## everything: set-up, lint, and all tests with the race detector on real parts
+test: setup lint scripts kubernetes gotests ## everything: set-up, lint, and all tests with the race detector on real parts
+
+test-compose: ## docker-compose.yaml for real: build, up, the whole walk, restarts, down (brings an engine along where none runs)
+	$(SETUP) go
+	@tools/testcompose
 
 setup: ## make Envoy, redis-server, Chromium and the examples' packages available below .tools
 	@echo "== set-up: Envoy, Redis, Chromium and the examples' packages, from PATH or fetched into .tools =="
@@ -51,11 +55,20 @@ scripts: ## tests of the scripts in tools
 	@echo "== scripts: tests of the tools; every rule has a test that names it =="
 	@python3 -m unittest discover -b -s tools -p '*_test.py'
 
+kubernetes: ## render deploy/kubernetes and read it by Kubernetes' own types, in a module of its own
+	@echo "== kubernetes: deploy/kubernetes, rendered and read strictly =="
+	@go -C test/kubernetes vet ./... && go -C test/kubernetes test ./...
+
 gotests: ## all Go tests (after make setup)
 	@units=$$(go list ./... | grep -vE '^[^/]+/[^/]+/[^/]+/test(/|$$)'); \
 	tools/gotest -race -vet=off -timeout $(TIMEOUT) \
 	  --stage 'unit: each package, fuzz seeds, the store suite on miniredis and on redis-server; race detector' $$units \
 	  --stage 'end to end: through a real Envoy, Redis and Chromium; race detector' -count=1 ./test/...
+
+test-mesh: setup ## take agents through what Envoy Gateway itself makes of deploy/envoy-gateway (builds it: 10 minutes, 3 GB)
+	@mkdir -p $(BUILD)
+	go -C test/mesh/generators/envoygateway build -o $(CURDIR)/$(BUILD)/egctl github.com/envoyproxy/gateway/cmd/egctl
+	ATHD_EGCTL=$(CURDIR)/$(BUILD)/egctl go test -count=1 -timeout $(TIMEOUT) -tags generators -run '^TestEnvoyGateway' -v ./test/mesh
 
 rules: setup ## each rule of docs/protocol.md with the tests that prove it, and how they went
 	@echo "== rules: all tests, and what each rule of docs/protocol.md owes to them =="

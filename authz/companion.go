@@ -11,13 +11,18 @@ import (
 // canonical, and nothing that a check is told of looks like an ATH token. None
 // belongs there, so that one that is on its way to the wrong place stops here.
 func (q *inquiry) companionAnswers() Reason {
-	if !q.ByHost || q.request.Provider != "" || !isCompanion(q.segments) {
+	if !q.forCompanion() {
 		return ""
 	}
 	if q.holdsAnyToken() || slices.ContainsFunc(q.request.AgentID, holdsToken) {
 		return ""
 	}
 	return Companion
+}
+
+// forCompanion: of a target that is canonical.
+func (q *inquiry) forCompanion() bool {
+	return q.ByHost && q.request.Provider == "" && isCompanion(q.segments)
 }
 
 // isCompanion reports whether segments are those of a path that athd answers

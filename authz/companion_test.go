@@ -42,6 +42,10 @@ func TestMeshesLetPassWhatAthdAnswersItself(t *testing.T) {
 		{"an agent that says who it is", with(func(r *Request) { r.AgentID = []string{agentID} }), Companion},
 		{"a method that athd itself will refuse", at("PUT", "/ath/token"), Companion},
 
+		{"the callback, of whose code Envoy may have replaced a byte", Request{Method: "GET", Path: "/ath/callback?code=M.R3_BAY.!x&state=y", Blurred: true}, Companion},
+		{"P-7: a path of which Envoy may have replaced a byte", Request{Method: "GET", Path: "/ath/agents/a!?b", Blurred: true}, TargetRefused},
+		{"P-7: an app's query of which it may have", Request{Method: "GET", Path: "/api?b=!", Blurred: true}, TargetRefused},
+
 		{"P-1: an ATH token", with(func(r *Request) { r.Authorization = []string{"Bearer " + token} }), AgentIDMissing},
 		{"P-3: an agent's whole call", with(func(r *Request) { r.Authorization, r.AgentID = []string{"Bearer " + token}, []string{agentID} }), ProviderUnknown},
 		{"P-1: one that is joined to another", with(func(r *Request) { r.Authorization = []string{"Basic eDp5,Bearer " + token} }), TokenMissing},
@@ -121,7 +125,7 @@ func TestPassingToTheCompanionIsNoEvent(t *testing.T) {
 	var logs recorder
 	logger := slog.New(slog.NewJSONHandler(&logs, nil))
 	d, err := New(Config{
-		Store: s, Providers: providers(t), ByHost: true, Logger: logger, Audit: audit.New(audit.Config{Logger: logger}),
+		Store: s, Providers: providers(t), ByHost: true, Logger: logger, Audit: audit.New(audit.Config{Writer: &logs, JSON: true}),
 		Now: func() time.Time { return now },
 	})
 	if err != nil {

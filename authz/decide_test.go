@@ -108,7 +108,7 @@ func newDecider(t testing.TB, s Reader, logs *recorder) *Decider {
 	t.Helper()
 	logger := slog.New(slog.NewJSONHandler(logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	d, err := New(Config{
-		Store: s, Providers: providers(t), Audit: audit.New(audit.Config{Logger: logger}), Logger: logger,
+		Store: s, Providers: providers(t), Audit: audit.New(audit.Config{Writer: logs, JSON: true}), Logger: logger,
 		Now: func() time.Time { return now },
 	})
 	if err != nil {
@@ -136,6 +136,7 @@ func refusals() []refusalCase {
 		{"P-7: encoded slash", "P-7 target", func(_ *S, r *Request) { r.Path = "/ath/proxy/shop/products%2F7" }, TargetRefused, 400, ath.InvalidRequest},
 		{"P-7: path outside the mount", "P-7 target", func(_ *S, r *Request) { r.Path = "/products/7" }, TargetRefused, 400, ath.InvalidRequest},
 		{"P-7: path of another mount", "P-7 target", func(_ *S, r *Request) { r.Path = "/ath/proxy/shopping/products/7" }, TargetRefused, 400, ath.InvalidRequest},
+		{"P-7: a target of which Envoy may have replaced a byte", "P-7 target", func(_ *S, r *Request) { r.Blurred = true }, TargetRefused, 400, ath.InvalidRequest},
 		{"P-7: no path", "P-7 target", func(_ *S, r *Request) { r.Path = "" }, TargetRefused, 400, ath.InvalidRequest},
 		{"P-5: a token in the query", "P-5 no token in the query", func(s *S, r *Request) { r.Path += "&access_token=" + s.token.Secret().Reveal() }, TokenInQuery, 400, ath.InvalidRequest},
 		{"P-5: an encoded token in the query", "P-5 no token in the query", func(_ *S, r *Request) { r.Path += "&t=%2561th%5Ftk%5Fx" }, TokenInQuery, 400, ath.InvalidRequest},

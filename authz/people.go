@@ -19,7 +19,7 @@ func (q *inquiry) passesThrough() Reason {
 	if p == nil || p.App == nil || !p.App.Passthrough || q.request.Mount != "" {
 		return ""
 	}
-	if q.holdsAnyToken() {
+	if q.request.Path == "" || q.holdsAnyToken() {
 		return ""
 	}
 	if !q.alone[p.ID] && q.targetCanonical() != "" {

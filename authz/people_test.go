@@ -2,6 +2,7 @@ package authz
 
 import (
 	"encoding/base64"
+	"io"
 	"log/slog"
 	"net/url"
 	"testing"
@@ -28,7 +29,7 @@ func newDeciderOf(t testing.TB, s Reader, byHost bool, all ...*provider.Provider
 	}
 	d, err := New(Config{
 		Store: s, Providers: set, ByHost: byHost, Logger: slog.New(slog.DiscardHandler),
-		Audit: audit.New(audit.Config{Logger: slog.New(slog.DiscardHandler)}), Now: func() time.Time { return now },
+		Audit: audit.New(audit.Config{Writer: io.Discard}), Now: func() time.Time { return now },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -57,6 +58,8 @@ func TestPeoplePassWhereTheAppIsOpen(t *testing.T) {
 		{"an agent that forgot its token", Request{Method: "GET", Path: "/products", AgentID: []string{agentID}}, PassedThrough},
 		{"cookies", Request{Method: "GET", Path: "/", Cookies: []string{"session=1; theme=dark"}}, PassedThrough},
 
+		{"a target of which Envoy may have replaced a byte", Request{Method: "GET", Path: "/a!?b=!", Blurred: true}, PassedThrough},
+
 		{"an ATH token", Request{Method: "GET", Path: "/products", Authorization: []string{"Bearer " + token}}, AgentIDMissing},
 		{"a malformed ATH token", Request{Method: "GET", Path: "/products", Authorization: []string{"Bearer ath_tk_x"}}, TokenMalformed},
 		{"another scheme", Request{Method: "GET", Path: "/products", Authorization: []string{"ATH " + token}}, TokenMissing},
@@ -67,6 +70,8 @@ func TestPeoplePassWhereTheAppIsOpen(t *testing.T) {
 		{"as a user of HTTP Basic", Request{Method: "GET", Path: "/products", Authorization: []string{basicOf(token, "")}}, TokenMissing},
 		{"in the query", Request{Method: "GET", Path: "/products?access_token=" + token}, TokenInQuery},
 		{"in the query, encoded", Request{Method: "GET", Path: "/products?access_token=%61th%5ftk%5fx"}, TokenInQuery},
+		{"in the query of such a target", Request{Method: "GET", Path: "/?t=" + token + "&b=!", Blurred: true}, TargetRefused},
+		{"a request that contradicts itself", Request{Method: "GET", Path: ""}, TargetRefused},
 		{"in the path", Request{Method: "GET", Path: "/products/" + token}, TokenMissing},
 		{"in a cookie", Request{Method: "GET", Path: "/products", Cookies: []string{"a=1; t=" + token}}, TokenMissing},
 	}

@@ -4,8 +4,12 @@ package authz
 // judged.
 type Request struct {
 	Method string // :method
-	Path   string // :path, raw, with its query
-	Host   string // :authority, as Envoy routed by it
+	Path   string // :path, raw, with its query; "" is refused
+	// Blurred says that any '!' in Path may stand for another byte, which goes
+	// up as it is: where Envoy tells no raw headers it writes one for each byte
+	// that is not UTF-8.
+	Blurred bool
+	Host    string // :authority, as Envoy routed by it
 
 	// Provider is the id of the provider that the route leads to, said by
 	// Envoy's configuration and never by the request; "" means that the route

@@ -79,6 +79,11 @@ func (q *inquiry) targetCanonical() Reason {
 	if q.segments, q.query, ok = splitTarget(q.request.Path, q.request.Mount, q.provider != nil && q.provider.EncodedSlash); !ok {
 		return TargetRefused
 	}
+	if q.request.Blurred && !(q.forCompanion() && !strings.Contains(withoutQuery(q.request.Path), "!")) {
+		// An API may read another path than this, or another query. athd reads
+		// its own queries as they were sent: OAuth servers put '!' into codes.
+		return TargetRefused
+	}
 	return ""
 }
 

@@ -3,7 +3,6 @@ package envoy
 import (
 	"context"
 	"io"
-	"log/slog"
 	"testing"
 	"time"
 
@@ -26,7 +25,7 @@ func (fromEnvoy) Deadline() (time.Time, bool) {
 // the reply. The request has 14 headers.
 func inProcess(t testing.TB) func() {
 	w := newWorld(t)
-	w.events = audit.New(audit.Config{Logger: slog.New(slog.NewJSONHandler(io.Discard, nil))})
+	w.events = audit.New(audit.Config{Writer: io.Discard, JSON: true, Late: time.Second})
 	c, wire := w.checks(), newCodec()
 	headers := []string{
 		"user-agent", "shopping-agent/2.1 (linux; x86_64)", "accept", "application/json", "accept-encoding", "gzip, deflate, br",

@@ -71,8 +71,8 @@ func readCheck(check *attributes) (question, bool) {
 	switch {
 	case seen.method.times > 1 || seen.path.times > 1 || seen.unremovable:
 		q.Path = ""
-	case !rawPath && exclaims(q.Path):
-		q.Path = ""
+	case !rawPath:
+		q.Blurred = strings.Contains(q.Path, "!")
 	}
 	return q, true
 }
@@ -89,11 +89,6 @@ func (o *once) or(fallback string) string {
 	}
 	return o.value
 }
-
-// exclaims reports whether the target holds a '!'. Everywhere but in a raw
-// header map Envoy writes one for a byte that is not UTF-8, so that it may
-// stand for a byte that goes up to the API unseen, in the query too.
-func exclaims(target string) bool { return strings.Contains(target, "!") }
 
 // headers collects what matters of a request's headers, every value of each.
 type headers struct {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
@@ -52,9 +53,9 @@ func TestReadCheck(t *testing.T) {
 		{"raw wins over the sanitized path", edits{with(":path", apiMount+"products/\xff"), edit(func(h *authv3.AttributeContext_HttpRequest) { h.Path = apiMount + "products/!" })},
 			apiMount + "products/\xff", []string{token}, []string{agentID}, nil},
 		{"raw: '!' is itself", edits{with(":path", apiMount+"products/!")}, apiMount + "products/!", []string{token}, []string{agentID}, nil},
-		{"joined: '!' may be anything", edits{with(":path", apiMount+"products/!"), joined(true)}, "", []string{token}, []string{agentID}, nil},
-		{"without :path: '!' may be anything", edits{with(":path", ""), edit(func(h *authv3.AttributeContext_HttpRequest) { h.Path = path + "!" })}, "", []string{token}, []string{agentID}, nil},
-		{"joined: '!' in the query may be anything", edits{with(":path", path+"?a=!"), joined(true)}, "", []string{token}, []string{agentID}, nil},
+		{"joined: '!' may be anything", edits{with(":path", apiMount+"products/!"), joined(true)}, apiMount + "products/!", []string{token}, []string{agentID}, nil},
+		{"without :path: '!' may be anything", edits{with(":path", ""), edit(func(h *authv3.AttributeContext_HttpRequest) { h.Path = path + "!" })}, path + "!", []string{token}, []string{agentID}, nil},
+		{"joined: '!' in the query may be anything", edits{with(":path", path+"?a=!"), joined(true)}, path + "?a=!", []string{token}, []string{agentID}, nil},
 		{"two paths", edits{also(":path", path)}, "", []string{token}, []string{agentID}, nil},
 		{"two methods", edits{also(":method", "GET")}, "", []string{token}, []string{agentID}, nil},
 		{"an x-ath name that no reply can remove", edits{also("x-ath-\u00e9", "1")}, "", []string{token}, []string{agentID}, nil},
@@ -64,6 +65,9 @@ func TestReadCheck(t *testing.T) {
 			q, ok := readCheck(scanned(t, w.ask(tt.edits...)))
 			if !ok {
 				t.Fatal("not read")
+			}
+			if q.Blurred != strings.Contains(tt.name, "may be anything") {
+				t.Errorf("blurred: %v", q.Blurred)
 			}
 			if q.Method != "GET" || q.Path != tt.path || q.Provider != apiProvider || q.Mount != apiMount {
 				t.Errorf("method %q path %q provider %q mount %q", q.Method, q.Path, q.Provider, q.Mount)

@@ -25,8 +25,9 @@ type chain struct {
 	*manager
 	where   string
 	filters []filter
-	checkAt int // -1: no ext_authz
-	check   extauthzv3.ExtAuthz
+	checks  []int // where ext_authz filters are; Envoy Gateway has one for each policy
+	checkAt int   // of the one that is looked at now; -1: none
+	check   *extauthzv3.ExtAuthz
 }
 
 func (m *manager) newChain(where string, filters []*hcmv3.HttpFilter) *chain {
@@ -54,18 +55,18 @@ func (f filter) runs(w *lane) bool {
 
 // holds verifies the chain, and each lane to a provider through it.
 func (c *chain) holds(lanes []*lane) {
-	var checks, guards []int
+	var guards []int
 	for i, f := range c.filters {
 		switch {
 		case f.config == nil:
 			c.fault(c.at(f), "its configuration cannot be read", "look at it by hand: this filter was not verified")
 		case open(f.config, &extauthzv3.ExtAuthz{}):
-			checks = append(checks, i)
+			c.checks = append(c.checks, i)
 		case open(f.config, &guardv3.RBAC{}):
 			guards = append(guards, i)
 		}
 	}
-	if len(checks) == 0 {
+	if len(c.checks) == 0 {
 		c.fault(c.where, "ext_authz is missing: athd is not asked", "put the ext_authz filter before the router")
 		for _, w := range lanes {
 			if len(w.providers) > 0 {
@@ -74,12 +75,45 @@ func (c *chain) holds(lanes []*lane) {
 		}
 		return
 	}
-	if len(checks) > 1 {
-		c.fault(c.where, "there are two ext_authz filters: the second one's answer writes over what athd's said",
-			"leave athd's only")
+	checked := map[int][]*lane{}
+	for _, w := range lanes {
+		at, several := c.checkOf(w)
+		if several {
+			c.fault(c.where, "there are two ext_authz filters: the second one's answer writes over what athd's said",
+				"leave athd's only")
+		}
+		checked[at] = append(checked[at], w)
 	}
-	c.checkAt = checks[0]
-	open(c.filters[c.checkAt].config, &c.check)
+	for _, at := range c.checks {
+		if len(checked[at]) > 0 {
+			c.holdsAt(at, checked[at], guards)
+		}
+	}
+}
+
+// checkOf returns the ext_authz filter that runs on a lane, or the first where
+// none does, and whether several do.
+func (c *chain) checkOf(w *lane) (at int, several bool) {
+	at = -1
+	for _, i := range c.checks {
+		switch {
+		case !c.filters[i].runs(w):
+		case at >= 0:
+			return at, true
+		default:
+			at = i
+		}
+	}
+	if at < 0 {
+		at = c.checks[0]
+	}
+	return at, false
+}
+
+// holdsAt verifies one ext_authz filter, and the lanes that it is for.
+func (c *chain) holdsAt(at int, lanes []*lane, guards []int) {
+	c.checkAt, c.check = at, &extauthzv3.ExtAuthz{}
+	open(c.filters[at].config, c.check)
 	c.checkHolds()
 	c.orderHolds()
 	c.trailersHold()

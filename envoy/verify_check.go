@@ -65,7 +65,7 @@ func (c *chain) alwaysAsks(where string) {
 	} else if c.check.GetFilterEnabled().GetRuntimeKey() != "" {
 		c.warning(where, "filter_enabled can be turned down at run time, by "+quote(c.check.GetFilterEnabled().GetRuntimeKey()), "remove filter_enabled")
 	}
-	if c.check.GetFilterEnabledMetadata() != nil {
+	if m := c.check.GetFilterEnabledMetadata(); m != nil && !c.marksAll(m) {
 		c.fault(where, "filter_enabled_metadata checks requests with some metadata only", "remove filter_enabled_metadata")
 	}
 }
@@ -162,8 +162,11 @@ func (c *chain) perRouteHolds(w *lane) bool {
 		c.fault(w.where, "ext_authz is disabled: athd is not asked", "remove what disables it on this route")
 		return false
 	}
+	if m := c.check.GetFilterEnabledMetadata(); m != nil {
+		c.markHolds(w, m)
+	}
 	s := w.settings(f.name)
-	if len(s) == 0 || s[0].config == nil {
+	if len(s) == 0 || s[0].config.GetTypeUrl() == "" { // nothing, or FilterConfig that says "on" only
 		return true
 	}
 	var per extauthzv3.ExtAuthzPerRoute

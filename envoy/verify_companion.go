@@ -65,10 +65,11 @@ func (m *manager) companionHolds(c *chain) {
 
 // unchecked reports whether requests on a lane are forwarded without a check.
 func (c *chain) unchecked(w *lane) bool {
-	if c.checkAt < 0 {
+	if len(c.checks) == 0 {
 		return true
 	}
-	f := c.filters[c.checkAt]
+	at, _ := c.checkOf(w)
+	f := c.filters[at]
 	var per extauthzv3.ExtAuthzPerRoute
 	s := w.settings(f.name)
 	return !f.runs(w) || len(s) > 0 && s[0].config != nil && open(s[0].config, &per) && per.GetDisabled()

@@ -180,6 +180,9 @@ func repeats(p *routev3.RetryPolicy) bool {
 // judged.
 func (c *chain) pathHolds(w *lane, p *provider.Provider) {
 	a, match := w.route.GetRoute(), w.route.GetMatch()
+	if cutsMount(w, p) {
+		return
+	}
 	if a.GetRegexRewrite() != nil || a.GetPathRewritePolicy() != nil || a.GetPathRewrite() != "" {
 		c.fault(w.where, "the path is rewritten by a pattern: what goes up is not what was judged", "use prefix_rewrite only")
 		return
@@ -201,7 +204,9 @@ func (c *chain) pathHolds(w *lane, p *provider.Provider) {
 	base := strings.TrimRight(upstream(p).EscapedPath(), "/")
 	rest := literal
 	if mount := w.mountOf(); mount != "" {
-		if match.GetPathSeparatedPrefix() != "" {
+		// Without a slash on both sides it is the same pair; a base at the root
+		// has only its slash.
+		if match.GetPathSeparatedPrefix() != "" && base == "" {
 			c.fault(w.where, "the mount is matched without its slash, so that its rewrite makes other paths than were judged", "match the prefix "+quote(proxyPrefix+mount+"/"))
 			return
 		}
@@ -212,6 +217,17 @@ func (c *chain) pathHolds(w *lane, p *provider.Provider) {
 		c.fault(w.where, "the prefix "+quote(literal)+" is rewritten to "+quote(got)+", not "+quote(want)+": the API gets another path than was judged",
 			"set prefix_rewrite: "+want)
 	}
+}
+
+// cutsMount reports whether a pattern does no more than cut off a mount of an
+// API at the root, as Envoy Gateway writes it: with all slashes behind the
+// mount, of which athd lets pass one only.
+func cutsMount(w *lane, p *provider.Provider) bool {
+	a, prefix := w.route.GetRoute(), w.route.GetMatch().GetPathSeparatedPrefix()
+	cut := a.GetRegexRewrite()
+	return cut != nil && a.GetPrefixRewrite() == "" && a.GetPathRewritePolicy() == nil && a.GetPathRewrite() == "" &&
+		w.mountOf() != "" && prefix == proxyPrefix+w.mountOf() && strings.Trim(upstream(p).EscapedPath(), "/") == "" &&
+		cut.GetPattern().GetRegex() == "^"+prefix+`\/*` && cut.GetSubstitution() == "/" && w.route.GetMatch().GetCaseSensitive() == nil
 }
 
 // hostHolds wants the API to be called by its own name.

@@ -96,7 +96,7 @@ func (w *world) checks() *checks {
 		w.t.Fatal(err)
 	}
 	if w.events == nil {
-		w.events = audit.New(audit.Config{Logger: quiet})
+		w.events = audit.New(audit.Config{Writer: io.Discard})
 	}
 	d, err := authz.New(authz.Config{
 		Store: w, Providers: set, ByHost: w.byHost, Logger: quiet, Audit: w.events,
@@ -121,6 +121,15 @@ func byPerson(headers ...string) func(*authv3.AttributeContext) {
 	return func(a *authv3.AttributeContext) {
 		a.ContextExtensions = map[string]string{extProvider: "site"}
 		a.Request.Http.HeaderMap = rawHeaders(append([]string{":method", "GET", ":path", "/"}, headers...)...)
+	}
+}
+
+// joinedPath makes a request of a mesh without raw headers, to this target.
+func joinedPath(target string, and func(*authv3.AttributeContext)) func(*authv3.AttributeContext) {
+	return func(a *authv3.AttributeContext) {
+		and(a)
+		with(":path", target)(a)
+		joined(true)(a)
 	}
 }
 

@@ -158,6 +158,9 @@ func (e *Envoy) Admin(path string) string {
 	return string(body)
 }
 
+// PID is Envoy's process id.
+func (e *Envoy) PID() int { return e.cmd.Process.Pid }
+
 // AdminURL is where Envoy's admin pages are.
 func (e *Envoy) AdminURL() string { return "http://" + e.admin }
 

@@ -1,0 +1,11 @@
+// Package mesh takes agents through Envoys that are configured as Istio and
+// Envoy Gateway configure them, with athd behind (docs/istio.md,
+// docs/envoy-gateway.md): the check says no provider and no mount, or joins
+// headers, or leaves some out, and it stands on the handshake's paths too.
+//
+//	istio_test.go         Istio's filter blocks by hand, with and without deploy/istio/filters.yaml
+//	people_test.go        people beside agents, in a mesh
+//	envoygateway_test.go  Envoy Gateway's, by hand
+//	deploy_test.go        deploy/istio and deploy/envoy-gateway say what they must
+//	generated_test.go     what the real control planes make of those files (make test-mesh)
+package mesh
