@@ -124,8 +124,9 @@ func (m *secretMaker) write(name string, mode fs.FileMode, text []byte) {
 	}
 }
 
-// acl is Redis' list of users. Who has not logged in may do nothing; the
-// health check may ask whether anybody is there.
+// acl is Redis' list of users. Nobody gets in as the default user, but it keeps
+// its rights: Redis reads its own append-only file with them, and would drop
+// what scripts wrote. The health check may ask whether anybody is there.
 func (m *secretMaker) acl(redisURL []byte) []byte {
 	if m.err != nil {
 		return nil
@@ -137,7 +138,7 @@ func (m *secretMaker) acl(redisURL []byte) []byte {
 	}
 	password, _ := u.User.Password()
 	sum := sha256.Sum256([]byte(password))
-	return []byte("user default off\n" +
+	return []byte("user default off ~* &* +@all\n" +
 		"user health on nopass -@all +ping\n" +
 		"user " + u.User.Username() + " on #" + hex.EncodeToString(sum[:]) + " " + redisCommands + "\n")
 }

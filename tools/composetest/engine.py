@@ -12,7 +12,6 @@ import shutil
 import socket
 import struct
 import subprocess
-import tempfile
 import time
 
 from parts.run import SetupError, download, end, run
@@ -85,9 +84,9 @@ def fetch_compose(kit):
 
 
 @contextlib.contextmanager
-def own(place, compose):
-    """Starts an engine from packages, in the network namespace that we are in, and ends it."""
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="athd-engine-"))
+def own(place, compose, folder):
+    """Starts an engine from packages, in the namespaces that we are in, and ends it. What it
+    leaves in the folder is for who made the namespaces: its mounts end with them."""
     env = environment(place, folder)
     loopback_up()
     log = open(folder / "log", "w")
@@ -102,11 +101,10 @@ def own(place, compose):
     finally:
         daemon.terminate()
         try:
-            daemon.wait(30)
+            daemon.wait(5)
         except subprocess.TimeoutExpired:
             end(daemon)
         log.close()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def environment(place, folder):
