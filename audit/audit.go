@@ -1,11 +1,16 @@
 // Package audit writes one event per decision (U-1): who asked for what, what
 // came of it and under which decision_id. Events hold no token, code, secret
 // or cookie; none of its fields has room for one.
+//
+// An event is written before [Log.Record] returns, so that nothing is
+// acknowledged that is not on record. The one exception are the requests of
+// agents that were allowed: there are as many as the APIs have calls, and a
+// write for each would cost as much as the decision. Those can wait for one
+// another, by [Config].Late, and are the only ones that can be dropped, which
+// is then counted.
 package audit
 
 import (
-	"context"
-	"log/slog"
 	"time"
 
 	"github.com/athd/athd/ath"
@@ -64,65 +69,4 @@ type Event struct {
 	DecisionID string
 	By         string // the operator who did it, for what an operator does
 	Derived    bool   // the rule that let a call pass was derived from the scope's name; nobody wrote it down
-}
-
-// A Log records events. It is safe for concurrent use.
-type Log struct {
-	logger *slog.Logger
-	now    func() time.Time
-	count  func(Event)
-}
-
-// Config configures a [Log].
-type Config struct {
-	Logger *slog.Logger     // where events go; required
-	Now    func() time.Time // nil: time.Now
-	Count  func(Event)      // called for each event, for metrics; may be nil
-}
-
-// New returns a Log.
-func New(c Config) *Log {
-	l := &Log{logger: c.Logger, now: c.Now, count: c.Count}
-	if l.now == nil {
-		l.now = time.Now
-	}
-	if l.count == nil {
-		l.count = func(Event) {}
-	}
-	return l
-}
-
-// Record writes one event before it returns.
-func (l *Log) Record(ctx context.Context, e Event) {
-	if e.Time.IsZero() {
-		e.Time = l.now()
-	}
-	l.count(e)
-	attrs := []slog.Attr{
-		slog.String("timestamp", e.Time.UTC().Format(time.RFC3339Nano)),
-		slog.String("event", string(e.Kind)),
-		slog.String("agent_id", e.AgentID),
-		slog.String("user_id", e.UserID),
-		slog.String("provider_id", e.ProviderID),
-		slog.Any("requested_scopes", list(e.Requested)),
-		slog.Any("effective_scopes", list(e.Effective)),
-		slog.Any("denied_scopes", list(e.Denied)),
-		slog.String("denial_reason", e.Reason),
-		slog.String("decision_id", e.DecisionID),
-	}
-	if e.By != "" {
-		attrs = append(attrs, slog.String("by", e.By))
-	}
-	if e.Derived {
-		attrs = append(attrs, slog.Bool("derived_rule", true))
-	}
-	l.logger.LogAttrs(ctx, slog.LevelInfo, "audit", attrs...)
-}
-
-// list keeps an absent list from showing as null.
-func list(s ath.Scopes) []string {
-	if s == nil {
-		return []string{}
-	}
-	return s
 }

@@ -43,6 +43,8 @@ func (s *Store) attempt(ctx context.Context, f func(context.Context) error) erro
 	switch {
 	case err == nil || isAnswer(err) || isReply(err) || errors.Is(err, errUnconfirmed):
 		verdict = s.breaker.RecordSuccess
+	case isShared(err) && !s.breaker.IsHalfOpen():
+		verdict = func() {} // another read of the same batch counts
 	case ctx.Err() != nil && time.Since(start) < s.timeout/2 && !s.breaker.IsHalfOpen():
 		// The caller left before the store had a fair time to answer, which
 		// says nothing of it. One who waits less than our timeout, as Envoy
@@ -50,6 +52,11 @@ func (s *Store) attempt(ctx context.Context, f func(context.Context) error) erro
 		verdict = func() {}
 	}
 	return err
+}
+
+func isShared(err error) bool {
+	_, ok := errors.AsType[sharedError](err)
+	return ok
 }
 
 // isReply reports whether the server spoke, if only to refuse: such a server

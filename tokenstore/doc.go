@@ -82,4 +82,8 @@
 // SENTINEL GET-MASTER-ADDR-BY-NAME, SENTINEL SENTINELS, ROLE, PING, HELLO,
 // CLIENT SETNAME and SUBSCRIBE to every channel. With INFO and CONFIG GET, [Store.Ready] can also tell whether the server persists
 // and whether it may evict.
+//
+// A server with an append-only file must leave its default user all rights, be
+// it off: Redis 7.0 replays the file as that user, and drops what scripts wrote
+// where it may not ("user default off ~* &* +@all").
 package tokenstore

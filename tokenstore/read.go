@@ -2,14 +2,12 @@ package tokenstore
 
 import (
 	"context"
-	"errors"
-
-	"github.com/redis/go-redis/v9"
 
 	"github.com/athd/athd/ath"
 )
 
 // A Reading is all that a decision needs to know. A nil record is not there.
+// Readings share their records: nobody may change one.
 type Reading struct {
 	Grant      *Grant      // of the token; may be expired or revoked
 	Connection *Connection // of the grant; nil without one
@@ -32,14 +30,14 @@ func (s *Store) Read(ctx context.Context, token ath.Token, agentID string) (Read
 	}
 	var out Reading
 	err = s.do(ctx, "read", func(ctx context.Context) error {
-		f := &fetch{grant: keys.grant, connection: keys.connection, agent: agentKey}
+		f := &fetch{keys: [3]string{keys.grant, keys.connection, agentKey}}
 		if err := s.gatherer.fetch(ctx, f); err != nil {
 			return err
 		}
-		if err := s.readPair(&out, keys, f.pair); err != nil {
+		if err := s.readPair(&out, keys, f.values[0], f.values[1]); err != nil {
 			return err
 		}
-		return s.readAgent(&out, agentKey, agentID, f.ofAgent)
+		return s.readAgent(&out, agentKey, agentID, f.values[2])
 	})
 	if err != nil {
 		return Reading{}, err
@@ -47,27 +45,20 @@ func (s *Store) Read(ctx context.Context, token ath.Token, agentID string) (Read
 	return out, nil
 }
 
-func (s *Store) readPair(out *Reading, keys connectionKeys, reply *redis.SliceCmd) error {
-	values, err := reply.Result()
-	if err != nil {
-		return err
-	}
-	if len(values) != 2 {
-		return errors.New("MGET of two keys did not answer with two values")
-	}
-	raw, ok := values[0].(string)
+func (s *Store) readPair(out *Reading, keys connectionKeys, ofGrant, ofConnection any) error {
+	raw, ok := ofGrant.(string)
 	if !ok {
 		return nil // no grant: nothing says whom a connection here would belong to
 	}
-	grant, err := s.openGrant(keys.grant, raw)
+	grant, err := s.grants.get(keys.grant, raw)
 	if err != nil {
 		return err
 	}
-	out.Grant = &grant
-	if raw, ok = values[1].(string); !ok {
+	out.Grant = grant
+	if raw, ok = ofConnection.(string); !ok {
 		return nil
 	}
-	connection, err := s.openConnection(keys.connection, raw, &grant)
+	connection, err := s.openConnection(keys.connection, raw, grant)
 	if err != nil {
 		return err
 	}
@@ -75,21 +66,18 @@ func (s *Store) readPair(out *Reading, keys connectionKeys, reply *redis.SliceCm
 	return nil
 }
 
-func (s *Store) readAgent(out *Reading, key, agentID string, reply *redis.StringCmd) error {
-	raw, err := reply.Result()
-	if errors.Is(err, redis.Nil) {
+func (s *Store) readAgent(out *Reading, key, agentID string, ofAgent any) error {
+	raw, ok := ofAgent.(string)
+	if !ok {
 		return nil
 	}
-	if err != nil {
-		return err
-	}
-	agent, err := s.openAgent(key, raw)
+	agent, err := s.agents.get(key, raw)
 	if err != nil {
 		return err
 	}
 	// Tags have 96 bits: two ids that share one can be made, with effort.
 	if agent.ID == agentID {
-		out.Agent = &agent
+		out.Agent = agent
 	}
 	return nil
 }

@@ -77,6 +77,8 @@ type Store struct {
 	address  address
 	embedded *embedded // nil: a server of its own
 	keys     *Keyset
+	grants   *opened[Grant]
+	agents   *opened[Agent]
 	scripts  scripts
 	gatherer *gatherer
 	breaker  circuitbreaker.CircuitBreaker[any]
@@ -145,12 +147,13 @@ func Open(c Config) (*Store, error) {
 			return nil, err
 		}
 	}
+	s.grants, s.agents = newOpened(s.openGrant), newOpened(s.openAgent)
 	s.scripts = newScripts()
 	s.client = s.address.connect(access{
 		timeout: s.timeout, cas: c.CAs, sentinelUser: c.SentinelUser, sentinelPassword: c.SentinelPassword,
 	})
 	s.breaker = s.newBreaker()
-	s.gatherer = newGatherer(s.client, s.timeout)
+	s.gatherer = newGatherer(s.client, s.address.cluster, s.timeout)
 	return s, nil
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"net/http"
 	"time"
@@ -23,11 +24,12 @@ type assembly struct {
 	companion http.Handler
 	ready     *readiness
 	metrics   *metrics
+	trail     *audit.Log
 }
 
 // assemble builds every part from the settings. It asks nobody: the store may
 // come later.
-func assemble(s *settings, log, events *slog.Logger) (_ *assembly, err error) {
+func assemble(s *settings, log *slog.Logger, events io.Writer) (_ *assembly, err error) {
 	m := newMetrics(s.providers)
 	where := s.store
 	where.URL = s.storeURL.Reveal()
@@ -41,7 +43,7 @@ func assemble(s *settings, log, events *slog.Logger) (_ *assembly, err error) {
 			store.Close()
 		}
 	}()
-	trail := audit.New(audit.Config{Logger: events, Count: m.countEvent})
+	trail := newTrail(events, s.log, m, log)
 	decider, err := authz.New(authz.Config{
 		Store: store, Providers: s.providers, Audit: trail, Logger: log, Observe: m.observeDecision,
 		ByHost: s.envoy.destination == byHostAndPath,
@@ -63,7 +65,7 @@ func assemble(s *settings, log, events *slog.Logger) (_ *assembly, err error) {
 	}
 	ready := &readiness{store: store.Ready, warnings: s.warnings}
 	m.showReadiness(ready)
-	return &assembly{store: store, checks: checks, companion: flow.Handler(), metrics: m, ready: ready}, nil
+	return &assembly{store: store, checks: checks, companion: flow.Handler(), metrics: m, ready: ready, trail: trail}, nil
 }
 
 func newFlow(s *settings, store *tokenstore.Store, decider *authz.Decider, trail *audit.Log, log *slog.Logger) (*athflow.Flow, error) {

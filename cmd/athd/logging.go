@@ -3,17 +3,25 @@ package main
 import (
 	"io"
 	"log/slog"
+	"time"
+
+	"github.com/athd/athd/audit"
 )
 
-// newLoggers returns the log, and the log of audit events, which no level
-// silences (U-1).
-func newLoggers(w io.Writer, c logSettings) (logger, events *slog.Logger) {
-	handler := func(level slog.Level) slog.Handler {
-		o := &slog.HandlerOptions{Level: level}
-		if c.json {
-			return slog.NewJSONHandler(w, o)
-		}
-		return slog.NewTextHandler(w, o)
+// newLogger returns the log. Audit events go to the same place, but not by it:
+// no level silences them (U-1).
+func newLogger(w io.Writer, c logSettings) *slog.Logger {
+	o := &slog.HandlerOptions{Level: c.level}
+	if c.json {
+		return slog.New(slog.NewJSONHandler(w, o))
 	}
-	return slog.New(handler(c.level)), slog.New(handler(min(c.level, slog.LevelInfo)))
+	return slog.New(slog.NewTextHandler(w, o))
+}
+
+// newTrail returns the log of audit events.
+func newTrail(w io.Writer, c logSettings, m *metrics, log *slog.Logger) *audit.Log {
+	return audit.New(audit.Config{
+		Writer: w, JSON: c.json, Late: 50 * time.Millisecond,
+		Count: m.countEvent, Dropped: m.countDropped, Logger: log,
+	})
 }

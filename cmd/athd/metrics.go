@@ -23,6 +23,7 @@ type metrics struct {
 	decisions    *prometheus.CounterVec
 	decisionTime prometheus.Histogram
 	events       *prometheus.CounterVec
+	dropped      prometheus.Counter
 	storeTime    *prometheus.HistogramVec
 	storeErrors  *prometheus.CounterVec
 }
@@ -42,6 +43,9 @@ func newMetrics(providers *provider.Set) *metrics {
 		events: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "athd_events_total", Help: "Audit events, by kind.",
 		}, []string{"event"}),
+		dropped: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "athd_audit_dropped_total", Help: "Audit events that could not be written, or not fast enough.",
+		}),
 		storeTime: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "athd_store_seconds", Help: "Time that an operation of the store took.", Buckets: buckets,
 		}, []string{"op"}),
@@ -54,7 +58,7 @@ func newMetrics(providers *provider.Set) *metrics {
 		Name: "athd_build_info", Help: "Always 1; its labels tell what runs.",
 	}, []string{"version", "go"})
 	build.WithLabelValues(buildVersion(), runtime.Version()).Set(1)
-	m.registry.MustRegister(m.decisions, m.decisionTime, m.events, m.storeTime, m.storeErrors, build,
+	m.registry.MustRegister(m.decisions, m.decisionTime, m.events, m.dropped, m.storeTime, m.storeErrors, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 
 	// A counter that starts with its first increase loses that increase.
@@ -78,6 +82,8 @@ func (m *metrics) observeDecision(d *authz.Decision, provider string, took time.
 func (m *metrics) countEvent(e audit.Event) {
 	m.events.WithLabelValues(string(e.Kind)).Inc()
 }
+
+func (m *metrics) countDropped(n int) { m.dropped.Add(float64(n)) }
 
 // observeStore counts as errors only what is the store's own fault: "not
 // found" is an answer.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -32,11 +33,11 @@ func runServe(args []string, t terminal) error {
 	}
 	tuneMemory(t.env)
 	// From here on everything is said by the log, the last words too.
-	log, events := newLoggers(t.stderr, s.log)
+	log := newLogger(t.stderr, s.log)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // the second one finds no handler
-	if err := serve(ctx, s, log, events); err != nil {
+	if err := serve(ctx, s, log, t.stderr); err != nil {
 		log.Error("stopped", "error", err)
 		return errors.New("athd: stopped by an error")
 	}
@@ -45,8 +46,8 @@ func runServe(args []string, t terminal) error {
 }
 
 // serve runs until ctx ends, then drains and returns nil; or until a listener
-// dies, and returns why.
-func serve(ctx context.Context, s *settings, log, events *slog.Logger) error {
+// dies, and returns why. Events go to where the log goes.
+func serve(ctx context.Context, s *settings, log *slog.Logger, events io.Writer) error {
 	for _, text := range s.warnings {
 		log.Warn(text)
 	}
@@ -55,6 +56,7 @@ func serve(ctx context.Context, s *settings, log, events *slog.Logger) error {
 		return err
 	}
 	defer a.store.Close()
+	defer a.trail.Close()
 	l, err := openListeners(ctx, s)
 	if err != nil {
 		return err

@@ -18,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/athd/athd/audit"
+	"github.com/athd/athd/provider"
 	"github.com/athd/athd/tokenstore"
 )
 
@@ -64,10 +66,10 @@ func startSettings(t *testing.T, s *settings) *running {
 	t.Helper()
 	s.log.json = true
 	r := &running{log: &logBuffer{}, done: make(chan error, 1)}
-	log, events := newLoggers(r.log, s.log)
+	log := newLogger(r.log, s.log)
 	ctx, stop := context.WithCancel(context.Background())
 	r.stop = stop
-	go func() { r.done <- serve(ctx, s, log, events) }()
+	go func() { r.done <- serve(ctx, s, log, r.log) }()
 	t.Cleanup(func() {
 		stop()
 		<-r.done
@@ -151,7 +153,7 @@ func TestATakenPortStopsTheStart(t *testing.T) {
 	if faults != nil {
 		t.Fatal(faults)
 	}
-	err = serve(t.Context(), s, slog.New(slog.DiscardHandler), slog.New(slog.DiscardHandler))
+	err = serve(t.Context(), s, slog.New(slog.DiscardHandler), io.Discard)
 	if err == nil || !strings.HasPrefix(err.Error(), "listen.admin: ") {
 		t.Errorf("got %v", err)
 	}
@@ -166,7 +168,7 @@ func TestADeadListenerEndsAthd(t *testing.T) {
 			t.Fatal(faults)
 		}
 		quiet := slog.New(slog.DiscardHandler)
-		a, err := assemble(s, quiet, quiet)
+		a, err := assemble(s, quiet, io.Discard)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -342,10 +344,12 @@ func TestReadiness(t *testing.T) {
 func TestNoLogLevelSilencesAuditEvents(t *testing.T) {
 	for _, level := range []slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelWarn, slog.LevelError} {
 		var out bytes.Buffer
-		log, events := newLoggers(&out, logSettings{level: level})
-		events.Info("event")
+		c := logSettings{level: level}
+		log := newLogger(&out, c)
+		events := newTrail(&out, c, newMetrics(&provider.Set{}), log)
+		events.Record(t.Context(), audit.Event{Kind: audit.TokenRevoked})
 		log.Info("chatter")
-		if got := out.String(); !strings.Contains(got, "event") || strings.Contains(got, "chatter") != (level <= slog.LevelInfo) {
+		if got := out.String(); !strings.Contains(got, "event=token_revoked") || strings.Contains(got, "chatter") != (level <= slog.LevelInfo) {
 			t.Errorf("at level %v the log says %q", level, got)
 		}
 	}

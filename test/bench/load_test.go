@@ -24,10 +24,11 @@ type run struct {
 	P99       time.Duration `json:"p99_ns"`
 	Answered  int           `json:"answered"` // with what came before the first tenth was over
 
-	// Processor time for each of these, of the server that was asked and of
-	// its Redis.
+	// Processor time for each of these, of the server that was asked, of its
+	// Redis, and of Envoy.
 	Server time.Duration `json:"server_cpu_ns,omitempty"`
 	Redis  time.Duration `json:"redis_cpu_ns,omitempty"`
+	Envoy  time.Duration `json:"envoy_cpu_ns,omitempty"`
 }
 
 // A client sends one request after the other and returns when it is answered

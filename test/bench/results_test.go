@@ -83,13 +83,13 @@ func (r *results) markdown() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %s. %d connections, 14 headers, %d tokens of %d agents; %d interleaved rounds of %.2g s (direct: half of that).\n\n",
 		r.Date.Format(time.DateOnly), r.Machine, connections, tokens, agents, r.Rounds, r.Seconds)
-	b.WriteString("| through Envoy | requests per second | p50 | p99 | processor time of the server | of Redis |\n|---|---|---|---|---|---|\n")
+	b.WriteString("| through Envoy | requests per second | p50 | p99 | processor time of the server | of Redis | of Envoy |\n|---|---|---|---|---|---|---|\n")
 	for _, v := range []struct{ name, what string }{
 		{bare, "A: no ext_authz"}, {noopIs, "B: a server that allows everything"}, {athdIs, "D: athd, one round trip to Redis"},
 	} {
 		b.WriteString(row(v.what, r.Through[v.name]))
 	}
-	b.WriteString("| **asked directly** | | | | | |\n")
+	b.WriteString("| **asked directly** | | | | | | |\n")
 	b.WriteString(row("B: a server that allows everything", r.Direct[noopIs]))
 	b.WriteString(row("D: athd, one round trip to Redis", r.Direct[athdIs]))
 	b.WriteString("\n| throughput | median | quartiles |\n|---|---|---|\n")
@@ -125,7 +125,8 @@ func row(what string, runs []run) string {
 		}
 		return ""
 	}
-	return fmt.Sprintf("| %s | %.0f | %.2f ms | %.2f ms | %s | %s |\n", what, of(func(r run) float64 { return r.PerSecond }),
+	return fmt.Sprintf("| %s | %.0f | %.2f ms | %.2f ms | %s | %s | %s |\n", what, of(func(r run) float64 { return r.PerSecond }),
 		of(func(r run) float64 { return float64(r.P50) / 1e6 }), of(func(r run) float64 { return float64(r.P99) / 1e6 }),
-		micro(func(r run) float64 { return float64(r.Server) }), micro(func(r run) float64 { return float64(r.Redis) }))
+		micro(func(r run) float64 { return float64(r.Server) }), micro(func(r run) float64 { return float64(r.Redis) }),
+		micro(func(r run) float64 { return float64(r.Envoy) }))
 }

@@ -214,13 +214,15 @@ func freeAddr(t testing.TB) string {
 	return l.Addr().String()
 }
 
-// measure loads the clients of a variant, and looks what its server and Redis
-// used for it.
+// measure loads the clients of a variant, and looks what its server, Redis and
+// Envoy used for it.
 func (r *rig) measure(t testing.TB, variant string, clients []client, during time.Duration) run {
 	t.Helper()
-	server, redis := cpu(r.processes[variant]), cpu(r.processes[redisIs])
+	server, redis, envoy := cpu(r.processes[variant]), cpu(r.processes[redisIs]), cpu(r.envoy.PID())
 	out := load(t, clients, during)
-	out.Server = (cpu(r.processes[variant]) - server) / time.Duration(out.Answered)
-	out.Redis = (cpu(r.processes[redisIs]) - redis) / time.Duration(out.Answered)
+	each := time.Duration(out.Answered)
+	out.Server = (cpu(r.processes[variant]) - server) / each
+	out.Redis = (cpu(r.processes[redisIs]) - redis) / each
+	out.Envoy = (cpu(r.envoy.PID()) - envoy) / each
 	return out
 }

@@ -87,7 +87,7 @@ func TestMemoryStaysFlatUnderBogusRequests(t *testing.T) {
 	}
 	quiet := slog.New(slog.DiscardHandler)
 	w := newWorld(t, func(c *athflow.Config) {
-		c.Logger, c.Audit = quiet, audit.New(audit.Config{Logger: quiet})
+		c.Logger, c.Audit = quiet, audit.New(audit.Config{Writer: io.Discard})
 		c.Limits.Registrations = athflow.Rate{N: 1200, Per: time.Minute} // else most would be refused sooner
 	})
 	known := w.actor("known")

@@ -30,7 +30,7 @@ type target struct {
 func newTarget(f *testing.F, consent string) *target {
 	quiet := slog.New(slog.DiscardHandler)
 	w := newWorld(f, func(c *athflow.Config) {
-		c.Logger, c.Audit, c.Consent = quiet, audit.New(audit.Config{Logger: quiet}), consent
+		c.Logger, c.Audit, c.Consent = quiet, audit.New(audit.Config{Writer: io.Discard}), consent
 		c.Limits = athflow.Limits{PerAddress: athflow.Unlimited, Registrations: athflow.Unlimited, PerAgent: athflow.Unlimited}
 		c.SkipAttestation = true
 		store := c.Store

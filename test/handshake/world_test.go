@@ -89,7 +89,7 @@ func newWorld(t testing.TB, options ...option) *world {
 	w.config = athflow.Config{
 		PublicURL: w.public, Providers: w.set, Store: w.store, Attest: verifier,
 		OAuth: provider.NewClient(provider.ClientConfig{Now: w.now, AllowHTTP: true}),
-		Audit: audit.New(audit.Config{Logger: logger, Now: w.now}), Logger: logger,
+		Audit: audit.New(audit.Config{Writer: lockedWriter{w}, JSON: true, Now: w.now}), Logger: logger,
 		Policy: athflow.Policy{Default: athflow.Approve}, TokenTTL: time.Hour, SessionTTL: 10 * time.Minute,
 		Consent: athflow.ConsentPage, Now: w.now, AllowHTTP: true,
 		AdminTokens: []athflow.AdminToken{{Name: "ops", Digest: ath.DigestOf(adminToken)}},

@@ -55,7 +55,7 @@ func (w *world) startCompanion(t *testing.T, development bool) string {
 	logger := slog.New(slog.DiscardHandler)
 	flow, err := athflow.New(athflow.Config{
 		PublicURL: public, Providers: set, Store: store, Attest: verifier, OAuth: provider.NewClient(provider.ClientConfig{}),
-		Audit: audit.New(audit.Config{Logger: logger}), Logger: logger, Policy: athflow.Policy{Default: athflow.Approve},
+		Audit: audit.New(audit.Config{Writer: io.Discard}), Logger: logger, Policy: athflow.Policy{Default: athflow.Approve},
 		TokenTTL: time.Hour, SessionTTL: 10 * time.Minute, Consent: athflow.ConsentPage,
 	})
 	if err != nil {

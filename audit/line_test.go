@@ -1,0 +1,81 @@
+package audit_test
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/athd/athd/ath"
+	"github.com/athd/athd/audit"
+)
+
+// reference writes an event by slog alone.
+func reference(h slog.Handler, now time.Time, e audit.Event) {
+	list := func(s ath.Scopes) []string { return append([]string{}, s...) }
+	r := slog.NewRecord(now, slog.LevelInfo, "audit", 0)
+	r.Add("timestamp", e.Time.UTC().Format(time.RFC3339Nano), "event", string(e.Kind),
+		"agent_id", e.AgentID, "user_id", e.UserID, "provider_id", e.ProviderID,
+		"requested_scopes", list(e.Requested), "effective_scopes", list(e.Effective), "denied_scopes", list(e.Denied),
+		"denial_reason", e.Reason, "decision_id", e.DecisionID)
+	if e.By != "" {
+		r.Add("by", e.By)
+	}
+	if e.Derived {
+		r.Add("derived_rule", true)
+	}
+	h.Handle(context.Background(), r)
+}
+
+func sameAsSlog(t *testing.T, now time.Time, e audit.Event) {
+	t.Helper()
+	for _, json := range []bool{true, false} {
+		var got, want bytes.Buffer
+		audit.New(audit.Config{Writer: &got, JSON: json, Now: func() time.Time { return now }}).Record(t.Context(), e)
+		if e.Time.IsZero() {
+			e.Time = now
+		}
+		if json {
+			reference(slog.NewJSONHandler(&want, nil), now, e)
+		} else {
+			reference(slog.NewTextHandler(&want, nil), now, e)
+		}
+		if got.String() != want.String() {
+			t.Errorf("got  %swant %s", &got, &want)
+		}
+	}
+}
+
+func TestU1LinesAreThoseOfSlog(t *testing.T) {
+	now := time.Date(2026, 11, 22, 12, 0, 0, 123_456_000, time.FixedZone("", 3600))
+	for name, e := range map[string]audit.Event{
+		"U-1: a zero event":         {},
+		"U-1: an allowed request":   {Kind: audit.ProxyRequest, AgentID: "https://a.example/agent.json", UserID: "user-1", ProviderID: "shop", Effective: ath.Scopes{"products:read", "orders:write"}, DecisionID: "dec_LGp-nu1KUjtWVZez", Derived: true},
+		"U-1: a refusal":            {Kind: audit.AccessDenied, Time: now.Add(-time.Hour), Reason: "token_expired", DecisionID: "dec_1"},
+		"U-1: an operator's deed":   {Kind: audit.AgentDenied, Denied: ath.Scopes{"x"}, Requested: ath.Scopes{"x", "y"}, By: "ops"},
+		"U-1: an id with a query":   {AgentID: "https://a.example/agent.json?a=b&c=<d>"},
+		"U-1: a user with a name":   {UserID: `Ada "the first" Lovelace\`},
+		"U-1: what is not ASCII":    {UserID: "Ådå\u2028\x7f", AgentID: "\xff\x00\n\t", By: "\u00a0"},
+		"U-1: scopes that are odd":  {Requested: ath.Scopes{"", "a b", `"`, "ü"}, Effective: ath.Scopes{"a=b"}, Denied: ath.Scopes{}},
+		"U-1: an empty scope alone": {Requested: ath.Scopes{""}, Denied: ath.Scopes{"", ""}},
+		"U-1: a line that forges":   {UserID: "u\n{\"event\":\"proxy_request\"}"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			sameAsSlog(t, now, e)
+			sameAsSlog(t, now.UTC().Truncate(time.Second), e)
+		})
+	}
+}
+
+func FuzzU1LinesAreThoseOfSlog(f *testing.F) {
+	f.Add("proxy_request", "https://a.example/agent.json", "user", "read write", "", "ops", true)
+	f.Add("", "=", "\"", "a,b", "\\", "", false)
+	f.Fuzz(func(t *testing.T, kind, agent, user, scopes, reason, by string, derived bool) {
+		sameAsSlog(t, time.Date(2026, 11, 22, 12, 0, 0, 1000, time.UTC), audit.Event{
+			Kind: audit.Kind(kind), AgentID: agent, UserID: user, ProviderID: by, Requested: strings.Split(scopes, " "),
+			Effective: strings.Split(scopes, ","), Reason: reason, DecisionID: user, By: by, Derived: derived,
+		})
+	})
+}
