@@ -1,6 +1,6 @@
 // Package ownenvoy puts the parts that athd bootstrap prints into an Envoy
-// configuration that was there before, as docs/your-envoy.md tells, and takes
-// an agent through it.
+// configuration that was there before, as docs/guides/your-envoy.md tells, and
+// takes an agent through it.
 package ownenvoy
 
 import (
