@@ -23,7 +23,7 @@ var (
 	jsonFile = flag.String("json", "", "also write every round as JSON to this `file`")
 )
 
-// BenchmarkRequest measures A, B and D through Envoy, and B and D asked
+// BenchmarkRequest measures all variants through Envoy, and B and D asked
 // directly, and prints a table in Markdown.
 func BenchmarkRequest(b *testing.B) {
 	r := newRig(b)
@@ -33,10 +33,10 @@ func BenchmarkRequest(b *testing.B) {
 	}
 	r.verify(b)
 	through, asked := map[string][]client{}, map[string][]client{}
-	for _, variant := range []string{bare, noopIs, athdIs} {
+	for _, variant := range []string{bare, plain, noopIs, athdIs} {
 		through[variant] = dialHTTP(b, r.envoy.Addr(variant), requests)
 	}
-	asked[noopIs], asked[athdIs] = direct(b, r.noop, messages), direct(b, r.athd, messages)
+	asked[noopIs], asked[athdIs] = direct(b, r.noop[noopIs], messages), direct(b, r.athd, messages)
 
 	all := results{
 		Date: time.Now().UTC().Truncate(time.Second), Machine: machine(b, r), Rounds: *rounds, Seconds: during.Seconds(),
@@ -44,7 +44,7 @@ func BenchmarkRequest(b *testing.B) {
 	}
 	for b.Loop() { // -benchtime 1x
 		for range *rounds {
-			for _, variant := range []string{bare, noopIs, athdIs} {
+			for _, variant := range []string{bare, plain, noopIs, athdIs} {
 				all.Through[variant] = append(all.Through[variant], r.measure(b, variant, through[variant], *during))
 			}
 			for _, variant := range []string{noopIs, athdIs} {
@@ -72,7 +72,7 @@ func BenchmarkRequest(b *testing.B) {
 func (r *rig) verify(t testing.TB) {
 	t.Helper()
 	call := r.calls[0]
-	for variant, authorization := range map[string]string{bare: call.token, noopIs: userToken, athdIs: userToken} {
+	for variant, authorization := range map[string]string{bare: call.token, plain: userToken, noopIs: userToken, athdIs: userToken} {
 		conn, err := net.Dial("tcp", r.envoy.Addr(variant))
 		if err != nil {
 			t.Fatal(err)
@@ -93,7 +93,7 @@ func (r *rig) verify(t testing.TB) {
 			t.Fatalf("%s: the upstream saw\n%s", variant, head)
 		}
 	}
-	for variant, socket := range map[string]string{noopIs: r.noop, athdIs: r.athd} {
+	for variant, socket := range map[string]string{plain: r.noop[plain], noopIs: r.noop[noopIs], athdIs: r.athd} {
 		reply, err := ask(dialCheck(t, socket), call.check(t))
 		if err != nil {
 			t.Fatalf("%s: %v", variant, err)

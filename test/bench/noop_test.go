@@ -13,13 +13,17 @@ import (
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/athd/athd/envoy"
 )
 
-// noopSocket is the variable that makes a process of this binary the no-op
-// server.
-const noopSocket = "ATHD_BENCH_NOOP_SOCKET"
+// Variables that make a process of this binary a no-op server, and its replies
+// pass the guard of athd's configuration.
+const (
+	noopSocket  = "ATHD_BENCH_NOOP_SOCKET"
+	noopGuarded = "ATHD_BENCH_NOOP_GUARDED"
+)
 
 // noop answers every check with one fixed allow, by the generated code.
 type noop struct {
@@ -37,8 +41,14 @@ func serveNoop(socket string) {
 		log.Fatal(err)
 	}
 	s := grpc.NewServer(envoy.Transport()...)
+	var metadata *structpb.Struct
+	if os.Getenv(noopGuarded) != "" {
+		metadata = &structpb.Struct{Fields: map[string]*structpb.Value{
+			"ath_allow": structpb.NewBoolValue(true), "ath_provider": structpb.NewStringValue("shop"),
+		}}
+	}
 	authv3.RegisterAuthorizationServer(s, &noop{reply: &authv3.CheckResponse{
-		Status: &rpcstatus.Status{},
+		Status: &rpcstatus.Status{}, DynamicMetadata: metadata,
 		HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: &authv3.OkHttpResponse{
 			Headers: []*corev3.HeaderValueOption{{
 				Header:       &corev3.HeaderValue{Key: "authorization", Value: "Bearer " + userToken},
@@ -49,14 +59,14 @@ func serveNoop(socket string) {
 	log.Fatal(s.Serve(l))
 }
 
-// startNoop runs the no-op server with this GOGC and returns when it listens.
-func startNoop(t testing.TB, socket, gogc string) (pid int) {
+// startNoop runs a no-op server with this GOGC and returns when it listens.
+func startNoop(t testing.TB, socket, guarded, gogc string) (pid int) {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	pid = start(t, self, []string{noopSocket + "=" + socket, "GOGC=" + gogc}, os.Stderr)
+	pid = start(t, self, []string{noopSocket + "=" + socket, noopGuarded + "=" + guarded, "GOGC=" + gogc}, os.Stderr)
 	await(t, "the no-op server", func() bool {
 		conn, err := net.DialTimeout("unix", socket, time.Second)
 		if err != nil {

@@ -85,7 +85,7 @@ func (r *results) markdown() string {
 		r.Date.Format(time.DateOnly), r.Machine, connections, tokens, agents, r.Rounds, r.Seconds)
 	b.WriteString("| through Envoy | requests per second | p50 | p99 | processor time of the server | of Redis | of Envoy |\n|---|---|---|---|---|---|---|\n")
 	for _, v := range []struct{ name, what string }{
-		{bare, "A: no ext_authz"}, {noopIs, "B: a server that allows everything"}, {athdIs, "D: athd, one round trip to Redis"},
+		{bare, "A: no ext_authz"}, {plain, "B0: ext_authz by its defaults, a server that allows everything"}, {noopIs, "B: athd's configuration, that server"}, {athdIs, "D: athd, one round trip to Redis"},
 	} {
 		b.WriteString(row(v.what, r.Through[v.name]))
 	}
@@ -98,7 +98,8 @@ func (r *results) markdown() string {
 		x, y []run
 	}{
 		{"**D / B through Envoy**", r.Through[athdIs], r.Through[noopIs]},
-		{"B / A through Envoy", r.Through[noopIs], r.Through[bare]},
+		{"D / B0 through Envoy", r.Through[athdIs], r.Through[plain]},
+		{"B0 / A through Envoy", r.Through[plain], r.Through[bare]},
 		{"D / A through Envoy", r.Through[athdIs], r.Through[bare]},
 		{"D / B directly", r.Direct[athdIs], r.Direct[noopIs]},
 	} {

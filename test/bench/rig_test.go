@@ -34,11 +34,11 @@ type rig struct {
 	redis    *realredis.Server
 	calls    []call
 	dir      string
-	noop     string // path of its socket
-	athd     string // path of its socket
-	admin    string // host:port of athd's
-	upstream string // host:port
-	log      string // path of athd's
+	noop     map[string]string // paths of the no-op servers' sockets, by variant
+	athd     string            // path of its socket
+	admin    string            // host:port of athd's
+	upstream string            // host:port
+	log      string            // path of athd's
 
 	processes map[string]int // ids of the servers by variant, and of Redis
 }
@@ -71,7 +71,7 @@ func newRig(t testing.TB) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	r := &rig{dir: dir, noop: dir + "/noop.sock", athd: dir + "/athd.sock", admin: freeAddr(t), upstream: startUpstream(t), log: dir + "/athd.log", processes: map[string]int{}}
+	r := &rig{dir: dir, noop: map[string]string{plain: dir + "/b0.sock", noopIs: dir + "/b.sock"}, athd: dir + "/athd.sock", admin: freeAddr(t), upstream: startUpstream(t), log: dir + "/athd.log", processes: map[string]int{}}
 	r.redis = realredis.Start(t, "unixsocket "+dir+"/redis.sock")
 	r.write(t, "athd.yaml", fmt.Sprintf(configuration, dir, freeAddr(t), r.admin, r.redis.Password(), r.upstream))
 	if _, stderr, err := stage.Run(t, dir, "keys", "new", "-o", filepath.Join(dir, "keyset.json")); err != nil {
@@ -84,12 +84,14 @@ func newRig(t testing.TB) *rig {
 	}
 	r.processes[redisIs], _ = strconv.Atoi(id[1])
 	r.startAthd(t)
-	r.processes[noopIs] = startNoop(t, r.noop, r.metric(t, "go_gc_gogc_percent"))
+	gogc := r.metric(t, "go_gc_gogc_percent")
+	r.processes[plain] = startNoop(t, r.noop[plain], "", gogc)
+	r.processes[noopIs] = startNoop(t, r.noop[noopIs], "yes", gogc)
 	bootstrap, stderr, err := stage.Run(t, dir, "bootstrap", "-static", "-config", "athd.yaml")
 	if err != nil {
 		t.Fatalf("athd bootstrap: %v\n%s", err, stderr)
 	}
-	r.envoy = realenvoy.Start(t, threeTimes(t, bootstrap, r.noop))
+	r.envoy = realenvoy.Start(t, fourTimes(t, bootstrap, r.noop))
 	return r
 }
 

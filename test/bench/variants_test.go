@@ -9,7 +9,8 @@ import (
 
 // The variants, which are also the names of Envoy's listeners.
 const (
-	bare   = "A" // no ext_authz
+	bare   = "A"  // no ext_authz
+	plain  = "B0" // ext_authz by its defaults
 	noopIs = "B"
 	athdIs = "D"
 
@@ -18,11 +19,13 @@ const (
 
 type node = map[string]any
 
-// threeTimes turns what athd bootstrap prints into a configuration with a
-// listener for each variant. D's is the listener as it is. B's asks the no-op
-// server, and has no guard, which would want athd's metadata. A's has neither.
+// fourTimes turns what athd bootstrap prints into a configuration with a
+// listener for each variant. D's is the listener as it is. B's is the same, but
+// asks the no-op server. B0's asks another no-op server by an ext_authz filter
+// that says nothing but that, and has no guard: what anyone has who lets Envoy
+// ask. A's has neither filter.
 // None writes an access log, which would cost all of them the same.
-func threeTimes(t testing.TB, bootstrap, socket string) []byte {
+func fourTimes(t testing.TB, bootstrap string, sockets map[string]string) []byte {
 	t.Helper()
 	parse := func() node {
 		var whole node
@@ -34,7 +37,7 @@ func threeTimes(t testing.TB, bootstrap, socket string) []byte {
 	whole := parse()
 	resources := whole["static_resources"].(node)
 	var listeners []any
-	for _, variant := range []string{bare, noopIs, athdIs} {
+	for _, variant := range []string{bare, plain, noopIs, athdIs} {
 		l := parse()["static_resources"].(node)["listeners"].([]any)[0].(node)
 		l["name"] = variant
 		l["address"] = node{"socket_address": node{"address": "127.0.0.1", "port_value": 0}}
@@ -43,11 +46,13 @@ func threeTimes(t testing.TB, bootstrap, socket string) []byte {
 		manager["stat_prefix"] = variant
 		var filters []any
 		for _, f := range manager["http_filters"].([]any) {
-			switch name := f.(node)["name"]; {
-			case variant != athdIs && name == "envoy.filters.http.rbac", variant == bare && name == "envoy.filters.http.ext_authz":
+			name := f.(node)["name"]
+			check := name == "envoy.filters.http.ext_authz"
+			if variant == bare && check || (variant == bare || variant == plain) && name == "envoy.filters.http.rbac" {
 				continue
-			case variant == noopIs && name == "envoy.filters.http.ext_authz":
-				f.(node)["typed_config"].(node)["grpc_service"].(node)["envoy_grpc"].(node)["cluster_name"] = "noop"
+			}
+			if socket := sockets[variant]; check && socket != "" {
+				asks(f.(node)["typed_config"].(node), variant)
 			}
 			filters = append(filters, f)
 		}
@@ -56,23 +61,37 @@ func threeTimes(t testing.TB, bootstrap, socket string) []byte {
 	}
 	resources["listeners"] = listeners
 
-	// The no-op server's cluster is athd's with another socket.
-	for _, c := range parse()["static_resources"].(node)["clusters"].([]any) {
-		if c.(node)["name"] != "athd_authz" {
-			continue
+	// The no-op servers' clusters are athd's with another socket.
+	for variant, socket := range sockets {
+		for _, c := range parse()["static_resources"].(node)["clusters"].([]any) {
+			if c.(node)["name"] != "athd_authz" {
+				continue
+			}
+			c.(node)["name"] = variant
+			assignment := c.(node)["load_assignment"].(node)
+			assignment["cluster_name"] = variant
+			endpoint := assignment["endpoints"].([]any)[0].(node)["lb_endpoints"].([]any)[0].(node)["endpoint"].(node)
+			endpoint["address"] = node{"pipe": node{"path": socket}}
+			resources["clusters"] = append(resources["clusters"].([]any), c)
 		}
-		c.(node)["name"] = "noop"
-		assignment := c.(node)["load_assignment"].(node)
-		assignment["cluster_name"] = "noop"
-		endpoint := assignment["endpoints"].([]any)[0].(node)["lb_endpoints"].([]any)[0].(node)["endpoint"].(node)
-		endpoint["address"] = node{"pipe": node{"path": socket}}
-		resources["clusters"] = append(resources["clusters"].([]any), c)
 	}
 	out, err := yaml.Marshal(whole)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return out
+}
+
+// asks turns athd's ext_authz filter into that of a no-op server's variant.
+func asks(filter node, variant string) {
+	if variant == plain {
+		for key := range filter {
+			if key != "@type" && key != "grpc_service" && key != "transport_api_version" {
+				delete(filter, key)
+			}
+		}
+	}
+	filter["grpc_service"].(node)["envoy_grpc"].(node)["cluster_name"] = variant
 }
 
 // request is what an agent sends: 14 headers, Host among them.
