@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
 	"mime"
 	"net/http"
@@ -147,7 +148,11 @@ func (f *Flow) asError(ctx context.Context, id string, err error) *ath.Error {
 	e := (*ath.Error)(nil)
 	switch {
 	case errors.As(err, &e):
-		f.Logger.DebugContext(ctx, "refused", "decision_id", id, "code", e.Code, "cause", err)
+		level := slog.LevelDebug
+		if errors.Unwrap(e) != nil {
+			level = slog.LevelInfo // something that the client is not told: an operator will be asked for it
+		}
+		f.Logger.Log(ctx, level, "refused", "decision_id", id, "code", e.Code, "cause", err)
 	case errors.Is(err, tokenstore.ErrUnavailable), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		f.Logger.WarnContext(ctx, "the store did not answer", "decision_id", id, "error", err)
 		e = ath.Errorf(ath.InternalError, "This cannot be done now; try again.").WithStatus(http.StatusServiceUnavailable)
