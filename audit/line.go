@@ -14,6 +14,22 @@ import (
 // escape, which is nearly all of them, are appended here; slog, which looks at
 // each list by reflection, writes the rest.
 
+// fields tells an event's texts and lists by name, in the order of a line.
+func (e *Event) fields(text func(name, value string), list func(name string, values ath.Scopes)) {
+	text("event", string(e.Kind))
+	text("agent_id", e.AgentID)
+	text("user_id", e.UserID)
+	text("provider_id", e.ProviderID)
+	list("requested_scopes", e.Requested)
+	list("effective_scopes", e.Effective)
+	list("denied_scopes", e.Denied)
+	text("denial_reason", e.Reason)
+	text("decision_id", e.DecisionID)
+	if e.By != "" {
+		text("by", e.By)
+	}
+}
+
 // appendJSON appends an event as slog's JSONHandler writes it.
 func appendJSON(line []byte, now time.Time, e *Event) []byte {
 	if !plain(e, false) {
@@ -37,18 +53,7 @@ func appendJSON(line []byte, now time.Time, e *Event) []byte {
 	line = now.AppendFormat(line, time.RFC3339Nano)
 	line = append(line, `","level":"INFO","msg":"audit","timestamp":"`...)
 	line = append(e.Time.UTC().AppendFormat(line, time.RFC3339Nano), '"')
-	text("event", string(e.Kind))
-	text("agent_id", e.AgentID)
-	text("user_id", e.UserID)
-	text("provider_id", e.ProviderID)
-	list("requested_scopes", e.Requested)
-	list("effective_scopes", e.Effective)
-	list("denied_scopes", e.Denied)
-	text("denial_reason", e.Reason)
-	text("decision_id", e.DecisionID)
-	if e.By != "" {
-		text("by", e.By)
-	}
+	e.fields(text, list)
 	if e.Derived {
 		line = append(line, `,"derived_rule":true`...)
 	}
@@ -85,18 +90,7 @@ func appendText(line []byte, now time.Time, e *Event) []byte {
 	line = now.AppendFormat(append(line, "time="...), "2006-01-02T15:04:05.000Z07:00")
 	line = append(line, " level=INFO msg=audit timestamp="...)
 	line = e.Time.UTC().AppendFormat(line, time.RFC3339Nano)
-	text("event", string(e.Kind))
-	text("agent_id", e.AgentID)
-	text("user_id", e.UserID)
-	text("provider_id", e.ProviderID)
-	list("requested_scopes", e.Requested)
-	list("effective_scopes", e.Effective)
-	list("denied_scopes", e.Denied)
-	text("denial_reason", e.Reason)
-	text("decision_id", e.DecisionID)
-	if e.By != "" {
-		text("by", e.By)
-	}
+	e.fields(text, list)
 	if e.Derived {
 		line = append(line, " derived_rule=true"...)
 	}
@@ -132,21 +126,11 @@ func plain(e *Event, alone bool) bool {
 
 func bySlog(line []byte, now time.Time, e *Event, handler func(*bytes.Buffer) slog.Handler) []byte {
 	r := slog.NewRecord(now, slog.LevelInfo, "audit", 0)
-	r.AddAttrs(
-		slog.String("timestamp", e.Time.UTC().Format(time.RFC3339Nano)),
-		slog.String("event", string(e.Kind)),
-		slog.String("agent_id", e.AgentID),
-		slog.String("user_id", e.UserID),
-		slog.String("provider_id", e.ProviderID),
-		slog.Any("requested_scopes", list(e.Requested)),
-		slog.Any("effective_scopes", list(e.Effective)),
-		slog.Any("denied_scopes", list(e.Denied)),
-		slog.String("denial_reason", e.Reason),
-		slog.String("decision_id", e.DecisionID),
+	r.AddAttrs(slog.String("timestamp", e.Time.UTC().Format(time.RFC3339Nano)))
+	e.fields(
+		func(name, value string) { r.AddAttrs(slog.String(name, value)) },
+		func(name string, values ath.Scopes) { r.AddAttrs(slog.Any(name, list(values))) },
 	)
-	if e.By != "" {
-		r.AddAttrs(slog.String("by", e.By))
-	}
 	if e.Derived {
 		r.AddAttrs(slog.Bool("derived_rule", true))
 	}
