@@ -33,7 +33,7 @@ const (
 	Warning Severity = "warning"
 )
 
-// A Finding is one lane in which Envoy differs from what is needed.
+// A Finding is one way in which Envoy differs from what is needed.
 type Finding struct {
 	Severity Severity `json:"severity"`
 	Where    string   `json:"where"` // listener, virtual host, route or cluster, by their names

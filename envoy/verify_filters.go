@@ -81,7 +81,7 @@ func (c *chain) orderHolds() {
 }
 
 // writesMetadata says of a filter before the check whether it could forge what
-// the guard reads, in lanes that its configuration does not show.
+// the guard reads, in ways that its configuration does not show.
 func writesMetadata(kind string) bool {
 	return slices.ContainsFunc([]string{"lua.", "wasm.", "ext_proc.", "dynamic_modules.", "golang.", "composite.", "filter_chain."}, func(part string) bool {
 		return strings.HasPrefix(strings.TrimPrefix(kind, httpFilters), part)

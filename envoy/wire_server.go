@@ -29,11 +29,18 @@ type codec struct{ encoding.CodecV2 }
 
 func newCodec() codec { return codec{encoding.GetCodecV2(proto.Name)} }
 
-func (c codec) Unmarshal(data mem.BufferSlice, to any) error {
+// Unmarshal runs before the interceptors do, so that a panic here would end the
+// process: a check that cannot be read is refused instead, by Envoy.
+func (c codec) Unmarshal(data mem.BufferSlice, to any) (err error) {
 	check, ok := to.(*attributes)
 	if !ok {
 		return c.CodecV2.Unmarshal(data, to)
 	}
+	defer func() {
+		if recover() != nil {
+			err = errWire
+		}
+	}()
 	buffer := data.MaterializeToBuffer(mem.DefaultBufferPool())
 	defer buffer.Free()
 	return check.scan(buffer.ReadOnlyData())
