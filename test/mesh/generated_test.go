@@ -23,7 +23,7 @@ func egctl(t *testing.T) string {
 	t.Helper()
 	path := os.Getenv("ATHD_EGCTL")
 	if path == "" {
-		t.Skip("ATHD_EGCTL names no egctl: make test-mesh builds one")
+		t.Fatal("ATHD_EGCTL names no egctl: make test-mesh builds one")
 	}
 	return path
 }
