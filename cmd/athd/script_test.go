@@ -15,6 +15,8 @@ import (
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/athd/athd/cmd/athdemo/ports"
 )
 
 func TestMain(m *testing.M) {
@@ -97,10 +99,10 @@ func scriptTerminate(ts *testscript.TestScript, _ bool, _ []string) {
 func scriptRedis(ts *testscript.TestScript, _ bool, args []string) {
 	switch strings.Join(args, " ") {
 	case "reserve":
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		address, release, err := ports.Reserve()
 		ts.Check(err)
-		ts.Setenv("REDIS", l.Addr().String())
-		ts.Check(l.Close())
+		ts.Defer(release)
+		ts.Setenv("REDIS", address)
 	case "start":
 		server := miniredis.NewMiniRedis()
 		ts.Check(server.StartAddr(ts.Getenv("REDIS")))

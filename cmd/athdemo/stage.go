@@ -15,6 +15,7 @@ import (
 
 	"github.com/athd/athd/cmd/athdemo/agent"
 	"github.com/athd/athd/cmd/athdemo/oauthserver"
+	"github.com/athd/athd/cmd/athdemo/ports"
 	"github.com/athd/athd/cmd/athdemo/shop"
 	"github.com/athd/athd/cmd/athdemo/transcript"
 )
@@ -37,6 +38,7 @@ type stage struct {
 	servers  []*http.Server
 	children []*process
 	exits    chan *process
+	releases []func() // of the ports that are reserved for children
 }
 
 // newStage sets everything up and waits until it answers. After an error
@@ -149,35 +151,33 @@ func (s *stage) makeParts() error {
 // is free: it is nicer to type.
 func (s *stage) choosePorts() error {
 	s.EnvoyListen = "127.0.0.1:8080"
-	if _, err := freePort(s.EnvoyListen); err != nil {
-		if s.EnvoyListen, err = freePort("127.0.0.1:0"); err != nil {
+	if !ports.Free(s.EnvoyListen) {
+		if err := s.reserve(&s.EnvoyListen); err != nil {
 			return err
 		}
 	}
 	s.Public = "http://" + s.EnvoyListen
 	for _, address := range []*string{&s.EnvoyAdmin, &s.HTTP, &s.Admin} {
-		var err error
-		if *address, err = freePort("127.0.0.1:0"); err != nil {
+		if err := s.reserve(address); err != nil {
 			return err
 		}
 	}
 	s.GRPC = "unix:" + filepath.Join(s.dir, "authz.sock")
 	if len(s.GRPC) > maxSocketPath {
-		var err error
-		s.GRPC, err = freePort("127.0.0.1:0")
-		return err
+		return s.reserve(&s.GRPC)
 	}
 	return nil
 }
 
-// freePort listens and closes. Somebody else may take the port before it is
-// used: then the child does not start, and says so.
-func freePort(address string) (string, error) {
-	l, err := net.Listen("tcp", address)
+// reserve puts an address there whose port is held until the stage closes.
+func (s *stage) reserve(address *string) error {
+	reserved, release, err := ports.Reserve()
 	if err != nil {
-		return "", err
+		return err
 	}
-	return l.Addr().String(), l.Close()
+	*address = reserved
+	s.releases = append(s.releases, release)
+	return nil
 }
 
 func (s *stage) serve(l net.Listener, h http.Handler) {
@@ -282,6 +282,9 @@ func (s *stage) close() error {
 	}
 	for _, server := range s.servers {
 		err = errors.Join(err, server.Close())
+	}
+	for _, release := range s.releases {
+		release()
 	}
 	return errors.Join(err, os.RemoveAll(s.dir))
 }

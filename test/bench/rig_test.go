@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -18,6 +17,7 @@ import (
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/test/realenvoy"
 	"github.com/athd/athd/test/realredis"
+	"github.com/athd/athd/test/reserve"
 	"github.com/athd/athd/test/stage"
 	"github.com/athd/athd/tokenstore"
 )
@@ -71,9 +71,9 @@ func newRig(t testing.TB) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	r := &rig{dir: dir, noop: map[string]string{plain: dir + "/b0.sock", noopIs: dir + "/b.sock"}, athd: dir + "/athd.sock", admin: freeAddr(t), upstream: startUpstream(t), log: dir + "/athd.log", processes: map[string]int{}}
+	r := &rig{dir: dir, noop: map[string]string{plain: dir + "/b0.sock", noopIs: dir + "/b.sock"}, athd: dir + "/athd.sock", admin: reserve.Addr(t), upstream: startUpstream(t), log: dir + "/athd.log", processes: map[string]int{}}
 	r.redis = realredis.Start(t, "unixsocket "+dir+"/redis.sock")
-	r.write(t, "athd.yaml", fmt.Sprintf(configuration, dir, freeAddr(t), r.admin, r.redis.Password(), r.upstream))
+	r.write(t, "athd.yaml", fmt.Sprintf(configuration, dir, reserve.Addr(t), r.admin, r.redis.Password(), r.upstream))
 	if _, stderr, err := stage.Run(t, dir, "keys", "new", "-o", filepath.Join(dir, "keyset.json")); err != nil {
 		t.Fatalf("athd keys new: %v\n%s", err, stderr)
 	}
@@ -204,16 +204,6 @@ func (r *rig) metric(t testing.TB, name string) string {
 		t.Fatalf("athd has no metric %s", name)
 	}
 	return string(found[1])
-}
-
-func freeAddr(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // measure loads the clients of a variant, and looks what its server, Redis and

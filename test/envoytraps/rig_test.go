@@ -25,6 +25,7 @@ import (
 	"github.com/athd/athd/envoy"
 	"github.com/athd/athd/provider"
 	"github.com/athd/athd/test/realenvoy"
+	"github.com/athd/athd/test/reserve"
 	"github.com/athd/athd/tokenstore"
 )
 
@@ -78,7 +79,7 @@ func newRig(t *testing.T, change ...func(*rig, *envoy.BootstrapConfig)) *rig {
 	all := map[string]string{
 		"plain": "http://" + r.plain.addr + "/base", "tls": "https://" + r.tls.addr,
 		"named": "https://localhost:" + port(r.tls.addr),
-		"down":  "http://" + unusedAddr(t), "wrong": "https://" + wrong.addr,
+		"down":  "http://" + reserve.Addr(t), "wrong": "https://" + wrong.addr,
 		"app": "http://" + r.plain.addr, "shop": "http://" + r.plain.addr,
 	}
 	r.set = providers(t, all, map[string]*provider.App{
@@ -276,15 +277,4 @@ func (r *rig) do(q *http.Request) (*http.Response, string) {
 func port(addr string) string {
 	u := url.URL{Host: addr}
 	return u.Port()
-}
-
-// unusedAddr is where nothing listens: the port stays bound, but unheard.
-func unusedAddr(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }

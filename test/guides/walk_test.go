@@ -13,6 +13,7 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"github.com/athd/athd/test/realenvoy"
+	"github.com/athd/athd/test/reserve"
 	"github.com/athd/athd/test/stage"
 	"github.com/athd/athd/test/standins"
 )
@@ -42,7 +43,7 @@ var presets = map[string]string{
 // start runs athd on the page's files.
 func (p *place) start(s setting) *stage.Athd {
 	p.t.Helper()
-	s.athd["listen"] = object{"grpc": p.free(), "http": p.free(), "admin": p.free()}
+	s.athd["listen"] = object{"grpc": reserve.Addr(p.t), "http": reserve.Addr(p.t), "admin": reserve.Addr(p.t)}
 	for id, provider := range s.providers {
 		if preset := presets[id]; preset != "" {
 			provider.(object)["preset"] = preset
@@ -87,21 +88,11 @@ func (p *place) walk(commandLines []string) (walks int) {
 	return walks
 }
 
-func (p *place) free() string {
-	p.t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
 // newPlace has an address for Envoy, and a stand-in for each host of a page.
 func newPlace(t *testing.T, page string) (p *place, listen string) {
 	t.Helper()
 	p = &place{t: t, dir: t.TempDir()}
-	listen = stage.EnvoyAddr(t)
+	listen = reserve.Addr(t)
 	_, port, _ := net.SplitHostPort(listen)
 	p.public = "http://localhost:" + port
 	if strings.Contains(read(t, page), "public_url: https:") {

@@ -10,7 +10,6 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
-	"math/big"
 	"net"
 	"os"
 	"os/exec"
@@ -22,6 +21,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/athd/athd/test/reserve"
 )
 
 // patience bounds each wait for the server: it starts in some 10 ms.
@@ -70,16 +71,11 @@ func start(t testing.TB, like Server) *Server {
 		s.Kill()
 		os.RemoveAll(dir)
 	})
-	// The port is free when it is chosen and may be taken when it is used:
-	// then another is tried.
-	for range 10 {
-		s.addr = freeAddr(t)
-		if err = s.run(); err == nil {
-			return s
-		}
+	s.addr = reserve.Addr(t)
+	if err = s.run(); err != nil {
+		t.Fatalf("redis-server does not start: %v", err)
 	}
-	t.Fatalf("redis-server does not start: %v", err)
-	return nil
+	return s
 }
 
 // URL is the server's address with its password.
@@ -269,27 +265,6 @@ func find(t testing.TB) string {
 		}
 	}
 	t.Fatal("no redis-server found: run `make test`, which fetches one")
-	return ""
-}
-
-// freeAddr returns a loopback address below the range from which systems
-// choose ports by themselves, so that a stopped server finds its port free
-// when it starts again.
-func freeAddr(t testing.TB) string {
-	t.Helper()
-	for range 100 {
-		n, err := rand.Int(rand.Reader, big.NewInt(12000))
-		if err != nil {
-			t.Fatal(err)
-		}
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 20000+n.Int64()))
-		if err != nil {
-			continue
-		}
-		defer l.Close()
-		return l.Addr().String()
-	}
-	t.Fatal("no free port found")
 	return ""
 }
 

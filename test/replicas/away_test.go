@@ -11,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/athd/athd/test/realredis"
+	"github.com/athd/athd/test/reserve"
 	"github.com/athd/athd/tokenstore"
 )
 
@@ -62,7 +63,7 @@ func TestStoreAway(t *testing.T) {
 			}
 		}
 	}
-	_, deadPort, _ := strings.Cut(freeAddr(t), ":")
+	_, deadPort, _ := strings.Cut(reserve.Addr(t), ":")
 	var r report
 	r.head()
 	for _, f := range []fault{

@@ -14,6 +14,7 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"github.com/athd/athd/test/realenvoy"
+	"github.com/athd/athd/test/reserve"
 	"github.com/athd/athd/test/stage"
 	"github.com/athd/athd/tokenstore"
 )
@@ -77,7 +78,7 @@ func newPair(t testing.TB, on store) *pair {
 	p.sites = serve(p.site)
 	oauth := serve(p.provider)
 	api := serve(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("{}")) }))
-	envoyListen := stage.EnvoyAddr(t)
+	envoyListen := reserve.Addr(t)
 	p.public = "http://" + envoyListen
 
 	if _, stderr, err := stage.Run(t, dir, "keys", "new", "-o", "keyset.json"); err != nil {
@@ -92,7 +93,7 @@ func newPair(t testing.TB, on store) *pair {
 	}
 	var addresses []athdAddress
 	for i, name := range []string{"a", "b"} {
-		at, admin := athdAddress{grpc: filepath.Join(dir, name, "authz.sock"), http: freeAddr(t)}, freeAddr(t)
+		at, admin := athdAddress{grpc: filepath.Join(dir, name, "authz.sock"), http: reserve.Addr(t)}, reserve.Addr(t)
 		home := filepath.Join(dir, name)
 		write(t, filepath.Join(home, "athd.yaml"), map[string]string{
 			"Public": p.public, "Dir": home, "HTTP": at.http, "Admin": admin, "Store": on.yaml,
@@ -180,15 +181,4 @@ func withSecond(t testing.TB, bootstrap []byte, first, second athdAddress) []byt
 		t.Fatal(err)
 	}
 	return out
-}
-
-// freeAddr returns a loopback address that was free a moment ago.
-func freeAddr(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }

@@ -27,6 +27,7 @@ import (
 	"github.com/athd/athd/cmd/athdemo/oauthserver"
 	"github.com/athd/athd/test/realenvoy"
 	"github.com/athd/athd/test/realredis"
+	"github.com/athd/athd/test/reserve"
 )
 
 // What stands on every stage.
@@ -151,7 +152,7 @@ func Start(t testing.TB, o Options) *Stage {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	envoyListen, httpListen, admin := EnvoyAddr(t), freeAddr(t), freeAddr(t)
+	envoyListen, httpListen, admin := reserve.Addr(t), reserve.Addr(t), reserve.Addr(t)
 	authority := realenvoy.NewAuthority(t)
 	s := &Stage{Dir: dir, Authority: authority, t: t, admin: admin, site: http.NewServeMux()}
 	s.Public = public(envoyListen, o)
@@ -367,15 +368,4 @@ func or(s, otherwise string) string {
 		return otherwise
 	}
 	return s
-}
-
-// freeAddr returns a loopback address that was free a moment ago.
-func freeAddr(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
