@@ -14,6 +14,15 @@ import (
 // behind the breaker, and turns whatever the server or the network did wrong
 // into ErrUnavailable. Errors that are answers pass as they are.
 func (s *Store) do(ctx context.Context, op string, f func(context.Context) error) error {
+	return s.try(ctx, op, func(ctx context.Context) error {
+		within, cancel := context.WithTimeout(ctx, s.timeout)
+		defer cancel()
+		return f(within)
+	})
+}
+
+// try is do for an operation that keeps a deadline by itself.
+func (s *Store) try(ctx context.Context, op string, f func(context.Context) error) error {
 	start := time.Now()
 	err := s.attempt(ctx, f)
 	switch {
@@ -36,10 +45,8 @@ func (s *Store) attempt(ctx context.Context, f func(context.Context) error) erro
 	verdict := s.breaker.RecordFailure
 	defer func() { verdict() }()
 
-	within, cancel := context.WithTimeout(ctx, s.timeout)
-	defer cancel()
 	start := time.Now()
-	err := f(within)
+	err := f(ctx)
 	switch {
 	case err == nil || isAnswer(err) || isReply(err) || errors.Is(err, errUnconfirmed):
 		verdict = s.breaker.RecordSuccess

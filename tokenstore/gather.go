@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -12,31 +14,40 @@ import (
 
 // Reads that are asked for at the same time go to the server together: under
 // load a round trip costs both sides more than the reads that it carries. A
-// read that is alone waits for nobody.
+// read that comes alone waits for nobody.
 const (
-	gatherers = 2  // batches under way at once
-	maxGather = 64 // reads in a batch
+	maxUnderWay = 2  // batches under way at once
+	maxGather   = 64 // reads in a batch
+
+	// Envoy asks in bursts, of which the first read comes here before the last
+	// one is parsed. Where the batch before was of several, one waits until
+	// nobody has joined it for so long.
+	patience = 10 * time.Microsecond
 )
 
-// A fetch is one read for a decision: the keys of grant and connection share a
-// slot.
-type fetch struct {
-	keys [3]string // of grant, connection and agent
-
-	// Set when done is closed. A value that is no string is not there.
-	values [3]any
-	err    error
-	done   chan struct{}
-}
-
-// A gatherer sends fetches.
+// A gatherer sends reads for decisions.
 type gatherer struct {
 	client  redis.UniversalClient
 	slots   bool // a command's keys must share one
 	timeout time.Duration
-	queue   chan *fetch
-	closed  chan struct{}
-	close   func()
+	turns   chan struct{} // holds one for each batch that is under way
+	crowded atomic.Bool   // the batch before carried more than one read
+
+	mu   sync.Mutex
+	open *batch // that may be joined; nil: none
+}
+
+// A batch is the reads of one round trip. Who joins it first leads it: sends
+// it, for all, while the others wait.
+type batch struct {
+	begun time.Time
+	keys  []string // of grant, connection and agent for each read; under the gatherer's mu until it is sent
+	done  chan struct{}
+
+	// Set when done is closed.
+	values []any   // one for each key. One that is no string is not there
+	err    error   // of all
+	errs   []error // of each; nil: none
 }
 
 // A sharedError is the error of a batch, for those of its reads that are not
@@ -46,127 +57,149 @@ type sharedError struct{ error }
 func (e sharedError) Unwrap() error { return e.error }
 
 func newGatherer(client redis.UniversalClient, slots bool, timeout time.Duration) *gatherer {
-	g := &gatherer{client: client, slots: slots, timeout: timeout, queue: make(chan *fetch, maxGather), closed: make(chan struct{})}
-	var working sync.WaitGroup
-	for range gatherers {
-		working.Go(g.work)
-	}
-	g.close = sync.OnceFunc(func() {
-		close(g.closed)
-		working.Wait()
-	})
-	return g
+	return &gatherer{client: client, slots: slots, timeout: timeout, turns: make(chan struct{}, maxUnderWay)}
 }
 
-// fetch returns when f is done, or ctx is.
-func (g *gatherer) fetch(ctx context.Context, f *fetch) error {
-	f.done = make(chan struct{})
-	select {
-	case g.queue <- f:
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-g.closed:
-		return redis.ErrClosed
-	}
-	select {
-	case <-f.done:
-		return f.err
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-g.closed:
-		return redis.ErrClosed
-	}
-}
-
-func (g *gatherer) work() {
-	batch := make([]*fetch, 0, maxGather)
-	for {
+// fetch reads grant, connection and agent for one decision. The keys of the
+// first two share a slot. A value that is no string is not there. It returns
+// within twice the timeout, whatever ctx says: whoever leads a batch sends it
+// for others too.
+func (g *gatherer) fetch(ctx context.Context, keys [3]string) ([3]any, error) {
+	b, place := g.join(keys)
+	if place == 0 {
+		g.lead(b)
+	} else {
 		select {
-		case first := <-g.queue:
-			batch = append(batch[:0], first)
-		case <-g.closed:
-			return
+		case <-b.done:
+		case <-ctx.Done():
+			return [3]any{}, ctx.Err()
 		}
-		for more := true; more && len(batch) < maxGather; {
-			select {
-			case f := <-g.queue:
-				batch = append(batch, f)
-			default:
-				more = false
-			}
-		}
-		g.send(batch)
 	}
+	return b.answer(place)
 }
 
-// send sends a batch. Its callers may leave; it has a deadline of its own.
-func (g *gatherer) send(batch []*fetch) {
-	err := errors.New("not sent")
+func (g *gatherer) join(keys [3]string) (b *batch, place int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.open == nil {
+		g.open = &batch{begun: time.Now(), keys: make([]string, 0, 3*8), done: make(chan struct{})}
+	}
+	b = g.open
+	place = len(b.keys) / 3
+	b.keys = append(b.keys, keys[:]...)
+	if place+1 == maxGather {
+		g.open = nil
+	}
+	return b, place
+}
+
+// lead sends the batch as soon as there is a turn.
+func (g *gatherer) lead(b *batch) {
+	b.err = errors.New("not sent")
+	defer close(b.done)
+	defer g.shut(b)
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("the client panicked: %T", p)
-		}
-		for i, f := range batch {
-			if f.err = errors.Join(f.err, err); f.err != nil && i > 0 {
-				f.err = sharedError{f.err}
-			}
-			close(f.done)
+			b.err = fmt.Errorf("the client panicked: %T", p)
 		}
 	}()
-	ctx, cancel := context.WithTimeout(context.Background(), g.timeout)
+	g.turns <- struct{}{}
+	defer func() { <-g.turns }()
+	g.await(b)
+	g.shut(b)
+	g.crowded.Store(g.joined(b) > 1)
+	ctx, cancel := context.WithDeadline(context.Background(), b.begun.Add(g.timeout))
 	defer cancel()
-	if g.slots {
-		g.sendEach(ctx, batch)
-		err = nil
+	switch err := ctx.Err(); {
+	case err != nil: // it took as long to get a turn
+		b.err = err
+	case g.slots:
+		b.err = nil
+		g.sendEach(ctx, b)
+	default:
+		b.err = g.sendTogether(ctx, b)
+	}
+}
+
+// await lets others join the batch.
+func (g *gatherer) await(b *batch) {
+	if !g.crowded.Load() {
 		return
 	}
-	err = g.sendTogether(ctx, batch)
+	joined := g.joined(b)
+	for since := time.Now(); time.Since(since) < patience && joined < maxGather; {
+		runtime.Gosched() // no timer: one takes longer, and costs more than a batch
+		if n := g.joined(b); n > joined {
+			joined, since = n, time.Now()
+		}
+	}
+}
+
+func (g *gatherer) joined(b *batch) int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(b.keys) / 3
+}
+
+// shut ends the joining. From then on the batch is its leader's.
+func (g *gatherer) shut(b *batch) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.open == b {
+		g.open = nil
+	}
+}
+
+func (b *batch) answer(place int) (values [3]any, err error) {
+	err = b.err
+	if err == nil && b.errs != nil {
+		err = b.errs[place]
+	}
+	if err != nil {
+		if place > 0 {
+			err = sharedError{err}
+		}
+		return values, err
+	}
+	return [3]any(b.values[3*place:]), nil
 }
 
 // sendTogether asks for all keys by one command.
-func (g *gatherer) sendTogether(ctx context.Context, batch []*fetch) error {
-	keys := make([]string, 0, 3*len(batch))
-	for _, f := range batch {
-		keys = append(keys, f.keys[:]...)
+func (g *gatherer) sendTogether(ctx context.Context, b *batch) (err error) {
+	b.values, err = g.client.MGet(ctx, b.keys...).Result()
+	if err == nil && len(b.values) != len(b.keys) {
+		err = fmt.Errorf("MGET of %d keys answered with %d values", len(b.keys), len(b.values))
 	}
-	values, err := g.client.MGet(ctx, keys...).Result()
-	if err != nil {
-		return err
-	}
-	if len(values) != len(keys) {
-		return fmt.Errorf("MGET of %d keys answered with %d values", len(keys), len(values))
-	}
-	for i, f := range batch {
-		f.values = [3]any(values[3*i:])
-	}
-	return nil
+	return err
 }
 
 // sendEach asks for each slot's keys by a command of their own.
-func (g *gatherer) sendEach(ctx context.Context, batch []*fetch) {
+func (g *gatherer) sendEach(ctx context.Context, b *batch) {
+	n := len(b.keys) / 3
+	b.values, b.errs = make([]any, len(b.keys)), make([]error, n)
 	pipeline := g.client.Pipeline()
-	pairs, agents := make([]*redis.SliceCmd, len(batch)), make([]*redis.StringCmd, len(batch))
-	for i, f := range batch {
-		pairs[i] = pipeline.MGet(ctx, f.keys[0], f.keys[1])
-		agents[i] = pipeline.Get(ctx, f.keys[2])
+	pairs, agents := make([]*redis.SliceCmd, n), make([]*redis.StringCmd, n)
+	for i := range n {
+		pairs[i] = pipeline.MGet(ctx, b.keys[3*i], b.keys[3*i+1])
+		agents[i] = pipeline.Get(ctx, b.keys[3*i+2])
 	}
 	// Exec returns the first command's error, which may be that there is no
 	// such agent: each command is asked instead.
 	_, _ = pipeline.Exec(ctx)
-	for i, f := range batch {
+	for i := range n {
 		switch values, err := pairs[i].Result(); {
 		case err != nil:
-			f.err = err
+			b.errs[i] = err
 		case len(values) != 2:
-			f.err = fmt.Errorf("MGET of 2 keys answered with %d values", len(values))
+			b.errs[i] = fmt.Errorf("MGET of 2 keys answered with %d values", len(values))
 		default:
-			f.values[0], f.values[1] = values[0], values[1]
+			copy(b.values[3*i:], values)
 		}
 		switch agent, err := agents[i].Result(); {
 		case err == nil:
-			f.values[2] = agent
+			b.values[3*i+2] = agent
 		case !errors.Is(err, redis.Nil):
-			f.err = errors.Join(f.err, err)
+			b.errs[i] = errors.Join(b.errs[i], err)
 		}
 	}
 }

@@ -3,18 +3,25 @@ package tokenstore
 import (
 	"container/list"
 	"sync"
+	"time"
 )
 
-// maxOpened bounds the bytes that the opened records of a kind may take,
-// roughly: some ten thousand of them.
-const maxOpened = 16 << 20
+const (
+	// maxOpened bounds the bytes that the opened records of a kind may take,
+	// roughly: some ten thousand of them.
+	maxOpened = 16 << 20
+	// unused is how long a record may lie unused before it is forgotten; up to
+	// twice that long.
+	unused = time.Minute
+)
 
 // An opened remembers what sealed records held. That is no cache of what is
 // stored: every read asks the server, and what it answers is opened anew
 // unless it is, byte for byte, what stood under the same key before. To open a
 // record twice gives the same twice.
 //
-// Only records without a user's OAuth tokens are remembered.
+// What is remembered may hold a user's OAuth tokens. The keyset, which opens
+// them all, is in the same memory.
 type opened[T any] struct {
 	open func(key, raw string) (T, error)
 
@@ -22,11 +29,13 @@ type opened[T any] struct {
 	byKey  map[string]*list.Element
 	recent *list.List // of *openedRecord[T], the one used last first
 	bytes  int
+	round  int
 }
 
 type openedRecord[T any] struct {
 	key, raw string
 	value    *T
+	used     int // in this round
 }
 
 // size is an estimate: the record as it is sealed, and as it is open.
@@ -45,7 +54,7 @@ func (o *opened[T]) get(key, raw string) (*T, error) {
 	if err != nil {
 		return nil, err
 	}
-	o.remember(&openedRecord[T]{key, raw, &value})
+	o.remember(&openedRecord[T]{key: key, raw: raw, value: &value})
 	return &value, nil
 }
 
@@ -61,6 +70,7 @@ func (o *opened[T]) known(key, raw string) *T {
 		return nil
 	}
 	o.recent.MoveToFront(e)
+	r.used = o.round
 	return r.value
 }
 
@@ -73,10 +83,22 @@ func (o *opened[T]) remember(r *openedRecord[T]) {
 	if e, ok := o.byKey[r.key]; ok {
 		o.forget(e)
 	}
+	r.used = o.round
 	o.byKey[r.key] = o.recent.PushFront(r)
 	for o.bytes += r.size(); o.bytes > maxOpened; {
 		o.forget(o.recent.Back())
 	}
+}
+
+// age begins a round, and forgets what was used neither in the one that ends
+// nor since.
+func (o *opened[T]) age() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for e := o.recent.Back(); e != nil && e.Value.(*openedRecord[T]).used < o.round; e = o.recent.Back() {
+		o.forget(e)
+	}
+	o.round++
 }
 
 func (o *opened[T]) forget(e *list.Element) {

@@ -70,3 +70,71 @@ func TestOpenedRecordsAreBounded(t *testing.T) {
 		t.Errorf("a record larger than all others together was kept: %v", err)
 	}
 }
+
+func TestWhatLiesUnusedIsForgotten(t *testing.T) {
+	calls := 0
+	o := counting(&calls)
+	get := func(key string) {
+		t.Helper()
+		if _, err := o.get(key, "1"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	get("idle")
+	get("busy")
+	o.age()
+	get("busy") // used since
+	o.age()
+	if o.byKey["idle"] != nil || o.byKey["busy"] == nil || o.recent.Len() != 1 {
+		t.Errorf("remembered are %v", o.byKey)
+	}
+	o.age()
+	o.age()
+	if len(o.byKey) != 0 || o.bytes != 0 || o.recent.Len() != 0 {
+		t.Errorf("%d records and %d bytes are left", len(o.byKey), o.bytes)
+	}
+	if get("busy"); calls != 3 {
+		t.Errorf("%d records were opened, want 3", calls)
+	}
+}
+
+// A connection that was opened for one user must not be handed to another one
+// whose grant comes to stand beside it.
+func TestARememberedConnectionIsForItsGrantOnly(t *testing.T) {
+	keys, err := NewKeyset()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(Config{URL: "unix:///nobody/is/here.sock", Keyset: keys})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	c := Connection{Agent: "https://a.example/", User: "u", Provider: "p"}
+	plain, err := encodeConnection(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const key = "ath:{0123456789abcdef}:conn"
+	raw, err := s.keys.seal(connectionKind, key, plain, c.Agent, c.User, c.Provider)
+	if err != nil {
+		t.Fatal(err)
+	}
+	its := Grant{Agent: c.Agent, User: c.User, Provider: c.Provider}
+	first, err := s.openConnection(key, raw, &its)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := s.openConnection(key, raw, &its); err != nil || again != first {
+		t.Errorf("it was not remembered: %v", err)
+	}
+	for name, other := range map[string]Grant{
+		"agent":    {Agent: "https://b.example/", User: c.User, Provider: c.Provider},
+		"user":     {Agent: c.Agent, User: "v", Provider: c.Provider},
+		"provider": {Agent: c.Agent, User: c.User, Provider: "q"},
+	} {
+		if got, err := s.openConnection(key, raw, &other); !errors.Is(err, ErrCorrupt) || got != nil {
+			t.Errorf("for another %s: %+v, %v", name, got, err)
+		}
+	}
+}

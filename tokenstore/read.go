@@ -29,15 +29,15 @@ func (s *Store) Read(ctx context.Context, token ath.Token, agentID string) (Read
 		return Reading{}, err
 	}
 	var out Reading
-	err = s.do(ctx, "read", func(ctx context.Context) error {
-		f := &fetch{keys: [3]string{keys.grant, keys.connection, agentKey}}
-		if err := s.gatherer.fetch(ctx, f); err != nil {
+	err = s.try(ctx, "read", func(ctx context.Context) error {
+		values, err := s.gatherer.fetch(ctx, [3]string{keys.grant, keys.connection, agentKey})
+		if err != nil {
 			return err
 		}
-		if err := s.readPair(&out, keys, f.values[0], f.values[1]); err != nil {
+		if err := s.readPair(&out, keys, values[0], values[1]); err != nil {
 			return err
 		}
-		return s.readAgent(&out, agentKey, agentID, f.values[2])
+		return s.readAgent(&out, agentKey, agentID, values[2])
 	})
 	if err != nil {
 		return Reading{}, err
@@ -62,7 +62,7 @@ func (s *Store) readPair(out *Reading, keys connectionKeys, ofGrant, ofConnectio
 	if err != nil {
 		return err
 	}
-	out.Connection = &connection
+	out.Connection = connection
 	return nil
 }
 

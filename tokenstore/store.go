@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/failsafe-go/failsafe-go/circuitbreaker"
@@ -77,13 +78,17 @@ type Store struct {
 	address  address
 	embedded *embedded // nil: a server of its own
 	keys     *Keyset
-	grants   *opened[Grant]
-	agents   *opened[Agent]
 	scripts  scripts
 	gatherer *gatherer
-	breaker  circuitbreaker.CircuitBreaker[any]
-	now      func() time.Time
-	timeout  time.Duration
+
+	grants      *opened[Grant]
+	connections *opened[Connection]
+	agents      *opened[Agent]
+	closed      func() // ends the ageing of these
+
+	breaker circuitbreaker.CircuitBreaker[any]
+	now     func() time.Time
+	timeout time.Duration
 	// waitReplicas 0: nobody waits.
 	waitReplicas int
 
@@ -147,24 +152,46 @@ func Open(c Config) (*Store, error) {
 			return nil, err
 		}
 	}
-	s.grants, s.agents = newOpened(s.openGrant), newOpened(s.openAgent)
+	s.grants, s.connections, s.agents = newOpened(s.openGrant), newOpened[Connection](nil), newOpened(s.openAgent)
 	s.scripts = newScripts()
 	s.client = s.address.connect(access{
 		timeout: s.timeout, cas: c.CAs, sentinelUser: c.SentinelUser, sentinelPassword: c.SentinelPassword,
 	})
 	s.breaker = s.newBreaker()
 	s.gatherer = newGatherer(s.client, s.address.cluster, s.timeout)
+	s.closed = s.forgetUnused()
 	return s, nil
 }
 
 // Close gives the connections up and stops the embedded server.
 func (s *Store) Close() error {
-	s.gatherer.close()
+	s.closed()
 	err := s.client.Close()
 	if s.embedded != nil {
 		s.embedded.stop()
 	}
 	return err
+}
+
+// forgetUnused ages what is remembered until stop is called.
+func (s *Store) forgetUnused() (stop func()) {
+	ticker, closed := time.NewTicker(unused), make(chan struct{})
+	go func() {
+		for {
+			select {
+			case <-ticker.C:
+				s.grants.age()
+				s.connections.age()
+				s.agents.age()
+			case <-closed:
+				return
+			}
+		}
+	}()
+	return sync.OnceFunc(func() {
+		ticker.Stop()
+		close(closed)
+	})
 }
 
 // String says where the store is.

@@ -31,7 +31,7 @@ func runServe(args []string, t terminal) error {
 	if err := faults.Err(); err != nil {
 		return err
 	}
-	tuneMemory(t.env)
+	tune(t.env)
 	// From here on everything is said by the log, the last words too.
 	log := newLogger(t.stderr, s.log)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

@@ -59,14 +59,14 @@ func serveNoop(socket string) {
 	log.Fatal(s.Serve(l))
 }
 
-// startNoop runs a no-op server with this GOGC and returns when it listens.
-func startNoop(t testing.TB, socket, guarded, gogc string) (pid int) {
+// startNoop runs a no-op server and returns when it listens.
+func startNoop(t testing.TB, socket, guarded string, env []string) (pid int) {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	pid = start(t, self, []string{noopSocket + "=" + socket, noopGuarded + "=" + guarded, "GOGC=" + gogc}, os.Stderr)
+	pid = start(t, self, append([]string{noopSocket + "=" + socket, noopGuarded + "=" + guarded}, env...), os.Stderr)
 	await(t, "the no-op server", func() bool {
 		conn, err := net.DialTimeout("unix", socket, time.Second)
 		if err != nil {

@@ -84,9 +84,9 @@ func newRig(t testing.TB) *rig {
 	}
 	r.processes[redisIs], _ = strconv.Atoi(id[1])
 	r.startAthd(t)
-	gogc := r.metric(t, "go_gc_gogc_percent")
-	r.processes[plain] = startNoop(t, r.noop[plain], "", gogc)
-	r.processes[noopIs] = startNoop(t, r.noop[noopIs], "yes", gogc)
+	likeAthd := []string{"GOGC=" + r.metric(t, "go_gc_gogc_percent"), "GOMAXPROCS=" + r.metric(t, "go_sched_gomaxprocs_threads")}
+	r.processes[plain] = startNoop(t, r.noop[plain], "", likeAthd)
+	r.processes[noopIs] = startNoop(t, r.noop[noopIs], "yes", likeAthd)
 	bootstrap, stderr, err := stage.Run(t, dir, "bootstrap", "-static", "-config", "athd.yaml")
 	if err != nil {
 		t.Fatalf("athd bootstrap: %v\n%s", err, stderr)
