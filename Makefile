@@ -65,10 +65,12 @@ gotests: ## all Go tests (after make setup)
 	  --stage 'unit: each package, fuzz seeds, the store suite on miniredis and on redis-server; race detector' $$units \
 	  --stage 'end to end: through a real Envoy, Redis and Chromium; race detector' -count=1 ./test/...
 
-test-mesh: setup ## take agents through what Envoy Gateway itself makes of deploy/envoy-gateway (builds it: 10 minutes, 3 GB)
+test-mesh: setup ## take agents through what Envoy Gateway and Istio themselves make of deploy (builds both: 20 minutes, 5 GB)
 	@mkdir -p $(BUILD)
 	go -C test/mesh/generators/envoygateway build -o $(CURDIR)/$(BUILD)/egctl github.com/envoyproxy/gateway/cmd/egctl
-	ATHD_EGCTL=$(CURDIR)/$(BUILD)/egctl go test -count=1 -timeout $(TIMEOUT) -tags generators -run '^TestEnvoyGateway' -v ./test/mesh
+	go -C test/mesh/generators/istio build -o $(CURDIR)/$(BUILD)/ . istio.io/istio/istioctl/cmd/istioctl
+	ATHD_EGCTL=$(CURDIR)/$(BUILD)/egctl ATHD_ISTIO=$(CURDIR)/$(BUILD)/istio ATHD_ISTIOCTL=$(CURDIR)/$(BUILD)/istioctl \
+	  go test -count=1 -timeout $(TIMEOUT) -tags generators -run '^Test(EnvoyGateway|Istio)' -v ./test/mesh
 
 rules: setup ## each rule of docs/protocol.md with the tests that prove it, and how they went
 	@echo "== rules: all tests, and what each rule of docs/protocol.md owes to them =="

@@ -18,14 +18,32 @@ import (
 	"github.com/athd/athd/test/realenvoy"
 )
 
-// egctl is Envoy Gateway's own translator, which make test-mesh builds.
-func egctl(t *testing.T) string {
+// generator runs one of the programs that make test-mesh builds, with YAML in a
+// file whose path takes the place of FILE, and returns what it prints. variable
+// names it.
+func generator(t *testing.T, variable string, in []byte, args ...string) []byte {
 	t.Helper()
-	path := os.Getenv("ATHD_EGCTL")
-	if path == "" {
-		t.Fatal("ATHD_EGCTL names no egctl: make test-mesh builds one")
+	program := os.Getenv(variable)
+	if program == "" {
+		t.Fatalf("%s names no program: make test-mesh builds it", variable)
 	}
-	return path
+	file := filepath.Join(t.TempDir(), "in.yaml")
+	if err := os.WriteFile(file, in, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for i, arg := range args {
+		if arg == "FILE" {
+			args[i] = file
+		}
+	}
+	cmd := exec.CommandContext(t.Context(), program, args...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s%s", filepath.Base(program), err, out, &stderr)
+	}
+	return out
 }
 
 // gatewayInput is deploy/envoy-gateway with what it wants to be there.
@@ -44,27 +62,17 @@ func gatewayInput(t *testing.T) []byte {
 		all = append(all, text)
 	}
 	authority := realenvoy.NewAuthority(t)
-	read := func(path string) string {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(text)
-	}
 	for _, name := range []string{"agents-example-com", "gateway-client-tls"} {
-		certFile, keyFile := authority.Issue("agents.example.com")
-		all = append(all, dump(t, object{
-			"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls", "metadata": object{"name": name, "namespace": "athd"},
-			"data": object{
-				"tls.crt": base64.StdEncoding.EncodeToString([]byte(read(certFile))),
-				"tls.key": base64.StdEncoding.EncodeToString([]byte(read(keyFile))),
-			},
-		}))
+		all = append(all, tlsSecret(t, authority, "athd", name))
+	}
+	ca, err := os.ReadFile(authority.CAFile)
+	if err != nil {
+		t.Fatal(err)
 	}
 	all = append(all,
 		dump(t, object{
 			"apiVersion": "v1", "kind": "ConfigMap", "metadata": object{"name": "athd-ca", "namespace": "athd"},
-			"data": object{"ca.crt": read(authority.CAFile)},
+			"data": object{"ca.crt": string(ca)},
 		}),
 		dump(t, object{
 			"apiVersion": "gateway.networking.k8s.io/v1", "kind": "GatewayClass", "metadata": object{"name": "eg"},
@@ -73,25 +81,31 @@ func gatewayInput(t *testing.T) []byte {
 	return bytes.Join(all, []byte("\n---\n"))
 }
 
+// tlsSecret is a Secret with a certificate for the host of public_url.
+func tlsSecret(t *testing.T, authority *realenvoy.Authority, namespace, name string) []byte {
+	t.Helper()
+	certFile, keyFile := authority.Issue("agents.example.com")
+	data := object{}
+	for key, path := range map[string]string{"tls.crt": certFile, "tls.key": keyFile} {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data[key] = base64.StdEncoding.EncodeToString(text)
+	}
+	return dump(t, object{
+		"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
+		"metadata": object{"name": name, "namespace": namespace}, "data": data,
+	})
+}
+
 func translate(t *testing.T, to string) object {
 	t.Helper()
-	program := egctl(t)
-	in := filepath.Join(t.TempDir(), "in.yaml")
-	if err := os.WriteFile(in, gatewayInput(t), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	args := []string{"x", "translate", "--from", "gateway-api", "--to", to, "-f", in, "-o", "yaml"}
+	args := []string{"x", "translate", "--from", "gateway-api", "--to", to, "-f", "FILE", "-o", "yaml"}
 	if to == "xds" {
 		args = append(args, "--type", "all")
 	}
-	cmd := exec.CommandContext(t.Context(), program, args...)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("egctl: %v\n%s", err, &stderr)
-	}
-	return load(t, out)
+	return load(t, generator(t, "ATHD_EGCTL", gatewayInput(t), args...))
 }
 
 // Envoy Gateway takes all that deploy/envoy-gateway says: no resource has a
@@ -141,11 +155,24 @@ func TestEnvoyGatewayGenerated(t *testing.T) {
 }
 
 // xds is what a control plane sends to one Envoy.
-type xds struct{ listener, routes, clusters object }
+type xds struct {
+	listener, routes, clusters object
+	// cluster puts one of the clusters on a stage, where own stands for it.
+	cluster func(made, own object) object
+}
+
+// renamed is the stage's own cluster by the name of one that was made.
+func renamed(made, own object) object {
+	own["name"] = made["name"]
+	if a, ok := own["load_assignment"].(object); ok {
+		a["cluster_name"] = made["name"]
+	}
+	return own
+}
 
 func xdsOf(t *testing.T, out object) xds {
 	t.Helper()
-	found := xds{clusters: object{}}
+	found := xds{clusters: object{}, cluster: renamed}
 	for _, c := range listOf(at(out, "xds", "athd/agents", "configs")) {
 		for _, l := range listOf(at(c, "dynamicListeners")) {
 			if l := at(l, "activeState", "listener").(object); l["name"] == "athd/agents/https" {
@@ -223,17 +250,12 @@ func (x xds) config(t *testing.T, listen string, clusters []byte) []byte {
 
 	printed := load(t, clusters)
 	var mine []any
-	for name := range x.clusters {
+	for name, made := range x.clusters {
 		i := slices.IndexFunc(listOf(printed["clusters"]), func(c any) bool { return at(c, "name") == stands(t, name) })
 		if i < 0 {
 			t.Fatalf("nothing on the stage stands for %s", name)
 		}
-		copied := load(t, dump(t, listOf(printed["clusters"])[i]))
-		copied["name"] = name
-		if a, ok := copied["load_assignment"].(object); ok {
-			a["cluster_name"] = name
-		}
-		mine = append(mine, copied)
+		mine = append(mine, x.cluster(made.(object), load(t, dump(t, listOf(printed["clusters"])[i]))))
 	}
 	text := dump(t, object{
 		"admin":            object{"address": address("127.0.0.1", 0)},
@@ -247,6 +269,7 @@ func stands(t *testing.T, name string) string {
 	t.Helper()
 	for part, own := range map[string]string{
 		"/extauth/": "athd_authz", "/handshake/": "athd_companion", "httproute/athd/proxy-gallery/": "provider_gallery", "httproute/athd/app-shop/": "provider_shop",
+		"|9001||athd.": "athd_authz", "|9000||athd.": "athd_companion", "|443||api.gallery.": "provider_gallery", "|3000||shop.": "provider_shop",
 	} {
 		if strings.Contains(name, part) {
 			return own
