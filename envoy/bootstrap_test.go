@@ -120,7 +120,7 @@ func checkRoute(t *testing.T, route *routev3.Route) string {
 }
 
 // wants reports whether rules admit nothing but ath_allow, and with an id only
-// ath_provider of that id.
+// that provider.
 func wants(rules *rbacv3.RBAC, id string) bool {
 	if rules.GetAction() != rbacv3.RBAC_ALLOW || len(rules.GetPolicies()) != 1 {
 		return false
@@ -145,7 +145,7 @@ func wants(rules *rbacv3.RBAC, id string) bool {
 			}
 			found[m.Path[0].GetKey()] = value
 		}
-		if found["ath_allow"] != "true" || found["ath_provider"] != id {
+		if found["ath_allow"] != "true" || found["provider"] != id {
 			return false
 		}
 	}

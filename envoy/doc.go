@@ -15,7 +15,7 @@
 // [Verify] holds what a running Envoy is configured with against all that.
 //
 //	agent ─▶ route ─▶ ext_authz ─▶ guard ─▶ hygiene ─▶ API
-//	                   │     ▲      wants ath_allow and ath_provider
+//	                   │     ▲      wants ath_allow and provider
 //	                   ▼     │
 //	                 Server.Check
 package envoy

@@ -118,7 +118,7 @@ func (g *generator) accessLog() *accesslogv3.AccessLog {
 		"decision": "%DYNAMIC_METADATA(" + checkFilter + ":" + metaDecision + ")%",
 		"reason":   "%DYNAMIC_METADATA(" + checkFilter + ":" + metaReason + ")%",
 		"agent":    "%DYNAMIC_METADATA(" + checkFilter + ":" + metaAgent + ")%",
-		"provider": "%DYNAMIC_METADATA(" + checkFilter + ":" + metaRoute + ")%",
+		"provider": "%DYNAMIC_METADATA(" + checkFilter + ":" + metaProvider + ")%",
 		"scope":    "%DYNAMIC_METADATA(" + checkFilter + ":" + metaScope + ")%",
 	}
 	return &accesslogv3.AccessLog{

@@ -16,13 +16,12 @@ import (
 // Keys of the dynamic metadata that a reply sets, under the name of the
 // ext_authz filter. The guard in the configuration wants the first two.
 const (
-	metaAllow    = "ath_allow"    // true on an allow; not there on a refusal
-	metaProvider = "ath_provider" // on an allow
+	metaAllow    = "ath_allow" // true on an allow; not there on a refusal
+	metaProvider = "provider"  // that the route leads to
 	metaDecision = "decision_id"
 	metaReason   = "reason"
-	metaAgent    = "agent"    // of the token's grant, once it was read
-	metaRoute    = "provider" // that the route leads to, for the access log
-	metaScope    = "scope"    // on an allow
+	metaAgent    = "agent" // of the token's grant, once it was read
+	metaScope    = "scope" // on an allow
 )
 
 // reply is the only place that builds an allow. Whatever is odd about one
@@ -55,8 +54,7 @@ func (q question) reply(d authz.Decision) (answer, error) {
 		// got hold of must not count.
 		a.removes = append(slices.Insert(q.removes, 0, headerCookie), q.overrides...)
 	}
-	a.metadata = append(a.metadata,
-		metadatum{key: metaAllow, yes: true}, metadatum{key: metaProvider, text: d.Provider}, metadatum{key: metaScope, text: d.Scope})
+	a.metadata = append(a.metadata, metadatum{key: metaAllow, yes: true}, metadatum{key: metaScope, text: d.Scope})
 	return a, nil
 }
 
@@ -132,11 +130,11 @@ func body(e *ath.Error) string {
 }
 
 func metadata(d *authz.Decision) []metadatum {
-	return append(make([]metadatum, 0, 7),
+	return append(make([]metadatum, 0, 6),
 		metadatum{key: metaDecision, text: d.ID},
 		metadatum{key: metaReason, text: string(d.Reason())},
 		metadatum{key: metaAgent, text: d.Agent},
-		metadatum{key: metaRoute, text: d.Provider},
+		metadatum{key: metaProvider, text: d.Provider},
 	)
 }
 

@@ -219,17 +219,15 @@ func mustHoldOfCompanion(t *testing.T, r *authv3.CheckResponse) {
 	if len(ok.Headers)+len(ok.HeadersToRemove)+len(ok.ResponseHeadersToAdd)+len(ok.QueryParametersToSet)+len(ok.QueryParametersToRemove) > 0 {
 		t.Errorf("P-5: the request is changed: %v", ok)
 	}
-	if _, there := meta[metaProvider]; there || meta[metaAllow] != true {
+	if meta[metaProvider] != "" || meta[metaAllow] != true {
 		t.Errorf("metadata %v", meta)
 	}
 }
 
 func mustHoldOfRefusal(t *testing.T, w *world, r *authv3.CheckResponse, wire string) {
 	t.Helper()
-	for _, key := range []string{metaAllow, metaProvider} {
-		if _, there := r.DynamicMetadata.GetFields()[key]; there {
-			t.Errorf("a refusal carries %s", key)
-		}
+	if _, there := r.DynamicMetadata.GetFields()[metaAllow]; there {
+		t.Errorf("a refusal carries %s", metaAllow)
 	}
 	for name, secret := range map[string]string{"the user's token": userToken, "the ATH token": w.token.Secret().Reveal(), "a panic's value": "secret in a panic"} {
 		if strings.Contains(wire, secret) {

@@ -119,7 +119,7 @@ func TestVerifyJudgesGuardsByTheirMeaning(t *testing.T) {
 		}}
 	}
 	yes := said("ath_allow", &matcherv3.ValueMatcher{MatchPattern: &matcherv3.ValueMatcher_BoolMatch{BoolMatch: true}})
-	github := said("ath_provider", &matcherv3.ValueMatcher{MatchPattern: &matcherv3.ValueMatcher_StringMatch{
+	github := said("provider", &matcherv3.ValueMatcher{MatchPattern: &matcherv3.ValueMatcher_StringMatch{
 		StringMatch: &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: "github"}}}})
 	noYes := proto.Clone(yes).(*matcherv3.MetadataMatcher)
 	noYes.Invert = true

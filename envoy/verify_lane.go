@@ -58,7 +58,7 @@ func (c *chain) providerTold(w *lane) {
 func (c *chain) laneGuarded(w *lane, guards []int) {
 	guards = slices.DeleteFunc(slices.Clone(guards), func(i int) bool { return i < c.checkAt })
 	got := c.assured(guards, w)
-	const remedy = "let the rbac filter want ath_allow: true and ath_provider of this route's provider"
+	const remedy = "let the rbac filter want ath_allow: true and provider of this route's provider"
 	switch {
 	case got.nothing:
 		c.fault(w.where, "the guard refuses everything", remedy)

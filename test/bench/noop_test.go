@@ -44,7 +44,7 @@ func serveNoop(socket string) {
 	var metadata *structpb.Struct
 	if os.Getenv(noopGuarded) != "" {
 		metadata = &structpb.Struct{Fields: map[string]*structpb.Value{
-			"ath_allow": structpb.NewBoolValue(true), "ath_provider": structpb.NewStringValue("shop"),
+			"ath_allow": structpb.NewBoolValue(true), "provider": structpb.NewStringValue("shop"),
 		}}
 	}
 	authv3.RegisterAuthorizationServer(s, &noop{reply: &authv3.CheckResponse{

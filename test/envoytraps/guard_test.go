@@ -30,7 +30,7 @@ func allow(provider string, headers ...*corev3.HeaderValueOption) *authv3.CheckR
 	return &authv3.CheckResponse{
 		Status:          &rpcstatus.Status{},
 		HttpResponse:    &authv3.CheckResponse_OkResponse{OkResponse: &authv3.OkHttpResponse{Headers: headers}},
-		DynamicMetadata: metadata(map[string]any{"ath_allow": true, "ath_provider": provider}),
+		DynamicMetadata: metadata(map[string]any{"ath_allow": true, "provider": provider}),
 	}
 }
 
@@ -78,7 +78,7 @@ func TestGuard(t *testing.T) {
 	ok := &rpcstatus.Status{}
 	okResponse := &authv3.CheckResponse_OkResponse{OkResponse: &authv3.OkHttpResponse{}}
 	denied := &authv3.CheckResponse_DeniedResponse{DeniedResponse: &authv3.DeniedHttpResponse{Status: &typev3.HttpStatus{Code: 403}}}
-	allowing := metadata(map[string]any{"ath_allow": true, "ath_provider": "plain"})
+	allowing := metadata(map[string]any{"ath_allow": true, "provider": "plain"})
 	refused := map[string]script{
 		"an empty CheckResponse":        fixed(&authv3.CheckResponse{}, nil),
 		"nil":                           fixed(nil, nil),
@@ -86,9 +86,9 @@ func TestGuard(t *testing.T) {
 		"OK with a denied_response":     fixed(&authv3.CheckResponse{Status: ok, HttpResponse: denied}, nil),
 		"an error_response with code 0": fixed(&authv3.CheckResponse{Status: ok, HttpResponse: &authv3.CheckResponse_ErrorResponse{}}, nil),
 		"ath_allow without a provider":  fixed(&authv3.CheckResponse{Status: ok, HttpResponse: okResponse, DynamicMetadata: metadata(map[string]any{"ath_allow": true})}, nil),
-		"a provider without ath_allow":  fixed(&authv3.CheckResponse{Status: ok, HttpResponse: okResponse, DynamicMetadata: metadata(map[string]any{"ath_provider": "plain"})}, nil),
-		"ath_allow as text":             fixed(&authv3.CheckResponse{Status: ok, HttpResponse: okResponse, DynamicMetadata: metadata(map[string]any{"ath_allow": "true", "ath_provider": "plain"})}, nil),
-		"ath_allow: false":              fixed(&authv3.CheckResponse{Status: ok, HttpResponse: okResponse, DynamicMetadata: metadata(map[string]any{"ath_allow": false, "ath_provider": "plain"})}, nil),
+		"a provider without ath_allow":  fixed(&authv3.CheckResponse{Status: ok, HttpResponse: okResponse, DynamicMetadata: metadata(map[string]any{"provider": "plain"})}, nil),
+		"ath_allow as text":             fixed(&authv3.CheckResponse{Status: ok, HttpResponse: okResponse, DynamicMetadata: metadata(map[string]any{"ath_allow": "true", "provider": "plain"})}, nil),
+		"ath_allow: false":              fixed(&authv3.CheckResponse{Status: ok, HttpResponse: okResponse, DynamicMetadata: metadata(map[string]any{"ath_allow": false, "provider": "plain"})}, nil),
 		"another provider's allow":      fixed(allow("tls"), nil),
 		"a gRPC error":                  fixed(nil, status.Error(codes.Internal, "x")),
 		"PERMISSION_DENIED as an error": fixed(nil, status.Error(codes.PermissionDenied, "x")),

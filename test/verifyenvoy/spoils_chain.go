@@ -67,7 +67,7 @@ func ofTheChain() []Spoil {
 			Finds: []string{"it could write what the guard wants"}},
 		{Name: "a header that forges the yes", Do: insert(1, "forge", &tometadatav3.Config{RequestRules: []*tometadatav3.Config_Rule{{
 			Header:          "x-provider",
-			OnHeaderPresent: &tometadatav3.Config_KeyValuePair{MetadataNamespace: check, Key: "ath_provider"},
+			OnHeaderPresent: &tometadatav3.Config_KeyValuePair{MetadataNamespace: check, Key: "provider"},
 		}}}), Finds: []string{"it could write what the guard wants"}},
 		{Name: "a filter behind the check that sets authorization", Do: insert(2, "set", mutations(setting("Authorization", "Bearer x"))), Finds: []string{`it sets the header "Authorization"`}},
 		{Name: "a filter behind the check that removes authorization", Do: insert(2, "drop", mutations(&mutationv3.HeaderMutation{
