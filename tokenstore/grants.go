@@ -32,7 +32,7 @@ func (s *Store) PutGrant(ctx context.Context, token ath.Token, g Grant) error {
 	return s.do(ctx, "put_grant", func(ctx context.Context) error {
 		batch := s.client.Pipeline()
 		noted := note(ctx, batch)
-		put := s.scripts.putGrant.Eval(ctx, batch, []string{keys.connection, keys.grant, keys.grants},
+		put := s.scripts.putGrant.Eval(ctx, batch, []string{keys.connection, keys.grant, keys.grants()},
 			sealed, s.ttl(g.Expires.Add(grantLinger)), token.Digest().String(), g.Expires.UnixMilli(), s.ttl(g.Expires))
 		_, _ = batch.Exec(ctx) // each command is asked
 		if done, err := put.Int(); err != nil || done == 1 {
@@ -51,7 +51,7 @@ func (s *Store) DeleteGrant(ctx context.Context, token ath.Token) error {
 		return err
 	}
 	return s.do(ctx, "delete_grant", func(ctx context.Context) error {
-		return s.run(ctx, s.scripts.deleteGrant, nil, []string{keys.grant, keys.grants}, token.Digest().String())
+		return s.run(ctx, s.scripts.deleteGrant, nil, []string{keys.grant, keys.grants()}, token.Digest().String())
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/athd/athd/ath"
@@ -42,11 +43,20 @@ func key(tag ath.Tag, parts ...string) (string, error) {
 			return "", errNoTag
 		}
 	}
-	out := "ath:{" + string(tag) + "}"
+	size := len("ath:{}") + len(tag)
 	for _, part := range parts {
-		out += ":" + part
+		size += len(":") + len(part)
 	}
-	return out, nil
+	var out strings.Builder
+	out.Grow(size)
+	out.WriteString("ath:{")
+	out.WriteString(string(tag))
+	out.WriteByte('}')
+	for _, part := range parts {
+		out.WriteByte(':')
+		out.WriteString(part)
+	}
+	return out.String(), nil
 }
 
 // onceKey hides the value behind its digest: it may be long, and may be a
@@ -65,8 +75,17 @@ func onceKey(tag ath.Tag, what, value string) (string, error) {
 	return key(tag, what, hex.EncodeToString(sum[:]))
 }
 
-// connectionKeys are the three places of one grant, all in one slot.
-type connectionKeys struct{ connection, grant, grants string }
+// connectionKeys are the places of one grant, all in one slot.
+type connectionKeys struct {
+	tag               ath.Tag
+	connection, grant string
+}
+
+// grants is the place of the index of the connection's grants.
+func (k connectionKeys) grants() string {
+	grants, _ := key(k.tag, string(grantsKind)) // the tag is one: see keysOf
+	return grants
+}
 
 func keysOf(token ath.Token) (connectionKeys, error) {
 	connection, err := key(token.Tag(), string(connectionKind))
@@ -74,8 +93,7 @@ func keysOf(token ath.Token) (connectionKeys, error) {
 		return connectionKeys{}, errNoTag
 	}
 	grant, _ := key(token.Tag(), string(grantKind), token.Digest().String())
-	grants, _ := key(token.Tag(), string(grantsKind))
-	return connectionKeys{connection, grant, grants}, nil
+	return connectionKeys{token.Tag(), connection, grant}, nil
 }
 
 // ttl returns the milliseconds until a record may go, rounded up, never less
