@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -131,7 +132,7 @@ func (c *agentCommand) appear(who identityFlags, serve string) (*http.Server, er
 	var listener net.Listener
 	if serve != "" {
 		var err error
-		if listener, err = net.Listen("tcp", serve); err != nil {
+		if listener, err = net.Listen("tcp", c.whereItWas(serve)); err != nil {
 			return nil, err
 		}
 	}
@@ -146,6 +147,24 @@ func (c *agentCommand) appear(who identityFlags, serve string) (*http.Server, er
 		return nil, nil
 	}
 	return publish(listener, a), nil
+}
+
+// whereItWas is the address that serve leaves open (port 0), if the agent of the
+// state was served on loopback before: its id names the port.
+func (c *agentCommand) whereItWas(serve string) string {
+	host, port, err := net.SplitHostPort(serve)
+	if err != nil || port != "0" {
+		return serve
+	}
+	state, err := c.file.read()
+	if err != nil {
+		return serve // there is none, or it is told by whoever opens it
+	}
+	id, err := url.Parse(state.Agent.ID)
+	if err != nil || id.Scheme != "http" || id.Hostname() != host || id.Port() == "" {
+		return serve
+	}
+	return id.Host
 }
 
 // somebody is the agent of the state, or a new one.

@@ -28,7 +28,8 @@ Files
   {{.Dir}}/client.json      its client_id and client_secret
   {{.Dir}}/agent.token      its ATH token
 
-Be the user yourself: within ten minutes, open in your own browser the link that this prints
+Be the user yourself: within ten minutes, open in your own browser the link that this prints.
+It ends with a code for the demo's agent, which you need not pass on
   cat {{.Dir}}/consent.link
 
 Commands to paste

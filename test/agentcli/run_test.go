@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/athd/athd/test/reserve"
 	"github.com/athd/athd/test/stage"
 )
 
@@ -58,7 +59,7 @@ func TestWholeWalk(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			c.upstream.Forget()
 			a := newAuthor(t, s)
-			out := a.must(append([]string{"run", "-o", "json", "-serve", "127.0.0.1:0", "-provider", c.provider, "-call", c.call, "-consent-with", user}, c.more...)...)
+			out := a.must(append([]string{"run", "-o", "json", "-serve", reserve.Addr(t), "-provider", c.provider, "-call", c.call, "-consent-with", user}, c.more...)...)
 			var r report
 			decode(t, out, &r)
 			if !r.OK || steps(r) != allSteps || r.Provider != c.provider || r.API != c.api || r.Server != s.Public || r.AgentID != a.agentID() {
@@ -85,8 +86,8 @@ func TestWholeWalk(t *testing.T) {
 			}
 			noSecrets(t, a, out)
 
-			// Once more: it goes on with the registration that it has.
-			again := a.must(append([]string{"run", "-serve", strings.TrimSuffix(strings.TrimPrefix(a.agentID(), "http://"), "/agent.json"),
+			// Once more: it goes on with the registration that it has, where it was.
+			again := a.must(append([]string{"run", "-serve", "127.0.0.1:0",
 				"-provider", c.provider, "-call", c.call, "-consent-with", user}, c.more...)...)
 			for _, want := range []string{"1. Discover", "✓ R-2: the agent is registered already", "9. Call again", "checks held."} {
 				if !strings.Contains(again, want) {
