@@ -9,11 +9,17 @@ import (
 // istioConfig is an Envoy as Istio configures one by default: the check says
 // no mount and no provider, tells headers joined and not raw, waits ten
 // minutes, and runs before the routes rewrite; slashes are neither merged nor
-// decoded (path normalization BASE). There is no guard and no hygiene.
+// decoded (path normalization BASE). There is no guard and no hygiene. The
+// handshake's paths lead to athd as deploy/istio/gateway.yaml has it, so that
+// what athd lets pass there, and what leads there, are held against each other.
 func istioConfig(w *world, socket, caFile string) []byte {
-	var hosts strings.Builder
+	var handshake, hosts strings.Builder
+	for _, match := range []string{"path: /.well-known/ath.json", "path: /.well-known/ath-app.json", "path: /ath/authorize", "path: /ath/callback",
+		"path: /ath/token", "path: /ath/revoke", "prefix: /ath/agents/", "prefix: /ath/consent/", "prefix: /ath/admin/"} {
+		fmt.Fprintf(&handshake, "\n              - {match: {%s}, route: {cluster: companion}}", match)
+	}
 	for _, host := range []string{"shop.example", "based.example", "*"} {
-		fmt.Fprintf(&hosts, "\n            - name: %q\n              domains: [%q]\n              routes:", host, host)
+		fmt.Fprintf(&hosts, "\n            - name: %q\n              domains: [%q]\n              routes:%s", host, host, &handshake)
 		for _, d := range doors {
 			cluster := "h1"
 			if d.provider == "wide" {
@@ -79,7 +85,7 @@ static_resources:
     load_assignment:
       cluster_name: athd
       endpoints: [{lb_endpoints: [{endpoint: {address: {pipe: {path: ` + socket + `}}}}]}]` + h2 +
-		cluster("h1", w.h1.addr) + cluster("h2", w.h2.addr) + h2 + `
+		cluster("companion", w.companion.addr) + cluster("h1", w.h1.addr) + cluster("h2", w.h2.addr) + h2 + `
     transport_socket:
       name: envoy.transport_sockets.tls
       typed_config:
