@@ -79,7 +79,7 @@ func runKeygen(_ context.Context, args []string, c *agentCommand) error {
 		return c.json(map[string]any{"agent_id": state.Agent.ID, "state": file.path})
 	}
 	_, err = fmt.Fprintf(c.stdout, "%s has a key, in %s. Keep that file to yourself.\n"+
-		"next: publish what athctl agent identity prints at that URL, or try it out with athctl agent identity -serve\n", state.Agent.ID, file.path)
+		"next: publish what athctl agent identity prints at that URL, or try it out with athctl agent identity -serve HOST:PORT\n", state.Agent.ID, file.path)
 	return err
 }
 

@@ -137,6 +137,11 @@ func TestMonitoringIsDocumented(t *testing.T) {
 				t.Errorf("nothing logs %q", line)
 			}
 		}
+		for _, m := range logs.FindAllStringSubmatch(sources, -1) {
+			if _, described := lines[m[1]]; !described {
+				t.Errorf("%q is logged, and not described", m[1])
+			}
+		}
 	})
 }
 
@@ -149,11 +154,14 @@ func fieldsOf(t *testing.T, line string) map[string]any {
 	return fields
 }
 
+// logs finds what is logged above debug.
+var logs = regexp.MustCompile(`\.(?:Info|Warn|Error)(?:Context)?\((?:(?:\w\.)?ctx, )?"([^"]+)"`)
+
 // code returns what athd is built from.
 func code(t *testing.T) string {
 	t.Helper()
 	var all strings.Builder
-	for _, room := range []string{"cmd/athd", "athflow", "authz", "attest", "envoy", "tokenstore"} {
+	for _, room := range []string{"cmd/athd", "athflow", "authz", "attest", "audit", "envoy", "tokenstore"} {
 		err := filepath.WalkDir(filepath.Join("..", "..", room), func(path string, d fs.DirEntry, err error) error {
 			if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
 				return err
