@@ -252,14 +252,19 @@ func meshDump(more string) []byte {
 		{"name":"istio.alpn","typed_config":{"@type":"type.googleapis.com/istio.envoy.config.filter.http.alpn.v2alpha1.FilterConfig"}},
 		{"name":"envoy.filters.http.router","typed_config":{"@type":"type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}]}}]}]}}}]},
 		{"@type":"` + admin + `RoutesConfigDump","dynamic_route_configs":[{"route_config":{"@type":"type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
-		"name":"http.8080","virtual_hosts":[{"name":"shop","domains":["shop.example","shop.example:8080"],"routes":[{"match":{"prefix":"/"},"route":{"cluster":"outbound|8080||shop"}}]},
+		"name":"http.8080","virtual_hosts":[{"name":"shop","domains":["shop.example","shop.example:8080"],"routes":[` + handshakeRoutes + `{"match":{"prefix":"/"},"route":{"cluster":"outbound|8080||shop"}}]},
 		{"name":"other","domains":["*"],"routes":[{"match":{"prefix":"/"},"route":{"cluster":"outbound|8080||shop2"}}]}]}}]},
 		{"@type":"` + admin + `EndpointsConfigDump","dynamic_endpoint_configs":[{"endpoint_config":{"cluster_name":"outbound|9001||athd",
 		"endpoints":[{"lb_endpoints":[{"endpoint":{"address":{"socket_address":{"address":"10.0.0.9","port_value":9001}}}}]}]}}]},
 		{"@type":"` + admin + `ClustersConfigDump","dynamic_active_clusters":[
 		{"cluster":{"@type":"type.googleapis.com/envoy.config.cluster.v3.Cluster","name":"outbound|9001||athd","type":"EDS","http2_protocol_options":{}}},
+		{"cluster":{"@type":"type.googleapis.com/envoy.config.cluster.v3.Cluster","name":"outbound|9000||athd","type":"EDS"}},
 		{"cluster":{"@type":"type.googleapis.com/envoy.config.cluster.v3.Cluster","name":"outbound|8080||shop","type":"EDS"}}]}]}`)
 }
+
+// handshakeRoutes lead to athd in meshDump.
+const handshakeRoutes = `{"match":{"safe_regex":{"regex":"/\\.well-known/ath(-app)?\\.json"}},"route":{"cluster":"outbound|9000||athd"}},
+	{"match":{"path_separated_prefix":"/ath"},"route":{"cluster":"outbound|9000||athd"}},`
 
 // A mesh finds providers by host and path: no route names one, and what a mesh
 // cannot say is no fault.

@@ -75,7 +75,7 @@ func (v *verifier) managerHolds(where string, config *anypb.Any, reached map[str
 		return
 	}
 	configs := m.routeConfigs()
-	m.companions = v.companionsOf(configs)
+	m.companions = m.companionsOf(configs)
 	ours := false
 	for _, c := range configs {
 		lanes := m.lanesOf(c)

@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -226,6 +227,37 @@ func (m mesh) hasNoFault(t *testing.T) {
 			t.Errorf("%s: %s: %s", f.Where, f.What, f.Remedy)
 		}
 	}
+}
+
+// It finds where a path that athd lets pass leads to an API: operators' pages
+// that were left out, and no 404 for the rest of /ath.
+func TestVerifyFindsAthdsPathsAtAnAPI(t *testing.T) {
+	without := func(prefixes ...string) mesh {
+		return mesh{config: istio("0.5s", func(t *testing.T, manager object) {
+			meshConfig(t, manager)
+			host := at(manager, "route_config", "virtual_hosts", 0).(object)
+			all := listOf(host["routes"])
+			host["routes"] = slices.DeleteFunc(slices.Clone(all), func(r any) bool {
+				prefix, _ := at(r, "match", "prefix").(string)
+				return slices.Contains(prefixes, prefix)
+			})
+			if len(listOf(host["routes"])) != len(all)-len(prefixes) {
+				t.Fatalf("the routes have changed: %v", all)
+			}
+		})}
+	}
+	t.Run("a 404 for the rest", without("/ath/admin/").hasNoFault)
+	t.Run("none", func(t *testing.T) {
+		var faults []string
+		for _, f := range verify(t, without("/ath/admin/", "/ath/").start(t)).Findings {
+			if f.Severity == envoy.Fault {
+				faults = append(faults, f.What)
+			}
+		}
+		if len(faults) != 1 || faults[0] != `athd lets "/ath/admin/…" pass without a token, and this route leads it to a provider (shop)` {
+			t.Errorf("found %q", faults)
+		}
+	})
 }
 
 func verify(t *testing.T, s *stage.Stage) envoy.Verification {
