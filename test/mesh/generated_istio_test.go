@@ -212,6 +212,7 @@ func TestIstioGeneratedElsewhere(t *testing.T) {
 		files := append(istioFiles(t, "mesh-config.yaml", "athd.yaml", "sidecar.yaml"), forSidecar(t))
 		listener := listenerOf(t, istiod(t, istioInput(t, files, shop), sidecar, false), "virtualInbound")
 		checked(t, listener, true, 2) // the API's port, and any other
+		closed(t, listener, 2)
 		for _, chain := range listOf(listener["filterChains"]) {
 			if at(chain, "filterChainMatch", "transportProtocol") != "tls" && at(chain, "name") != "virtualInbound-blackhole" {
 				t.Errorf("%v takes plaintext: %v", at(chain, "name"), at(chain, "filterChainMatch"))
@@ -231,7 +232,35 @@ func TestIstioGeneratedElsewhere(t *testing.T) {
 		}
 		listener["filterChains"] = slices.DeleteFunc(listOf(listener["filterChains"]), func(c any) bool { return at(c, "name") != service })
 		checked(t, listener, false, 1)
+		closed(t, listener, 1)
 	})
+}
+
+// closed: behind the check, each of n connection managers refuses the paths
+// that athd lets pass since it answers them itself, which here lead to the API.
+func closed(t *testing.T, listener object, n int) {
+	t.Helper()
+	for _, chain := range listOf(listener["filterChains"]) {
+		for _, f := range listOf(at(chain, "filters")) {
+			seen := false
+			for _, filter := range listOf(at(f, "typedConfig", "httpFilters")) {
+				seen = seen || at(filter, "name") == "envoy.filters.http.ext_authz"
+				if at(filter, "typedConfig", "rules", "action") != "DENY" || !seen {
+					continue
+				}
+				n--
+				text := string(dump(t, at(filter, "typedConfig", "rules").(object)))
+				for _, path := range []string{"exact: /.well-known/ath.json", "exact: /.well-known/ath-app.json", "prefix: /ath/"} {
+					if !strings.Contains(text, path) {
+						t.Errorf("%v: %q is not closed: %s", at(chain, "name"), path, text)
+					}
+				}
+			}
+		}
+	}
+	if n != 0 {
+		t.Errorf("%d connection managers do not close athd's own paths", n)
+	}
 }
 
 // listenerOf returns a listener by its name.
