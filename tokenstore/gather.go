@@ -62,8 +62,9 @@ func newGatherer(client redis.UniversalClient, slots bool, timeout time.Duration
 
 // fetch reads grant, connection and agent for one decision. The keys of the
 // first two share a slot. A value that is no string is not there. It returns
-// within twice the timeout, whatever ctx says: whoever leads a batch sends it
-// for others too.
+// when the timeout is over, whatever ctx says: whoever leads a batch sends it
+// for others too. To wait for a turn takes no longer, since the batches that
+// have one began before.
 func (g *gatherer) fetch(ctx context.Context, keys [3]string) ([3]any, error) {
 	b, place := g.join(keys)
 	if place == 0 {

@@ -14,8 +14,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// One round trip that fails is one failure, however many reads it carried.
-func TestABatchThatFailsCountsOnce(t *testing.T) {
+// serverless is a store without a server.
+func serverless(t *testing.T) *Store {
+	t.Helper()
 	keys, err := NewKeyset()
 	if err != nil {
 		t.Fatal(err)
@@ -24,7 +25,13 @@ func TestABatchThatFailsCountsOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.Close()
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+// One round trip that fails is one failure, however many reads it carried.
+func TestABatchThatFailsCountsOnce(t *testing.T) {
+	s := serverless(t)
 	for _, slots := range []bool{false, true} {
 		g := newGatherer(s.client, slots, time.Second)
 		for failures := range breakerThreshold {

@@ -101,15 +101,7 @@ func TestWhatLiesUnusedIsForgotten(t *testing.T) {
 // A connection that was opened for one user must not be handed to another one
 // whose grant comes to stand beside it.
 func TestARememberedConnectionIsForItsGrantOnly(t *testing.T) {
-	keys, err := NewKeyset()
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := Open(Config{URL: "unix:///nobody/is/here.sock", Keyset: keys})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
+	s := serverless(t)
 	c := Connection{Agent: "https://a.example/", User: "u", Provider: "p"}
 	plain, err := encodeConnection(c)
 	if err != nil {
