@@ -34,9 +34,14 @@ func runServe(args []string, t terminal) error {
 	tune(t.env)
 	// From here on everything is said by the log, the last words too.
 	log := newLogger(t.stderr, s.log)
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	signaled, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	context.AfterFunc(ctx, stop) // the second one finds no handler
+	ctx, drain := context.WithCancel(context.Background())
+	defer drain()
+	context.AfterFunc(signaled, func() {
+		stop() // the second signal finds no handler, from before anybody can see that athd drains
+		drain()
+	})
 	if err := serve(ctx, s, log, t.stderr); err != nil {
 		log.Error("stopped", "error", err)
 		return errors.New("athd: stopped by an error")
