@@ -69,7 +69,7 @@ func BenchmarkCheck(b *testing.B) {
 
 // A check stands before every request: what it allocates, every request pays.
 func TestACheckAllocatesLittle(t *testing.T) {
-	const most = 40
+	const most = 24
 	check := inProcess(t)
 	if got := testing.AllocsPerRun(100, check); got > most {
 		t.Errorf("%v allocations, want at most %d", got, most)

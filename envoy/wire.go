@@ -25,6 +25,9 @@ type attributes struct {
 	raw     bool
 	headers []header
 	joined  map[string]string
+
+	text   strings.Builder // what is kept of the message: one allocation for nearly every check
+	common [8]header       // where headers begin
 }
 
 // A header's name is spelled as it came.
@@ -63,20 +66,38 @@ var (
 // that are not known are skipped. Of what is skipped only the length is
 // looked at. Nothing of data is kept.
 func (a *attributes) scan(data []byte) error {
-	return fields(data, func(n protowire.Number, v []byte) error {
-		if n == checkAttributes {
-			return fields(v, a.context)
+	a.text.Grow(min(len(data), maxKept))
+	for f := (fields{data}); f.more(); {
+		n, v, err := f.next()
+		if err != nil {
+			return err
 		}
-		return nil
-	})
+		if n == checkAttributes {
+			if err := a.context(v); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
-func (a *attributes) context(n protowire.Number, v []byte) error {
-	switch n {
-	case contextRequest:
-		return fields(v, a.request)
-	case contextExtension:
-		return a.extension(v)
+// maxKept is how many bytes are set aside for what is kept of a check: what
+// Envoy tells by the configuration that athd prints. More take more.
+const maxKept = 768
+
+func (a *attributes) context(message []byte) error {
+	for f := (fields{message}); f.more(); {
+		n, v, err := f.next()
+		switch {
+		case err != nil:
+		case n == contextRequest:
+			err = a.request(v)
+		case n == contextExtension:
+			err = a.extension(v)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -88,62 +109,87 @@ func (a *attributes) extension(entry []byte) error {
 	}
 	switch string(p.key) {
 	case extProvider:
-		return set(&a.provider, p.value)
+		return a.set(&a.provider, p.value)
 	case extMount:
-		return set(&a.mount, p.value)
+		return a.set(&a.mount, p.value)
 	}
 	return nil
 }
 
-func (a *attributes) request(n protowire.Number, v []byte) error {
-	if n != requestHTTP {
-		return nil
-	}
-	a.http = true
-	return fields(v, a.httpRequest)
-}
-
-func (a *attributes) httpRequest(n protowire.Number, v []byte) error {
-	switch n {
-	case httpMethod:
-		return set(&a.method, v)
-	case httpPath:
-		return set(&a.path, v)
-	case httpHost:
-		return set(&a.host, v)
-	case httpHeader:
-		return a.joinedHeader(v)
-	case httpHeaderMap:
-		a.raw = true
-		return fields(v, a.rawHeader)
+func (a *attributes) request(message []byte) error {
+	for f := (fields{message}); f.more(); {
+		n, v, err := f.next()
+		if err == nil && n == requestHTTP {
+			a.http = true
+			err = a.httpRequest(v)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-func (a *attributes) rawHeader(n protowire.Number, v []byte) error {
-	if n != mapHeader {
-		return nil
+func (a *attributes) httpRequest(message []byte) error {
+	for f := (fields{message}); f.more(); {
+		n, v, err := f.next()
+		switch {
+		case err != nil:
+		case n == httpMethod:
+			err = a.set(&a.method, v)
+		case n == httpPath:
+			err = a.set(&a.path, v)
+		case n == httpHost:
+			err = a.set(&a.host, v)
+		case n == httpHeader:
+			err = a.joinedHeader(v)
+		case n == httpHeaderMap:
+			a.raw = true
+			err = a.rawHeaders(v)
+		}
+		if err != nil {
+			return err
+		}
 	}
-	p, err := readPair(v)
+	return nil
+}
+
+func (a *attributes) rawHeaders(message []byte) error {
+	for f := (fields{message}); f.more(); {
+		n, v, err := f.next()
+		if err == nil && n == mapHeader {
+			err = a.rawHeader(v)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *attributes) rawHeader(message []byte) error {
+	p, err := readPair(message)
 	if err != nil || !wanted(p.key) {
 		return err
 	}
 	h := header{name: headerName(p.key)}
-	if err := set(&h.value, p.value); err != nil || !utf8.Valid(p.key) {
+	if !utf8.Valid(p.key) || !utf8.Valid(p.value) {
 		return errUTF8
 	}
 	if len(p.raw) > 0 { // encode_raw_headers fills it alone, the default value alone
-		h.value = string(p.raw)
+		h.value = a.keep(p.raw)
+	} else {
+		h.value = a.keep(p.value)
 	}
 	if a.headers == nil {
-		a.headers = make([]header, 0, 8)
+		a.headers = a.common[:0]
 	}
 	a.headers = append(a.headers, h)
 	return nil
 }
 
-func (a *attributes) joinedHeader(v []byte) error {
-	p, err := readPair(v)
+func (a *attributes) joinedHeader(message []byte) error {
+	p, err := readPair(message)
 	if err != nil || !wanted(p.key) {
 		return err
 	}
@@ -153,17 +199,24 @@ func (a *attributes) joinedHeader(v []byte) error {
 	if a.joined == nil {
 		a.joined = make(map[string]string)
 	}
-	a.joined[headerName(p.key)] = string(p.value)
+	a.joined[headerName(p.key)] = a.keep(p.value)
 	return nil
 }
 
 // set keeps a string of the message.
-func set(to *string, v []byte) error {
+func (a *attributes) set(to *string, v []byte) error {
 	if !utf8.Valid(v) {
 		return errUTF8
 	}
-	*to = string(v)
+	*to = a.keep(v)
 	return nil
+}
+
+// keep copies bytes of the message.
+func (a *attributes) keep(v []byte) string {
+	start := a.text.Len()
+	a.text.Write(v)
+	return a.text.String()[start:]
 }
 
 // wanted reports whether a decision may use the header of this name.
@@ -233,7 +286,11 @@ func headerName(name []byte) string {
 type pair struct{ key, value, raw []byte }
 
 func readPair(message []byte) (p pair, err error) {
-	err = fields(message, func(n protowire.Number, v []byte) error {
+	for f := (fields{message}); f.more(); {
+		n, v, err := f.next()
+		if err != nil {
+			return pair{}, err
+		}
 		switch n {
 		case pairKey:
 			p.key = v
@@ -242,36 +299,35 @@ func readPair(message []byte) (p pair, err error) {
 		case pairRaw:
 			p.raw = v
 		}
-		return nil
-	})
-	return p, err
+	}
+	return p, nil
 }
 
-// fields calls f with each field of a message that holds bytes: strings and
-// messages. A known number with another type is an unknown field, and skipped
-// like those.
-func fields(message []byte, f func(protowire.Number, []byte) error) error {
-	for len(message) > 0 {
-		number, kind, n := protowire.ConsumeTag(message)
-		if n < 0 {
-			return errWire
-		}
-		message = message[n:]
-		if kind != protowire.BytesType {
-			if n = protowire.ConsumeFieldValue(number, kind, message); n < 0 {
-				return errWire
-			}
-			message = message[n:]
-			continue
-		}
-		value, n := protowire.ConsumeBytes(message)
-		if n < 0 {
-			return errWire
-		}
-		message = message[n:]
-		if err := f(number, value); err != nil {
-			return err
-		}
+// fields are what is left of a message to be read.
+type fields struct{ message []byte }
+
+func (f *fields) more() bool { return len(f.message) > 0 }
+
+// next reads a field, and returns its number if it holds bytes: strings and
+// messages. A known number with another type is an unknown field, and 0 like
+// those.
+func (f *fields) next() (protowire.Number, []byte, error) {
+	number, kind, n := protowire.ConsumeTag(f.message)
+	if n < 0 {
+		return 0, nil, errWire
 	}
-	return nil
+	f.message = f.message[n:]
+	if kind != protowire.BytesType {
+		if n = protowire.ConsumeFieldValue(number, kind, f.message); n < 0 {
+			return 0, nil, errWire
+		}
+		f.message = f.message[n:]
+		return 0, nil, nil
+	}
+	value, n := protowire.ConsumeBytes(f.message)
+	if n < 0 {
+		return 0, nil, errWire
+	}
+	f.message = f.message[n:]
+	return number, value, nil
 }

@@ -3,6 +3,7 @@ package envoy
 import (
 	"net/http"
 	"strings"
+	"unicode/utf8"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/encoding/protowire"
@@ -138,7 +139,10 @@ type writer []byte
 // text appends a string. One that is not UTF-8 would make the whole message
 // unreadable.
 func (w *writer) text(n protowire.Number, s string) {
-	*w = protowire.AppendString(protowire.AppendTag(*w, n, protowire.BytesType), strings.ToValidUTF8(s, "?"))
+	if !utf8.ValidString(s) {
+		s = strings.ToValidUTF8(s, "?")
+	}
+	*w = protowire.AppendString(protowire.AppendTag(*w, n, protowire.BytesType), s)
 }
 
 func (w *writer) number(n protowire.Number, v uint64) {
