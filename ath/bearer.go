@@ -5,8 +5,10 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	mathrand "math/rand/v2"
 	"strings"
 )
 
@@ -53,8 +55,8 @@ func (a AgentID) Tag() Tag { return AgentTag(a.id) }
 // AgentTag is [AgentID.Tag] for an agent id that has not been parsed: the
 // request path compares ids byte for byte and needs no more.
 func AgentTag(agentID string) Tag {
-	sum := sha256.Sum256([]byte("ath agent\x00" + agentID))
-	return Tag(base64.RawURLEncoding.EncodeToString(sum[:tagBytes]))
+	digest := sum("ath agent\x00", agentID)
+	return Tag(base64.RawURLEncoding.EncodeToString(digest[:tagBytes]))
 }
 
 // A Digest is the SHA-256 of a bearer value of at least 256 bits of entropy:
@@ -66,7 +68,18 @@ func DigestOf(value string) Digest {
 	if value == "" {
 		return Digest{}
 	}
-	return sha256.Sum256([]byte(value))
+	return sum(value)
+}
+
+// sum is the SHA-256 of the parts, one after the other; of ours without an
+// allocation.
+func sum(parts ...string) [sha256.Size]byte {
+	var room [256]byte
+	all := room[:0]
+	for _, part := range parts {
+		all = append(all, part...)
+	}
+	return sha256.Sum256(all)
 }
 
 // Matches reports in constant time whether value hashes to d. An empty value
@@ -132,13 +145,20 @@ func randomKey() string {
 
 func isBase64URL(s string) bool {
 	for i := range len(s) {
-		c := s[i]
-		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '_') {
+		if !base64URL[s[i]] {
 			return false
 		}
 	}
 	return true
 }
+
+// base64URL holds the alphabet of RFC 4648, section 5.
+var base64URL = func() (in [256]bool) {
+	for _, c := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") {
+		in[c] = true
+	}
+	return in
+}()
 
 // ErrMalformed says that a bearer value does not have its form. It never
 // holds the value.
@@ -284,5 +304,13 @@ func NewCode() Secret { return NewSecret(codeHead + randomKey()) }
 func NewKey() Secret { return NewSecret(randomKey()) }
 
 // NewDecisionID returns the id under which one decision is logged and
-// answered (E-2). It is not secret.
-func NewDecisionID() string { return "dec_" + string(NewTag()) }
+// answered (E-2). It is not secret, and there is one for each request: it only
+// has to be unlike all others.
+func NewDecisionID() string {
+	var random [2 * 8]byte
+	binary.LittleEndian.PutUint64(random[:], mathrand.Uint64())
+	binary.LittleEndian.PutUint64(random[8:], mathrand.Uint64())
+	id := [len("dec_") + tagWidth]byte{'d', 'e', 'c', '_'}
+	base64.RawURLEncoding.Encode(id[len("dec_"):], random[:tagBytes])
+	return string(id[:])
+}

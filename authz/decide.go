@@ -38,7 +38,8 @@ type Decider struct {
 	config Config
 	rules  []rule
 	places places
-	alone  map[string]bool // apps of which no neighbour is more strictly kept; see passesThrough
+	goesTo map[string]string // provider.Destination, by id
+	alone  map[string]bool   // apps of which no neighbour is more strictly kept; see passesThrough
 }
 
 // New returns a Decider that applies every rule.
@@ -52,7 +53,11 @@ func New(c Config) (*Decider, error) {
 	if c.Observe == nil {
 		c.Observe = func(*Decision, string, time.Duration) {}
 	}
-	return &Decider{config: c, rules: allRules(), places: newPlaces(c.Providers), alone: loners(c.Providers)}, nil
+	d := &Decider{config: c, rules: allRules(), places: newPlaces(c.Providers), goesTo: map[string]string{}, alone: loners(c.Providers)}
+	for _, p := range c.Providers.All() {
+		d.goesTo[p.ID] = p.Destination()
+	}
+	return d, nil
 }
 
 // Decide judges one request, records the event and returns the decision. It
@@ -74,7 +79,7 @@ func (d *Decider) Decide(ctx context.Context, r Request) (decision Decision) {
 
 // inquire applies the rules. The watcher, if there is one, sees each at work.
 func (d *Decider) inquire(ctx context.Context, r Request, watch func(*inquiry, rule, Reason)) (decision Decision) {
-	q := &inquiry{Config: &d.config, ctx: ctx, request: r, now: d.config.Now(), alone: d.alone}
+	q := &inquiry{Config: &d.config, ctx: ctx, request: r, now: d.config.Now(), goesTo: d.goesTo, alone: d.alone}
 	q.decision = Decision{ID: r.ID, Provider: r.Provider, reason: Internal}
 	defer func() {
 		if p := recover(); p != nil {

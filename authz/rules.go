@@ -23,6 +23,7 @@ type inquiry struct {
 	token    ath.Token
 	reading  tokenstore.Reading
 	provider *provider.Provider // that the route leads to; nil: none
+	goesTo   map[string]string
 	alone    map[string]bool
 	scope    string
 	decision Decision
@@ -254,7 +255,7 @@ func (q *inquiry) credentialThere() Reason {
 // credentialForHere keeps a token from going where its user did not agree to,
 // after the operator has changed the provider's server, client or API host.
 func (q *inquiry) credentialForHere() Reason {
-	if q.reading.Connection.Destination != q.provider.Destination() {
+	if d := q.goesTo[q.provider.ID]; d == "" || q.reading.Connection.Destination != d {
 		return Reauthorize
 	}
 	return ""

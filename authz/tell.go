@@ -142,7 +142,7 @@ func (q *inquiry) tellCredential() string {
 }
 
 func (q *inquiry) tellDestination() string {
-	if q.reading.Connection.Destination != q.provider.Destination() {
+	if q.credentialForHere() != "" {
 		return "the user agreed to another token endpoint, client or API host than is configured now"
 	}
 	return "token endpoint, client and API host are those that the user agreed to"
