@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"strings"
 	"time"
 
 	"github.com/athd/athd/ath"
@@ -35,28 +34,15 @@ var errNoTag = errors.New("tag is not of the form that ath makes")
 // key returns "ath:{tag}:part[:part]". A tag that is not one would group keys
 // wrongly, or not at all: Redis ignores empty braces.
 func key(tag ath.Tag, parts ...string) (string, error) {
-	if len(tag) != 16 {
+	if _, err := ath.ParseTag(string(tag)); err != nil {
 		return "", errNoTag
 	}
-	for _, c := range []byte(tag) {
-		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '_') {
-			return "", errNoTag
-		}
-	}
-	size := len("ath:{}") + len(tag)
+	var room [128]byte
+	out := append(append(append(room[:0], "ath:{"...), tag...), '}')
 	for _, part := range parts {
-		size += len(":") + len(part)
+		out = append(append(out, ':'), part...)
 	}
-	var out strings.Builder
-	out.Grow(size)
-	out.WriteString("ath:{")
-	out.WriteString(string(tag))
-	out.WriteByte('}')
-	for _, part := range parts {
-		out.WriteByte(':')
-		out.WriteString(part)
-	}
-	return out.String(), nil
+	return string(out), nil
 }
 
 // onceKey hides the value behind its digest: it may be long, and may be a
