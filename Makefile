@@ -84,7 +84,7 @@ fuzz: ## let each fuzz target, or FUZZ=name only, search for FUZZTIME (10s)
 	$(SETUP) go envoy
 	@tools/fuzz $(FUZZTIME) $(FUZZ)
 
-bench: setup ## measure what athd costs on the way of a request, through a real Envoy (ARGS='-rounds 31 -json figures.json')
+bench: setup ## measure what athd costs on the way of a request, through a real Envoy (ARGS='-rounds 41 -json figures.json')
 	@go test -vet=off -run '^$$' -bench '^BenchmarkRequest$$' -benchtime 1x -timeout 20m ./test/bench $(ARGS)
 
 clean: ## remove what was built

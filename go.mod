@@ -20,6 +20,7 @@ require (
 	golang.org/x/net v0.62.0 // HTML forms of the demo's browser, DNS and HTTP/2 in tests, bounded listeners
 	golang.org/x/oauth2 v0.37.0 // authorization URLs, PKCE and code exchange
 	golang.org/x/sync v0.24.0 // one fetch in flight per identity document
+	golang.org/x/sys v0.49.0 // tests: which processor runs what while make bench measures
 	golang.org/x/time v0.16.0 // rate limits of the companion
 	google.golang.org/genproto/googleapis/rpc v0.0.0-20260817212433-ac3dfec99bb1 // the status in Envoy's CheckResponse
 	google.golang.org/grpc v1.85.0 // the server that Envoy asks
@@ -53,7 +54,6 @@ require (
 	github.com/yuin/gopher-lua v1.1.1 // indirect
 	go.uber.org/atomic v1.12.0 // indirect
 	golang.org/x/crypto v0.58.0 // indirect
-	golang.org/x/sys v0.49.0 // indirect
 	golang.org/x/text v0.43.0 // indirect
 	golang.org/x/tools v0.51.0 // indirect
 	google.golang.org/genproto/googleapis/api v0.0.0-20260817212433-ac3dfec99bb1 // indirect

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"slices"
@@ -18,8 +19,9 @@ import (
 )
 
 var (
-	rounds   = flag.Int("rounds", 15, "measure this many interleaved `rounds`")
+	rounds   = flag.Int("rounds", 21, "measure this many interleaved `rounds`")
 	during   = flag.Duration("during", 1500*time.Millisecond, "measure this `long` in each round, after a tenth of it to warm up")
+	pin      = flag.Bool("pin", true, "on Linux, leave one processor to Envoy and all others to everything else")
 	jsonFile = flag.String("json", "", "also write every round as JSON to this `file`")
 )
 
@@ -27,10 +29,7 @@ var (
 // directly, and prints a table in Markdown.
 func BenchmarkRequest(b *testing.B) {
 	r := newRig(b)
-	var requests, messages [][]byte
-	for _, c := range r.calls {
-		requests, messages = append(requests, c.request()), append(messages, c.check(b))
-	}
+	requests, messages := drawn(r.calls, call.request), drawn(r.calls, func(c call) []byte { return c.check(b) })
 	r.verify(b)
 	through, asked := map[string][]client{}, map[string][]client{}
 	for _, variant := range []string{bare, plain, noopIs, athdIs} {
@@ -66,6 +65,21 @@ func BenchmarkRequest(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// drawn are messages in the order in which they are sent: drawn by Zipf's law
+// with exponent 1.1, since some agents call much more often than others.
+func drawn(calls []call, message func(call) []byte) [][]byte {
+	byRank := make([][]byte, len(calls))
+	for i, c := range calls {
+		byRank[i] = message(c)
+	}
+	zipf := rand.NewZipf(rand.New(rand.NewPCG(1, 2)), 1.1, 1, uint64(len(calls)-1))
+	out := make([][]byte, 1<<15)
+	for i := range out {
+		out[i] = byRank[zipf.Uint64()]
+	}
+	return out
 }
 
 // verify looks at one reply of each variant, so that no fast failure counts.

@@ -6,14 +6,16 @@
 //	                    ├─▶ no-op server     B: what ext_authz costs anyone
 //	                    └─▶ athd ─▶ Redis    D: what athd costs, one round trip for each decision
 //
-// The three take turns in short rounds, and what counts is the median of the
-// ratios of each round: machines drift, and a figure without its neighbour
-// says nothing. athd is the binary, the no-op server is a process of its own
+// They take turns in short rounds, and what counts is the median of the ratios
+// of each round: machines drift, and a figure without its neighbour says
+// nothing. Envoy has a processor of its own: see leaveOne. athd is the binary, the no-op server is a process of its own
 // with the gRPC settings of athd, and the one Envoy runs what athd bootstrap
 // prints, once for each of the three.
 package bench
 
 import (
+	"flag"
+	"log"
 	"os"
 	"testing"
 
@@ -24,6 +26,11 @@ func TestMain(m *testing.M) {
 	if socket := os.Getenv(noopSocket); socket != "" {
 		serveNoop(socket)
 		return
+	}
+	if flag.Parse(); *pin {
+		if err := leaveOne(); err != nil {
+			log.Fatalf("no processor for Envoy alone: %v (-pin=false does without)", err)
+		}
 	}
 	code := m.Run()
 	stage.RemoveBinary()

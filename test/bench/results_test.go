@@ -65,7 +65,7 @@ func machine(t testing.TB, r *rig) string {
 	info := r.redis.Client().Info(t.Context(), "server").Val()
 	_, redis, _ := strings.Cut(info, "redis_version:")
 	redis, _, _ = strings.Cut(redis, "\r\n")
-	return fmt.Sprintf("Envoy %s, Redis %s, %s, %s/%s, %d cores%s", envoy[1], redis, runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), processor())
+	return fmt.Sprintf("Envoy %s, Redis %s, %s, %s/%s, %s%s", envoy[1], redis, runtime.Version(), runtime.GOOS, runtime.GOARCH, r.processors, processor())
 }
 
 // processor is the name that Linux knows, or "".
@@ -75,7 +75,7 @@ func processor() string {
 	if found == nil {
 		return ""
 	}
-	return " of " + string(found[1])
+	return " (" + string(found[1]) + ")"
 }
 
 // markdown is what README quotes.

@@ -40,7 +40,8 @@ type rig struct {
 	upstream string            // host:port
 	log      string            // path of athd's
 
-	processes map[string]int // ids of the servers by variant, and of Redis
+	processors string         // how they are shared
+	processes  map[string]int // ids of the servers by variant, and of Redis
 }
 
 // A call is what one agent sends.
@@ -92,6 +93,7 @@ func newRig(t testing.TB) *rig {
 		t.Fatalf("athd bootstrap: %v\n%s", err, stderr)
 	}
 	r.envoy = realenvoy.Start(t, fourTimes(t, bootstrap, r.noop))
+	r.processors = pinned(t, r.envoy.PID())
 	return r
 }
 
