@@ -8,9 +8,10 @@
 //
 // They take turns in short rounds, and what counts is the median of the ratios
 // of each round: machines drift, and a figure without its neighbour says
-// nothing. Envoy has a processor of its own: see leaveOne. athd is the binary, the no-op server is a process of its own
-// with the gRPC settings of athd, and the one Envoy runs what athd bootstrap
-// prints, once for each of the three.
+// nothing. Envoy has a processor of its own: see leaveOne. athd is the binary,
+// the no-op servers are processes of their own with the gRPC settings of athd,
+// and the one Envoy runs what athd bootstrap prints, once for each variant:
+// fourTimes says what differs.
 package bench
 
 import (

@@ -72,7 +72,7 @@ func newRig(t testing.TB) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	r := &rig{dir: dir, noop: map[string]string{plain: dir + "/b0.sock", noopIs: dir + "/b.sock"}, athd: dir + "/athd.sock", admin: reserve.Addr(t), upstream: startUpstream(t), log: dir + "/athd.log", processes: map[string]int{}}
+	r := &rig{dir: dir, noop: map[string]string{plain: dir + "/b.sock", lean: dir + "/b2.sock"}, athd: dir + "/athd.sock", admin: reserve.Addr(t), upstream: startUpstream(t), log: dir + "/athd.log", processes: map[string]int{}}
 	r.redis = realredis.Start(t, "unixsocket "+dir+"/redis.sock")
 	r.write(t, "athd.yaml", fmt.Sprintf(configuration, dir, reserve.Addr(t), r.admin, r.redis.Password(), r.upstream))
 	if _, stderr, err := stage.Run(t, dir, "keys", "new", "-o", filepath.Join(dir, "keyset.json")); err != nil {
@@ -87,7 +87,7 @@ func newRig(t testing.TB) *rig {
 	r.startAthd(t)
 	likeAthd := []string{"GOGC=" + r.metric(t, "go_gc_gogc_percent"), "GOMAXPROCS=" + r.metric(t, "go_sched_gomaxprocs_threads")}
 	r.processes[plain] = startNoop(t, r.noop[plain], "", likeAthd)
-	r.processes[noopIs] = startNoop(t, r.noop[noopIs], "yes", likeAthd)
+	r.processes[lean] = startNoop(t, r.noop[lean], "yes", likeAthd)
 	bootstrap, stderr, err := stage.Run(t, dir, "bootstrap", "-static", "-config", "athd.yaml")
 	if err != nil {
 		t.Fatalf("athd bootstrap: %v\n%s", err, stderr)

@@ -10,8 +10,8 @@ import (
 // The variants, which are also the names of Envoy's listeners.
 const (
 	bare   = "A"  // no ext_authz
-	plain  = "B0" // ext_authz by its defaults
-	noopIs = "B"
+	plain  = "B"  // ext_authz by its defaults
+	lean   = "B2" // by athd's configuration
 	athdIs = "D"
 
 	redisIs = "Redis" // no variant, but a process
@@ -20,8 +20,8 @@ const (
 type node = map[string]any
 
 // fourTimes turns what athd bootstrap prints into a configuration with a
-// listener for each variant. D's is the listener as it is. B's is the same, but
-// asks the no-op server. B0's asks another no-op server by an ext_authz filter
+// listener for each variant. D's is the listener as it is. B2's is the same,
+// but asks a no-op server. B's asks another no-op server by an ext_authz filter
 // that says nothing but that, and has no guard: what anyone has who lets Envoy
 // ask. A's has neither filter.
 // None writes an access log, which would cost all of them the same.
@@ -37,7 +37,7 @@ func fourTimes(t testing.TB, bootstrap string, sockets map[string]string) []byte
 	whole := parse()
 	resources := whole["static_resources"].(node)
 	var listeners []any
-	for _, variant := range []string{bare, plain, noopIs, athdIs} {
+	for _, variant := range []string{bare, plain, lean, athdIs} {
 		l := parse()["static_resources"].(node)["listeners"].([]any)[0].(node)
 		l["name"] = variant
 		l["address"] = node{"socket_address": node{"address": "127.0.0.1", "port_value": 0}}
