@@ -43,6 +43,23 @@ func TestOpenedRecordsAreKnownByAllTheirBytes(t *testing.T) {
 	}
 }
 
+// A record that differs in one byte, wherever it is, is another record.
+func TestOneByteMakesAnotherRecord(t *testing.T) {
+	calls := 0
+	o := counting(&calls)
+	record := strings.Repeat("0123456789abcdef", 30)
+	for i := range record {
+		if _, err := o.get("key", record); err != nil {
+			t.Fatal(err)
+		}
+		before := calls
+		other := record[:i] + "x" + record[i+1:]
+		if got, err := o.get("key", other); err != nil || calls != before+1 || *got != "key"+other {
+			t.Fatalf("with byte %d changed it was opened %d times: %v", i, calls-before, err)
+		}
+	}
+}
+
 func TestOpenedRecordsAreBounded(t *testing.T) {
 	calls := 0
 	o := counting(&calls)
