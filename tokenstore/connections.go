@@ -69,6 +69,6 @@ func (s *Store) openConnection(key, raw string, g *Grant) (*Connection, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.connections.remember(key, raw, &c)
+	s.connections.remember(&openedRecord[Connection]{key: key, raw: raw, value: &c})
 	return &c, nil
 }

@@ -2,7 +2,6 @@ package tokenstore
 
 import (
 	"container/list"
-	"hash/maphash"
 	"sync"
 	"time"
 )
@@ -18,20 +17,13 @@ const (
 
 // An opened remembers what sealed records held. That is no cache of what is
 // stored: every read asks the server, and what it answers is opened anew
-// unless it is what stood under the same key before. To open a record twice
-// gives the same twice.
-//
-// Of the sealed bytes only a print is kept, 128 bits under seeds that are in
-// no other process: to compare records with their copies, which the processor
-// has long put aside, would take longer than all else that is done here. Who
-// could make two records of one print would gain that the older one counts,
-// which they have by leaving it in its place.
+// unless it is, byte for byte, what stood under the same key before. To open a
+// record twice gives the same twice.
 //
 // What is remembered may hold a user's OAuth tokens. The keyset, which opens
 // them all, is in the same memory.
 type opened[T any] struct {
-	open  func(key, raw string) (T, error)
-	seeds [2]maphash.Seed
+	open func(key, raw string) (T, error)
 
 	mu     sync.Mutex
 	byKey  map[string]*list.Element
@@ -41,21 +33,16 @@ type opened[T any] struct {
 }
 
 type openedRecord[T any] struct {
-	key    string
-	sealed int // bytes
-	print  print
-	value  *T
-	used   int // in this round
+	key, raw string
+	value    *T
+	used     int // in this round
 }
 
-// A print stands for the bytes of a sealed record.
-type print [2]uint64
-
-// size is an estimate: what is open takes no more than what was sealed.
-func (r *openedRecord[T]) size() int { return len(r.key) + r.sealed + 512 }
+// size is an estimate: the record as it is sealed, and as it is open.
+func (r *openedRecord[T]) size() int { return len(r.key) + 2*len(r.raw) + 512 }
 
 func newOpened[T any](open func(key, raw string) (T, error)) *opened[T] {
-	return &opened[T]{open: open, seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}, byKey: make(map[string]*list.Element), recent: list.New()}
+	return &opened[T]{open: open, byKey: make(map[string]*list.Element), recent: list.New()}
 }
 
 // get opens a record. The result is shared: nobody may change it.
@@ -67,16 +54,11 @@ func (o *opened[T]) get(key, raw string) (*T, error) {
 	if err != nil {
 		return nil, err
 	}
-	o.remember(key, raw, &value)
+	o.remember(&openedRecord[T]{key: key, raw: raw, value: &value})
 	return &value, nil
 }
 
-func (o *opened[T]) print(raw string) print {
-	return print{maphash.String(o.seeds[0], raw), maphash.String(o.seeds[1], raw)}
-}
-
 func (o *opened[T]) known(key, raw string) *T {
-	print := o.print(raw)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	e, ok := o.byKey[key]
@@ -84,7 +66,7 @@ func (o *opened[T]) known(key, raw string) *T {
 		return nil
 	}
 	r := e.Value.(*openedRecord[T])
-	if r.print != print {
+	if r.raw != raw {
 		return nil
 	}
 	o.recent.MoveToFront(e)
@@ -92,8 +74,7 @@ func (o *opened[T]) known(key, raw string) *T {
 	return r.value
 }
 
-func (o *opened[T]) remember(key, raw string, value *T) {
-	r := &openedRecord[T]{key: key, sealed: len(raw), print: o.print(raw), value: value}
+func (o *opened[T]) remember(r *openedRecord[T]) {
 	if r.size() > maxOpened/64 {
 		return
 	}
