@@ -10,6 +10,7 @@ FUZZTIME ?= 10s
 FUZZ ?=
 TIMEOUT ?= 6m
 ARGS ?=
+BASE ?=
 
 export ATHD_TOOLS := $(CURDIR)/.tools/bin
 BUILD := .tools/build
@@ -84,8 +85,8 @@ fuzz: ## let each fuzz target, or FUZZ=name only, search for FUZZTIME (10s)
 	$(SETUP) go envoy
 	@tools/fuzz $(FUZZTIME) $(FUZZ)
 
-bench: setup ## measure what athd costs on the way of a request, through a real Envoy (ARGS='-rounds 41 -json figures.json')
-	@go test -vet=off -run '^$$' -bench '^BenchmarkRequest$$' -benchtime 1x -timeout 20m ./test/bench $(ARGS)
+bench: setup ## measure what athd costs on the way of a request, through a real Envoy (BASE=a commit or another athd; ARGS='-rounds 41 -json figures.json')
+	@go test -vet=off -run '^$$' -bench '^BenchmarkRequest$$' -benchtime 1x -timeout 30m ./test/bench $(if $(BASE),-base '$(BASE)') $(ARGS)
 
 clean: ## remove what was built
 	rm -rf $(BUILD)

@@ -32,29 +32,46 @@ func BenchmarkRequest(b *testing.B) {
 	requests, messages := drawn(r.calls, call.request), drawn(r.calls, func(c call) []byte { return c.check(b) })
 	r.verify(b)
 	through, asked := map[string][]client{}, map[string][]client{}
-	for _, variant := range []string{bare, plain, lean, athdIs} {
+	paths, directly := []string{bare, plain, lean, athdIs}, []string{lean, athdIs}
+	if r.base != nil {
+		paths, directly = append(paths, baseIs), append(directly, baseIs)
+		asked[baseIs] = direct(b, r.base.socket, messages)
+		*rounds = max(*rounds, leastRounds)
+	}
+	for _, variant := range paths {
 		through[variant] = dialHTTP(b, r.envoy.Addr(variant), requests)
 	}
-	asked[lean], asked[athdIs] = direct(b, r.noop[lean], messages), direct(b, r.athd, messages)
+	asked[lean], asked[athdIs] = direct(b, r.noop[lean], messages), direct(b, r.athd.socket, messages)
 
 	all := results{
+		Base: *base,
 		Date: time.Now().UTC().Truncate(time.Second), Machine: machine(b, r), Rounds: *rounds, Seconds: during.Seconds(),
 		Through: map[string][]run{}, Direct: map[string][]run{},
 	}
 	for b.Loop() { // -benchtime 1x
 		for range *rounds {
-			for _, variant := range []string{bare, plain, lean, athdIs} {
+			for _, variant := range paths {
 				all.Through[variant] = append(all.Through[variant], r.measure(b, variant, through[variant], *during))
 			}
-			for _, variant := range []string{lean, athdIs} {
+			for _, variant := range directly {
 				all.Direct[variant] = append(all.Direct[variant], r.measure(b, variant, asked[variant], *during/2))
 			}
-			r.dropLog(b)
+			r.dropLog(b, r.athd)
+			if r.base != nil {
+				r.dropLog(b, *r.base)
+				// Who comes second meets what the first one left.
+				swap(paths, athdIs, baseIs)
+				swap(directly, athdIs, baseIs)
+			}
 		}
 	}
-	all.Check = inProcess(b)
+	all.Check = inProcess(b, "")
+	if r.base != nil && baseTree != "" {
+		figures := inProcess(b, baseTree)
+		all.BaseCheck = &figures
+	}
 	fmt.Print("\n", all.markdown(), "\n")
-	b.ReportMetric(median(ratios(all.Through[athdIs], all.Through[plain])), "D/B")
+	b.ReportMetric(median(ratios(all.Through[athdIs], all.Through[plain], perSecond)), "D/B")
 	b.ReportMetric(0, "ns/op") // which would be the time of the whole
 	if *jsonFile != "" {
 		text, err := json.MarshalIndent(all, "", "  ")
@@ -86,7 +103,12 @@ func drawn(calls []call, message func(call) []byte) [][]byte {
 func (r *rig) verify(t testing.TB) {
 	t.Helper()
 	call := r.calls[0]
-	for variant, authorization := range map[string]string{bare: call.token, plain: userToken, lean: userToken, athdIs: userToken} {
+	upstream := map[string]string{bare: call.token, plain: userToken, lean: userToken, athdIs: userToken}
+	answer := map[string]string{plain: r.noop[plain], lean: r.noop[lean], athdIs: r.athd.socket}
+	if r.base != nil {
+		upstream[baseIs], answer[baseIs] = userToken, r.base.socket
+	}
+	for variant, authorization := range upstream {
 		conn, err := net.Dial("tcp", r.envoy.Addr(variant))
 		if err != nil {
 			t.Fatal(err)
@@ -107,7 +129,7 @@ func (r *rig) verify(t testing.TB) {
 			t.Fatalf("%s: the upstream saw\n%s", variant, head)
 		}
 	}
-	for variant, socket := range map[string]string{plain: r.noop[plain], lean: r.noop[lean], athdIs: r.athd} {
+	for variant, socket := range answer {
 		reply, err := ask(dialCheck(t, socket), call.check(t))
 		if err != nil {
 			t.Fatalf("%s: %v", variant, err)
@@ -123,27 +145,31 @@ func (r *rig) verify(t testing.TB) {
 	}
 }
 
-// dropLog keeps athd's log from filling the disk, and looks whether every
+// dropLog keeps an athd's log from filling the disk, and looks whether every
 // decision in it was an allow.
-func (r *rig) dropLog(t testing.TB) {
+func (r *rig) dropLog(t testing.TB, s sidecar) {
 	t.Helper()
-	text, err := os.ReadFile(r.log)
+	text, err := os.ReadFile(s.log)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if i := bytes.Index(text, []byte(`"access_denied"`)); i >= 0 {
 		t.Fatalf("athd refused a request: %s", text[max(0, i-100):min(len(text), i+400)])
 	}
-	if err := os.Truncate(r.log, 0); err != nil {
+	if err := os.Truncate(s.log, 0); err != nil {
 		t.Fatal(err)
 	}
 }
 
+// perSecond and serverTime are what ratios are made of.
+func perSecond(r run) float64  { return r.PerSecond }
+func serverTime(r run) float64 { return float64(r.Server) }
+
 // ratios returns x/y of each round, sorted.
-func ratios(x, y []run) []float64 {
+func ratios(x, y []run, of func(run) float64) []float64 {
 	var out []float64
 	for i := range x {
-		out = append(out, x[i].PerSecond/y[i].PerSecond)
+		out = append(out, of(x[i])/of(y[i]))
 	}
 	slices.Sort(out)
 	return out

@@ -11,7 +11,7 @@
 // nothing. Envoy has a processor of its own: see leaveOne. athd is the binary,
 // the no-op servers are processes of their own with the gRPC settings of athd,
 // and the one Envoy runs what athd bootstrap prints, once for each variant:
-// fourTimes says what differs.
+// onceForEach says what differs. With -base a second athd takes turns with D.
 package bench
 
 import (

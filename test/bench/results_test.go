@@ -24,6 +24,9 @@ type results struct {
 	Through map[string][]run `json:"through_envoy"`
 	Direct  map[string][]run `json:"direct"`
 	Check   inProcessFigures `json:"in_process"`
+
+	Base      string            `json:"base,omitempty"` // what D was compared with
+	BaseCheck *inProcessFigures `json:"base_in_process,omitempty"`
 }
 
 // inProcessFigures are those of Check without a network: message in, message
@@ -36,11 +39,14 @@ type inProcessFigures struct {
 
 var benchmarkLine = regexp.MustCompile(`(?m)^BenchmarkCheck\S*\s+\d+\s+([\d.]+) ns/op\s+(\d+) B/op\s+(\d+) allocs/op`)
 
-// inProcess runs the benchmark of package envoy, which knows its insides.
-func inProcess(t testing.TB) (f inProcessFigures) {
+// inProcess runs the benchmark of package envoy, which knows its insides, of
+// this tree or of the one in a folder.
+func inProcess(t testing.TB, folder string) (f inProcessFigures) {
 	t.Helper()
-	out, err := exec.CommandContext(t.Context(), "go", "test", "-run", "^$", "-bench", "^BenchmarkCheck$", "-benchmem", "-cpu", "1",
-		"github.com/athd/athd/envoy").CombinedOutput()
+	cmd := exec.CommandContext(t.Context(), "go", "test", "-run", "^$", "-bench", "^BenchmarkCheck$", "-benchmem", "-cpu", "1",
+		"github.com/athd/athd/envoy/...")
+	cmd.Dir = folder
+	out, err := cmd.CombinedOutput()
 	found := benchmarkLine.FindStringSubmatch(string(out))
 	if err != nil || found == nil {
 		t.Fatalf("the benchmark of package envoy: %v\n%s", err, out)
@@ -89,9 +95,15 @@ func (r *results) markdown() string {
 	} {
 		b.WriteString(row(v.what, r.Through[v.name]))
 	}
+	if r.Base != "" {
+		b.WriteString(row("D of "+r.Base, r.Through[baseIs]))
+	}
 	b.WriteString("| **asked directly** | | | | | | |\n")
 	b.WriteString(row("B: a server that allows everything", r.Direct[lean]))
 	b.WriteString(row("D: athd, one round trip to Redis", r.Direct[athdIs]))
+	if r.Base != "" {
+		b.WriteString(row("D of "+r.Base, r.Direct[baseIs]))
+	}
 	b.WriteString("\n| throughput | median | quartiles |\n|---|---|---|\n")
 	for _, v := range []struct {
 		what string
@@ -103,11 +115,12 @@ func (r *results) markdown() string {
 		{"D / A through Envoy", r.Through[athdIs], r.Through[bare]},
 		{"D / B directly", r.Direct[athdIs], r.Direct[lean]},
 	} {
-		q := ratios(v.x, v.y)
+		q := ratios(v.x, v.y, perSecond)
 		fmt.Fprintf(&b, "| %s | %.3f | %.3f to %.3f |\n", v.what, median(q), quantile(q, 0.25), quantile(q, 0.75))
 	}
 	fmt.Fprintf(&b, "\nOne check in the process, from message to message, the store in memory: %.1f µs, %d allocations (%d bytes).\n",
 		r.Check.Nanoseconds/1000, r.Check.Allocations, r.Check.Bytes)
+	b.WriteString(r.againstBase())
 	return b.String()
 }
 

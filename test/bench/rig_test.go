@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -35,20 +36,28 @@ type rig struct {
 	calls    []call
 	dir      string
 	noop     map[string]string // paths of the no-op servers' sockets, by variant
-	athd     string            // path of its socket
-	admin    string            // host:port of athd's
-	upstream string            // host:port
-	log      string            // path of athd's
+	athd     sidecar
+	base     *sidecar // nil: there is none to compare with
+	upstream string   // host:port
 
 	processors string         // how they are shared
 	processes  map[string]int // ids of the servers by variant, and of Redis
+}
+
+// A sidecar is an athd that runs, with its files.
+type sidecar struct {
+	binary string // path
+	socket string // path; Envoy asks there
+	admin  string // host:port
+	log    string // path
+	config string // path of its athd.yaml
 }
 
 // A call is what one agent sends.
 type call struct{ token, agent string }
 
 const configuration = `public_url: http://127.0.0.1:8080
-listen: {grpc: "unix:%[1]s/athd.sock", http: "%[2]s", admin: "%[3]s"}
+listen: {grpc: "unix:%[6]s", http: "%[2]s", admin: "%[3]s"}
 store: {url: "unix://:%[4]s@%[1]s/redis.sock", keyset_file: keyset.json, timeout: 900ms}
 apps:
 - app_id: shop
@@ -72,9 +81,9 @@ func newRig(t testing.TB) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	r := &rig{dir: dir, noop: map[string]string{plain: dir + "/b.sock", lean: dir + "/b2.sock"}, athd: dir + "/athd.sock", admin: reserve.Addr(t), upstream: startUpstream(t), log: dir + "/athd.log", processes: map[string]int{}}
+	r := &rig{dir: dir, noop: map[string]string{plain: dir + "/b.sock", lean: dir + "/b2.sock"}, upstream: startUpstream(t), processes: map[string]int{}}
 	r.redis = realredis.Start(t, "unixsocket "+dir+"/redis.sock")
-	r.write(t, "athd.yaml", fmt.Sprintf(configuration, dir, reserve.Addr(t), r.admin, r.redis.Password(), r.upstream))
+	r.athd = r.configure(t, "athd", stage.Binary(t))
 	if _, stderr, err := stage.Run(t, dir, "keys", "new", "-o", filepath.Join(dir, "keyset.json")); err != nil {
 		t.Fatalf("athd keys new: %v\n%s", err, stderr)
 	}
@@ -84,17 +93,29 @@ func newRig(t testing.TB) *rig {
 		t.Fatal("Redis does not tell its process")
 	}
 	r.processes[redisIs], _ = strconv.Atoi(id[1])
-	r.startAthd(t)
+	bootstraps := []string{r.startAthd(t, athdIs, r.athd)}
+	if path := baseBinary(t); path != "" {
+		base := r.configure(t, "base", path)
+		bootstraps, r.base = append(bootstraps, r.startAthd(t, baseIs, base)), &base
+	}
 	likeAthd := []string{"GOGC=" + r.metric(t, "go_gc_gogc_percent"), "GOMAXPROCS=" + r.metric(t, "go_sched_gomaxprocs_threads")}
 	r.processes[plain] = startNoop(t, r.noop[plain], "", likeAthd)
 	r.processes[lean] = startNoop(t, r.noop[lean], "yes", likeAthd)
-	bootstrap, stderr, err := stage.Run(t, dir, "bootstrap", "-static", "-config", "athd.yaml")
-	if err != nil {
-		t.Fatalf("athd bootstrap: %v\n%s", err, stderr)
-	}
-	r.envoy = realenvoy.Start(t, fourTimes(t, bootstrap, r.noop))
+	r.envoy = realenvoy.Start(t, onceForEach(t, bootstraps, r.noop))
 	r.processors = pinned(t, r.envoy.PID())
 	return r
+}
+
+// configure writes the configuration of an athd. All of them share Redis and
+// keyset.
+func (r *rig) configure(t testing.TB, name, binary string) sidecar {
+	t.Helper()
+	s := sidecar{
+		binary: binary, socket: filepath.Join(r.dir, name+".sock"), admin: reserve.Addr(t),
+		log: filepath.Join(r.dir, name+".log"), config: filepath.Join(r.dir, name+".yaml"),
+	}
+	r.write(t, name+".yaml", fmt.Sprintf(configuration, r.dir, reserve.Addr(t), s.admin, r.redis.Password(), r.upstream, s.socket))
+	return s
 }
 
 func (r *rig) write(t testing.TB, name, text string) {
@@ -165,34 +186,40 @@ func (r *rig) seedAgent(ctx context.Context, store *tokenstore.Store, n int) err
 	return err
 }
 
-// startAthd runs athd with its log, events and all, in a file.
-func (r *rig) startAthd(t testing.TB) {
+// startAthd runs an athd with its log, events and all, in a file, and returns
+// the configuration of Envoy that it prints.
+func (r *rig) startAthd(t testing.TB, variant string, s sidecar) (bootstrap string) {
 	t.Helper()
-	log, err := os.OpenFile(r.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	log, err := os.OpenFile(s.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer log.Close()
-	r.processes[athdIs] = start(t, stage.Binary(t), nil, log, "serve", "-config", filepath.Join(r.dir, "athd.yaml"))
-	await(t, "athd", func() bool {
-		resp, err := http.Get("http://" + r.admin + "/readyz")
+	r.processes[variant] = start(t, s.binary, nil, log, "serve", "-config", s.config)
+	t.Cleanup(func() {
+		if text, err := os.ReadFile(s.log); err == nil && t.Failed() {
+			t.Logf("the end of the log of %s:\n%s", variant, text[max(0, len(text)-4096):])
+		}
+	})
+	await(t, variant, func() bool {
+		resp, err := http.Get("http://" + s.admin + "/readyz")
 		if err != nil {
 			return false
 		}
 		resp.Body.Close()
 		return resp.StatusCode == http.StatusOK
 	})
-	t.Cleanup(func() {
-		if text, err := os.ReadFile(r.log); err == nil && t.Failed() {
-			t.Logf("the end of athd's log:\n%s", text[max(0, len(text)-4096):])
-		}
-	})
+	out, err := exec.CommandContext(t.Context(), s.binary, "bootstrap", "-static", "-config", s.config).Output()
+	if err != nil {
+		t.Fatalf("%s: athd bootstrap: %v", variant, err)
+	}
+	return string(out)
 }
 
 // metric returns a value of athd's /metrics, as it is written there.
 func (r *rig) metric(t testing.TB, name string) string {
 	t.Helper()
-	resp, err := http.Get("http://" + r.admin + "/metrics")
+	resp, err := http.Get("http://" + r.athd.admin + "/metrics")
 	if err != nil {
 		t.Fatal(err)
 	}

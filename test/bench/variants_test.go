@@ -13,37 +13,27 @@ const (
 	plain  = "B"  // ext_authz by its defaults
 	lean   = "B2" // by athd's configuration
 	athdIs = "D"
+	baseIs = "base" // athd too: the one of -base
 
 	redisIs = "Redis" // no variant, but a process
 )
 
 type node = map[string]any
 
-// fourTimes turns what athd bootstrap prints into a configuration with a
+// onceForEach turns what athd bootstrap prints into a configuration with a
 // listener for each variant. D's is the listener as it is. B2's is the same,
 // but asks a no-op server. B's asks another no-op server by an ext_authz filter
 // that says nothing but that, and has no guard: what anyone has who lets Envoy
-// ask. A's has neither filter.
+// ask. A's has neither filter. That of the base is what that athd prints
+// itself, if there is a second bootstrap.
 // None writes an access log, which would cost all of them the same.
-func fourTimes(t testing.TB, bootstrap string, sockets map[string]string) []byte {
+func onceForEach(t testing.TB, bootstraps []string, sockets map[string]string) []byte {
 	t.Helper()
-	parse := func() node {
-		var whole node
-		if err := yaml.Unmarshal([]byte(bootstrap), &whole); err != nil {
-			t.Fatal(err)
-		}
-		return whole
-	}
-	whole := parse()
+	whole := parse(t, bootstraps[0])
 	resources := whole["static_resources"].(node)
-	var listeners []any
+	listeners := []any{}
 	for _, variant := range []string{bare, plain, lean, athdIs} {
-		l := parse()["static_resources"].(node)["listeners"].([]any)[0].(node)
-		l["name"] = variant
-		l["address"] = node{"socket_address": node{"address": "127.0.0.1", "port_value": 0}}
-		manager := l["filter_chains"].([]any)[0].(node)["filters"].([]any)[0].(node)["typed_config"].(node)
-		delete(manager, "access_log")
-		manager["stat_prefix"] = variant
+		l, manager := listener(t, bootstraps[0], variant)
 		var filters []any
 		for _, f := range manager["http_filters"].([]any) {
 			name := f.(node)["name"]
@@ -59,22 +49,25 @@ func fourTimes(t testing.TB, bootstrap string, sockets map[string]string) []byte
 		manager["http_filters"] = filters
 		listeners = append(listeners, l)
 	}
-	resources["listeners"] = listeners
-
 	// The no-op servers' clusters are athd's with another socket.
 	for variant, socket := range sockets {
-		for _, c := range parse()["static_resources"].(node)["clusters"].([]any) {
-			if c.(node)["name"] != "athd_authz" {
-				continue
-			}
-			c.(node)["name"] = variant
-			assignment := c.(node)["load_assignment"].(node)
-			assignment["cluster_name"] = variant
-			endpoint := assignment["endpoints"].([]any)[0].(node)["lb_endpoints"].([]any)[0].(node)["endpoint"].(node)
-			endpoint["address"] = node{"pipe": node{"path": socket}}
-			resources["clusters"] = append(resources["clusters"].([]any), c)
-		}
+		c := authzCluster(t, bootstraps[0], variant)
+		assignment := c["load_assignment"].(node)
+		endpoint := assignment["endpoints"].([]any)[0].(node)["lb_endpoints"].([]any)[0].(node)["endpoint"].(node)
+		endpoint["address"] = node{"pipe": node{"path": socket}}
+		resources["clusters"] = append(resources["clusters"].([]any), c)
 	}
+	if len(bootstraps) > 1 {
+		l, manager := listener(t, bootstraps[1], baseIs)
+		for _, f := range manager["http_filters"].([]any) {
+			if f.(node)["name"] == "envoy.filters.http.ext_authz" {
+				asks(f.(node)["typed_config"].(node), baseIs)
+			}
+		}
+		listeners = append(listeners, l)
+		resources["clusters"] = append(resources["clusters"].([]any), authzCluster(t, bootstraps[1], baseIs))
+	}
+	resources["listeners"] = listeners
 	out, err := yaml.Marshal(whole)
 	if err != nil {
 		t.Fatal(err)
@@ -82,7 +75,44 @@ func fourTimes(t testing.TB, bootstrap string, sockets map[string]string) []byte
 	return out
 }
 
-// asks turns athd's ext_authz filter into that of a no-op server's variant.
+func parse(t testing.TB, bootstrap string) node {
+	t.Helper()
+	var whole node
+	if err := yaml.Unmarshal([]byte(bootstrap), &whole); err != nil {
+		t.Fatal(err)
+	}
+	return whole
+}
+
+// listener returns the listener of a bootstrap under another name, with its
+// connection manager.
+func listener(t testing.TB, bootstrap, name string) (whole, manager node) {
+	t.Helper()
+	l := parse(t, bootstrap)["static_resources"].(node)["listeners"].([]any)[0].(node)
+	l["name"] = name
+	l["address"] = node{"socket_address": node{"address": "127.0.0.1", "port_value": 0}}
+	manager = l["filter_chains"].([]any)[0].(node)["filters"].([]any)[0].(node)["typed_config"].(node)
+	delete(manager, "access_log")
+	manager["stat_prefix"] = name
+	return l, manager
+}
+
+// authzCluster returns the cluster of a bootstrap that leads to athd, under
+// another name.
+func authzCluster(t testing.TB, bootstrap, name string) node {
+	t.Helper()
+	for _, c := range parse(t, bootstrap)["static_resources"].(node)["clusters"].([]any) {
+		if c.(node)["name"] == "athd_authz" {
+			c.(node)["name"] = name
+			c.(node)["load_assignment"].(node)["cluster_name"] = name
+			return c.(node)
+		}
+	}
+	t.Fatal("the bootstrap has no cluster athd_authz")
+	return nil
+}
+
+// asks turns athd's ext_authz filter into that of another server.
 func asks(filter node, variant string) {
 	if variant == plain {
 		for key := range filter {
