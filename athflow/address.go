@@ -6,29 +6,29 @@ import (
 	"strings"
 )
 
-// clientAddress is the address by which a client is counted: one that the
-// client cannot choose. Envoy removes what came as X-Forwarded-For and puts
+// clientAddress is the address that a request came from, one that the client
+// cannot choose. Envoy removes what came as X-Forwarded-For and puts
 // there whose connection it is. That is believed of a peer that is Envoy:
 // over a Unix socket, over loopback, with a certificate that we demanded, or
 // from an address that the operator named. Of others their own address
-// counts. An IPv6 client counts with its /64, of which it has every address.
+// counts. It is not valid where nobody told it.
 func clientAddress(r *http.Request, envoys []netip.Prefix) netip.Addr {
 	peer := peerAddress(r)
 	if !isEnvoy(r, peer, envoys) {
-		return network(peer)
+		return peer
 	}
 	lines := r.Header.Values("X-Forwarded-For")
 	if len(lines) == 0 {
-		return network(peer)
+		return peer
 	}
 	// What stands last is what the nearest proxy wrote.
 	last := lines[len(lines)-1]
 	last = strings.TrimSpace(last[strings.LastIndexByte(last, ',')+1:])
 	client, err := netip.ParseAddr(last)
 	if err != nil {
-		return network(peer)
+		return peer
 	}
-	return network(client)
+	return client.Unmap().WithZone("")
 }
 
 // peerAddress is the zero Addr for a Unix socket.
@@ -37,7 +37,7 @@ func peerAddress(r *http.Request) netip.Addr {
 	if err != nil {
 		return netip.Addr{}
 	}
-	return at.Addr().Unmap()
+	return at.Addr().Unmap().WithZone("")
 }
 
 func isEnvoy(r *http.Request, peer netip.Addr, envoys []netip.Prefix) bool {
@@ -55,8 +55,17 @@ func isEnvoy(r *http.Request, peer netip.Addr, envoys []netip.Prefix) bool {
 	return false
 }
 
+// address is the client's for an event, "" where nobody told it.
+func (f *Flow) address(r *http.Request) string {
+	if a := clientAddress(r, f.limiter.Envoys); a.IsValid() {
+		return a.String()
+	}
+	return ""
+}
+
+// network is what a client is counted by: an IPv6 client has every address of
+// its /64.
 func network(a netip.Addr) netip.Addr {
-	a = a.Unmap().WithZone("")
 	if !a.Is6() {
 		return a
 	}

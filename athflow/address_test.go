@@ -27,10 +27,10 @@ func TestClientsCannotChooseTheirAddress(t *testing.T) {
 		"what is no address is not believed":              {"127.0.0.1:1", []string{"198.51.100.7, x"}, nil, "127.0.0.1"},
 		"nor is one with a port":                          {"127.0.0.1:1", []string{"198.51.100.7:80"}, nil, "127.0.0.1"},
 		"nor nothing":                                     {"127.0.0.1:1", nil, nil, "127.0.0.1"},
-		"IPv6 counts by its /64":                          {"127.0.0.1:1", []string{"2001:db8:1:2:3:4:5:6"}, nil, "2001:db8:1:2::"},
-		"a peer of IPv6 too":                              {"[2001:db8:1:2:3:4:5:6]:1", nil, nil, "2001:db8:1:2::"},
+		"an address of IPv6 is told whole":                {"127.0.0.1:1", []string{"2001:db8:1:2:3:4:5:6"}, nil, "2001:db8:1:2:3:4:5:6"},
+		"a peer of IPv6 too":                              {"[2001:db8:1:2:3:4:5:6]:1", nil, nil, "2001:db8:1:2:3:4:5:6"},
 		"IPv4 in IPv6 is IPv4":                            {"127.0.0.1:1", []string{"::ffff:198.51.100.7"}, nil, "198.51.100.7"},
-		"a zone makes no other address":                   {"127.0.0.1:1", []string{"fe80::1%a"}, nil, "fe80::"},
+		"a zone makes no other address":                   {"127.0.0.1:1", []string{"fe80::1%a"}, nil, "fe80::1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := httptest.NewRequest("GET", "/", nil)
@@ -42,5 +42,20 @@ func TestClientsCannotChooseTheirAddress(t *testing.T) {
 				t.Errorf("got %v, want %v", got, c.want)
 			}
 		})
+	}
+}
+
+func TestAddressesOfOneNetworkCountAsOne(t *testing.T) {
+	for told, want := range map[string]string{
+		"198.51.100.7":         "198.51.100.7",
+		"2001:db8:1:2:3:4:5:6": "2001:db8:1:2::",
+		"fe80::1":              "fe80::",
+	} {
+		if got := network(netip.MustParseAddr(told)); got.String() != want {
+			t.Errorf("%s counts as %v, want %s", told, got, want)
+		}
+	}
+	if got := network(netip.Addr{}); got.IsValid() {
+		t.Errorf("nothing counts as %v", got)
 	}
 }

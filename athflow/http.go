@@ -64,7 +64,7 @@ func serveJSON[Req, Resp any](f *Flow, status int, refused audit.Kind, step func
 		ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
 		defer cancel()
 		c := &call{id: ath.NewDecisionID(), header: r.Header, client: r.PathValue(clientIDValue), query: r.URL.Query()}
-		c.event.DecisionID = c.id
+		c.event.DecisionID, c.event.Client = c.id, f.address(r)
 
 		var req Req
 		var resp Resp

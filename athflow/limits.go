@@ -119,7 +119,7 @@ func routeOf(path string) string {
 // admit lets a request in, or says why not. What was let in must be released.
 // route is a name from a closed set.
 func (l *limiter) admit(r *http.Request, route string, now time.Time) (release func(), err error) {
-	from := clientAddress(r, l.Envoys)
+	from := network(clientAddress(r, l.Envoys))
 	if wait := l.addresses.take(from, now); wait > 0 {
 		return nil, tooMany("There were too many requests from this address.", wait)
 	}
@@ -199,7 +199,7 @@ func (f *Flow) refuses(err error) http.Handler {
 		id := ath.NewDecisionID()
 		e := f.asError(r.Context(), id, err)
 		f.Audit.Record(r.Context(), audit.Event{
-			Kind: audit.AccessDenied, Reason: strings.ToLower(string(e.Code)), DecisionID: id,
+			Kind: audit.AccessDenied, Reason: strings.ToLower(string(e.Code)), DecisionID: id, Client: f.address(r),
 		})
 		f.writeError(w, r, id, e)
 	})

@@ -92,7 +92,7 @@ func (f *Flow) servePage(step func(context.Context, *call, http.ResponseWriter, 
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Cross-Origin-Opener-Policy", "same-origin")
 		c := &call{id: ath.NewDecisionID(), header: r.Header}
-		c.event.DecisionID = c.id
+		c.event.DecisionID, c.event.Client = c.id, f.address(r)
 		err := step(ctx, c, w, r)
 		if err == nil {
 			return

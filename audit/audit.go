@@ -68,5 +68,6 @@ type Event struct {
 	Reason     string // denial_reason; "" when nothing was denied
 	DecisionID string
 	By         string // the operator who did it, for what an operator does
+	Client     string // the client's address, as the nearest trusted proxy told it; "" where nobody did
 	Derived    bool   // the rule that let a call pass was derived from the scope's name; nobody wrote it down
 }

@@ -28,6 +28,9 @@ func (e *Event) fields(text func(name, value string), list func(name string, val
 	if e.By != "" {
 		text("by", e.By)
 	}
+	if e.Client != "" {
+		text("client_address", e.Client)
+	}
 }
 
 // appendJSON appends an event as slog's JSONHandler writes it.
@@ -109,7 +112,7 @@ func plain(e *Event, alone bool) bool {
 		}
 		return true
 	}
-	for _, s := range [...]string{string(e.Kind), e.AgentID, e.UserID, e.ProviderID, e.Reason, e.DecisionID, e.By} {
+	for _, s := range [...]string{string(e.Kind), e.AgentID, e.UserID, e.ProviderID, e.Reason, e.DecisionID, e.By, e.Client} {
 		if !is(s) {
 			return false
 		}

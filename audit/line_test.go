@@ -23,6 +23,9 @@ func reference(h slog.Handler, now time.Time, e audit.Event) {
 	if e.By != "" {
 		r.Add("by", e.By)
 	}
+	if e.Client != "" {
+		r.Add("client_address", e.Client)
+	}
 	if e.Derived {
 		r.Add("derived_rule", true)
 	}
@@ -54,6 +57,9 @@ func TestU1LinesAreThoseOfSlog(t *testing.T) {
 		"U-1: a zero event":         {},
 		"U-1: an allowed request":   {Kind: audit.ProxyRequest, AgentID: "https://a.example/agent.json", UserID: "user-1", ProviderID: "shop", Effective: ath.Scopes{"products:read", "orders:write"}, DecisionID: "dec_LGp-nu1KUjtWVZez", Derived: true},
 		"U-1: a refusal":            {Kind: audit.AccessDenied, Time: now.Add(-time.Hour), Reason: "token_expired", DecisionID: "dec_1"},
+		"U-1: a refusal's address":  {Kind: audit.AccessDenied, DecisionID: "dec_1", Client: "198.51.100.7"},
+		"U-1: who did it and where": {Kind: audit.TokenRevoked, By: "ops", Client: "2001:db8::7"},
+		"U-1: an address that lies": {Client: "1 2=\"3\n"},
 		"U-1: an operator's deed":   {Kind: audit.AgentDenied, Denied: ath.Scopes{"x"}, Requested: ath.Scopes{"x", "y"}, By: "ops"},
 		"U-1: an id with a query":   {AgentID: "https://a.example/agent.json?a=b&c=<d>"},
 		"U-1: a user with a name":   {UserID: `Ada "the first" Lovelace\`},
@@ -70,12 +76,12 @@ func TestU1LinesAreThoseOfSlog(t *testing.T) {
 }
 
 func FuzzU1LinesAreThoseOfSlog(f *testing.F) {
-	f.Add("proxy_request", "https://a.example/agent.json", "user", "read write", "", "ops", true)
-	f.Add("", "=", "\"", "a,b", "\\", "", false)
-	f.Fuzz(func(t *testing.T, kind, agent, user, scopes, reason, by string, derived bool) {
+	f.Add("proxy_request", "https://a.example/agent.json", "user", "read write", "", "ops", "198.51.100.7", true)
+	f.Add("", "=", "\"", "a,b", "\\", "", "2001:db8::7", false)
+	f.Fuzz(func(t *testing.T, kind, agent, user, scopes, reason, by, client string, derived bool) {
 		sameAsSlog(t, time.Date(2026, 11, 22, 12, 0, 0, 1000, time.UTC), audit.Event{
 			Kind: audit.Kind(kind), AgentID: agent, UserID: user, ProviderID: by, Requested: strings.Split(scopes, " "),
-			Effective: strings.Split(scopes, ","), Reason: reason, DecisionID: user, By: by, Derived: derived,
+			Effective: strings.Split(scopes, ","), Reason: reason, DecisionID: user, By: by, Client: client, Derived: derived,
 		})
 	})
 }
