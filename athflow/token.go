@@ -143,6 +143,8 @@ func (f *Flow) consented(ctx context.Context, c *call, agent *tokenstore.Agent, 
 		}
 		c.event.ProviderID, c.event.UserID, c.event.Requested = s.Provider, s.User, s.Requested
 		switch s.Phase {
+		case tokenstore.Started, tokenstore.Redeeming:
+			return none, ath.Errorf(ath.SessionNotFound, "The user is not through with the consent yet.")
 		case tokenstore.Refused:
 			return none, ath.Errorf(ath.UserDenied, "The user did not allow it.")
 		case tokenstore.Failed:
@@ -165,9 +167,25 @@ func (f *Flow) consented(ctx context.Context, c *call, agent *tokenstore.Agent, 
 		} else if err != nil && !errors.Is(err, tokenstore.ErrNotFound) {
 			return none, err
 		}
-		return none, unknown
+		return none, f.wrongCode(maxBadCodes - next.BadCodes)
 	}
 	return none, unknown
+}
+
+// wrongCode tells the session's own agent, which has proved who it is, that it
+// is the code that does not fit, and where the right one is. Some clients in
+// the field send a placeholder (T-1).
+func (f *Flow) wrongCode(left int) error {
+	if left <= 0 {
+		return ath.Errorf(ath.SessionNotFound, "The code is wrong once more, and the session has ended: authorize anew.").
+			WithDetail("field", "code").WithDetail("tries_left", 0)
+	}
+	e := ath.Errorf(ath.SessionNotFound, "The code is wrong. The right one comes with the user's browser: as the parameter code of the user_redirect_uri, or on the page at the end of the consent.").
+		WithDetail("field", "code").WithDetail("tries_left", left)
+	if u, err := url.Parse(f.PublicURL); err == nil && ath.IsLoopbackHost(u.Hostname()) {
+		e = e.WithDetail("development_option", "development.accept_any_code: true in athd.yaml takes any code, for clients that send a placeholder")
+	}
+	return e
 }
 
 // intersect computes approved now ∩ consented ∩ requested, in the order

@@ -132,6 +132,54 @@ func TestFiveWrongCodesEndTheSession(t *testing.T) {
 }
 
 // proves: T-1
+// F-34: tutorials send a placeholder as code. The session's own agent hears
+// that it is the code that is wrong, and where the right one is.
+// proves: T-1
+func TestAWrongCodeIsToldAsThat(t *testing.T) {
+	w := newWorld(t)
+	a := w.actor("placeholder")
+	a.register("gallery", "pictures:read")
+	link, session := a.authorize("gallery", []string{"pictures:read"})
+	if r := w.post("/ath/token", a.exchange(session, "exchange")); !r.is(400, "SESSION_NOT_FOUND") ||
+		!strings.Contains(r.text("message"), "not through with the consent") {
+		t.Errorf("before the consent: %d %s", r.status, r.raw)
+	}
+	code := athCode.FindString(w.consent(w.newBrowser(), link).Body)
+	for _, wrong := range []string{"exchange", "", code + "x"} {
+		r := w.post("/ath/token", a.exchange(session, wrong))
+		details, _ := r.json["details"].(map[string]any)
+		if !r.is(400, "SESSION_NOT_FOUND") || !strings.Contains(r.text("message"), "code is wrong") ||
+			details["field"] != "code" || !strings.Contains(details["development_option"].(string), "accept_any_code") {
+			t.Errorf("%q: %d %s", wrong, r.status, r.raw)
+		}
+	}
+	// Nobody else learns that there is such a session.
+	other := w.actor("stranger")
+	other.register("gallery", "pictures:read")
+	if r := w.post("/ath/token", other.exchange(session, "exchange")); !r.is(403, "AGENT_IDENTITY_MISMATCH") {
+		t.Errorf("E-3: another agent: %d %s", r.status, r.raw)
+	}
+	if r := w.post("/ath/token", a.exchange(session, code)); r.status != 200 {
+		t.Errorf("the right code, after all: %d %s", r.status, r.raw)
+	}
+}
+
+// What only a server on this machine may be told to do is named there only.
+func TestAWrongCodeNamesTheDevelopmentOptionOnLoopbackOnly(t *testing.T) {
+	w := newWorld(t)
+	a := w.actor("elsewhere")
+	a.register("gallery", "pictures:read")
+	link, session := a.authorize("gallery", []string{"pictures:read"})
+	w.consent(w.newBrowser(), link)
+	public := w.twin(func(c *athflow.Config) { c.PublicURL = "https://gw.example" })
+	asked := a.exchange(session, "exchange")
+	asked["agent_attestation"] = a.attest("https://gw.example/ath/token")
+	r := w.postTo(public, "/ath/token", asked)
+	if !r.is(400, "SESSION_NOT_FOUND") || strings.Contains(r.raw, "accept_any_code") || !strings.Contains(r.raw, "code is wrong") {
+		t.Errorf("%d %s", r.status, r.raw)
+	}
+}
+
 func TestAnyCodeOnlyByOption(t *testing.T) {
 	w := newWorld(t, func(c *athflow.Config) { c.AcceptAnyCode = true })
 	a := w.actor("placeholder")
