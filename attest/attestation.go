@@ -54,6 +54,17 @@ func parse(compact string) (*attestation, error) {
 	if err != nil {
 		return nil, refuse(Malformed, "not a signed JWT in compact form")
 	}
+	// Of a member that is there twice, one reader takes the first and another
+	// the last (RFC 7515, section 4; RFC 7519, section 4).
+	for i, what := range []string{"the header", "the payload"} {
+		data, err := parser.DecodeSegment(parts[i])
+		if err == nil {
+			err = checkMembers(what, data)
+		}
+		if err != nil {
+			return nil, &Error{Reason: Malformed, message: "not one JSON object with each member once", cause: err}
+		}
+	}
 	if err := checkHeader(token.Header); err != nil {
 		return nil, err
 	}
@@ -61,18 +72,38 @@ func parse(compact string) (*attestation, error) {
 	return a, a.read(claims)
 }
 
+// checkHeader judges what else but alg may stand in the header. Clients in the
+// field leave typ and kid out; kid chooses nothing here, since an agent has one
+// key. What would have to be understood is refused, and what could only bring a
+// key along (jwk, jku, x5c, …) is never looked at.
 func checkHeader(header map[string]any) error {
-	if typ, _ := header["typ"].(string); !strings.EqualFold(typ, "JWT") {
+	if typ, there := header["typ"]; there && !isJWT(typ) {
 		return refuse(Malformed, "typ is not JWT")
 	}
-	if kid, _ := header["kid"].(string); kid == "" || len(kid) > maxKeyIDBytes {
-		return refuse(Malformed, "kid is missing or too long")
+	if kid, there := header["kid"]; there {
+		if kid, _ := kid.(string); kid == "" || len(kid) > maxKeyIDBytes {
+			return refuse(Malformed, "kid is empty, too long, or not text")
+		}
 	}
 	// An extension that must be understood (RFC 7515, section 4.1.11) is not.
-	if _, critical := header["crit"]; critical {
-		return refuse(Malformed, "crit is not supported")
+	// b64 changes what is signed (RFC 7797), also where crit was forgotten.
+	for _, name := range []string{"crit", "b64"} {
+		if _, there := header[name]; there {
+			return refuse(Malformed, name+" is not supported")
+		}
 	}
 	return nil
+}
+
+// isJWT reports whether typ is the media type application/jwt, which may be
+// written without "application/" (RFC 7515, section 4.1.9) and in any case.
+func isJWT(typ any) bool {
+	s, _ := typ.(string)
+	const tree = "application/"
+	if len(s) > len(tree) && strings.EqualFold(s[:len(tree)], tree) {
+		s = s[len(tree):]
+	}
+	return strings.EqualFold(s, "JWT")
 }
 
 func (a *attestation) read(claims jwt.MapClaims) error {

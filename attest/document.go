@@ -10,7 +10,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"unicode"
 
@@ -37,7 +36,7 @@ func (d *document) identity() *Identity { return &Identity{Name: d.name, Develop
 // that it does not know are ignored; names are compared exactly, and none may
 // be there twice, so that every reader sees the same document.
 func parseDocument(data []byte, agent ath.AgentID) (*document, error) {
-	if err := checkMembers(data); err != nil {
+	if err := checkMembers("the document", data); err != nil {
 		return nil, err
 	}
 	top, err := members(data)
@@ -70,51 +69,6 @@ func parseDocument(data []byte, agent ath.AgentID) (*document, error) {
 		return nil, fmt.Errorf("public_key: %w", err)
 	}
 	return d, nil
-}
-
-// checkMembers walks the JSON once: one value, no member twice, not too deep.
-func checkMembers(data []byte) error {
-	malformed := errors.New("the document is not JSON")
-	d := json.NewDecoder(bytes.NewReader(data))
-	d.UseNumber()
-	var open []map[string]bool // per level: the names so far; nil in a list
-	key := false               // the next token is a name
-	for done := false; !done; {
-		token, err := d.Token()
-		if err != nil {
-			return malformed
-		}
-		switch t := token.(type) {
-		case json.Delim:
-			switch t {
-			case '{':
-				open = append(open, map[string]bool{})
-			case '[':
-				open = append(open, nil)
-			default:
-				open = open[:len(open)-1]
-			}
-			if len(open) > maxDepth {
-				return errors.New("the document has too many levels")
-			}
-		case string:
-			if key {
-				names := open[len(open)-1]
-				if names[t] {
-					return errors.New("the document has a member twice")
-				}
-				names[t] = true
-				key = false
-				continue // its value follows
-			}
-		}
-		key = len(open) > 0 && open[len(open)-1] != nil
-		done = len(open) == 0
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return malformed
-	}
-	return nil
 }
 
 // members reads an object with its names as they are: Go's structs would take

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -147,7 +148,7 @@ func (h *agentHost) document() []byte {
 }
 
 // attestation signs what clients in the field send, with these claims changed;
-// nil removes one. "alg", "typ", "kid" and "crit" change the header.
+// nil removes one. "alg", "typ", "kid" and their like change the header.
 func (h *agentHost) attestation(key *ecdsa.PrivateKey, edit map[string]any) string {
 	now := h.clock()
 	claims := jwt.MapClaims{
@@ -157,7 +158,7 @@ func (h *agentHost) attestation(key *ecdsa.PrivateKey, edit map[string]any) stri
 	token.Header["kid"] = "key-1"
 	for name, value := range edit {
 		in := map[string]any(claims)
-		if name == "alg" || name == "typ" || name == "kid" || name == "crit" {
+		if slices.Contains([]string{"alg", "typ", "kid", "crit", "b64", "jwk", "jku", "cty"}, name) {
 			in = token.Header
 		}
 		if in[name] = value; value == nil {
@@ -202,11 +203,32 @@ func TestClaims(t *testing.T) {
 		{"algorithm is no text", map[string]any{"alg": 256}, attest.Algorithm},
 		{"typ in lower case", map[string]any{"typ": "jwt"}, ""},
 		{"another typ", map[string]any{"typ": "at+jwt"}, attest.Malformed},
-		{"no typ", map[string]any{"typ": nil}, attest.Malformed},
-		{"no kid", map[string]any{"kid": nil}, attest.Malformed},
+		{"no typ", map[string]any{"typ": nil}, ""},                          // F-24
+		{"neither typ nor kid", map[string]any{"typ": nil, "kid": nil}, ""}, // F-24
+		{"typ as a media type", map[string]any{"typ": "application/jwt"}, ""},
+		{"typ as a media type in capitals", map[string]any{"typ": "Application/JWT"}, ""},
+		{"typ of another tree", map[string]any{"typ": "text/jwt"}, attest.Malformed},
+		{"typ that only ends so", map[string]any{"typ": "application/at+jwt"}, attest.Malformed},
+		{"typ with the tree twice", map[string]any{"typ": "application/application/jwt"}, attest.Malformed},
+		{"typ is the tree only", map[string]any{"typ": "application/"}, attest.Malformed},
+		{"typ is JOSE", map[string]any{"typ": "JOSE"}, attest.Malformed},
+		{"typ in letters that fold to it", map[string]any{"typ": "\uff2aWT"}, attest.Malformed},
+		{"typ with a space", map[string]any{"typ": "JWT "}, attest.Malformed},
+		{"empty typ", map[string]any{"typ": ""}, attest.Malformed},
+		{"typ is a number", map[string]any{"typ": 1}, attest.Malformed},
+		{"typ is null", map[string]any{"typ": json.RawMessage("null")}, attest.Malformed},
+		{"no kid", map[string]any{"kid": nil}, ""},
+		{"kid is a number", map[string]any{"kid": 1}, attest.Malformed},
+		{"kid is null", map[string]any{"kid": json.RawMessage("null")}, attest.Malformed},
 		{"empty kid", map[string]any{"kid": ""}, attest.Malformed},
 		{"long kid", map[string]any{"kid": strings.Repeat("k", 257)}, attest.Malformed},
 		{"crit", map[string]any{"crit": []string{"b64"}}, attest.Malformed},
+		{"empty crit", map[string]any{"crit": []string{}}, attest.Malformed},
+		{"crit is null", map[string]any{"crit": json.RawMessage("null")}, attest.Malformed},
+		{"b64", map[string]any{"b64": false, "crit": []string{"b64"}}, attest.Malformed},
+		{"b64 without crit", map[string]any{"b64": false}, attest.Malformed},
+		{"b64 that changes nothing", map[string]any{"b64": true}, attest.Malformed},
+		{"members that must not be understood", map[string]any{"jku": "https://evil.example/keys", "cty": "x"}, ""},
 
 		{"A-2: iss is the origin", map[string]any{"iss": "ORIGIN"}, ""},
 		{"A-2: iss is somebody else", map[string]any{"iss": "https://evil.example"}, attest.Issuer},
@@ -299,6 +321,7 @@ func TestForm(t *testing.T) {
 		"empty": "", "one part": "x", "two parts": parts[0] + "." + parts[1], "four parts": good + ".x", "dots": "..", "padding": parts[0] + "=." + parts[1] + "." + parts[2],
 		"a space": " " + good, "a line break": good + "\n", "a line break within": good[:9] + "\r" + good[9:], "header is no JSON": e([]byte("x")) + "." + parts[1] + "." + parts[2],
 		"claims are no object": parts[0] + "." + e([]byte("[]")) + "." + parts[2], "claims are null": parts[0] + "." + e([]byte("null")) + "." + parts[2],
+		"header is a list": e([]byte("[]")) + "." + parts[1] + "." + parts[2], "two headers": e([]byte(`{"alg":"ES256"}{}`)) + "." + parts[1] + "." + parts[2],
 		"header is null": e([]byte("null")) + "." + parts[1] + "." + parts[2], "JSON serialization": `{"payload":"x"}`,
 	} {
 		if _, err := h.verify(compact); reasonOf(err) != attest.Malformed && reasonOf(err) != attest.Algorithm {
@@ -310,6 +333,49 @@ func TestForm(t *testing.T) {
 	}
 	if _, err := h.verify(good); err != nil {
 		t.Error(err)
+	}
+}
+
+// What two readers could read otherwise is refused, though well signed.
+// F-24
+func TestMembersStandOnce(t *testing.T) {
+	h := newAgentHost(t, nil)
+	claims := func(more string) string {
+		now := h.clock().Unix()
+		return fmt.Sprintf(`{"iss":%q,"sub":%q,"aud":%q,"iat":%d,"exp":%d,"jti":%q%s}`, h.id, h.id, audience, now, now+3600, rand.Text(), more)
+	}
+	sign := func(header, payload string) string {
+		e := base64.RawURLEncoding.EncodeToString
+		signed := e([]byte(header)) + "." + e([]byte(payload))
+		signature, err := jwt.SigningMethodES256.Sign(signed, h.key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return signed + "." + e(signature)
+	}
+	for _, tt := range []struct {
+		name, header, more string
+		want               attest.Reason
+	}{
+		{"as jose signs it", `{"alg":"ES256"}`, "", ""},
+		{"spaces around", "{ \"alg\" : \"ES256\" }\n", "", ""},
+		{"alg twice", `{"alg":"none","alg":"ES256"}`, "", attest.Malformed},
+		{"alg twice, the same", `{"alg":"ES256","alg":"ES256"}`, "", attest.Malformed},
+		{"alg twice, once escaped", `{"alg":"ES256","\u0061lg":"ES256"}`, "", attest.Malformed},
+		{"alg in capitals only", `{"ALG":"ES256"}`, "", attest.Algorithm},
+		{"typ twice", `{"alg":"ES256","typ":"at+jwt","typ":"JWT"}`, "", attest.Malformed},
+		{"alg in lower case", `{"alg":"es256"}`, "", attest.Algorithm},
+		{"something after the header", `{"alg":"ES256"} {}`, "", attest.Malformed},
+		{"sub twice", `{"alg":"ES256"}`, `,"sub":"` + h.id.String() + `"`, attest.Malformed},
+		{"a member within a member twice", `{"alg":"ES256"}`, `,"x":{"y":1,"y":1}`, attest.Malformed},
+		{"something after the claims", `{"alg":"ES256"}`, `}{"x":1`, attest.Malformed},
+		{"levels without end", `{"alg":"ES256"}`, `,"x":` + strings.Repeat("[", 40) + strings.Repeat("]", 40), attest.Malformed},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if _, err := h.verify(sign(tt.header, claims(tt.more))); reasonOf(err) != tt.want {
+				t.Errorf("got %v, want %q", err, tt.want)
+			}
+		})
 	}
 }
 

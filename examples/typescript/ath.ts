@@ -74,14 +74,14 @@ export class Identity {
       agent_id: this.id,
       name: "Example Agent (TypeScript)",
       developer: { name: "Example Developers", id: "example-developers" },
-      public_key: { kty, crv, x, y, use: "sig", alg: "ES256", kid: "key-1" },
+      public_key: { kty, crv, x, y, use: "sig", alg: "ES256" },
     };
   }
 
   /** Proves to one audience, once, that the key of this identity is here. */
   attest(audience: string): Promise<string> {
     return new SignJWT()
-      .setProtectedHeader({ alg: "ES256", typ: "JWT", kid: "key-1" })
+      .setProtectedHeader({ alg: "ES256" })
       .setIssuer(this.id).setSubject(this.id).setAudience(audience)
       .setIssuedAt().setExpirationTime("1h").setJti(randomUUID())
       .sign(this.kept.key);
