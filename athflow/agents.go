@@ -48,7 +48,7 @@ func (f *Flow) showOwn(ctx context.Context, c *call, _ *nothing) (registration, 
 	}
 	for _, p := range a.Approvals {
 		r.Providers = append(r.Providers, approvedProvider{
-			ID: p.Provider, Approved: orEmpty(p.Approved), Denied: orEmpty(p.Denied), DenialReason: p.DenialReason,
+			ID: f.listed(p.Provider), Approved: orEmpty(p.Approved), Denied: orEmpty(p.Denied), DenialReason: p.DenialReason,
 		})
 	}
 	c.quiet = true

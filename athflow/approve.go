@@ -58,7 +58,7 @@ func (f *Flow) approve(a *tokenstore.Agent, req *approveRequest) error {
 			return ath.Errorf(ath.Conflict, "The provider does not offer every scope that would be approved. Deny those, or name others in providers.").
 				WithDetail("provider_id", part.approval.Provider).WithDetail("scopes", part.scopes)
 		}
-		ends, err := f.approvalEnds(a, p.ID, part.scopes, now)
+		ends, err := f.approvalEnds(a, p.Names(), part.scopes, now)
 		if err != nil {
 			return err
 		}
@@ -79,7 +79,7 @@ func (f *Flow) approve(a *tokenstore.Agent, req *approveRequest) error {
 }
 
 // approvalEnds is when the policy would end an approval of these scopes.
-func (f *Flow) approvalEnds(a *tokenstore.Agent, provider string, scopes ath.Scopes, now time.Time) (time.Time, error) {
+func (f *Flow) approvalEnds(a *tokenstore.Agent, provider []string, scopes ath.Scopes, now time.Time) (time.Time, error) {
 	id, err := ath.ParseAgentID(a.ID, true)
 	if err != nil {
 		return time.Time{}, err
@@ -139,11 +139,10 @@ func (f *Flow) chosen(a *tokenstore.Agent, named []requestedProvider) ([]choice,
 		return nil, invalidField("providers", "providers must name between 1 and %d, or be left out for all that is under review.", maxRequestedProvider)
 	}
 	for _, n := range named {
-		id := n.ID
+		x := a.Approval(n.ID)
 		if p := f.Providers.Lookup(n.ID); p != nil {
-			id = p.ID
+			x = a.Approval(p.ID, p.Aliases...)
 		}
-		x := a.Approval(id)
 		if x == nil {
 			return nil, invalidField("providers.provider_id", "The agent did not ask for a provider of this name.")
 		}

@@ -61,7 +61,7 @@ func (f *Flow) authorize(ctx context.Context, c *call, req *authorizeRequest) (a
 	var approval *tokenstore.Approval
 	if p != nil {
 		c.event.ProviderID = p.ID
-		approval = agent.Approval(p.ID)
+		approval = agent.Approval(p.ID, p.Aliases...)
 	}
 	if approval == nil || len(approval.Approved) == 0 {
 		return authorizeResponse{}, ath.Errorf(ath.ProviderNotApproved, "The agent is not approved for this provider.")

@@ -34,7 +34,7 @@ func (f *Flow) serveDiscovery(w http.ResponseWriter, _ *http.Request) {
 	}
 	for _, p := range f.Providers.All() {
 		d.Providers = append(d.Providers, discoveryProvider{
-			ID: p.ID, DisplayName: p.DisplayName, Categories: orEmpty(p.Categories), Scopes: orEmpty(p.Scopes),
+			ID: p.Listed(), DisplayName: p.DisplayName, Categories: orEmpty(p.Categories), Scopes: orEmpty(p.Scopes),
 			AuthMode: "OAUTH2", ApprovalRequired: f.Policy.Default != Approve,
 		})
 	}

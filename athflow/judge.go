@@ -21,12 +21,12 @@ func (f *Flow) judgeAll(next *tokenstore.Agent, req *registerRequest, agent ath.
 		next.ApprovalExpires = time.Time{}
 	}
 	for _, asked := range req.Providers {
-		id := asked.ID
+		id, aliases := asked.ID, []string(nil)
 		p := f.Providers.Lookup(asked.ID)
 		if p != nil {
-			id = p.ID
+			id, aliases = p.ID, p.Aliases
 		}
-		a := next.Approval(id)
+		a := next.Approval(id, aliases...)
 		isNew := a == nil
 		if isNew {
 			if len(next.Approvals) >= maxRequestedProvider {
@@ -40,7 +40,7 @@ func (f *Flow) judgeAll(next *tokenstore.Agent, req *registerRequest, agent ath.
 			a.Denied = a.Denied.Union(asked.Scopes)
 			a.DenialReason = "There is no such provider."
 		} else {
-			f.judgeScopes(next, a, p.ID, p.Scopes, asked.Scopes, agent, developer.ID)
+			f.judgeScopes(next, a, p.Names(), p.Scopes, asked.Scopes, agent, developer.ID)
 		}
 		if isNew || len(a.Approved) > len(was.Approved) || len(a.Pending) > len(was.Pending) || len(a.Denied) > len(was.Denied) {
 			changed = true
@@ -57,7 +57,7 @@ func (f *Flow) judgeAll(next *tokenstore.Agent, req *registerRequest, agent ath.
 
 // judgeScopes judges the scopes that are not approved yet. One that is under
 // review stays there unless today's policy approves it.
-func (f *Flow) judgeScopes(next *tokenstore.Agent, a *tokenstore.Approval, provider string, available ath.Scopes, asked []string, agent ath.AgentID, developer string) {
+func (f *Flow) judgeScopes(next *tokenstore.Agent, a *tokenstore.Approval, provider []string, available ath.Scopes, asked []string, agent ath.AgentID, developer string) {
 	for _, s := range asked {
 		if a.Approved.Has(s) || a.Barred.Has(s) { // an operator's word stands
 			continue

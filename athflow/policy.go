@@ -3,6 +3,7 @@ package athflow
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -53,11 +54,12 @@ func (p *Policy) check() error {
 	return nil
 }
 
-// judge decides about one scope, and for how long.
-func (p *Policy) judge(agent ath.AgentID, developer, provider, scope string) (Action, time.Duration) {
+// judge decides about one scope, and for how long. A rule may name the provider
+// by any of its names.
+func (p *Policy) judge(agent ath.AgentID, developer string, provider []string, scope string) (Action, time.Duration) {
 	for _, r := range p.Rules {
 		if anyMatch(r.Agents, agent.String()) && anyMatch(r.Developers, developer) &&
-			anyMatch(r.Providers, provider) && anyMatch(r.Scopes, scope) {
+			(len(r.Providers) == 0 || slices.ContainsFunc(provider, func(name string) bool { return anyMatch(r.Providers, name) })) && anyMatch(r.Scopes, scope) {
 			if r.Expires > 0 {
 				return r.Action, r.Expires
 			}

@@ -14,6 +14,7 @@ const adminProvidersPath = "/ath/admin/providers"
 // extra parameters, which may be one.
 type configuredView struct {
 	ID                string     `json:"provider_id"`
+	Aliases           []string   `json:"aliases,omitempty"`
 	DisplayName       string     `json:"display_name"`
 	Categories        []string   `json:"categories"`
 	Scopes            []string   `json:"available_scopes"`
@@ -64,7 +65,7 @@ func (f *Flow) listProviders(_ context.Context, c *call, _ *nothing) (configured
 
 func configuredOf(p *provider.Provider) configuredView {
 	v := configuredView{
-		ID: p.ID, DisplayName: p.DisplayName, Categories: orEmpty(p.Categories), Scopes: orEmpty(p.Scopes),
+		ID: p.ID, Aliases: p.Aliases, DisplayName: p.DisplayName, Categories: orEmpty(p.Categories), Scopes: orEmpty(p.Scopes),
 		AuthorizeEndpoint: p.AuthorizeURL.String(), TokenEndpoint: p.TokenURL.String(), APIBase: p.APIBase.String(),
 		ClientID: p.ClientID, Preset: p.Preset, Derived: p.Derived, EncodedSlash: p.EncodedSlash, Rules: []ruleView{},
 	}

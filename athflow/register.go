@@ -133,6 +133,14 @@ func (f *Flow) register(ctx context.Context, c *call, req *registerRequest) (reg
 	}
 }
 
+// listed is the name under which agents find a provider that a record names.
+func (f *Flow) listed(name string) string {
+	if p := f.Providers.Get(name); p != nil {
+		return p.Listed()
+	}
+	return name
+}
+
 // registered builds the reply and completes the event.
 func (f *Flow) registered(c *call, a *tokenstore.Agent, req *registerRequest, secret ath.Secret) registerResponse {
 	resp := registerResponse{
@@ -140,9 +148,9 @@ func (f *Flow) registered(c *call, a *tokenstore.Agent, req *registerRequest, se
 		ApprovalExpires: a.ApprovalExpires.Format(time.RFC3339), Providers: []approvedProvider{},
 	}
 	for _, p := range a.Approvals {
-		name := p.Provider
+		name := f.listed(p.Provider)
 		for _, asked := range req.Providers { // T-5: by the name that the agent used
-			if known := f.Providers.Lookup(asked.ID); known != nil && known.ID == p.Provider {
+			if known := f.Providers.Lookup(asked.ID); known != nil && known.Goes(p.Provider) {
 				name = asked.ID
 			}
 		}

@@ -192,7 +192,11 @@ func (f *Flow) wrongCode(left int) error {
 // requested (T-2).
 func (f *Flow) intersect(agent *tokenstore.Agent, s *tokenstore.Session) intersection {
 	var approved ath.Scopes
-	if a := agent.Approval(s.Provider); a != nil {
+	a := agent.Approval(s.Provider)
+	if p := f.Providers.Get(s.Provider); p != nil {
+		a = agent.Approval(p.ID, p.Aliases...)
+	}
+	if a != nil {
 		approved = a.Approved
 	}
 	return intersection{

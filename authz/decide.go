@@ -70,8 +70,8 @@ func (d *Decider) Decide(ctx context.Context, r Request) (decision Decision) {
 	decision = d.inquire(ctx, r, nil)
 	d.record(ctx, &decision)
 	known := ""
-	if d.config.Providers.Get(decision.Provider) != nil {
-		known = decision.Provider
+	if p := d.config.Providers.Get(decision.Provider); p != nil {
+		known = p.ID
 	}
 	d.config.Observe(&decision, known, time.Since(start))
 	return decision
@@ -119,13 +119,16 @@ func (d *Decider) record(ctx context.Context, decision *Decision) {
 		Kind: audit.ProxyRequest, AgentID: decision.Agent, UserID: decision.User,
 		ProviderID: decision.Provider, DecisionID: decision.ID,
 	}
+	p := d.config.Providers.Get(decision.Provider)
+	if p != nil {
+		e.ProviderID = p.ID // a route may tell another of its names
+	}
 	switch {
 	case decision.ForCompanion():
 		return // the handshake records its own
 	case decision.PassesThrough():
 	case decision.Allowed():
 		e.Effective = decision.Scopes
-		p := d.config.Providers.Get(decision.Provider)
 		e.Derived = p != nil && p.Derived
 	case decision.Reason() == ScopeMissing:
 		e.Kind, e.Effective, e.Reason = audit.ScopeViolation, decision.Scopes, string(decision.Reason())

@@ -41,11 +41,12 @@ func newPlaces(set *provider.Set) places {
 func (p places) find(host, target string) (id, mount string) {
 	path, _, _ := strings.Cut(target, "?")
 	if rest, ok := strings.CutPrefix(path, mountPrefix); ok {
-		id, _, mounted := strings.Cut(rest, "/")
-		if !mounted || p.providers.Get(id) == nil {
+		name, _, mounted := strings.Cut(rest, "/")
+		known := p.providers.Get(name)
+		if !mounted || known == nil {
 			return "", ""
 		}
-		return id, mountPrefix + id + "/"
+		return known.ID, mountPrefix + name + "/"
 	}
 	if within(path, "/ath") || isCompanion(pathSegments(path)) {
 		return "", "" // the handshake's own

@@ -222,7 +222,7 @@ func (q *inquiry) providerExists() Reason {
 }
 
 func (q *inquiry) providerMatches() Reason {
-	if q.provider.ID != q.reading.Grant.Provider {
+	if !q.provider.Goes(q.reading.Grant.Provider) {
 		return ProviderMismatched
 	}
 	return ""
@@ -231,7 +231,7 @@ func (q *inquiry) providerMatches() Reason {
 // scopeCovers takes only those of the token's scopes that the operator still
 // approves, so that a narrowed approval holds at the next request.
 func (q *inquiry) scopeCovers() Reason {
-	approval := q.reading.Agent.Approval(q.reading.Grant.Provider)
+	approval := q.reading.Agent.Approval(q.provider.ID, q.provider.Aliases...)
 	if approval == nil {
 		return ScopeMissing
 	}

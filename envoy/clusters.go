@@ -77,6 +77,11 @@ func (g *generator) providerCluster(p *provider.Provider) *clusterv3.Cluster {
 	c := g.cluster(providerCluster(p.ID), e, 2, &dnsv3.DnsCluster{
 		DnsLookupFamily: commondnsv3.DnsLookupFamily_ALL, AllAddressesInSingleEndpoint: true,
 	})
+	if strings.Contains(p.ID, ".") {
+		// Statistics are named with dots between their parts: Envoy would take
+		// the first part of the id for the whole name.
+		c.AltStatName = providerCluster(strings.ReplaceAll(p.ID, ".", "_"))
+	}
 	if target.Scheme == "https" {
 		c.TransportSocket = g.upstreamTLS(target.Hostname(), g.config.CAFile, nil, false)
 		c.TypedExtensionProtocolOptions = g.httpOptions(&httpv3.HttpProtocolOptions{

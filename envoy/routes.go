@@ -64,7 +64,9 @@ func (g *generator) virtualHost(host string, apps []*provider.Provider) *routev3
 	}
 	routes = append(routes, g.companion("companion", pathRegex(companionPaths)))
 	for _, p := range g.config.Providers.All() {
-		routes = append(routes, g.mounted(p))
+		for _, name := range p.Names() {
+			routes = append(routes, g.mounted(p, name))
+		}
 	}
 	routes = append(routes, g.unknownProvider(), g.unknownHandshake())
 	// The longest prefix first: it is the most specific.
@@ -95,9 +97,9 @@ func (g *generator) companion(name string, match *routev3.RouteMatch) *routev3.R
 	}
 }
 
-// mounted is a provider in gateway mode. Prefix and rewrite both end with a
+// mounted is a provider in gateway mode, under one of its names. Prefix and rewrite both end with a
 // slash: any other pair would match or make paths that were not judged.
-func (g *generator) mounted(p *provider.Provider) *routev3.Route {
+func (g *generator) mounted(p *provider.Provider, name string) *routev3.Route {
 	target := upstream(p)
 	action := g.forward(p)
 	action.PrefixRewrite = strings.TrimRight(target.EscapedPath(), "/") + "/"
@@ -106,13 +108,13 @@ func (g *generator) mounted(p *provider.Provider) *routev3.Route {
 		host = strings.TrimSuffix(host, ":"+port)
 	}
 	action.HostRewriteSpecifier = &routev3.RouteAction_HostRewriteLiteral{HostRewriteLiteral: host}
-	mount := proxyPrefix + p.ID + "/"
+	mount := proxyPrefix + name + "/"
 	strip := providerHygiene()
 	if p.App != nil {
 		strip = appHygiene()
 	}
 	return &routev3.Route{
-		Name: "proxy_" + p.ID, Match: prefix(mount),
+		Name: "proxy_" + name, Match: prefix(mount),
 		Action:               &routev3.Route_Route{Route: action},
 		TypedPerFilterConfig: g.checked(p.ID, mount, strip),
 	}

@@ -48,7 +48,7 @@ func (c *chain) providerTold(w *lane) {
 	case !there && !c.expect.ByHost:
 		c.fault(w.where, "it leads to a provider ("+strings.Join(w.providers, ", ")+") and does not tell athd which",
 			"set the context extension ath_provider")
-	case there && readable && mount != "" && told != mount:
+	case there && readable && mount != "" && c.idOf(told) != c.idOf(mount):
 		c.fault(w.where, "its path is that of "+quote(mount)+", but athd is told "+quote(told), "set ath_provider to the provider of the path")
 	}
 }

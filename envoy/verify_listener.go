@@ -82,7 +82,7 @@ func (v *verifier) managerHolds(where string, config *anypb.Any, reached map[str
 		m.lanes = append(m.lanes, lanes...)
 		for _, w := range lanes {
 			for _, id := range w.providers {
-				reached[id] = true
+				reached[v.idOf(id)] = true
 			}
 			ours = ours || len(w.providers) > 0 || w.mounted()
 		}

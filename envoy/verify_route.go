@@ -103,7 +103,7 @@ func (m *manager) lead(w *lane) *lane {
 	if id, _, readable := w.told(extProvider); id != "" && readable {
 		w.providers = []string{id}
 	} else if id := w.mountOf(); id != "" {
-		w.providers = []string{id}
+		w.providers = []string{m.idOf(id)}
 	} else if id := w.guardedFor(); id != "" {
 		w.providers = []string{id}
 	} else if ids := m.providersAt(w.cluster); len(ids) > 0 {
@@ -223,6 +223,14 @@ func (w *lane) extensions() map[string]string {
 		}
 	}
 	return out
+}
+
+// idOf returns the id of the provider that goes by a name, or the name.
+func (v *verifier) idOf(name string) string {
+	if p := v.expect.Providers.Get(name); p != nil {
+		return p.ID
+	}
+	return name
 }
 
 // provider returns the provider that a lane leads to if it is one that athd

@@ -61,6 +61,11 @@ func TestVerifyFindsNothingInWhatBootstrapWrites(t *testing.T) {
 	special := all["gateway"]
 	special.Providers = set(t, open, forge)
 	all["passthrough and encoded slashes"] = special
+	named := appProvider(t, "com.acme.api", "http://127.0.0.1:3000", "")
+	named.Aliases = []string{"acme", "Shop"}
+	several := all["gateway"]
+	several.Providers = set(t, named)
+	all["an app of several names"] = several
 	for name, c := range all {
 		t.Run(name, func(t *testing.T) {
 			v := verify(t, dumpOf(t, parse(t, generate(t, c))), envoy.Expectation{Providers: c.Providers, Authz: c.Authz})

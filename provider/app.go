@@ -13,6 +13,8 @@ import (
 // and that of the ATH tutorial; giving both is a fault.
 type AppConfig struct {
 	AppID            string      `yaml:"app_id"`
+	ProviderID       string      `yaml:"provider_id"`
+	Aliases          []string    `yaml:"aliases"`
 	Name             string      `yaml:"name"`
 	APIBase          string      `yaml:"api_base"`
 	Upstream         string      `yaml:"upstream"`
@@ -34,6 +36,7 @@ type AppConfig struct {
 // tutorialApp holds the tutorial's spellings.
 type tutorialApp struct {
 	AppID            string   `yaml:"appId"`
+	ProviderID       string   `yaml:"providerId"`
 	APIBase          string   `yaml:"apiBase"`
 	CallbackURL      string   `yaml:"callbackUrl"`
 	AvailableScopes  []string `yaml:"availableScopes"`
@@ -75,6 +78,7 @@ func (a AppConfig) Provider(doc *strict.Document, path []any, opt Options) (*Pro
 	}
 	server := a.OAuth.serverFields
 	c.either("app_id", "appId", &a.AppID, a.Tutorial.AppID)
+	c.either("provider_id", "providerId", &a.ProviderID, a.Tutorial.ProviderID)
 	c.either("api_base", "apiBase", &a.APIBase, a.Tutorial.APIBase)
 	c.either("callback_url", "callbackUrl", &a.CallbackURL, a.Tutorial.CallbackURL)
 	c.either("authorize_endpoint", "authorizeEndpoint", &server.AuthorizeEndpoint, a.OAuth.Tutorial.AuthorizeEndpoint)
@@ -97,13 +101,14 @@ func (a AppConfig) Provider(doc *strict.Document, path []any, opt Options) (*Pro
 
 func (a AppConfig) provider(c *check, server serverFields) *Provider {
 	if c.required("app_id", a.AppID) {
-		c.id("app_id", a.AppID)
+		c.appID("app_id", a.AppID)
 	}
 	if a.Name == "" {
 		a.Name = a.AppID
 	}
 	c.text("name", a.Name)
 	p := &Provider{ID: a.AppID, DisplayName: a.Name, Categories: a.Categories, EncodedSlash: a.EncodedSlash}
+	c.otherNames(p, a.ProviderID, a.Aliases)
 	for i, category := range a.Categories {
 		c.text("categories", category, i)
 	}
@@ -139,6 +144,24 @@ func (a AppConfig) provider(c *check, server serverFields) *Provider {
 	c.scopes(p, a.AvailableScopes, a.ScopeRules)
 	p.App = app
 	return p
+}
+
+// otherNames reads the further names of an app. Each is told once: the same word at
+// two places is a slip.
+func (c *check) otherNames(p *Provider, listed string, aliases []string) {
+	if c.doc.Has(c.full("provider_id")...) {
+		c.appID("provider_id", listed)
+	}
+	if listed != "" && listed != p.ID {
+		p.ListedAs, p.Aliases = listed, []string{listed}
+	}
+	for i, alias := range aliases {
+		c.appID("aliases", alias, i)
+		if p.Goes(alias) {
+			c.fail("aliases", "the app has this name already", i)
+		}
+		p.Aliases = append(p.Aliases, alias)
+	}
 }
 
 // audience returns the app's base URL without a trailing slash. The public

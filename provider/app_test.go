@@ -60,6 +60,38 @@ func TestAppInTheTutorialsSpelling(t *testing.T) {
 	}
 }
 
+// F-32, O-2
+func TestAppIDs(t *testing.T) {
+	for id, want := range map[string]bool{
+		"com.acme.api": true, "Com.Acme-API_2": true, "7": true, "a..b": true, "a.": true, strings.Repeat("x", 127): true,
+		"": false, ".": false, "..": false, ".acme": false, "-a": false, "_a": false, "a/b": false, "a%2Fb": false, "a b": false, "ä": false,
+		"a:b": false, "a?b": false, "a,b": false, strings.Repeat("x", 128): false,
+	} {
+		if got := provider.ValidAppID(id); got != want {
+			t.Errorf("%q: got %v", id, got)
+		}
+	}
+	all, faults := parseApps(t, strings.Replace(tutorialApp, "appId: shop", "appId: com.acme.api\n    providerId: acme\n    aliases: [Acme, shop]", 1))
+	if faults != nil {
+		t.Fatal(faults)
+	}
+	p := all[0]
+	set, err := provider.NewSet(p)
+	if err != nil || p.ID != "com.acme.api" || p.Listed() != "acme" {
+		t.Fatalf("%v %+v", err, p)
+	}
+	for name, want := range map[string]bool{"com.acme.api": true, "acme": true, "Acme": true, "shop": true, "default": true, "COM.ACME.API": false, "com.acme": false, "": false} {
+		if got := set.Lookup(name) == p; got != want || name != "default" && (set.Get(name) == p) != want || name != "default" && p.Goes(name) != want {
+			t.Errorf("%q: got %v", name, got)
+		}
+	}
+	other := *p
+	other.ID, other.ListedAs, other.Aliases = "other", "", []string{"acme"}
+	if _, err := provider.NewSet(p, &other); err == nil || !strings.Contains(err.Error(), `"acme" is given twice`) {
+		t.Errorf("two apps of one alias: %v", err)
+	}
+}
+
 func TestSkipsAttestation(t *testing.T) {
 	for yaml, want := range map[string]bool{
 		"skip_attestation_verification: true": true, "skipAttestationVerification: true": true, "skipAttestationVerification: false": false, "name: x": false,
@@ -129,7 +161,11 @@ athd.yaml:2:5: available_scopes: is missing`},
 		{"both spellings within oauth", app("client_id: 123.456", "clientId: x\n      client_id: x"), "athd.yaml:13:7: client_id and clientId are two names of one field: give one"},
 		{"faults name the spelling that was used", app("callbackUrl: http://localhost:8080/ath/callback", "callbackUrl: http://localhost:8080/callback"), "athd.yaml:7:5: callbackUrl: must be the audience followed by /ath/callback"},
 		{"callback of another audience", app("audience: http://localhost:8080", "audience: https://shop.example"), "athd.yaml:7:5: callbackUrl: must be the audience followed by /ath/callback"},
-		{"O-2: id", app("appId: shop", "appId: Shop"), "athd.yaml:3:5: appId: an id starts with a-z or 0-9, followed by at most 62 of a-z, 0-9, _ and -"},
+		{"O-2: id", app("appId: shop", "appId: .shop"), "athd.yaml:3:5: appId: an app's id starts with a letter or a digit, followed by at most 126 letters, digits, '.', '_' and '-'"},
+		{"O-2: provider_id", app("name: The shop", "provider_id: a/b"), "athd.yaml:4:5: provider_id: an app's id starts with a letter or a digit, followed by at most 126 letters, digits, '.', '_' and '-'"},
+		{"O-2: empty provider_id", app("name: The shop", `provider_id: ""`), "athd.yaml:4:5: provider_id: an app's id starts with a letter or a digit, followed by at most 126 letters, digits, '.', '_' and '-'"},
+		{"O-2: default as an alias", app("name: The shop", "aliases: [store, default]"), `athd.yaml:4:22: aliases[1]: the id "default" is reserved`},
+		{"O-2: an alias twice", app("name: The shop", "aliases: [store, shop, store]"), "athd.yaml:4:22: aliases[1]: the app has this name already\nathd.yaml:4:28: aliases[2]: the app has this name already"},
 		{"O-2: default", app("appId: shop", "appId: default"), `athd.yaml:3:5: appId: the id "default" is reserved`},
 		{"unauthenticated", app("name: The shop", "unauthenticated: allow"), "athd.yaml:4:5: unauthenticated: want deny or passthrough"},
 		{"upstream", app("upstream: http://127.0.0.1:3000", "upstream: 127.0.0.1:3000"), "athd.yaml:5:5: upstream: not an absolute URL"},

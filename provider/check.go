@@ -83,13 +83,23 @@ func (c *check) text(name, value string, sub ...any) {
 	}
 }
 
-// id checks a provider id (O-2). name is "" where the id is a key.
-func (c *check) id(name, id string) {
+// id checks a provider id (O-2), which is a key.
+func (c *check) id(id string) {
 	switch {
 	case id == DefaultName:
-		c.fail(name, `the id "default" is reserved`)
+		c.fail("", `the id "default" is reserved`)
 	case !ValidID(id):
-		c.fail(name, "an id starts with a-z or 0-9, followed by at most 62 of a-z, 0-9, _ and -")
+		c.fail("", "an id starts with a-z or 0-9, followed by at most 62 of a-z, 0-9, _ and -")
+	}
+}
+
+// appID checks an app's id or another name of it (O-2).
+func (c *check) appID(name, id string, sub ...any) {
+	switch {
+	case id == DefaultName:
+		c.fail(name, `the id "default" is reserved`, sub...)
+	case !ValidAppID(id):
+		c.fail(name, "an app's id starts with a letter or a digit, followed by at most 126 letters, digits, '.', '_' and '-'", sub...)
 	}
 }
 

@@ -90,7 +90,7 @@ func Parse(file string, data []byte, opt Options) ([]*Provider, strict.Faults) {
 
 func (e fileEntry) provider(c *check, id string) *Provider {
 	p := &Provider{ID: id, DisplayName: e.DisplayName, Categories: e.Categories, EncodedSlash: e.EncodedSlash}
-	c.id("", id)
+	c.id(id)
 	c.text("display_name", e.DisplayName)
 	c.required("display_name", e.DisplayName)
 	for i, category := range e.Categories {

@@ -7,7 +7,9 @@
 package provider
 
 import (
+	"cmp"
 	"net/url"
+	"slices"
 
 	"github.com/athd/athd/ath"
 )
@@ -15,7 +17,9 @@ import (
 // A Provider is one API with the OAuth server that grants access to it. It is
 // immutable once loaded.
 type Provider struct {
-	ID          string // [a-z0-9][a-z0-9_-]{0,62} (O-2)
+	ID          string   // see [ValidID] and, of an app, [ValidAppID] (O-2); it is what records and metrics hold
+	Aliases     []string // further names that agents may use; of apps
+	ListedAs    string   // the one of Aliases that gateway discovery lists; "": ID
 	DisplayName string
 	Categories  []string
 	Scopes      ath.Scopes // available_scopes
@@ -40,6 +44,18 @@ type Provider struct {
 
 	dialect dialect // of the OAuth server
 }
+
+// Names returns every name that the provider goes by, the id first.
+func (p *Provider) Names() []string { return append([]string{p.ID}, p.Aliases...) }
+
+// Goes reports whether the provider goes by this name. Records keep the name
+// that was the provider's id when they were written.
+func (p *Provider) Goes(name string) bool {
+	return name == p.ID || slices.Contains(p.Aliases, name)
+}
+
+// Listed is the name that discovery lists.
+func (p *Provider) Listed() string { return cmp.Or(p.ListedAs, p.ID) }
 
 // Destination says where a user's token comes from and goes to: the token
 // endpoint, the client and the API's host. A connection that was made for one

@@ -65,11 +65,18 @@ func (a *Agent) Standing() Standing {
 	return standing
 }
 
-// Approval returns what the policy said about a provider, or nil.
-func (a *Agent) Approval(provider string) *Approval {
+// Approval returns what the policy said about a provider, or nil. A record may
+// be of a time when the provider went by another name: then the first name that
+// it holds counts.
+func (a *Agent) Approval(provider string, aliases ...string) *Approval {
 	for i := range a.Approvals {
 		if a.Approvals[i].Provider == provider {
 			return &a.Approvals[i]
+		}
+	}
+	for _, name := range aliases {
+		if found := a.Approval(name); found != nil {
+			return found
 		}
 	}
 	return nil

@@ -16,6 +16,7 @@ type providers struct {
 // A fronted is a provider, or an app where App is there.
 type fronted struct {
 	ID                string      `json:"provider_id"`
+	Aliases           []string    `json:"aliases,omitempty"`
 	DisplayName       string      `json:"display_name"`
 	Categories        []string    `json:"categories"`
 	Scopes            []string    `json:"available_scopes"`

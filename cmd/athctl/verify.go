@@ -76,7 +76,7 @@ func (p providers) expectation(authz string) (envoy.Expectation, error) {
 	}
 	var list []*provider.Provider
 	for _, f := range p.Providers {
-		one := &provider.Provider{ID: f.ID, EncodedSlash: f.EncodedSlash}
+		one := &provider.Provider{ID: f.ID, Aliases: f.Aliases, EncodedSlash: f.EncodedSlash}
 		var err error
 		if one.APIBase, err = absolute(f.APIBase); err != nil {
 			return e, fmt.Errorf("provider %q: %w", printable(f.ID, 64), err)

@@ -26,15 +26,9 @@ func (l *loader) providers() {
 		if p == nil {
 			continue
 		}
-		if taken[p.ID] {
-			key := "app_id"
-			if !l.doc.Has("apps", i, key) {
-				key = "appId"
-			}
-			l.fail("is taken: apps and providers share one namespace", "apps", i, key)
+		if !l.namesFree(i, p, taken) {
 			continue
 		}
-		taken[p.ID] = true
 		all = append(all, p)
 	}
 	if l.c.ProvidersFile == "" && len(l.c.Apps) == 0 || l.c.ProvidersFile != "" && len(all) == 0 && len(l.faults) == 0 {
@@ -53,6 +47,36 @@ func (l *loader) providers() {
 	for _, p := range set.All() {
 		l.warnOfRules(p)
 	}
+}
+
+// namesFree reports whether all names of an app are its own, and takes them.
+func (l *loader) namesFree(i int, p *provider.Provider, taken map[string]bool) bool {
+	free := true
+	check := func(name string, path ...any) {
+		if name != "" && taken[name] {
+			l.fail("is taken: apps and providers share one namespace", append([]any{"apps", i}, path...)...)
+			free = false
+		}
+	}
+	spelt := func(ours, tutorial string) string {
+		if l.doc.Has("apps", i, tutorial) {
+			return tutorial
+		}
+		return ours
+	}
+	check(p.ID, spelt("app_id", "appId"))
+	aliases := p.Aliases
+	if p.ListedAs != "" {
+		check(p.ListedAs, spelt("provider_id", "providerId"))
+		aliases = aliases[1:]
+	}
+	for j, alias := range aliases {
+		check(alias, "aliases", j)
+	}
+	for _, name := range p.Names() {
+		taken[name] = true
+	}
+	return free
 }
 
 func (l *loader) providersFile(path string) []*provider.Provider {

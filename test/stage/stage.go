@@ -73,6 +73,8 @@ type Options struct {
 	// Unauthenticated is the app's: deny (the default) or passthrough.
 	Unauthenticated string
 	PathPrefix      string // the app's
+	AppID           string // default shop
+	AppMore         string // further lines of the app's YAML, indented by two
 	Destination     string // envoy.destination: route (the default) or host_and_path
 	// Envoy makes Envoy's configuration from the parts that athd bootstrap
 	// prints; nil: all of it, as it is.
@@ -104,8 +106,8 @@ listen: {grpc: "unix:{{.Dir}}/authz.sock", http: "{{.HTTP}}", admin: "{{.Admin}}
 store: {url: "{{.Store}}", keyset_file: keyset.json, timeout: {{.StoreTimeout}}}
 {{if .Gateway}}providers_file: providers.json
 {{end}}{{if .Native}}apps:
-- appId: shop
-  name: The Shop
+- appId: {{.AppID}}
+{{.AppMore}}  name: The Shop
   upstream: {{.AppURL}}
   audience: {{.Public}}
   callbackUrl: {{.Public}}/ath/callback
@@ -181,7 +183,8 @@ func Start(t testing.TB, o Options) *Stage {
 		"AppURL": s.App.URL, "GalleryURL": s.Gallery.URL, "OAuth": s.Issuer, "Secret": Secret,
 		"StoreTimeout": or(o.StoreTimeout, "900ms"), "Approval": or(o.Approval, "  default: approve"), "TokenTTL": or(o.TokenTTL, "1h"), "SessionTTL": or(o.SessionTTL, "10m"),
 		"Consent": or(o.Consent, "page"), "EnvoyListen": envoyListen, "CA": authority.CAFile, "Extra": o.Extra,
-		"TLS": pair, "Unauthenticated": or(o.Unauthenticated, "deny"), "PathPrefix": o.PathPrefix, "Destination": o.Destination,
+		"TLS": pair, "Unauthenticated": or(o.Unauthenticated, "deny"), "PathPrefix": o.PathPrefix, "AppID": or(o.AppID, App), "AppMore": o.AppMore,
+		"Destination": o.Destination,
 	}
 	s.write("athd.yaml", fill(t, configuration, values))
 	s.write("providers.json", withProviders(t, fill(t, providers, values), o.Providers))
