@@ -174,7 +174,7 @@ func (f *Flow) redirectFor(a *tokenstore.Agent, asked string) (string, error) {
 		if !sameRedirect(registered, asked) {
 			continue
 		}
-		for _, b := range f.bases() {
+		for _, b := range append(f.bases(), f.ConsentURL) {
 			if asked == b+callbackPath {
 				return "", nil
 			}
@@ -210,8 +210,8 @@ func (f *Flow) callbackURL(p *provider.Provider) string {
 	return f.PublicURL + callbackPath
 }
 
-// authorizationURL is a URL of ours on the callback's origin, where the
-// browser gets its cookie (Z-3). It carries a query like the one that the
+// authorizationURL is a URL of ours on the consent origin, where the browser
+// gets its cookie and the callback is judged (Z-3). It carries a query like the one that the
 // provider will get, for clients that look at it; but its state only finds
 // the session, and its challenge belongs to no code: each browser gets its own
 // of both. ConsentDirect hands out the provider's URL, where they count.
@@ -221,7 +221,7 @@ func (f *Flow) authorizationURL(p *provider.Provider, s *tokenstore.Session, sta
 		return direct
 	}
 	_, query, _ := strings.Cut(direct, "?")
-	return strings.TrimSuffix(s.CallbackURL, callbackPath) + startPath + "?" + query
+	return f.ConsentURL + startPath + "?" + query
 }
 
 func providerURL(p *provider.Provider, s *tokenstore.Session, state ath.State, verifier ath.Secret) string {

@@ -36,11 +36,11 @@ func bindingMAC(s *tokenstore.Session, what, nonce string) string {
 
 // browserStage reads the cookie of this session, and returns the browser's
 // nonce with the stage that it proves.
-func browserStage(r *http.Request, s *tokenstore.Session, tag ath.Tag) (nonce string, at stage) {
+func (f *Flow) browserStage(r *http.Request, s *tokenstore.Session, tag ath.Tag) (nonce string, at stage) {
 	if s.BrowserKey.IsZero() {
 		return "", unseen
 	}
-	for _, c := range r.CookiesNamed(cookieName(s, tag)) {
+	for _, c := range r.CookiesNamed(f.cookieName(tag)) {
 		parts := strings.Split(c.Value, ".")
 		if len(parts) != 3 || len(parts[0]) != nonceWidth {
 			continue
@@ -59,13 +59,13 @@ func browserStage(r *http.Request, s *tokenstore.Session, tag ath.Tag) (nonce st
 // setStage gives the browser the cookie for a stage.
 func (f *Flow) setStage(w http.ResponseWriter, s *tokenstore.Session, tag ath.Tag, nonce string, at stage) {
 	http.SetCookie(w, &http.Cookie{
-		Name:  cookieName(s, tag),
+		Name:  f.cookieName(tag),
 		Value: nonce + "." + string(at) + "." + bindingMAC(s, "cookie "+string(at), nonce),
 		Path:  "/",
 		// Longer than the session: who comes late should hear that, not that
 		// the browser is another one.
 		MaxAge:   max(1, int((s.Expires.Sub(f.Now())+MaxSessionTTL)/time.Second)),
-		Secure:   isHTTPS(s),
+		Secure:   f.secure(),
 		HttpOnly: true,
 		SameSite: http.SameSiteLaxMode,
 	})
@@ -94,10 +94,12 @@ func newNonce() string {
 	return base64.RawURLEncoding.EncodeToString(b[:])
 }
 
-func isHTTPS(s *tokenstore.Session) bool { return strings.HasPrefix(s.CallbackURL, "https://") }
+func (f *Flow) secure() bool { return strings.HasPrefix(f.ConsentURL, "https://") }
 
-func cookieName(s *tokenstore.Session, tag ath.Tag) string {
-	if isHTTPS(s) {
+// cookieName has a prefix on https by which browsers make sure that no other
+// host set the cookie, a sub-domain's neighbour among them.
+func (f *Flow) cookieName(tag ath.Tag) string {
+	if f.secure() {
 		return "__Host-" + ath.CookiePrefix + string(tag)
 	}
 	return ath.CookiePrefix + string(tag)

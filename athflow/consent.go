@@ -40,7 +40,7 @@ func (f *Flow) visitOf(ctx context.Context, c *call, r *http.Request, state stri
 		return nil, err
 	}
 	v := &visit{call: c, tag: parsed.Tag(), state: state, held: held, session: &held.Value}
-	v.nonce, v.stage = browserStage(r, v.session, v.tag)
+	v.nonce, v.stage = f.browserStage(r, v.session, v.tag)
 	if back && v.session.Consent != ConsentDirect {
 		if v.stage == unseen {
 			return nil, ath.Errorf(ath.StateMismatch, "This authorization was not started in this browser.")

@@ -16,6 +16,9 @@ type discovery struct {
 	GatewayID string              `json:"gateway_id"`
 	Register  string              `json:"agent_registration_endpoint"`
 	Providers []discoveryProvider `json:"supported_providers"`
+	// Ours: where the consent pages are, if that is another origin than
+	// gateway_id.
+	Consent string `json:"consent_origin,omitempty"`
 }
 
 type discoveryProvider struct {
@@ -31,6 +34,9 @@ func (f *Flow) serveDiscovery(w http.ResponseWriter, _ *http.Request) {
 	d := discovery{
 		Version: ath.Version, GatewayID: f.PublicURL, Register: f.PublicURL + "/ath/agents/register",
 		Providers: []discoveryProvider{},
+	}
+	if f.origins.separate {
+		d.Consent = f.ConsentURL
 	}
 	for _, p := range f.Providers.All() {
 		d.Providers = append(d.Providers, discoveryProvider{

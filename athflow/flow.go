@@ -31,6 +31,7 @@ const (
 // Config configures a [Flow]. Everything but the last group is required.
 type Config struct {
 	PublicURL  string // Envoy's, as agents and browsers see it; no trailing slash
+	ConsentURL string // the origin of the consent pages; "": PublicURL. A host of its own, or PublicURL
 	Providers  *provider.Set
 	Store      *tokenstore.Store
 	Attest     *attest.Verifier
@@ -69,6 +70,7 @@ type Flow struct {
 	Config
 	pages   *pages
 	limiter *limiter
+	origins origins
 }
 
 // New checks the configuration once.
@@ -94,6 +96,13 @@ func New(c Config) (*Flow, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
+	if c.ConsentURL == "" {
+		c.ConsentURL = c.PublicURL
+	}
+	origins := newOrigins(&c)
+	if !origins.separate && c.ConsentURL != c.PublicURL {
+		return nil, errors.New("athflow: the consent URL has the public URL's host name, and is another URL")
+	}
 	pages, err := newPages()
 	if err != nil {
 		return nil, err
@@ -102,7 +111,7 @@ func New(c Config) (*Flow, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Flow{Config: c, pages: pages, limiter: limiter}, nil
+	return &Flow{Config: c, pages: pages, limiter: limiter, origins: origins}, nil
 }
 
 // Handler serves the companion's routes. Paths are compared as they are:
@@ -133,7 +142,8 @@ func (f *Flow) Handler() http.Handler {
 		if !ok {
 			m, ok = agentRoute(agentRoutes, r)
 		}
-		if !ok || r.URL.RawPath != "" {
+		on := f.origins.ground(r.Host)
+		if !ok || r.URL.RawPath != "" || !on.answers(r.URL.Path) {
 			f.limited(w, r, f.refuses(ath.Errorf(ath.NotFound, "There is nothing at this path.")))
 			return
 		}
@@ -141,6 +151,12 @@ func (f *Flow) Handler() http.Handler {
 		if !ok {
 			w.Header().Set("Allow", m.allow())
 			h = f.refuses(ath.Errorf(ath.MethodNotAllowed, "This path does not take this method."))
+		}
+		switch {
+		case r.Header.Get("Service-Worker") != "":
+			h = f.refuses(ath.Errorf(ath.InvalidRequest, "No script of a service worker is here."))
+		case ok && on == handshake && isCallback(r.URL.Path):
+			h = http.HandlerFunc(f.sendOn)
 		}
 		f.limited(w, r, h)
 	})

@@ -93,7 +93,10 @@ func (f *Flow) servePage(step func(context.Context, *call, http.ResponseWriter, 
 		h.Set("Cross-Origin-Opener-Policy", "same-origin")
 		c := &call{id: ath.NewDecisionID(), header: r.Header}
 		c.event.DecisionID, c.event.Client = c.id, f.address(r)
-		err := step(ctx, c, w, r)
+		err := navigated(r)
+		if err == nil {
+			err = step(ctx, c, w, r)
+		}
 		if err == nil {
 			return
 		}

@@ -34,7 +34,11 @@ type BootstrapConfig struct {
 	// their hosts and path prefixes.
 	Providers *provider.Set
 	PublicURL string // for the heading; an http one refuses ListenTLS
-	CAFile    string // the roots that sign APIs' certificates; required for https APIs
+	// ConsentURL is the origin of the consent pages: where its host is another
+	// than PublicURL's, they get a virtual host of their own, and no other has
+	// them. "": they are on every host.
+	ConsentURL string
+	CAFile     string // the roots that sign APIs' certificates; required for https APIs
 }
 
 // TLSFiles are files as Envoy's host sees them, in PEM.
@@ -86,6 +90,7 @@ func (c BootstrapConfig) check() error {
 	if t := c.AthdTLS; t != nil && (t.CertFile == "" || t.KeyFile == "" || t.CAFile == "" || t.ServerName == "") {
 		fault("TLS to athd needs a certificate, a key and a CA file and athd's name")
 	}
+	consent := c.consentHost()
 	type place struct{ host, prefix string }
 	owners := map[place]string{}
 	for _, p := range c.Providers.All() {
@@ -107,6 +112,9 @@ func (c BootstrapConfig) check() error {
 			fault("app %q: paths under /ath are the handshake's own", p.ID)
 		}
 		for _, host := range domains(p.App) {
+			if consent != "" && host == consent {
+				fault("app %q: the host %q is that of the consent pages, which share it with nothing", p.ID, host)
+			}
 			at := place{host, p.App.PathPrefix}
 			if owner, taken := owners[at]; taken {
 				fault("app %q: app %q has the same host and path prefix", p.ID, owner)

@@ -24,12 +24,23 @@ const proxyPrefix = "/ath/proxy/"
 // normalization makes its paths of others
 // (/ath/proxy/p/../../admin/providers).
 const companionPaths = `/\.well-known/ath(-app)?\.json` +
-	`|/ath/(authorize|callback|token|revoke)` +
+	`|/ath/(authorize|callback(/[^/]+)?|token|revoke)` +
 	`|/ath/(agents|consent|admin)/.*`
+
+// Where the consent pages have a host of their own: what is there, and what is
+// on all other hosts. A callback is on both, since OAuth servers send users to
+// the address that was registered, from which athd leads on to the other.
+const (
+	consentPaths = `/ath/consent/(start|decide|done)|/ath/callback(/[^/]+)?`
+
+	companionPathsElsewhere = `/\.well-known/ath(-app)?\.json` +
+		`|/ath/(authorize|callback(/[^/]+)?|token|revoke)` +
+		`|/ath/(agents|admin)/.*`
+)
 
 // escapedCompanion is what no path of the companion holds. Envoy refuses it by
 // itself, unless a provider needs it.
-const escapedCompanion = `/ath/(agents|consent|admin)/.*%(2[Ff]|5[Cc]).*`
+const escapedCompanion = `/ath/(agents|callback|consent|admin)/.*%(2[Ff]|5[Cc]).*`
 
 // Names of the last routes of each virtual host.
 const (
@@ -52,6 +63,9 @@ func (g *generator) routeConfig() *routev3.RouteConfiguration {
 		}
 	}
 	config := &routev3.RouteConfiguration{Name: listenerName, IgnorePortInHostMatching: true}
+	if host := g.config.consentHost(); host != "" {
+		config.VirtualHosts = append(config.VirtualHosts, g.consentHost(host))
+	}
 	for _, host := range slices.Sorted(maps.Keys(apps)) {
 		config.VirtualHosts = append(config.VirtualHosts, g.virtualHost(host, apps[host]))
 	}
@@ -64,7 +78,11 @@ func (g *generator) virtualHost(host string, apps []*provider.Provider) *routev3
 	if g.keepsEscapedSlashes() {
 		routes = append(routes, g.escapedCompanion())
 	}
-	routes = append(routes, g.companion("companion", pathRegex(companionPaths)))
+	paths := companionPaths
+	if g.config.consentHost() != "" {
+		paths = companionPathsElsewhere
+	}
+	routes = append(routes, g.companion("companion", pathRegex(paths)))
 	for _, p := range g.config.Providers.All() {
 		for _, name := range p.Names() {
 			routes = append(routes, g.mounted(p, name))

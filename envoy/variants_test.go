@@ -73,7 +73,9 @@ func variants(t testing.TB) map[string]envoy.BootstrapConfig {
 	tls.Authz, tls.Companion, tls.Admin, tls.PublicURL = "athd:9001", "athd:9000", "", "https://localhost:8443"
 	empty := plain
 	empty.Providers = set(t)
-	return map[string]envoy.BootstrapConfig{"gateway": gateway, "native": native, "both": both, "tls": tls, "no provider": empty}
+	apart := both
+	apart.ConsentURL = "http://consent.localhost:8080"
+	return map[string]envoy.BootstrapConfig{"consent apart": apart, "gateway": gateway, "native": native, "both": both, "tls": tls, "no provider": empty}
 }
 
 func generate(t testing.TB, c envoy.BootstrapConfig) []byte {

@@ -37,6 +37,7 @@ var why = map[string]string{
 	"typed_per_filter_config.envoy.filters.http.header_mutation.mutations.request_mutations": "After the check: what is none of the API's business.",
 	"route.prefix_rewrite":  "Prefix and rewrite both end with a slash: any other pair makes paths that were not judged.",
 	"[companion].match":     "The handshake, which athd answers itself. Not checked: the agent has no token yet.",
+	"[consent].match":       "The consent pages, which have this host for themselves.",
 	"[proxy_unknown].match": "Checked without a provider, so that athd answers in its own words.",
 	"[ath_unknown].match":   "The rest of /ath never reaches an app.",
 

@@ -125,8 +125,14 @@ func (a AppConfig) provider(c *check, server serverFields) *Provider {
 	}
 	app.Audience = c.audience(a.Audience)
 	app.CallbackURL = app.Audience + "/ath/callback"
-	if a.CallbackURL != "" && a.CallbackURL != app.CallbackURL {
+	switch atConsent := c.opt.ConsentURL + "/ath/callback"; {
+	case a.CallbackURL == "" || a.CallbackURL == app.CallbackURL:
+	case c.opt.ConsentURL == "":
 		c.fail("callback_url", "must be the audience followed by /ath/callback")
+	case a.CallbackURL != atConsent:
+		c.fail("callback_url", "must be the audience or consent_url, followed by /ath/callback")
+	default:
+		app.CallbackURL = atConsent
 	}
 	if app.APIBase = a.APIBase; a.APIBase == "" {
 		app.APIBase = app.Audience + app.PathPrefix

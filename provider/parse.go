@@ -14,6 +14,9 @@ type Options struct {
 	AllowHTTP bool
 	// PublicURL is the audience of an app that names none.
 	PublicURL string
+	// ConsentURL is the origin of the consent pages: an app's callback_url may
+	// be there, too. "": only at the app's audience.
+	ConsentURL string
 	// Env answers ${NAME} in values. A nil Env knows no variable.
 	Env func(string) (string, bool)
 	// ReadFile reads client_secret_file. A nil ReadFile reads none.

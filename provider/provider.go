@@ -72,7 +72,7 @@ type App struct {
 	Hosts       []string // hosts that are this app's; empty: any
 	PathPrefix  string   // "" or a path that starts with '/' and does not end with one
 	Audience    string   // the app's base URL, without a trailing slash
-	CallbackURL string   // {audience}/ath/callback
+	CallbackURL string   // {audience}/ath/callback, or that of the consent origin
 	Passthrough bool     // people may call it without an ATH token
 }
 

@@ -81,7 +81,7 @@ func newFlow(s *settings, store *tokenstore.Store, decider *authz.Decider, trail
 		return nil, err
 	}
 	return athflow.New(athflow.Config{
-		PublicURL: s.publicURL, Providers: s.providers, Store: store, Attest: verifier,
+		PublicURL: s.publicURL, ConsentURL: s.consentURL, Providers: s.providers, Store: store, Attest: verifier,
 		OAuth: provider.NewClient(provider.ClientConfig{AllowHTTP: d.AllowHTTP}),
 		Audit: trail, Logger: log, Policy: s.policy,
 		TokenTTL: s.tokenTTL, SessionTTL: s.sessionTTL, Consent: s.consent, AdminTokens: s.adminTokens, Limits: s.limits,

@@ -47,7 +47,7 @@ func bootstrapConfig(s *settings) (envoy.BootstrapConfig, error) {
 	e := s.envoy
 	c := envoy.BootstrapConfig{
 		Listen: e.listen, Admin: e.admin, Authz: e.grpc.String(), Companion: e.http.String(),
-		Providers: s.providers, PublicURL: s.publicURL, CAFile: e.caFile,
+		Providers: s.providers, PublicURL: s.publicURL, ConsentURL: s.consentURL, CAFile: e.caFile,
 	}
 	switch {
 	case e.grpc.anyPort():

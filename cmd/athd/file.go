@@ -9,6 +9,7 @@ import (
 // docs/configuration.md tells every key; a test holds the two together.
 type file struct {
 	PublicURL     string               `yaml:"public_url"`
+	ConsentURL    string               `yaml:"consent_url"`
 	Listen        listenFile           `yaml:"listen"`
 	Store         storeFile            `yaml:"store"`
 	ProvidersFile string               `yaml:"providers_file"`

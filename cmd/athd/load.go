@@ -33,6 +33,7 @@ func parse(path string, data []byte, out outside) (*settings, strict.Faults) {
 	}
 	l := &loader{doc: doc, outside: out, dir: filepath.Dir(path), c: &c, s: &settings{development: c.Development}}
 	l.publicURL()
+	l.consentURL()
 	l.listen()
 	l.store()
 	l.providers()

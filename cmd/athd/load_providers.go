@@ -44,6 +44,7 @@ func (l *loader) providers() {
 		return
 	}
 	l.s.providers = set
+	l.consentHostIsItsOwn(set)
 	for _, p := range set.All() {
 		l.warnOfRules(p)
 	}
@@ -96,10 +97,15 @@ func (l *loader) providerOptions(dir string) provider.Options {
 		// It has a fault of its own; apps shall not repeat it.
 		public = "https://public-url.invalid"
 	}
+	consent := l.s.consentURL
+	if consent == "" {
+		consent = l.c.ConsentURL // as above
+	}
 	return provider.Options{
-		AllowHTTP: l.c.Development.AllowHTTP,
-		PublicURL: public,
-		Env:       l.env,
+		AllowHTTP:  l.c.Development.AllowHTTP,
+		PublicURL:  public,
+		ConsentURL: consent,
+		Env:        l.env,
 		ReadFile: func(path string) ([]byte, error) {
 			if !filepath.IsAbs(path) {
 				path = filepath.Join(dir, path)

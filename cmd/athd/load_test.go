@@ -86,7 +86,7 @@ func configuration(parts map[string]string) string {
 	}
 	maps.Copy(all, parts)
 	var b strings.Builder
-	for _, key := range []string{"public_url", "listen", "store", "providers_file", "apps", "strict_scopes", "admin", "approval",
+	for _, key := range []string{"public_url", "consent_url", "listen", "store", "providers_file", "apps", "strict_scopes", "admin", "approval",
 		"tokens", "sessions", "consent", "limits", "envoy", "log", "development"} {
 		if v := all[key]; v != "" {
 			b.WriteString(key + ": " + v + "\n")
@@ -223,6 +223,18 @@ func TestFaults(t *testing.T) {
 		{"log.format", set{"log": "{format: xml}"}, "5:7: log.format: want text or json"},
 		{"log.level", set{"log": "{level: loud}"}, "5:7: log.level: want debug, info, warn or error"},
 
+		{"a host for the consent pages", set{"public_url": "https://gateway.example.com", "consent_url": "https://consent.example.com"}, ""},
+		{"the consent pages on public_url", set{"public_url": "https://gateway.example.com", "consent_url": "https://gateway.example.com"}, ""},
+		{"consent_url has no path", set{"consent_url": "https://consent.example.com/"}, "consent_url: want a URL of scheme and host only"},
+		{"consent_url is https where public_url is", set{"public_url": "https://gateway.example.com", "consent_url": "http://consent.localhost:8080"}, "consent_url: want https, as public_url has it"},
+		{"consent_url is https on the network", set{"public_url": "http://localhost:8080", "consent_url": "http://consent.example.com"}, "consent_url: http is for loopback hosts only"},
+		{"consent_url's own port is not enough", set{"public_url": "https://gateway.example.com", "consent_url": "https://gateway.example.com:8443"}, "consent_url: want another host name than that of public_url"},
+		{"consent_url's own dot is not enough", set{"public_url": "https://gateway.example.com", "consent_url": "https://gateway.example.com."}, "consent_url: want another host name than that of public_url"},
+		{"no app at consent_url", set{"public_url": "https://gateway.example.com", "consent_url": "https://consent.example.com", "apps": "[{" + app + ", hosts: ['Consent.example.com:8080']}]"}, "apps[0].hosts: names the host of consent_url"},
+		{"no app known as consent_url", set{"public_url": "https://gateway.example.com", "consent_url": "https://consent.example.com", "apps": "[{" + app + ", audience: 'https://consent.example.com'}]"}, "apps[0].audience: is at the host of consent_url"},
+		{"an app's callback at consent_url", set{"public_url": "https://gateway.example.com", "consent_url": "https://consent.example.com", "apps": "[{" + app + ", callback_url: 'https://consent.example.com/ath/callback'}]"}, ""},
+		{"an app's callback elsewhere", set{"public_url": "https://gateway.example.com", "consent_url": "https://consent.example.com", "apps": "[{" + app + ", callback_url: 'https://other.example.com/ath/callback'}]"}, "callback_url: must be the audience or consent_url, followed by /ath/callback"},
+
 		{"T-1: any code is for loopback", set{"development": "{accept_any_code: true}"}, "5:15: development.accept_any_code: needs a public_url on a loopback host"},
 		{"T-1: any code on loopback", set{"public_url": "http://127.0.0.1:8080", "development": "{accept_any_code: true}"}, ""},
 		{"T-1: allow_http does not make any host a loopback one", set{"public_url": "http://gateway.example.com", "development": "{accept_any_code: true, allow_http: true}"}, "5:15: development.accept_any_code: needs a public_url on a loopback host"},
@@ -345,6 +357,8 @@ func TestWarnings(t *testing.T) {
 		{"insecure grpc", map[string]string{"listen": "{grpc: ':9001', insecure_grpc_without_client_auth: true}"}, "whoever reaches :9001"},
 		{"open admin", map[string]string{"listen": "{admin: ':9002'}"}, "listen.admin is :9002"},
 		{"direct consent", map[string]string{"consent": "direct"}, "nothing binds the user's browser"},
+		{"the consent pages beside an app", map[string]string{"apps": apps("")}, "public_url's host also serves shop"},
+		{"the consent pages beside an app of that host", map[string]string{"apps": apps(", hosts: [Gateway.example.com]")}, "public_url's host also serves shop"},
 		{"Redis without TLS", map[string]string{"store": "{url: 'redis://:hunter2@redis.example.com', keyset_file: keyset.json}"}, "without TLS"},
 	} {
 		s, faults := parse("/etc/athd/athd.yaml", []byte(configuration(test.parts)), newPlace(t).outside())
@@ -354,6 +368,28 @@ func TestWarnings(t *testing.T) {
 		}
 		if all := strings.Join(s.warnings, "\n"); !strings.Contains(all, test.want) || strings.Contains(all, "hunter2") {
 			t.Errorf("%s: warnings\n%s\nwant %q", test.name, all, test.want)
+		}
+	}
+}
+
+// apps is one app, with more said of it.
+func apps(more string) string {
+	return `[{app_id: shop, upstream: 'http://127.0.0.1:3000', available_scopes: [products:read], oauth: {authorize_endpoint: https://l.example.com/a, token_endpoint: https://l.example.com/t, client_id: i, client_secret: s}` + more + `}]`
+}
+
+// S-5
+func TestConsentPagesApartNeedNoWarning(t *testing.T) {
+	for name, parts := range map[string]map[string]string{
+		"a host of their own":         {"apps": apps(""), "consent_url": "https://consent.example.com"},
+		"the app has another host":    {"apps": apps(", hosts: [shop.example.com]")},
+		"there is no app, but an API": nil,
+	} {
+		s, faults := parse("/etc/athd/athd.yaml", []byte(configuration(parts)), newPlace(t).outside())
+		if faults != nil {
+			t.Fatalf("%s: %v", name, faults)
+		}
+		if all := strings.Join(s.warnings, "\n"); strings.Contains(all, "consent_url") {
+			t.Errorf("%s: %s", name, all)
 		}
 	}
 }

@@ -14,7 +14,8 @@ import (
 
 // settings is what a faultless configuration says. Only load makes one.
 type settings struct {
-	publicURL string // without a trailing slash
+	publicURL  string // without a trailing slash
+	consentURL string // publicURL where none is given
 
 	grpc, http, admin address
 	tls               *serverTLS // nil: plaintext

@@ -374,7 +374,7 @@ func (w *world) send(req *http.Request) reply {
 func (w *world) atProvider(b *browser.Browser, link, user string) *browser.Page {
 	w.t.Helper()
 	page, err := b.Get(w.t.Context(), link)
-	if err == nil && strings.HasPrefix(page.URL.String(), w.public) {
+	if err == nil && page.URL.Path == "/ath/consent/start" {
 		if page.Status != http.StatusOK {
 			w.t.Fatalf("our page: %d %s", page.Status, page.Text)
 		}

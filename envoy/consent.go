@@ -1,0 +1,34 @@
+package envoy
+
+import (
+	"net/url"
+	"strings"
+
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+)
+
+// consentRoute names the one route of the consent pages' own host.
+const consentRoute = "consent"
+
+// consentHost returns the name of the host that only the consent pages have,
+// or "" where they share public_url's.
+func (c BootstrapConfig) consentHost() string {
+	consent, err1 := url.Parse(c.ConsentURL)
+	public, err2 := url.Parse(c.PublicURL)
+	if err1 != nil || err2 != nil || strings.EqualFold(consent.Hostname(), public.Hostname()) {
+		return ""
+	}
+	return strings.ToLower(consent.Hostname())
+}
+
+// consentHost has the pages on which users consent and nothing else: no app,
+// no provider, no token endpoint. What stands on one origin with them could
+// read them and press their buttons.
+func (g *generator) consentHost(host string) *routev3.VirtualHost {
+	var routes []*routev3.Route
+	if g.keepsEscapedSlashes() {
+		routes = append(routes, g.escapedCompanion())
+	}
+	routes = append(routes, g.companion(consentRoute, pathRegex(consentPaths)), g.nothing())
+	return &routev3.VirtualHost{Name: "consent", Domains: []string{host}, Routes: routes}
+}
