@@ -138,7 +138,7 @@ func newPlace(t *testing.T, page string) (p *place, listen string) {
 // proves: P-4, P-5
 func TestGuidesWalk(t *testing.T) {
 	for page, want := range map[string]int{
-		"your-api": 1, "oauth-servers": 4, "github": 1, "google": 2, "slack": 2, "any-provider": 2,
+		"your-api": 1, "oauth-servers": 4, "github": 1, "google": 2, "slack": 2, "any-provider": 2, "athx": 1,
 	} {
 		t.Run(page, func(t *testing.T) {
 			page := "docs/guides/" + page + ".md"
