@@ -18,12 +18,14 @@ const MaxAgentIDBytes = 2048
 type AgentID struct {
 	id     string
 	origin string
-	host   string
+	host   Host
 }
 
 // ParseAgentID checks an agent_id as R-3 wants it: an absolute https URL with
-// a host, without userinfo and fragment, at most [MaxAgentIDBytes] long.
-// With allowHTTP (a development option) http is accepted too.
+// a host in its one form, without userinfo and fragment, at most
+// [MaxAgentIDBytes] long. Another spelling of the host is refused and not
+// mended: the domain that a user reads must be the one that was checked, and
+// one agent must not have many ids. With allowHTTP (a development option) http is accepted too.
 func ParseAgentID(s string, allowHTTP bool) (AgentID, error) {
 	if s == "" {
 		return AgentID{}, errors.New("agent_id is missing")
@@ -64,7 +66,14 @@ func ParseAgentID(s string, allowHTTP bool) (AgentID, error) {
 	if strings.Contains(u.Host, "%") || !strings.HasPrefix(s, u.Scheme+"://"+u.Host) || strings.HasSuffix(u.Host, ":") {
 		return AgentID{}, errors.New("agent_id's scheme and host must be written plainly")
 	}
-	return AgentID{id: s, origin: u.Scheme + "://" + u.Host, host: u.Host}, nil
+	host, err := ParseCanonicalHost(u.Host)
+	if err == nil && host.Port() != 0 && host.Port() == defaultPort(u.Scheme) {
+		err = errors.New("the port is the one that " + u.Scheme + " has anyway: leave it out")
+	}
+	if err != nil {
+		return AgentID{}, fmt.Errorf("agent_id's host is not in canonical form: %w", err)
+	}
+	return AgentID{id: s, origin: u.Scheme + "://" + u.Host, host: host}, nil
 }
 
 // String returns the id as the agent wrote it, or "" for the zero value.
@@ -77,9 +86,20 @@ func (a AgentID) IsZero() bool { return a.id == "" }
 // attestation's iss may have.
 func (a AgentID) Origin() string { return a.origin }
 
-// Host returns host[:port] of the id: what a consent page shows in plain
-// sight (Z-5).
-func (a AgentID) Host() string { return a.host }
+// Host returns the host of the id, with its port: what a consent page shows in
+// plain sight (Z-5).
+func (a AgentID) Host() Host { return a.host }
+
+// AgentHost returns the host of an agent id that was accepted at some time, in
+// whatever spelling; the zero Host if it has none that can be read.
+func AgentHost(agentID string) Host {
+	u, err := url.Parse(agentID)
+	if err != nil {
+		return Host{}
+	}
+	h, _ := HostOf(u)
+	return h
+}
 
 // IsLoopbackHost reports whether host (without a port) is localhost or a
 // loopback address literal.

@@ -14,7 +14,9 @@ func TestParseAgentID(t *testing.T) {
 		origin, host string // "": refused
 	}{
 		{"R-3: https with a host", "https://agent.example", "https://agent.example", "agent.example"},
-		{"R-3: kept byte for byte", "https://Agent.Example:8443/A/../b?x=%7e&y", "https://Agent.Example:8443", "Agent.Example:8443"},
+		{"R-3: kept byte for byte", "https://agent.example:8443/A/../b?x=%7e&y", "https://agent.example:8443", "agent.example:8443"},
+		{"R-3: an A-label", "https://xn--mnchen-3ya.example/a", "https://xn--mnchen-3ya.example", "xn--mnchen-3ya.example"},
+		{"R-3: the port of another scheme", "https://agent.example:80/", "https://agent.example:80", "agent.example:80"},
 		{"R-3: an address", "https://[2001:db8::1]:444/a", "https://[2001:db8::1]:444", "[2001:db8::1]:444"},
 		{"R-3: exactly 2048 bytes", longID(2048), "https://a.example", "a.example"},
 
@@ -45,6 +47,32 @@ func TestParseAgentID(t *testing.T) {
 		{"R-3: an escaped host", "https://p%D0%B0ypal.example/", "", ""},
 		{"R-3: an address with a zone", "https://[fe80::1%25eth0]/", "", ""},
 		{"R-3: an empty port", "https://agent.example:/", "", ""},
+		{"R-3: capitals in the host", "https://agents.paypaI.com/a", "", ""}, // S-4, with a capital i
+		{"R-3: the default port", "https://agent.example:443/", "", ""},
+		{"R-3: leading zeros in the port", "https://agent.example:0443/", "", ""},
+		{"R-3: leading zeros in another port", "https://agent.example:08443/", "", ""},
+		{"R-3: port 0", "https://agent.example:0/", "", ""},
+		{"R-3: port 65536", "https://agent.example:65536/", "", ""},
+		{"R-3: a trailing dot", "https://agent.example./", "", ""},
+		{"R-3: a trailing dot before a port", "https://agent.example.:8443/", "", ""},
+		{"R-3: two trailing dots", "https://agent.example../", "", ""},
+		{"R-3: an empty label", "https://agent..example/", "", ""},
+		{"R-3: a short address", "https://127.1/", "", ""},
+		{"R-3: an address as one number", "https://2130706433/", "", ""},
+		{"R-3: a hexadecimal address", "https://0x7f.1/", "", ""},
+		{"R-3: an octal address", "https://0177.0.0.1/", "", ""},
+		{"R-3: an address with leading zeros", "https://127.0.0.01/", "", ""},
+		{"R-3: an address with a trailing dot", "https://127.0.0.1./", "", ""},
+		{"R-3: a long IPv6 address", "https://[2001:db8:0:0:0:0:0:1]/", "", ""},
+		{"R-3: leading zeros in an IPv6 address", "https://[::0001]/", "", ""},
+		{"R-3: capitals in an IPv6 address", "https://[2001:DB8::1]/", "", ""},
+		{"R-3: an IPv4-mapped address", "https://[::ffff:127.0.0.1]/", "", ""},
+		{"R-3: an A-label that is none", "https://xn--a.example/", "", ""},
+		{"R-3: an A-label of ASCII", "https://xn--paypal-.example/", "", ""},
+		{"R-3: an A-label in capitals", "https://XN--mnchen-3ya.example/", "", ""},
+		{"R-3: a full-width letter by A-label", "https://xn--paypa-1o4b.example/", "", ""},
+		{"R-3: a label with a hyphen in front", "https://-agent.example/", "", ""},
+		{"R-3: a sub-delimiter in the host", "https://agent!.example/", "", ""},
 		{"R-3: bad escape", "https://agent.example/%zz", "", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -58,7 +86,7 @@ func TestParseAgentID(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got.String() != c.id || got.Origin() != c.origin || got.Host() != c.host || got.IsZero() {
+			if got.String() != c.id || got.Origin() != c.origin || got.Host().String() != c.host || got.IsZero() {
 				t.Fatalf("id %q, origin %q, host %q", got, got.Origin(), got.Host())
 			}
 		})
@@ -74,7 +102,7 @@ func TestParseAgentID(t *testing.T) {
 	})
 	t.Run("the zero id is nobody", func(t *testing.T) {
 		var nobody ath.AgentID
-		if !nobody.IsZero() || nobody.String() != "" || nobody.Host() != "" || nobody.Origin() != "" {
+		if !nobody.IsZero() || nobody.String() != "" || !nobody.Host().IsZero() || nobody.Origin() != "" {
 			t.Fatal(nobody)
 		}
 	})
@@ -127,7 +155,7 @@ func FuzzParseAgentID(f *testing.F) {
 		if u.Scheme != "https" && !(allowHTTP && u.Scheme == "http") {
 			t.Fatalf("scheme %q was taken", u.Scheme)
 		}
-		if !strings.HasPrefix(s, id.Origin()) || !strings.HasSuffix(id.Origin(), "://"+id.Host()) {
+		if !strings.HasPrefix(s, id.Origin()) || !strings.HasSuffix(id.Origin(), "://"+id.Host().String()) || ath.AgentHost(s) != id.Host() {
 			t.Fatalf("%q has origin %q and host %q", s, id.Origin(), id.Host())
 		}
 		if id.Tag() != ath.AgentTag(s) || len(id.Tag()) != 16 {

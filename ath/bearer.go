@@ -268,10 +268,12 @@ type ClientID struct {
 const clientRandWidth = 22 // 16 bytes
 
 // NewClientID returns a fresh client id for this agent.
-func NewClientID(agent AgentID) ClientID {
+func NewClientID(agent AgentID) ClientID { return NewClientIDOf(agent.Tag()) }
+
+// NewClientIDOf is [NewClientID] for the agent whose records have this tag.
+func NewClientIDOf(tag Tag) ClientID {
 	var b [16]byte
 	rand.Read(b[:])
-	tag := agent.Tag()
 	return ClientID{tag: tag, text: clientHead + string(tag) + "_" + base64.RawURLEncoding.EncodeToString(b[:])}
 }
 

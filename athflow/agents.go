@@ -82,11 +82,7 @@ func leaveHusk(a *tokenstore.Agent) (remove bool, err error) {
 	if !a.Suspended && !a.Barred() {
 		return true, nil
 	}
-	id, err := ath.ParseAgentID(a.ID, true)
-	if err != nil {
-		return false, err
-	}
-	a.ClientID, a.SecretDigest = ath.NewClientID(id).String(), ath.Digest{}
+	a.ClientID, a.SecretDigest = ath.NewClientIDOf(ath.AgentTag(a.ID)).String(), ath.Digest{}
 	a.RedirectURIs, a.ApprovalExpires = nil, time.Time{}
 	a.Approvals = barredOnly(a.Approvals)
 	return false, nil

@@ -184,7 +184,7 @@ func (f *Flow) moveOn(w http.ResponseWriter, to, checked string) error {
 func (f *Flow) showEnd(w http.ResponseWriter, s *tokenstore.Session, l leaving) error {
 	page := endPage{Provider: s.Provider}
 	if agent, err := ath.ParseAgentID(s.AgentID, f.AllowHTTP); err == nil {
-		page.Domain = agent.Host()
+		page.Domain = agent.Host().String()
 	}
 	if p := f.Providers.Get(s.Provider); p != nil {
 		page.Provider = shown(p.DisplayName)

@@ -116,7 +116,7 @@ func (f *Flow) consentPage(ctx context.Context, v *visit, p *provider.Provider) 
 		return consentPage{}, ath.Errorf(ath.AgentUnapproved, "The agent that sent you here is not approved.")
 	}
 	return consentPage{
-		Agent: shown(held.Value.Name), Domain: agent.Host(), AgentID: agent.String(),
+		Agent: shown(held.Value.Name), Domain: agent.Host().String(), AgentID: agent.String(),
 		Developer: shown(held.Value.Developer.Name), Purpose: shown(held.Value.Purpose),
 		Provider: shown(p.DisplayName), Scopes: v.session.Requested,
 		Action: decidePath, State: v.state, Token: formToken(v.session, v.nonce),

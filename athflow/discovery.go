@@ -1,10 +1,7 @@
 package athflow
 
 import (
-	"net"
 	"net/http"
-	"slices"
-	"strings"
 
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/provider"
@@ -85,15 +82,14 @@ func (f *Flow) serveAppDiscovery(w http.ResponseWriter, r *http.Request) {
 
 // appFor finds the app whose host was asked, or the only app.
 func (f *Flow) appFor(hostport string) *provider.Provider {
-	host := hostport
-	if h, _, err := net.SplitHostPort(hostport); err == nil {
-		host = h
-	}
-	host = strings.ToLower(strings.TrimSuffix(host, "."))
 	apps := f.Providers.Apps()
-	for _, p := range apps {
-		if slices.Contains(p.App.Hosts, host) {
-			return p
+	if host, err := ath.ParseHost(hostport); err == nil {
+		for _, p := range apps {
+			for _, own := range p.App.Hosts {
+				if own.WithoutPort() == host.WithoutPort() {
+					return p
+				}
+			}
 		}
 	}
 	if len(apps) == 1 {

@@ -37,12 +37,12 @@ type ruleView struct {
 }
 
 type appView struct {
-	Name            string   `json:"name"`
-	Hosts           []string `json:"hosts"`
-	PathPrefix      string   `json:"path_prefix"`
-	Upstream        string   `json:"upstream"`
-	Audience        string   `json:"audience"`
-	Unauthenticated string   `json:"unauthenticated"`
+	Name            string     `json:"name"`
+	Hosts           []ath.Host `json:"hosts"`
+	PathPrefix      string     `json:"path_prefix"`
+	Upstream        string     `json:"upstream"`
+	Audience        string     `json:"audience"`
+	Unauthenticated string     `json:"unauthenticated"`
 }
 
 type configured struct {
@@ -74,7 +74,7 @@ func configuredOf(p *provider.Provider) configuredView {
 	}
 	if a := p.App; a != nil {
 		v.App = &appView{
-			Name: a.Name, Hosts: orEmpty(a.Hosts), PathPrefix: a.PathPrefix, Upstream: a.Upstream.String(),
+			Name: a.Name, Hosts: append([]ath.Host{}, a.Hosts...), PathPrefix: a.PathPrefix, Upstream: a.Upstream.String(),
 			Audience: a.Audience, Unauthenticated: "deny",
 		}
 		if a.Passthrough {

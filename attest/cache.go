@@ -4,9 +4,7 @@ import (
 	"container/list"
 	"context"
 	"errors"
-	"net"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 
@@ -82,7 +80,8 @@ func (d *documents) fly(ctx context.Context, agent ath.AgentID) (*document, erro
 	var doc *document
 	var fresh time.Duration
 	asked := false
-	err := d.slots.run(ctx, hostOf(agent), func(ctx context.Context) (err error) {
+	// The port is left out: a host with many ports is one host.
+	err := d.slots.run(ctx, agent.Host().Name(), func(ctx context.Context) (err error) {
 		asked = true
 		doc, fresh, err = fetchDocument(ctx, d.client, agent, d.allowHTTP)
 		return err
@@ -96,15 +95,6 @@ func (d *documents) fly(ctx context.Context, agent ath.AgentID) (*document, erro
 	}
 	d.keep(&entry{id: agent.String(), doc: doc, until: d.now().Add(fresh)})
 	return doc, nil
-}
-
-// hostOf leaves the port out: a host with many ports is one host.
-func hostOf(agent ath.AgentID) string {
-	host := agent.Host()
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		host = h
-	}
-	return strings.ToLower(strings.TrimSuffix(host, "."))
 }
 
 func (d *documents) look(id string) (*entry, bool) {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/athd/athd/ath"
 	"github.com/athd/athd/provider"
 )
 
@@ -70,5 +71,5 @@ func loners(set *provider.Set) map[string]bool {
 // shareHost: an app of any host is behind every host.
 func shareHost(a, b *provider.Provider) bool {
 	one, two := appHosts(a), appHosts(b)
-	return one[0] == "" || two[0] == "" || slices.ContainsFunc(one, func(h string) bool { return slices.Contains(two, h) })
+	return one[0].IsZero() || two[0].IsZero() || slices.ContainsFunc(one, func(h ath.Host) bool { return slices.Contains(two, h) })
 }

@@ -17,7 +17,7 @@ func app(id string, open bool, prefix string, hosts ...string) *provider.Provide
 	at := func(s string) *url.URL { return &url.URL{Scheme: "https", Host: s} }
 	return &provider.Provider{
 		ID: id, DisplayName: id, Scopes: ath.Scopes{"products:read"}, TokenURL: at("auth.example"), AuthorizeURL: at("auth.example"),
-		APIBase: at("api.example"), App: &provider.App{Name: id, Passthrough: open, Hosts: hosts, PathPrefix: prefix},
+		APIBase: at("api.example"), App: &provider.App{Name: id, Passthrough: open, Hosts: ath.MustParseHosts(hosts...), PathPrefix: prefix},
 	}
 }
 
@@ -189,6 +189,14 @@ func TestPlaces(t *testing.T) {
 		{"[2001:DB8::1]:80", "/x/y", "v6", ""},
 		{"[2001:db8::1]", "/y", "", ""},
 		{"", "/", "any", ""},
+		// F-25: as Envoy with IgnorePortInHostMatching compares them.
+		{"blog.example.:0443", "/cart", "blog", ""},
+		{"blog.example:99999", "/cart", "blog", ""},
+		{"blog.example:x", "/cart", "blog", ""},
+		{"blog.example..", "/cart", "cart", ""},
+		{"[2001:db8:0::1]", "/x/y", "any", ""},
+		{"[2001:db8::1]:x", "/x/y", "v6", ""},
+		{"[", "/", "any", ""}, {":", "/", "any", ""}, {"]:", "/", "any", ""},
 	} {
 		if id, mount := p.find(tt.host, tt.target); id != tt.id || mount != tt.mount {
 			t.Errorf("%s %s leads to %q at %q, want %q at %q", tt.host, tt.target, id, mount, tt.id, tt.mount)

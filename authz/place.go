@@ -2,10 +2,10 @@ package authz
 
 import (
 	"cmp"
-	"net/url"
 	"slices"
 	"strings"
 
+	"github.com/athd/athd/ath"
 	"github.com/athd/athd/provider"
 )
 
@@ -17,11 +17,11 @@ const mountPrefix = "/ath/proxy/"
 // for explaining.
 type places struct {
 	providers *provider.Set
-	apps      map[string][]*provider.Provider // by host, the longest path prefix first; "": any host
+	apps      map[ath.Host][]*provider.Provider // by host without port, the longest path prefix first; the zero Host: any
 }
 
 func newPlaces(set *provider.Set) places {
-	p := places{providers: set, apps: map[string][]*provider.Provider{}}
+	p := places{providers: set, apps: map[ath.Host][]*provider.Provider{}}
 	for _, app := range set.Apps() {
 		for _, host := range appHosts(app) {
 			p.apps[host] = append(p.apps[host], app)
@@ -51,9 +51,9 @@ func (p places) find(host, target string) (id, mount string) {
 	if within(path, "/ath") || isCompanion(pathSegments(path)) {
 		return "", "" // the handshake's own
 	}
-	apps, known := p.apps[hostname(host)]
+	apps, known := p.apps[requested(host)]
 	if !known {
-		apps = p.apps[""]
+		apps = p.apps[ath.Host{}]
 	}
 	for _, app := range apps {
 		if within(path, app.App.PathPrefix) {
@@ -69,26 +69,36 @@ func within(path, prefix string) bool {
 	return ok && (rest == "" || rest[0] == '/')
 }
 
-// appHosts returns the names of an app's hosts without ports, "" for any.
-func appHosts(p *provider.Provider) []string {
+// appHosts returns an app's hosts without ports, which routes ignore; the zero
+// Host for any.
+func appHosts(p *provider.Provider) []ath.Host {
 	if len(p.App.Hosts) == 0 {
-		return []string{""}
+		return []ath.Host{{}}
 	}
-	hosts := make([]string, len(p.App.Hosts))
-	for i, h := range p.App.Hosts {
-		hosts[i] = hostname(h)
+	var hosts []ath.Host
+	for _, h := range p.App.Hosts {
+		if h = h.WithoutPort(); !slices.Contains(hosts, h) {
+			hosts = append(hosts, h)
+		}
 	}
-	slices.Sort(hosts)
-	return slices.Compact(hosts)
+	return hosts
 }
 
-// hostname returns the name in a host that may carry a port, in lower case
-// and without the dot of the root. Two hosts that Envoy has joined with a comma
-// are a name that nobody has.
-func hostname(host string) string {
-	name := (&url.URL{Host: strings.ToLower(host)}).Hostname()
-	if name = strings.TrimSuffix(name, "."); name == "" {
-		return "."
+// requested reads a request's host as Envoy compares it with those of its
+// routes: in any case, without the dot of the root, without whatever stands
+// where a port does, and otherwise letter by letter. What is no host, such as
+// two that Envoy has joined by a comma, is the zero Host.
+func requested(host string) ath.Host {
+	h, err := ath.ParseHost(host)
+	if i := strings.LastIndexByte(host, ':'); err != nil && i > strings.LastIndexByte(host, ']') {
+		h, err = ath.ParseHost(host[:i])
 	}
-	return name
+	if err != nil {
+		return ath.Host{}
+	}
+	h = h.WithoutPort()
+	if name := h.String(); !strings.EqualFold(name, host[:min(len(name), len(host))]) {
+		return ath.Host{} // an address in another spelling
+	}
+	return h
 }

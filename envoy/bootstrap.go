@@ -137,14 +137,15 @@ func upstream(p *provider.Provider) *url.URL {
 const anyHost = "*"
 
 // domains returns the hosts of an app as Envoy's virtual hosts want them: in
-// lower case, without a port (which is ignored in requests too).
+// lower case, without a port (which is ignored in requests too), an IPv6 address
+// in brackets.
 func domains(app *provider.App) []string {
 	if len(app.Hosts) == 0 {
 		return []string{anyHost}
 	}
 	out := make([]string, len(app.Hosts))
 	for i, h := range app.Hosts {
-		out[i] = strings.ToLower((&url.URL{Host: h}).Hostname())
+		out[i] = h.WithoutPort().String()
 	}
 	slices.Sort(out)
 	return slices.Compact(out)

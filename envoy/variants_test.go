@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
+	"github.com/athd/athd/ath"
 	"github.com/athd/athd/envoy"
 	"github.com/athd/athd/provider"
 	"github.com/athd/athd/test/realenvoy"
@@ -32,7 +33,7 @@ func gatewayProvider(t testing.TB, id, base string) *provider.Provider {
 
 func appProvider(t testing.TB, id, upstream, prefix string, hosts ...string) *provider.Provider {
 	u := mustURL(t, upstream)
-	return &provider.Provider{ID: id, APIBase: u, App: &provider.App{Upstream: u, Hosts: hosts, PathPrefix: prefix}}
+	return &provider.Provider{ID: id, APIBase: u, App: &provider.App{Upstream: u, Hosts: ath.MustParseHosts(hosts...), PathPrefix: prefix}}
 }
 
 func set(t testing.TB, list ...*provider.Provider) *provider.Set {

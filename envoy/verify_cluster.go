@@ -69,27 +69,26 @@ func (e endpoint) same(other endpoint) bool {
 	return e.port == other.port && (sameName(e.host, other.host) || ath.IsLoopbackHost(e.host) && ath.IsLoopbackHost(other.host))
 }
 
+// sameName compares names or addresses, without ports and brackets.
 func sameName(a, b string) bool {
-	one, err := netip.ParseAddr(a)
-	if err != nil {
-		return strings.EqualFold(strings.TrimSuffix(a, "."), strings.TrimSuffix(b, "."))
+	one, err := ath.ParseHost(bracketed(a))
+	other, err2 := ath.ParseHost(bracketed(b))
+	return a == b || err == nil && err2 == nil && one == other
+}
+
+func bracketed(name string) string {
+	if strings.Contains(name, ":") {
+		return "[" + name + "]"
 	}
-	other, err := netip.ParseAddr(b)
-	return err == nil && one == other
+	return name
 }
 
 // sameHost compares a Host header with that of a URL; the default port may be
 // left out.
 func sameHost(header string, u *url.URL) bool {
-	host, port := header, ""
-	if h, p, err := net.SplitHostPort(header); err == nil {
-		host, port = h, p
-	}
-	if n, err := strconv.ParseUint(port, 10, 16); port != "" && (err != nil || uint32(n) != targetPort(u)) {
-		return false
-	}
-	standard := u.Scheme == "https" && targetPort(u) == 443 || u.Scheme == "http" && targetPort(u) == 80
-	return sameName(strings.Trim(host, "[]"), u.Hostname()) && (port != "" || standard)
+	want, err := ath.HostOf(u)
+	got, err2 := ath.HostOf(&url.URL{Scheme: u.Scheme, Host: header})
+	return err == nil && err2 == nil && got == want
 }
 
 func targetOf(p *provider.Provider) endpoint {

@@ -1,10 +1,10 @@
 package provider
 
 import (
-	"net/url"
 	"slices"
 	"strings"
 
+	"github.com/athd/athd/ath"
 	"github.com/athd/athd/strict"
 )
 
@@ -116,12 +116,12 @@ func (a AppConfig) provider(c *check, server serverFields) *Provider {
 		p.APIBase = c.upstream("upstream", a.Upstream)
 	}
 	app := &App{Name: a.Name, Upstream: p.APIBase, PathPrefix: c.prefix("path_prefix", a.PathPrefix)}
-	for i, host := range a.Hosts {
-		host = strings.ToLower(host)
-		app.Hosts = append(app.Hosts, host)
-		if u, err := url.Parse("//" + host); err != nil || host == "" || u.Host != host || u.Hostname() == "" || strings.ContainsAny(host, "*@,") {
-			c.fail("hosts", "want a host, with or without a port", i)
+	for i, text := range a.Hosts {
+		host, err := ath.ParseHost(text)
+		if err != nil {
+			c.fail("hosts", "want a host, with or without a port: "+err.Error(), i)
 		}
+		app.Hosts = append(app.Hosts, host)
 	}
 	app.Audience = c.audience(a.Audience)
 	app.CallbackURL = app.Audience + "/ath/callback"

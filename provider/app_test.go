@@ -1,6 +1,7 @@
 package provider_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -134,7 +135,7 @@ apps:
 		t.Fatal(faults)
 	}
 	p, a := all[0], all[0].App
-	if p.APIBase.String() != "https://api.internal/base" || a.Hosts[0] != "shop.example" || a.PathPrefix != "/api" || a.Audience != "https://shop.example" ||
+	if p.APIBase.String() != "https://api.internal/base" || fmt.Sprint(a.Hosts) != "[shop.example shop.example:8443 [::1]]" || a.PathPrefix != "/api" || a.Audience != "https://shop.example" ||
 		a.CallbackURL != "https://shop.example/ath/callback" || a.APIBase != "https://shop.example/api" || p.Derived || p.UserinfoURL == nil ||
 		p.Issuer != "https://as.example" || !p.ClientSecret.Equal("hunter2") || p.AuthorizeURL.Host != "as.example" || p.Categories[0] != "shopping" {
 		t.Errorf("got %+v %+v", p, a)
@@ -169,7 +170,7 @@ athd.yaml:2:5: available_scopes: is missing`},
 		{"O-2: default", app("appId: shop", "appId: default"), `athd.yaml:3:5: appId: the id "default" is reserved`},
 		{"unauthenticated", app("name: The shop", "unauthenticated: allow"), "athd.yaml:4:5: unauthenticated: want deny or passthrough"},
 		{"upstream", app("upstream: http://127.0.0.1:3000", "upstream: 127.0.0.1:3000"), "athd.yaml:5:5: upstream: not an absolute URL"},
-		{"host", app("name: The shop", "hosts: [ok.example, 'https://x', '*.x']"), "athd.yaml:4:25: hosts[1]: want a host, with or without a port\nathd.yaml:4:38: hosts[2]: want a host, with or without a port"},
+		{"host", app("name: The shop", "hosts: [ok.example, 'https://x', '*.x']"), "athd.yaml:4:25: hosts[1]: want a host, with or without a port: the port is not a number\nathd.yaml:4:38: hosts[2]: want a host, with or without a port: the host holds a character that no host may hold"},
 		{"prefix", app("name: The shop", "path_prefix: api"), "athd.yaml:4:5: path_prefix: want a path in canonical form that starts with /"},
 		{"audience on http", app("audience: http://localhost:8080", "audience: http://shop.example", "    callbackUrl: http://localhost:8080/ath/callback\n", ""), "athd.yaml:6:5: audience: want an https URL"},
 		{"audience with a path", app("audience: http://localhost:8080", "audience: https://shop.example/x", "    callbackUrl: http://localhost:8080/ath/callback\n", ""), "athd.yaml:6:5: audience: want a URL without a path"},

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/athd/athd/ath"
@@ -56,14 +55,14 @@ var presetFiles embed.FS
 
 // A presetFile is a file of presets/.
 type presetFile struct {
-	Name          string        `yaml:"name"`
-	Title         string        `yaml:"title"`
-	Documentation string        `yaml:"documentation"`
-	Hosts         []string      `yaml:"hosts"`           // of OAuth and the API; "*." in front for those below
-	APIBase       string        `yaml:"api_base_url"`    // what the rules' paths are relative to
-	OtherBases    []string      `yaml:"other_base_urls"` // where the same API is, too
-	OAuth         habits        `yaml:"oauth"`
-	Scopes        []presetScope `yaml:"scopes"`
+	Name          string            `yaml:"name"`
+	Title         string            `yaml:"title"`
+	Documentation string            `yaml:"documentation"`
+	Hosts         []ath.HostPattern `yaml:"hosts"`           // of OAuth and the API
+	APIBase       string            `yaml:"api_base_url"`    // what the rules' paths are relative to
+	OtherBases    []string          `yaml:"other_base_urls"` // where the same API is, too
+	OAuth         habits            `yaml:"oauth"`
+	Scopes        []presetScope     `yaml:"scopes"`
 }
 
 type presetScope struct {
@@ -138,10 +137,7 @@ func (f *presetFile) rules(available ath.Scopes, moved rebase) []Rule {
 // knows reports whether one of the URLs is at the service's hosts.
 func (f *presetFile) knows(urls ...*url.URL) bool {
 	return slices.ContainsFunc(urls, func(u *url.URL) bool {
-		return u != nil && slices.ContainsFunc(f.Hosts, func(host string) bool {
-			below, wild := strings.CutPrefix(host, "*")
-			return hostOf(u) == host || wild && strings.HasSuffix(hostOf(u), below)
-		})
+		return u != nil && slices.ContainsFunc(f.Hosts, func(p ath.HostPattern) bool { return p.Match(hostOf(u)) })
 	})
 }
 
@@ -163,7 +159,9 @@ func (f *presetFile) place(base *url.URL) (moved rebase, ok bool) {
 	return rebase{}, false
 }
 
-// hostOf returns the host as it is compared.
-func hostOf(u *url.URL) string {
-	return strings.TrimSuffix(strings.ToLower(u.Hostname()), ".")
+// hostOf returns the host of a URL, whatever its port; the zero Host if it has
+// none that can be read, which no preset knows.
+func hostOf(u *url.URL) ath.Host {
+	h, _ := ath.HostOf(u)
+	return h.WithoutPort()
 }

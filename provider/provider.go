@@ -67,13 +67,13 @@ func (p *Provider) Destination() string {
 // An App is what native mode adds to a provider: the API is ours to front.
 type App struct {
 	Name        string
-	APIBase     string   // as published in discovery (D-2)
-	Upstream    *url.URL // where the API listens
-	Hosts       []string // hosts that are this app's; empty: any
-	PathPrefix  string   // "" or a path that starts with '/' and does not end with one
-	Audience    string   // the app's base URL, without a trailing slash
-	CallbackURL string   // {audience}/ath/callback, or that of the consent origin
-	Passthrough bool     // people may call it without an ATH token
+	APIBase     string     // as published in discovery (D-2)
+	Upstream    *url.URL   // where the API listens
+	Hosts       []ath.Host // that are this app's, on any port; empty: any
+	PathPrefix  string     // "" or a path that starts with '/' and does not end with one
+	Audience    string     // the app's base URL, without a trailing slash
+	CallbackURL string     // {audience}/ath/callback, or that of the consent origin
+	Passthrough bool       // people may call it without an ATH token
 }
 
 // An AuthMethod is how athd authenticates at the token endpoint

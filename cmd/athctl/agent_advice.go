@@ -41,7 +41,7 @@ func advices() map[ath.Code]advice {
 // reasons has one for every details.reason of INVALID_ATTESTATION.
 func reasons() map[attest.Reason]advice {
 	return map[attest.Reason]advice{
-		attest.Malformed: {"not a JWT with `iss`, `sub`, `aud`, `iat`, `exp` and `jti`", "send all six; `jti` is a text of 1 to 256 bytes"},
+		attest.Malformed: {"not a JWT with `iss`, `sub`, `aud`, `iat`, `exp` and `jti`", "send all six, each once; `jti` is a text of 1 to 256 bytes. The header needs `alg` only; a `typ`, if there, is `JWT`, and `crit` and `b64` are refused"},
 		attest.Algorithm: {"not signed with ES256", "sign with ES256 and a key of P-256"},
 		attest.Expired:   {"`exp` is past", "sign a new one for each request; check the clock"},
 		attest.Times:     {"`iat` is more than five minutes off, or `exp` more than an hour after it", "check the clock; `exp` = `iat` + 3600"},

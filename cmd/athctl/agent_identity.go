@@ -50,7 +50,7 @@ func (c *agentCommand) fresh(f identityFlags, agentID string) (*agentState, erro
 	}
 	developer := identity.Developer{Name: *f.developer, ID: *f.developerID}
 	if developer.ID == "" {
-		developer.ID = id.Host()
+		developer.ID = id.Host().String()
 	}
 	return &agentState{
 		Version: stateVersion, Servers: map[string]*agentServer{},

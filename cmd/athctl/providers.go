@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"net/http"
+
+	"github.com/athd/athd/ath"
 )
 
 const providersPath = "/ath/admin/providers"
@@ -40,12 +42,12 @@ type ruleOf struct {
 
 // A frontedApp is what there is of an app beside.
 type frontedApp struct {
-	Name            string   `json:"name"`
-	Hosts           []string `json:"hosts"`
-	PathPrefix      string   `json:"path_prefix"`
-	Upstream        string   `json:"upstream"`
-	Audience        string   `json:"audience"`
-	Unauthenticated string   `json:"unauthenticated"`
+	Name            string     `json:"name"`
+	Hosts           []ath.Host `json:"hosts"`
+	PathPrefix      string     `json:"path_prefix"`
+	Upstream        string     `json:"upstream"`
+	Audience        string     `json:"audience"`
+	Unauthenticated string     `json:"unauthenticated"`
 }
 
 func (c *client) providers(ctx context.Context) (providers, error) {

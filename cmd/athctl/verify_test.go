@@ -5,6 +5,8 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"github.com/athd/athd/ath"
 )
 
 // TestVerifyUsage holds what is told before anybody is asked.
@@ -61,7 +63,7 @@ func (endless) Read(p []byte) (int, error) { return len(p), nil }
 // What athd says of its providers must be whole.
 func TestVerifyWantsProvidersAsAthdTellsThem(t *testing.T) {
 	one := fronted{ID: "github", APIBase: "https://api.github.com"}
-	app := fronted{ID: "shop", APIBase: "http://shop", App: &frontedApp{Upstream: "http://shop", Hosts: []string{"s.example"}, Unauthenticated: "passthrough"}}
+	app := fronted{ID: "shop", APIBase: "http://shop", App: &frontedApp{Upstream: "http://shop", Hosts: ath.MustParseHosts("s.example"), Unauthenticated: "passthrough"}}
 	e, err := providers{[]fronted{app, one}, "host_and_path"}.expectation("unix:/a")
 	if err != nil || !e.ByHost || e.Authz != "unix:/a" || len(e.Providers.All()) != 2 || !e.Providers.Get("shop").App.Passthrough {
 		t.Errorf("%+v, %v", e, err)

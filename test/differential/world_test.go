@@ -137,9 +137,9 @@ func (w *world) providers(t testing.TB, forge bool) *provider.Set {
 		case "app":
 			p.App = &provider.App{Upstream: p.APIBase}
 		case "shop":
-			p.App = &provider.App{Upstream: p.APIBase, Hosts: []string{"shop.example"}, PathPrefix: "/shop"}
+			p.App = &provider.App{Upstream: p.APIBase, Hosts: ath.MustParseHosts("shop.example"), PathPrefix: "/shop"}
 		case "based":
-			p.App = &provider.App{Upstream: p.APIBase, Hosts: []string{"based.example"}}
+			p.App = &provider.App{Upstream: p.APIBase, Hosts: ath.MustParseHosts("based.example")}
 		}
 	}
 	set, err := provider.NewSet(list...)

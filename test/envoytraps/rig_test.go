@@ -83,7 +83,7 @@ func newRig(t *testing.T, change ...func(*rig, *envoy.BootstrapConfig)) *rig {
 		"app": "http://" + r.plain.addr, "shop": "http://" + r.plain.addr,
 	}
 	r.set = providers(t, all, map[string]*provider.App{
-		"app": {}, "shop": {Hosts: []string{"shop.example"}, PathPrefix: "/shop"},
+		"app": {}, "shop": {Hosts: ath.MustParseHosts("shop.example"), PathPrefix: "/shop"},
 	})
 	dir := t.TempDir()
 	config := envoy.BootstrapConfig{
