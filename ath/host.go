@@ -125,6 +125,25 @@ func defaultPort(scheme string) uint16 {
 	return 0
 }
 
+// RequestedHost reads the host of a request as Envoy compares it with those of
+// its routes: in any case, without the dot of the root, without whatever stands
+// where a port does, and otherwise letter by letter. What is no host, such as
+// two that were joined by a comma, is the zero Host.
+func RequestedHost(s string) Host {
+	h, err := ParseHost(s)
+	if i := strings.LastIndexByte(s, ':'); err != nil && i > strings.LastIndexByte(s, ']') {
+		h, err = ParseHost(s[:i])
+	}
+	if err != nil {
+		return Host{}
+	}
+	h = h.WithoutPort()
+	if name := h.String(); !strings.EqualFold(name, s[:min(len(name), len(s))]) {
+		return Host{} // an address in another spelling
+	}
+	return h
+}
+
 // String returns host[:port], an IPv6 address in brackets; "" for no host.
 func (h Host) String() string {
 	switch {

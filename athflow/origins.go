@@ -22,17 +22,17 @@ const (
 // origins tells grounds apart by the name in Host, as Envoy passes it. Ports
 // are not looked at: cookies do not look at them either.
 type origins struct {
-	name     string          // of the consent pages' host
-	separate bool            // it is another than that of public_url
-	apps     map[string]bool // names of audiences, where they are not that of public_url
+	name     ath.Host          // of the consent pages' host
+	separate bool              // it is another than that of public_url
+	apps     map[ath.Host]bool // names of audiences, where they are not that of public_url
 }
 
 func newOrigins(c *Config) origins {
-	public := hostName(hostOf(c.PublicURL))
-	o := origins{name: hostName(hostOf(c.ConsentURL)), apps: map[string]bool{}}
+	public := hostOf(c.PublicURL)
+	o := origins{name: hostOf(c.ConsentURL), apps: map[ath.Host]bool{}}
 	o.separate = o.name != public
 	for _, p := range c.Providers.Apps() {
-		if name := hostName(hostOf(p.App.Audience)); name != public {
+		if name := hostOf(p.App.Audience); name != public {
 			o.apps[name] = true
 		}
 	}
@@ -40,7 +40,7 @@ func newOrigins(c *Config) origins {
 }
 
 func (o origins) ground(host string) ground {
-	name := hostName(host)
+	name := ath.RequestedHost(host)
 	switch {
 	case o.separate && name == o.name:
 		return consent
@@ -97,16 +97,11 @@ func navigated(r *http.Request) error {
 	return nil
 }
 
-func hostOf(base string) string {
+// hostOf returns the host of a base URL, which was checked, without its port.
+func hostOf(base string) ath.Host {
 	u, err := url.Parse(base)
 	if err != nil {
-		return ""
+		return ath.Host{}
 	}
-	return u.Host
-}
-
-// hostName returns the name in a host that may carry a port, in lower case and
-// without the dot of the root.
-func hostName(host string) string {
-	return strings.TrimSuffix((&url.URL{Host: strings.ToLower(host)}).Hostname(), ".")
+	return ath.RequestedHost(u.Host)
 }

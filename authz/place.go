@@ -51,7 +51,7 @@ func (p places) find(host, target string) (id, mount string) {
 	if within(path, "/ath") || isCompanion(pathSegments(path)) {
 		return "", "" // the handshake's own
 	}
-	apps, known := p.apps[requested(host)]
+	apps, known := p.apps[ath.RequestedHost(host)]
 	if !known {
 		apps = p.apps[ath.Host{}]
 	}
@@ -82,23 +82,4 @@ func appHosts(p *provider.Provider) []ath.Host {
 		}
 	}
 	return hosts
-}
-
-// requested reads a request's host as Envoy compares it with those of its
-// routes: in any case, without the dot of the root, without whatever stands
-// where a port does, and otherwise letter by letter. What is no host, such as
-// two that Envoy has joined by a comma, is the zero Host.
-func requested(host string) ath.Host {
-	h, err := ath.ParseHost(host)
-	if i := strings.LastIndexByte(host, ':'); err != nil && i > strings.LastIndexByte(host, ']') {
-		h, err = ath.ParseHost(host[:i])
-	}
-	if err != nil {
-		return ath.Host{}
-	}
-	h = h.WithoutPort()
-	if name := h.String(); !strings.EqualFold(name, host[:min(len(name), len(host))]) {
-		return ath.Host{} // an address in another spelling
-	}
-	return h
 }

@@ -2,9 +2,10 @@ package envoy
 
 import (
 	"net/url"
-	"strings"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+
+	"github.com/athd/athd/ath"
 )
 
 // consentRoute names the one route of the consent pages' own host.
@@ -15,10 +16,14 @@ const consentRoute = "consent"
 func (c BootstrapConfig) consentHost() string {
 	consent, err1 := url.Parse(c.ConsentURL)
 	public, err2 := url.Parse(c.PublicURL)
-	if err1 != nil || err2 != nil || strings.EqualFold(consent.Hostname(), public.Hostname()) {
+	if err1 != nil || err2 != nil {
 		return ""
 	}
-	return strings.ToLower(consent.Hostname())
+	host := ath.RequestedHost(consent.Host)
+	if host == ath.RequestedHost(public.Host) {
+		return ""
+	}
+	return host.String()
 }
 
 // consentHost has the pages on which users consent and nothing else: no app,

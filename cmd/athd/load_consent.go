@@ -78,9 +78,9 @@ func appID(a provider.AppConfig) string {
 	return a.Tutorial.AppID
 }
 
-func servesHost(app *provider.App, name string) bool {
+func servesHost(app *provider.App, name ath.Host) bool {
 	for _, h := range app.Hosts {
-		if hostName(&url.URL{Host: h}) == name {
+		if h.WithoutPort() == name {
 			return true
 		}
 	}
@@ -88,6 +88,4 @@ func servesHost(app *provider.App, name string) bool {
 }
 
 // hostName is a host without its port and the dot of the root.
-func hostName(u *url.URL) string {
-	return strings.TrimSuffix(strings.ToLower(u.Hostname()), ".")
-}
+func hostName(u *url.URL) ath.Host { return ath.RequestedHost(u.Host) }

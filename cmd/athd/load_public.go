@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"net/url"
 	"strings"
 
@@ -41,6 +42,9 @@ func parsePublicURL(s string) (*url.URL, error) {
 		return nil, errors.New("want scheme and host in lower case, without escapes")
 	case strings.HasSuffix(u.Host, ":") || u.Port() != "" && checkHostPort(u.Host) != nil || u.Port() == "0":
 		return nil, errors.New("want a port between 1 and 65535, or none")
+	}
+	if _, err := ath.HostOf(u); err != nil {
+		return nil, fmt.Errorf("want a host that everybody reads alike: %w", err)
 	}
 	return u, nil
 }
