@@ -301,6 +301,10 @@ func NewClientSecret() Secret { return NewSecret(secretHead + randomKey()) }
 // NewCode returns a random one-time code of 256 bits (C-6).
 func NewCode() Secret { return NewSecret(codeHead + randomKey()) }
 
+// CodeFrom returns the one-time code that follows from a key of 256 bits in
+// base64url, which the caller keeps as secret as the code.
+func CodeFrom(key string) Secret { return NewSecret(codeHead + key) }
+
 // NewKey returns 256 random bits in base64url: a PKCE verifier (RFC 7636), or
 // the key that binds a session to a browser (Z-3).
 func NewKey() Secret { return NewSecret(randomKey()) }

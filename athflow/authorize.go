@@ -16,6 +16,7 @@ const (
 	callbackPath  = "/ath/callback"
 	startPath     = "/ath/consent/start"
 	decidePath    = "/ath/consent/decide"
+	donePath      = "/ath/consent/done"
 	maxStateBytes = 1024
 )
 

@@ -40,6 +40,9 @@ func (f *Flow) callback(ctx context.Context, c *call, w http.ResponseWriter, r *
 	if iss, sent := q["iss"]; sent && p.Issuer != "" && (len(iss) != 1 || iss[0] != p.Issuer) {
 		return ath.Errorf(ath.StateMismatch, "The answer came from another authorization server.")
 	}
+	if v.session.Phase != tokenstore.Started {
+		return f.again(w, v)
+	}
 	if q.Has("error") {
 		if single(q, "error") == "access_denied" {
 			return f.endSession(ctx, v, w, r, tokenstore.Refused, "access_denied", "The user did not allow it.")
@@ -51,10 +54,12 @@ func (f *Flow) callback(ctx context.Context, c *call, w http.ResponseWriter, r *
 		return ath.Errorf(ath.InvalidRequest, "The authorization server sent no code.")
 	}
 	next := *v.session
-	next.Phase = tokenstore.Redeeming
+	// The code of ours follows from this browser's nonce, so that whoever comes
+	// back while it is made can be told from others.
+	next.Phase, next.Code = tokenstore.Redeeming, v.ownCode().digest()
 	held, err := f.Store.SwapSession(ctx, v.held, next)
 	if err != nil {
-		return usedBy(err)
+		return f.overtaken(ctx, w, v, err)
 	}
 	v.held, v.session = held, &held.Value
 
@@ -120,7 +125,10 @@ func (f *Flow) redeem(ctx context.Context, v *visit, p *provider.Provider, code 
 	if err := f.Store.PutConnection(ctx, next.Connection, connection, s.Expires); err != nil {
 		return ath.Secret{}, err
 	}
-	ours := ath.NewCode()
+	ours := v.ownCode().Secret
+	if ours.IsZero() {
+		ours = ath.NewCode() // no browser can prove itself
+	}
 	next.Code, next.Phase, next.Verifier = ath.DigestOf(ours.Reveal()), tokenstore.Consented, ath.Secret{}
 	held, err := f.Store.SwapSession(ctx, v.held, next)
 	if err != nil {
@@ -137,6 +145,7 @@ type leaving struct {
 	Code        ath.Secret
 	Error       string
 	Description string
+	ID          string // of the decision, for the page that tells of a failure
 }
 
 // leave sends the browser back to the agent (C-6), or shows how it went.
@@ -182,12 +191,9 @@ func (f *Flow) moveOn(w http.ResponseWriter, to, checked string) error {
 }
 
 func (f *Flow) showEnd(w http.ResponseWriter, s *tokenstore.Session, l leaving) error {
-	page := endPage{Provider: s.Provider}
+	page := endPage{Provider: f.providerName(s)}
 	if agent, err := ath.ParseAgentID(s.AgentID, f.AllowHTTP); err == nil {
 		page.Domain = agent.Host().String()
-	}
-	if p := f.Providers.Get(s.Provider); p != nil {
-		page.Provider = shown(p.DisplayName)
 	}
 	switch {
 	case l.Error == "":
@@ -197,7 +203,7 @@ func (f *Flow) showEnd(w http.ResponseWriter, s *tokenstore.Session, l leaving) 
 		return f.pages.write(w, http.StatusOK, "denied", page)
 	}
 	return f.pages.write(w, http.StatusBadGateway, "error", errorPage{
-		Code: ath.OAuthError, Message: l.Description,
+		Code: ath.OAuthError, Message: l.Description, DecisionID: l.ID,
 	})
 }
 

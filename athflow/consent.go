@@ -56,10 +56,15 @@ func (f *Flow) visitOf(ctx context.Context, c *call, r *http.Request, state stri
 	if !f.Now().Before(held.Value.Expires) {
 		return nil, ath.Errorf(ath.SessionExpired, "This authorization was started too long ago.")
 	}
-	if held.Value.Phase != tokenstore.Started {
-		return nil, unknown
-	}
 	return v, nil
+}
+
+// stillOpen wants a session that nobody has moved on.
+func (v *visit) stillOpen() error {
+	if v.session.Phase != tokenstore.Started {
+		return ath.Errorf(ath.StateMismatch, "This authorization was used already.")
+	}
+	return nil
 }
 
 // toProvider is where this browser goes to ask the user.
@@ -75,6 +80,9 @@ func (f *Flow) toProvider(v *visit, p *provider.Provider) (string, error) {
 // browser's cookie, so that a link preview is harmless (Z-3).
 func (f *Flow) start(ctx context.Context, c *call, w http.ResponseWriter, r *http.Request) error {
 	v, err := f.visitOf(ctx, c, r, single(r.URL.Query(), "state"), false)
+	if err == nil {
+		err = v.stillOpen()
+	}
 	if err != nil {
 		return err
 	}
@@ -141,6 +149,12 @@ func (f *Flow) decide(ctx context.Context, c *call, w http.ResponseWriter, r *ht
 		!ath.NewSecret(formToken(v.session, v.nonce)).Equal(single(r.PostForm, "token")) {
 		return ath.Errorf(ath.StateMismatch, "This answer did not come from the page that was shown in this browser.")
 	}
+	if v.session.Phase == tokenstore.Refused {
+		return f.again(w, v) // the page that says so was loaded again
+	}
+	if err := v.stillOpen(); err != nil {
+		return err
+	}
 	p := f.Providers.Get(v.session.Provider)
 	if p == nil || v.session.Consent != ConsentPage {
 		return ath.Errorf(ath.StateMismatch, "This authorization cannot be continued here.")
@@ -163,13 +177,13 @@ func (f *Flow) decide(ctx context.Context, c *call, w http.ResponseWriter, r *ht
 // redirect, or the user by a page (C-5, C-6).
 func (f *Flow) endSession(ctx context.Context, v *visit, w http.ResponseWriter, r *http.Request, phase tokenstore.Phase, code, description string) error {
 	next := *v.session
-	next.Phase = phase
+	next.Phase, next.Code = phase, v.ownCode().digest()
 	if _, err := f.Store.SwapSession(ctx, v.held, next); err != nil {
-		return usedBy(err)
+		return f.overtaken(ctx, w, v, err)
 	}
 	v.event.Kind, v.event.Reason, v.event.Denied = audit.AccessDenied, code, v.session.Requested
 	f.Audit.Record(ctx, v.event)
-	return f.leave(w, r, &next, leaving{Error: code, Description: description})
+	return f.leave(w, r, &next, leaving{Error: code, Description: description, ID: v.id})
 }
 
 // usedBy says what it means that somebody else moved the session on.

@@ -128,6 +128,7 @@ func (f *Flow) Handler() http.Handler {
 		"/ath/revoke":               {http.MethodPost: serveJSON(f, http.StatusOK, audit.AccessDenied, f.revoke)},
 		"/ath/consent/start":        {http.MethodGet: f.servePage(f.start)},
 		"/ath/consent/decide":       {http.MethodPost: f.servePage(f.decide)},
+		"/ath/consent/done":         {http.MethodGet: f.servePage(f.done)},
 		"/ath/callback":             {http.MethodGet: f.servePage(f.callback)},
 		adminAgentsPath:             {http.MethodGet: about(f, byOperator(f, f.listAgents))},
 		adminProvidersPath:          {http.MethodGet: about(f, byOperator(f, f.listProviders))},

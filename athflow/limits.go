@@ -110,7 +110,7 @@ const (
 // routeOf names the routes that a flood of the others must leave room for.
 func routeOf(path string) string {
 	switch path {
-	case registerPath, authorizePath, tokenPath, callbackPath, startPath, decidePath:
+	case registerPath, authorizePath, tokenPath, callbackPath, startPath, decidePath, donePath:
 		return path
 	}
 	return "other"
@@ -185,7 +185,7 @@ func (f *Flow) limited(w http.ResponseWriter, r *http.Request, h http.Handler) {
 		return
 	}
 	switch route {
-	case callbackPath, startPath, decidePath:
+	case callbackPath, startPath, decidePath, donePath:
 		f.servePage(func(context.Context, *call, http.ResponseWriter, *http.Request) error { return err }).ServeHTTP(w, r)
 		return
 	}

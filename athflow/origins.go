@@ -54,7 +54,7 @@ func (o origins) ground(host string) ground {
 
 // answers reports whether there is something at a path on this ground.
 func (g ground) answers(path string) bool {
-	page := path == startPath || path == decidePath
+	page := path == startPath || path == decidePath || path == donePath
 	switch g {
 	case consent:
 		return page || isCallback(path)

@@ -219,9 +219,13 @@ func TestCallbackIsBoundToItsBrowser(t *testing.T) {
 		}
 	})
 	t.Run("C-1: a callback is accepted once", func(t *testing.T) {
-		b, back, _ := begin(t)
-		if page, err := b.Get(t.Context(), back); err != nil || page.Status != 200 {
-			t.Fatalf("%v %v", page, err)
+		b, back, session := begin(t)
+		first, err := b.Get(t.Context(), back)
+		if err != nil || first.Status != 200 {
+			t.Fatalf("%v %v", first, err)
+		}
+		if r := w.post("/ath/token", a.exchange(session, athCode.FindString(first.Body))); r.status != 200 {
+			t.Fatalf("%v", r)
 		}
 		page, err := b.Get(t.Context(), back)
 		if err != nil || page.Status != 400 || !strings.Contains(page.Body, "STATE_MISMATCH") {

@@ -33,12 +33,13 @@ func (w *world) knock(method, host, target string, headers ...string) reply {
 }
 
 // S-5
+// proves: Z-3
 func TestConsentPagesHaveTheirHostForThemselves(t *testing.T) {
 	w := newWorld(t, apart)
 	_, port, _ := strings.Cut(strings.TrimPrefix(w.public, "http://"), ":")
 	elsewhere := []string{"127.0.0.1:" + port, "127.0.0.1", "gateway.example", "sub.localhost", "localhost.example", ""}
 	here := []string{"localhost:" + port, "localhost", "LOCALHOST:" + port, "localhost.", "localhost:1"}
-	for _, path := range []string{"/ath/consent/start", "/ath/consent/decide"} {
+	for _, path := range []string{"/ath/consent/start", "/ath/consent/decide", "/ath/consent/done"} {
 		for _, host := range elsewhere {
 			for _, method := range []string{"GET", "POST"} {
 				if r := w.knock(method, host, path+"?state=x"); !r.is(404, "NOT_FOUND") || r.header.Get("Set-Cookie") != "" {
@@ -70,6 +71,7 @@ func TestConsentPagesHaveTheirHostForThemselves(t *testing.T) {
 }
 
 // S-5
+// proves: Z-3
 func TestCallbackElsewhereOnlyLeadsOnToTheConsentOrigin(t *testing.T) {
 	w := newWorld(t, apart)
 	a := w.actor("led-on")
@@ -138,7 +140,7 @@ func TestAudiencesHostHasNoConsentPage(t *testing.T) {
 	}
 }
 
-// Z-1
+// proves: Z-1
 func TestCallbackOfTheConsentOriginMeansTheCompletionPage(t *testing.T) {
 	w := newWorld(t, apart)
 	a := w.actor("completes")
@@ -152,6 +154,7 @@ func TestCallbackOfTheConsentOriginMeansTheCompletionPage(t *testing.T) {
 }
 
 // S-5
+// proves: Z-5
 func TestPagesAreForABrowsersWindowOnly(t *testing.T) {
 	w := newWorld(t)
 	a := w.actor("window")
@@ -170,7 +173,7 @@ func TestPagesAreForABrowsersWindowOnly(t *testing.T) {
 		"site alone":                {"Sec-Fetch-Site", "same-origin"},
 		"a service worker's script": {"Service-Worker", "script", "Sec-Fetch-Dest", "serviceworker", "Sec-Fetch-Mode", "same-origin"},
 	} {
-		for _, target := range []string{start, "/ath/callback?state=x&code=y"} {
+		for _, target := range []string{start, "/ath/callback?state=x&code=y", "/ath/consent/done?state=x"} {
 			r := w.knock("GET", host, target, append(headers, "Accept", "application/json")...)
 			if !r.is(400, "INVALID_REQUEST") || r.header.Get("Set-Cookie") != "" || strings.Contains(r.raw, `name="token"`) {
 				t.Errorf("%s of %s: %v", name, target, r)

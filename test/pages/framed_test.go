@@ -34,7 +34,13 @@ func nobodyFramesThePages(t *testing.T, s *stage.Stage) {
 				eventually(t, "the frame's load", func() bool {
 					return evaluate[string](b, "document.title") == "loaded" && len(b.visited("/ath/consent/start")) > 1
 				})
-				if !b.complained(refusal) {
+				// athd does not answer a frame; were it to, the browser would not
+				// show it.
+				answers := b.visited("/ath/consent/start")
+				if framed := answers[len(answers)-1]; framed.status != 400 || !strings.Contains(framed.header["content-security-policy"], refusal) {
+					t.Errorf("the frame is answered with %d %v", framed.status, framed.header)
+				}
+				if kind == "iframe" && !b.complained(refusal) {
 					t.Error("the browser does not say that it refused to show the frame")
 				}
 				for _, shown := range b.frames() {

@@ -206,6 +206,9 @@ func (b *tab) refused(code string) {
 	if strings.Contains(b.text("body"), "ath_code_") {
 		b.t.Error("a refusal shows a code")
 	}
+	if id := b.text("#decision"); !strings.HasPrefix(id, "dec_") { // F-26
+		b.t.Errorf("a page that tells of a failure has the decision_id %q", id)
+	}
 }
 
 var formAction = regexp.MustCompile(`action="(/authorize/[^"]+)"`)

@@ -35,7 +35,7 @@ func screenshotsOfEveryPage(t *testing.T, s *stage.Stage) {
 	b.await(password)
 	b.finish()
 	b.pictures(t, "completion")
-	b.reload()
+	b.open(l.url)
 	b.refused("STATE_MISMATCH")
 	b.pictures(t, "error")
 	b.open(a.authorize(stage.App, "products:read").url)

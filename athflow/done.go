@@ -1,0 +1,104 @@
+package athflow
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+
+	"github.com/athd/athd/ath"
+	"github.com/athd/athd/audit"
+	"github.com/athd/athd/tokenstore"
+)
+
+// An ownCode is the one-time code that a browser's consent ends in. It follows
+// from the session's key and the browser's nonce, and is stored as a digest
+// only: whoever holds the cookie can be shown it again, and nobody else.
+type ownCode struct{ ath.Secret }
+
+// ownCode is empty where no browser can prove itself.
+func (v *visit) ownCode() ownCode {
+	if v.session.Consent == ConsentDirect || v.stage == unseen {
+		return ownCode{}
+	}
+	return ownCode{ath.CodeFrom(bindingMAC(v.session, "code", v.nonce))}
+}
+
+func (c ownCode) digest() ath.Digest {
+	if c.IsZero() {
+		return ath.Digest{}
+	}
+	return ath.DigestOf(c.Reveal())
+}
+
+// ends reports whether it was this browser that brought the session to where
+// it is: that its code is the session's.
+func (v *visit) ends() bool {
+	own := v.ownCode()
+	return !own.IsZero() && v.session.Code.Matches(own.Reveal())
+}
+
+// again answers a browser that comes with what it has brought already: a page
+// that was loaded again, or a request that was sent twice. Nothing happens
+// twice (C-1): the browser whose session it is goes to the page that shows how
+// it ended.
+func (f *Flow) again(w http.ResponseWriter, v *visit) error {
+	if v.session.Phase == tokenstore.Consumed || !v.ends() {
+		return ath.Errorf(ath.StateMismatch, "This authorization was used already.")
+	}
+	state, err := upstreamState(v.session, v.tag, v.nonce)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Location", donePath+"?"+url.Values{"state": {state.Secret().Reveal()}}.Encode())
+	w.WriteHeader(http.StatusSeeOther)
+	return nil
+}
+
+// overtaken answers a request that found its session moved on by another one,
+// maybe by its own double.
+func (f *Flow) overtaken(ctx context.Context, w http.ResponseWriter, v *visit, why error) error {
+	if !errors.Is(why, tokenstore.ErrChanged) {
+		return usedBy(why)
+	}
+	held, err := f.Store.Session(ctx, v.tag)
+	if err != nil {
+		return usedBy(err)
+	}
+	v.held, v.session = held, &held.Value
+	return f.again(w, v)
+}
+
+// done shows the browser that ended a session how it ended, and gives the code
+// again until it was redeemed: to the same browser only, and without asking the
+// provider.
+func (f *Flow) done(ctx context.Context, c *call, w http.ResponseWriter, r *http.Request) error {
+	v, err := f.visitOf(ctx, c, r, single(r.URL.Query(), "state"), true)
+	if err != nil {
+		return err
+	}
+	if !v.ends() {
+		return ath.Errorf(ath.StateMismatch, "This authorization was used already, or not in this browser.")
+	}
+	switch v.session.Phase {
+	case tokenstore.Redeeming:
+		return f.pages.write(w, http.StatusOK, "wait", endPage{Provider: f.providerName(v.session)})
+	case tokenstore.Consented:
+		return f.leave(w, r, v.session, leaving{Code: v.ownCode().Secret})
+	case tokenstore.Refused:
+		return f.leave(w, r, v.session, leaving{Error: "access_denied", Description: "The user did not allow it.", ID: v.id})
+	case tokenstore.Failed:
+		v.event.Kind, v.event.Reason = audit.AccessDenied, "server_error"
+		f.Audit.Record(ctx, v.event)
+		return f.leave(w, r, v.session, leaving{Error: "server_error", Description: "The authorization server did not go along with it.", ID: v.id})
+	}
+	return ath.Errorf(ath.StateMismatch, "This authorization was used already.")
+}
+
+// providerName is what people are shown of a session's provider.
+func (f *Flow) providerName(s *tokenstore.Session) string {
+	if p := f.Providers.Get(s.Provider); p != nil {
+		return shown(p.DisplayName)
+	}
+	return s.Provider
+}
