@@ -25,9 +25,10 @@ type BootstrapConfig struct {
 	ListenTLS *TLSFiles // nil: plaintext
 
 	// Authz and Companion are athd's gRPC and HTTP listeners as Envoy dials
-	// them: "unix:/path" or host:port. A host that means every interface is
-	// dialled on loopback.
-	Authz, Companion string
+	// them, one of each replica: "unix:/path" or host:port. A host that means
+	// every interface is dialled on loopback, and a name that stands for
+	// several addresses leads to each of them.
+	Authz, Companion []string
 	AthdTLS          *ClientTLSFiles // for both of athd's listeners; nil: plaintext
 
 	// Providers are reached under /ath/proxy/{id}/; apps also natively, by
@@ -80,6 +81,9 @@ func (c BootstrapConfig) check() error {
 	fault := func(format string, args ...any) { errs = append(errs, fmt.Errorf("envoy: "+format, args...)) }
 	if c.Providers == nil {
 		return errors.New("envoy: providers are required")
+	}
+	if len(c.Authz) == 0 || len(c.Companion) == 0 {
+		return errors.New("envoy: the addresses of athd's listeners are required")
 	}
 	if t := c.ListenTLS; t != nil && (t.CertFile == "" || t.KeyFile == "") {
 		fault("TLS needs a certificate file and a key file")

@@ -14,6 +14,7 @@ import (
 	commondnsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/common/dns/v3"
 	dnsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/dns/v3"
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
@@ -39,7 +40,10 @@ const (
 )
 
 func (g *generator) authzCluster() *clusterv3.Cluster {
-	c := g.athdCluster(authzCluster, g.config.Authz, 0.25)
+	c := g.athdCluster(authzCluster, g.config.Authz)
+	c.HealthChecks = []*corev3.HealthCheck{asksHealth(&corev3.HealthCheck{HealthChecker: &corev3.HealthCheck_GrpcHealthCheck_{
+		GrpcHealthCheck: &corev3.HealthCheck_GrpcHealthCheck{ServiceName: authv3.Authorization_ServiceDesc.ServiceName},
+	}})}
 	c.TypedExtensionProtocolOptions = g.httpOptions(&httpv3.HttpProtocolOptions{
 		UpstreamProtocolOptions: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{
 			ExplicitHttpConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig{
@@ -53,17 +57,28 @@ func (g *generator) authzCluster() *clusterv3.Cluster {
 }
 
 func (g *generator) companionCluster() *clusterv3.Cluster {
-	return g.athdCluster(companionCluster, g.config.Companion, 1)
+	c := g.athdCluster(companionCluster, g.config.Companion)
+	c.HealthChecks = []*corev3.HealthCheck{asksHealth(&corev3.HealthCheck{HealthChecker: &corev3.HealthCheck_HttpHealthCheck_{
+		HttpHealthCheck: &corev3.HealthCheck_HttpHealthCheck{Host: companionCluster, Path: CompanionHealthPath},
+	}})}
+	return c
 }
 
-// athdCluster leads to one of athd's listeners.
-func (g *generator) athdCluster(name, address string, connect float64) *clusterv3.Cluster {
-	e, err := parseEndpoint(address)
-	if err != nil {
+// athdCluster leads to one of athd's listeners, of every replica.
+func (g *generator) athdCluster(name string, addresses []string) *clusterv3.Cluster {
+	all := make([]endpoint, len(addresses))
+	for i, address := range addresses {
+		var err error
+		if all[i], err = parseEndpoint(address); err != nil {
+			g.errs = append(g.errs, fmt.Errorf("envoy: %s: %w", name, err))
+		}
+	}
+	if err := alike(all); err != nil {
 		g.errs = append(g.errs, fmt.Errorf("envoy: %s: %w", name, err))
 	}
 	// Several replicas of athd behind one name share the load.
-	c := g.cluster(name, e, connect, &dnsv3.DnsCluster{DnsLookupFamily: commondnsv3.DnsLookupFamily_V4_PREFERRED})
+	c := g.cluster(name, all, connectSeconds, &dnsv3.DnsCluster{DnsLookupFamily: commondnsv3.DnsLookupFamily_V4_PREFERRED})
+	g.outlives(c)
 	if t := g.config.AthdTLS; t != nil {
 		c.TransportSocket = g.upstreamTLS(t.ServerName, t.CAFile, &TLSFiles{t.CertFile, t.KeyFile}, name == authzCluster)
 	}
@@ -74,7 +89,7 @@ func (g *generator) providerCluster(p *provider.Provider) *clusterv3.Cluster {
 	target := upstream(p)
 	e := endpoint{host: target.Hostname(), port: targetPort(target)}
 	// An API's addresses are one endpoint, tried in turn (RFC 8305).
-	c := g.cluster(providerCluster(p.ID), e, 2, &dnsv3.DnsCluster{
+	c := g.cluster(providerCluster(p.ID), []endpoint{e}, 2, &dnsv3.DnsCluster{
 		DnsLookupFamily: commondnsv3.DnsLookupFamily_ALL, AllAddressesInSingleEndpoint: true,
 	})
 	if strings.Contains(p.ID, ".") {
@@ -97,7 +112,14 @@ func (g *generator) providerCluster(p *provider.Provider) *clusterv3.Cluster {
 }
 
 // cluster is what all clusters have in common.
-func (g *generator) cluster(name string, e endpoint, connect float64, names *dnsv3.DnsCluster) *clusterv3.Cluster {
+func (g *generator) cluster(name string, all []endpoint, connect float64, names *dnsv3.DnsCluster) *clusterv3.Cluster {
+	endpoints, static := make([]*endpointv3.LbEndpoint, len(all)), true
+	for i, e := range all {
+		endpoints[i] = &endpointv3.LbEndpoint{
+			HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{Address: e.address()}},
+		}
+		static = static && e.static()
+	}
 	c := &clusterv3.Cluster{
 		Name:                          name,
 		ConnectTimeout:                seconds(connect),
@@ -109,12 +131,10 @@ func (g *generator) cluster(name string, e endpoint, connect float64, names *dns
 		}}},
 		LoadAssignment: &endpointv3.ClusterLoadAssignment{
 			ClusterName: name,
-			Endpoints: []*endpointv3.LocalityLbEndpoints{{LbEndpoints: []*endpointv3.LbEndpoint{{
-				HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{Address: e.address()}},
-			}}}},
+			Endpoints:   []*endpointv3.LocalityLbEndpoints{{LbEndpoints: endpoints}},
 		},
 	}
-	if e.static() {
+	if static {
 		c.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC}
 		return c
 	}

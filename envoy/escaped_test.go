@@ -14,7 +14,7 @@ import (
 func TestEscapedSlashesAreKeptWhereAProviderNeedsThem(t *testing.T) {
 	forge := gatewayProvider(t, "forge", "http://127.0.0.1:9999/api")
 	config := envoy.BootstrapConfig{
-		Listen: "127.0.0.1:0", Admin: "127.0.0.1:0", Authz: "unix:/run/athd/authz.sock", Companion: "127.0.0.1:9000",
+		Listen: "127.0.0.1:0", Admin: "127.0.0.1:0", Authz: []string{"unix:/run/athd/authz.sock"}, Companion: []string{"127.0.0.1:9000"},
 		PublicURL: "http://localhost:8080", Providers: set(t, forge, appProvider(t, "app", "http://127.0.0.1:9998", "")),
 	}
 	first := func() (hcmv3.HttpConnectionManager_PathWithEscapedSlashesAction, string) {

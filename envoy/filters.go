@@ -69,7 +69,9 @@ func (g *generator) check() *extauthzv3.ExtAuthz {
 		FailureModeAllow:    false,
 		StatusOnError:       &typev3.HttpStatus{Code: typev3.StatusCode_ServiceUnavailable},
 		Services: &extauthzv3.ExtAuthz_GrpcService{GrpcService: &corev3.GrpcService{
-			Timeout: seconds(authzSeconds),
+			Timeout:         seconds(authzSeconds),
+			RetryPolicy:     g.asksAgain(),
+			InitialMetadata: g.perTry(),
 			TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{
 				EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: authzCluster},
 			},

@@ -21,9 +21,12 @@ const proxyPrefix = "/ath/proxy/"
 // are not checked: the companion defends itself, as it must, since Envoy's
 // normalization makes its paths of others
 // (/ath/proxy/p/../../admin/providers).
-const companionPaths = `/\.well-known/ath(-app)?\.json` +
-	`|/ath/(authorize|callback(/[^/]+)?|token|revoke)` +
+const companionPaths = `/ath/(authorize|callback(/[^/]+)?|token|revoke)` +
 	`|/ath/(agents|consent|admin)/.*`
+
+// discoveryPaths are those that only tell, and what is asked there may be asked
+// again.
+const discoveryPaths = `/\.well-known/ath(-app)?\.json`
 
 // Where the consent pages have a host of their own: what is there, and what is
 // on all other hosts. A callback is on both, since OAuth servers send users to
@@ -31,8 +34,7 @@ const companionPaths = `/\.well-known/ath(-app)?\.json` +
 const (
 	consentPaths = `/ath/consent/(start|decide|done)|/ath/callback(/[^/]+)?`
 
-	companionPathsElsewhere = `/\.well-known/ath(-app)?\.json` +
-		`|/ath/(authorize|callback(/[^/]+)?|token|revoke)` +
+	companionPathsElsewhere = `/ath/(authorize|callback(/[^/]+)?|token|revoke)` +
 		`|/ath/(agents|admin)/.*`
 )
 
@@ -40,10 +42,11 @@ const (
 // itself, unless a provider needs it.
 const escapedCompanion = `/ath/(agents|callback|consent|admin)/.*%(2[Ff]|5[Cc]).*`
 
-// Names of the last routes of each virtual host.
+// Names of the route to discovery, and of the last routes of each virtual host.
 const (
-	healthRoute = "health"
-	catchAll    = "nothing"
+	discoveryRoute = "discovery"
+	healthRoute    = "health"
+	catchAll       = "nothing"
 )
 
 const (
@@ -80,7 +83,7 @@ func (g *generator) virtualHost(host string, apps []*provider.Provider) *routev3
 	if g.config.consentHost() != "" {
 		paths = companionPathsElsewhere
 	}
-	routes = append(routes, g.companion("companion", pathRegex(paths)))
+	routes = append(routes, g.companion("companion", pathRegex(paths)), g.discovery())
 	for _, p := range g.config.Providers.All() {
 		for _, name := range p.Names() {
 			routes = append(routes, g.mounted(p, name))
@@ -110,9 +113,18 @@ func (g *generator) companion(name string, match *routev3.RouteMatch) *routev3.R
 		Action: &routev3.Route_Route{Route: &routev3.RouteAction{
 			ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: companionCluster},
 			Timeout:          seconds(companionSeconds),
+			RetryPolicy:      g.sendsAgain(),
 		}},
 		TypedPerFilterConfig: g.unchecked(),
 	}
+}
+
+// discovery is what the companion tells to whoever asks.
+func (g *generator) discovery() *routev3.Route {
+	r := g.companion(discoveryRoute, pathRegex(discoveryPaths))
+	again := r.GetRoute().RetryPolicy
+	again.RetryOn, again.PerTryTimeout = retryReads, seconds(2)
+	return r
 }
 
 // mounted is a provider in gateway mode, under one of its names. Prefix and rewrite both end with a

@@ -50,8 +50,8 @@ func variants(t testing.TB) map[string]envoy.BootstrapConfig {
 	authority := realenvoy.NewAuthority(t)
 	certFile, keyFile := authority.Issue("localhost")
 	plain := envoy.BootstrapConfig{
-		Listen: "127.0.0.1:0", Admin: "127.0.0.1:0", Authz: "unix:/run/athd/authz.sock",
-		Companion: "127.0.0.1:9000", PublicURL: "http://localhost:8080", CAFile: authority.CAFile,
+		Listen: "127.0.0.1:0", Admin: "127.0.0.1:0", Authz: []string{"unix:/run/athd/authz.sock"},
+		Companion: []string{"127.0.0.1:9000"}, PublicURL: "http://localhost:8080", CAFile: authority.CAFile,
 	}
 	apis := []*provider.Provider{
 		gatewayProvider(t, "github", "https://api.github.com"),
@@ -71,12 +71,16 @@ func variants(t testing.TB) map[string]envoy.BootstrapConfig {
 	tls.Providers = both.Providers
 	tls.ListenTLS = &envoy.TLSFiles{CertFile: certFile, KeyFile: keyFile}
 	tls.AthdTLS = &envoy.ClientTLSFiles{CertFile: certFile, KeyFile: keyFile, CAFile: authority.CAFile, ServerName: "athd"}
-	tls.Authz, tls.Companion, tls.Admin, tls.PublicURL = "athd:9001", "athd:9000", "", "https://localhost:8443"
+	tls.Authz, tls.Companion = []string{"athd:9001"}, []string{"athd:9000"}
+	tls.Admin, tls.PublicURL = "", "https://localhost:8443"
+	replicas := both
+	replicas.Authz = []string{"unix:/run/a/authz.sock", "unix:/run/b/authz.sock"}
+	replicas.Companion = []string{"athd-a:9000", "athd-b:9000", "192.0.2.7:9000"}
 	empty := plain
 	empty.Providers = set(t)
 	apart := both
 	apart.ConsentURL = "http://consent.localhost:8080"
-	return map[string]envoy.BootstrapConfig{"consent apart": apart, "gateway": gateway, "native": native, "both": both, "tls": tls, "no provider": empty}
+	return map[string]envoy.BootstrapConfig{"consent apart": apart, "gateway": gateway, "native": native, "both": both, "tls": tls, "replicas": replicas, "no provider": empty}
 }
 
 func generate(t testing.TB, c envoy.BootstrapConfig) []byte {

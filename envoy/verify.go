@@ -14,9 +14,9 @@ type Expectation struct {
 	// Providers are what athd knows: of each, ID, APIBase, App and
 	// EncodedSlash are looked at.
 	Providers *provider.Set
-	// Authz is where athd's gRPC listener must be, as Envoy dials it:
-	// "unix:/path" or host:port. "": not compared.
-	Authz string
+	// Authz is where athd's gRPC listener must be, one address of each replica,
+	// as Envoy dials it: "unix:/path" or host:port. Empty: not compared.
+	Authz []string
 	// ByHost says that athd finds the provider by host and path itself, as
 	// where a mesh writes Envoy's configuration: routes need not name one,
 	// and what a mesh cannot say is a warning.
@@ -61,8 +61,8 @@ func Verify(dump []byte, expect Expectation) (Verification, error) {
 	if expect.Providers == nil {
 		return Verification{}, errors.New("envoy: providers are required")
 	}
-	if expect.Authz != "" {
-		if _, err := parseEndpoint(expect.Authz); err != nil {
+	for _, address := range expect.Authz {
+		if _, err := parseEndpoint(address); err != nil {
 			return Verification{}, fmt.Errorf("envoy: athd's address: %w", err)
 		}
 	}

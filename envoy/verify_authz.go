@@ -1,6 +1,7 @@
 package envoy
 
 import (
+	"slices"
 	"strings"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -36,8 +37,8 @@ func (c *chain) authzHolds(where string) {
 	if to.chosen != "" {
 		c.fault(where, "it leads wherever "+to.chosen+" says, not to athd", "let it lead to athd's gRPC listener only")
 	}
-	if to.unknown != "" && c.expect.Authz != "" {
-		c.warning(where, "it cannot be said where it leads: "+to.unknown, "see by hand that it is "+quote(c.expect.Authz))
+	if to.unknown != "" && len(c.expect.Authz) > 0 {
+		c.warning(where, "it cannot be said where it leads: "+to.unknown, "see by hand that it is "+quote(strings.Join(c.expect.Authz, ", ")))
 	}
 	if to.chosen == "" && to.unknown == "" && len(to.endpoints) == 0 {
 		c.fault(where, "it has no endpoints: athd cannot be asked", "let it lead to athd's gRPC listener")
@@ -53,11 +54,12 @@ func (c *chain) authzHolds(where string) {
 }
 
 func (v *verifier) authzAt(where string, e endpoint, encrypted bool) {
-	if v.expect.Authz != "" {
-		want, _ := parseEndpoint(v.expect.Authz) // Verify has parsed it
-		if !e.same(want) {
-			v.fault(where, "it asks "+quote(e.String())+", not athd at "+quote(want.String()), "let it lead to athd's gRPC listener")
-		}
+	is := func(address string) bool {
+		want, _ := parseEndpoint(address) // Verify has parsed it
+		return e.same(want)
+	}
+	if len(v.expect.Authz) > 0 && !slices.ContainsFunc(v.expect.Authz, is) {
+		v.fault(where, "it asks "+quote(e.String())+", not athd at "+quote(strings.Join(v.expect.Authz, ", ")), "let it lead to athd's gRPC listener")
 	}
 	if e.path == "" && !encrypted && !ath.IsLoopbackHost(e.host) {
 		v.say(v.ours(), where, "it asks "+quote(e.String())+" in plaintext, and the answers hold users' tokens",
@@ -99,7 +101,7 @@ func speaksHTTP2(c *clusterv3.Cluster) bool {
 }
 
 // authzCapacity looks for what turns a burst of requests into refusals.
-func (v *verifier) authzCapacity(where string, c *clusterv3.Cluster) {
+func (v *chain) authzCapacity(where string, c *clusterv3.Cluster) {
 	most := uint32(1024) // Envoy's default
 	for _, t := range c.GetCircuitBreakers().GetThresholds() {
 		if t.GetPriority() != 0 {
@@ -117,7 +119,11 @@ func (v *verifier) authzCapacity(where string, c *clusterv3.Cluster) {
 	if most < fewRequests {
 		v.warning(where, "its circuit breaker allows few requests at once: a burst becomes refusals", "set max_requests and max_pending_requests to 20000")
 	}
-	if c.GetOutlierDetection() != nil {
-		v.warning(where, "outlier detection may put athd out, and nobody is left to ask", "remove outlier_detection")
+	// With panic mode off (or with a mesh that says nothing of it, but where one
+	// of several goes) all may be out at once.
+	panics := c.GetCommonLbConfig().GetHealthyPanicThreshold()
+	if c.GetOutlierDetection() != nil && panics != nil && panics.GetValue() == 0 {
+		v.warning(where, "outlier detection may put every athd out, and nobody is left to ask", "set common_lb_config.healthy_panic_threshold to 1, or remove outlier_detection")
 	}
+	v.outlives(where, c)
 }

@@ -270,7 +270,7 @@ const handshakeRoutes = `{"match":{"safe_regex":{"regex":"/\\.well-known/ath(-ap
 // cannot say is no fault.
 func TestVerifyOfAMesh(t *testing.T) {
 	shop := appProvider(t, "shop", "http://shop.default.svc.cluster.local:8080", "", "shop.example")
-	expect := envoy.Expectation{Providers: set(t, shop), ByHost: true, Authz: "10.0.0.9:9001"}
+	expect := envoy.Expectation{Providers: set(t, shop), ByHost: true, Authz: []string{"10.0.0.9:9001"}}
 	v := verify(t, meshDump(""), expect)
 	for _, f := range v.Findings {
 		if f.Severity == envoy.Fault {
@@ -301,7 +301,7 @@ func TestVerifyRefusesWhatIsNoDump(t *testing.T) {
 	if _, err := envoy.Verify([]byte(whole), envoy.Expectation{}); err == nil {
 		t.Error("providers were not missed")
 	}
-	if _, err := envoy.Verify([]byte(whole), envoy.Expectation{Providers: set(t), Authz: "nowhere"}); err == nil {
+	if _, err := envoy.Verify([]byte(whole), envoy.Expectation{Providers: set(t), Authz: []string{"nowhere"}}); err == nil {
 		t.Error("an address that is none was taken")
 	}
 }
@@ -333,7 +333,7 @@ func FuzzVerify(f *testing.F) {
 	expect := envoy.Expectation{
 		Providers: set(f, gatewayProvider(f, "plain", "http://127.0.0.1:9999/base/"),
 			appProvider(f, "shop", "http://shop.default.svc.cluster.local:8080", "", "shop.example")),
-		Authz: "10.0.0.9:9001",
+		Authz: []string{"10.0.0.9:9001"},
 	}
 	f.Add(meshDump(`,"clear_route_cache":true`)) // small: a whole one is slow to search from
 	f.Add([]byte(`{"configs":[{"@type":"` + admin + `ListenersConfigDump","static_listeners":[{"listener":{"filter_chains":[{"filters":[{"typed_config":{"@type":"x"}}]}]}}]},` +

@@ -172,8 +172,17 @@ func (c *chain) actionHolds(w *lane) {
 	}
 }
 
+// repeats reports whether a request that may have arrived is sent again.
 func repeats(p *routev3.RetryPolicy) bool {
-	return p != nil && (p.GetRetryOn() != "" || p.GetNumRetries() != nil)
+	if p == nil || p.GetRetryOn() == "" && p.GetNumRetries() == nil {
+		return false
+	}
+	for on := range strings.SplitSeq(p.GetRetryOn(), ",") {
+		if !slices.Contains(strings.Split(retryUnsent, ","), strings.TrimSpace(on)) {
+			return true
+		}
+	}
+	return false
 }
 
 // pathHolds wants what goes up to be the base path of the API and what was

@@ -29,7 +29,7 @@ func TestVerifyReadsIstiosMarks(t *testing.T) {
 	}
 	expect := envoy.Expectation{
 		Providers: set(t, appProvider(t, "shop", "http://shop.default.svc.cluster.local:8080", "", "shop.example")),
-		ByHost:    true, Authz: "10.0.0.9:9001",
+		ByHost:    true, Authz: []string{"10.0.0.9:9001"},
 	}
 	for _, tt := range []struct {
 		name, shadow, mark, finds string
@@ -80,7 +80,7 @@ func TestVerifyReadsIstiosMarks(t *testing.T) {
 func TestVerifyReadsOneCheckForEachPolicy(t *testing.T) {
 	expect := envoy.Expectation{
 		Providers: set(t, appProvider(t, "shop", "http://shop.default.svc.cluster.local:8080", "", "shop.example")),
-		ByHost:    true, Authz: "10.0.0.9:9001",
+		ByHost:    true, Authz: []string{"10.0.0.9:9001"},
 	}
 	const (
 		check = `{"name":"envoy.filters.http.ext_authz","typed_config":{`

@@ -42,6 +42,14 @@ var why = map[string]string{
 	"[proxy_unknown].match": "Checked without a provider, so that athd answers in its own words.",
 	"[ath_unknown].match":   "The rest of /ath never reaches an app.",
 
+	"[envoy.filters.http.ext_authz].typed_config.grpc_service.retry_policy": "A check that a replica never answered is made once more, by another one. It changes nothing.",
+	"[companion].route.retry_policy":                                        "Only what cannot have arrived is sent again.",
+	"[discovery].route.retry_policy":                                        "What only tells may be asked again.",
+	"health_checks":                                                         "A replica that is going says no here, and goes on answering until nobody asks it.",
+	"outlier_detection":                                                     "A replica that does not answer is left out, before its health was asked. What it answers does not count.",
+	"common_lb_config.healthy_panic_threshold":                              "While no replica is healthy all are asked; one that is healthy is enough.",
+	"circuit_breakers.thresholds.max_retries":                               "Envoy's default of three at once is too few while a replica goes.",
+
 	"[athd_authz].typed_extension_protocol_options":    "gRPC is HTTP/2.",
 	"[athd_authz].circuit_breakers":                    "The default of 1024 requests would refuse under load.",
 	"validation_context.trusted_ca":                    "Without it TLS verifies nothing.",

@@ -17,7 +17,7 @@ func runVerify(ctx context.Context, args []string, t terminal) error {
 	c := newCommand("verify-envoy", t)
 	admin := c.String("envoy", "", "the `URL` of Envoy's admin pages, such as http://127.0.0.1:9901")
 	file := c.String("dump", "", "a `file` that holds what Envoy's /config_dump says; - for standard input")
-	authz := c.String("authz", "", "the `address` at which Envoy must ask athd: unix:/path or host:port")
+	authz := c.String("authz", "", "the `address` at which Envoy must ask athd: unix:/path or host:port; several replicas' with commas")
 	strict := c.Bool("strict", false, "exit with 1 for warnings too")
 	plain, err := c.parse(args)
 	switch {
@@ -27,8 +27,16 @@ func runVerify(ctx context.Context, args []string, t terminal) error {
 		return c.wrong("unexpected argument %q", plain[0])
 	case (*admin == "") == (*file == ""):
 		return c.wrong("want either -envoy URL or -dump FILE")
-	case *authz != "" && !isAddress(*authz):
-		return c.wrong("-authz wants unix:/path or host:port")
+	}
+	var asked []string
+	for one := range strings.SplitSeq(*authz, ",") {
+		if one == "" && *authz == "" {
+			break
+		}
+		if !isAddress(one) {
+			return c.wrong("-authz wants unix:/path or host:port, or several with commas")
+		}
+		asked = append(asked, one)
 	}
 	server, err := c.client()
 	if err != nil {
@@ -38,7 +46,7 @@ func runVerify(ctx context.Context, args []string, t terminal) error {
 	if err != nil {
 		return err
 	}
-	expect, err := all.expectation(*authz)
+	expect, err := all.expectation(asked)
 	if err != nil {
 		return fmt.Errorf("%s: %w", server.base, err)
 	}
@@ -69,7 +77,7 @@ func isAddress(s string) bool {
 }
 
 // expectation is what athd says of its providers, as verification wants it.
-func (p providers) expectation(authz string) (envoy.Expectation, error) {
+func (p providers) expectation(authz []string) (envoy.Expectation, error) {
 	e := envoy.Expectation{Authz: authz, ByHost: p.Destination == "host_and_path"}
 	if !e.ByHost && p.Destination != "route" {
 		return e, fmt.Errorf("finds providers by %q, which this athctl does not know", printable(p.Destination, 40))

@@ -3,6 +3,7 @@ package main
 import (
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
@@ -64,8 +65,8 @@ func (endless) Read(p []byte) (int, error) { return len(p), nil }
 func TestVerifyWantsProvidersAsAthdTellsThem(t *testing.T) {
 	one := fronted{ID: "github", APIBase: "https://api.github.com"}
 	app := fronted{ID: "shop", APIBase: "http://shop", App: &frontedApp{Upstream: "http://shop", Hosts: ath.MustParseHosts("s.example"), Unauthenticated: "passthrough"}}
-	e, err := providers{[]fronted{app, one}, "host_and_path"}.expectation("unix:/a")
-	if err != nil || !e.ByHost || e.Authz != "unix:/a" || len(e.Providers.All()) != 2 || !e.Providers.Get("shop").App.Passthrough {
+	e, err := providers{[]fronted{app, one}, "host_and_path"}.expectation([]string{"unix:/a"})
+	if err != nil || !e.ByHost || !slices.Equal(e.Authz, []string{"unix:/a"}) || len(e.Providers.All()) != 2 || !e.Providers.Get("shop").App.Passthrough {
 		t.Errorf("%+v, %v", e, err)
 	}
 	for _, bad := range []providers{
@@ -73,7 +74,7 @@ func TestVerifyWantsProvidersAsAthdTellsThem(t *testing.T) {
 		{[]fronted{{ID: "github"}}, "route"}, {[]fronted{{ID: "../x", APIBase: "https://x"}}, "route"},
 		{[]fronted{{ID: "shop", APIBase: "http://shop", App: &frontedApp{}}}, "route"},
 	} {
-		if _, err := bad.expectation(""); err == nil {
+		if _, err := bad.expectation(nil); err == nil {
 			t.Errorf("%+v was taken", bad)
 		}
 	}

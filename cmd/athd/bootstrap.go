@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/athd/athd/envoy"
@@ -46,13 +47,13 @@ func runBootstrap(args []string, t terminal) error {
 func bootstrapConfig(s *settings) (envoy.BootstrapConfig, error) {
 	e := s.envoy
 	c := envoy.BootstrapConfig{
-		Listen: e.listen, Admin: e.admin, Authz: e.grpc.String(), Companion: e.http.String(),
+		Listen: e.listen, Admin: e.admin, Authz: texts(e.grpc), Companion: texts(e.http),
 		Providers: s.providers, PublicURL: s.publicURL, ConsentURL: s.consentURL, CAFile: e.caFile,
 	}
 	switch {
-	case e.grpc.anyPort():
+	case slices.ContainsFunc(e.grpc, address.anyPort):
 		return c, errors.New("listen.grpc has port 0, which Envoy cannot call: name a port, or set envoy.athd_grpc")
-	case e.http.anyPort():
+	case slices.ContainsFunc(e.http, address.anyPort):
 		return c, errors.New("listen.http has port 0, which Envoy cannot call: name a port, or set envoy.athd_http")
 	case s.tls != nil && e.athdTLS == nil:
 		return c, errors.New("listen.tls wants a client certificate: set envoy.athd_tls")
@@ -64,4 +65,12 @@ func bootstrapConfig(s *settings) (envoy.BootstrapConfig, error) {
 		c.AthdTLS = &envoy.ClientTLSFiles{CertFile: t.CertFile, KeyFile: t.KeyFile, CAFile: t.CAFile, ServerName: t.ServerName}
 	}
 	return c, nil
+}
+
+func texts(all []address) []string {
+	out := make([]string, len(all))
+	for i, a := range all {
+		out[i] = a.String()
+	}
+	return out
 }

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"go.yaml.in/yaml/v4"
+
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/provider"
 )
@@ -22,6 +24,7 @@ type file struct {
 	Consent       string               `yaml:"consent"`
 	Limits        limitsFile           `yaml:"limits"`
 	Envoy         envoyFile            `yaml:"envoy"`
+	DrainDelay    string               `yaml:"drain_delay"`
 	Log           logFile              `yaml:"log"`
 	Development   developmentFile      `yaml:"development"`
 }
@@ -94,8 +97,8 @@ type envoyFile struct {
 	Listen   string       `yaml:"listen"`
 	Admin    string       `yaml:"admin"`
 	TLS      envoyTLSFile `yaml:"tls"`
-	AthdGRPC string       `yaml:"athd_grpc"`
-	AthdHTTP string       `yaml:"athd_http"`
+	AthdGRPC oneOrMore    `yaml:"athd_grpc"`
+	AthdHTTP oneOrMore    `yaml:"athd_http"`
 	AthdTLS  athdTLSFile  `yaml:"athd_tls"`
 	CAFile   string       `yaml:"ca_file"`
 	// Destination is how athd knows where a request goes.
@@ -124,6 +127,18 @@ type developmentFile struct {
 	AcceptAnyCode     bool `yaml:"accept_any_code"`
 	AllowHTTP         bool `yaml:"allow_http"`
 	AllowPrivateHosts bool `yaml:"allow_private_hosts"`
+}
+
+// oneOrMore is one text, or a list of them.
+type oneOrMore []string
+
+// UnmarshalYAML takes both.
+func (o *oneOrMore) UnmarshalYAML(n *yaml.Node) error {
+	if n.Kind == yaml.ScalarNode && n.Tag != "!!null" {
+		*o = oneOrMore{n.Value}
+		return nil
+	}
+	return n.Load((*[]string)(o))
 }
 
 // secretText keeps a secret from printing from the moment it is decoded.

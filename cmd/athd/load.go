@@ -41,6 +41,7 @@ func parse(path string, data []byte, out outside) (*settings, strict.Faults) {
 	l.approval()
 	l.lives()
 	l.limits()
+	l.draining()
 	l.envoy()
 	l.logging()
 	l.developmentOptions()

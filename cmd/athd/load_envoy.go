@@ -3,6 +3,7 @@ package main
 import (
 	"log/slog"
 	"path/filepath"
+	"slices"
 )
 
 // What Envoy's generated configuration says unless athd.yaml says otherwise.
@@ -27,13 +28,8 @@ func (l *loader) envoy() {
 	if c.Admin != none {
 		e.admin = l.hostPort(c.Admin, defaultEnvoyAdmin, "envoy", "admin")
 	}
-	e.grpc, e.http = l.s.grpc.dialled(), l.s.http.dialled()
-	if c.AthdGRPC != "" {
-		e.grpc = l.address(c.AthdGRPC, "", "envoy", "athd_grpc")
-	}
-	if c.AthdHTTP != "" {
-		e.http = l.address(c.AthdHTTP, "", "envoy", "athd_http")
-	}
+	e.grpc = l.replicas(c.AthdGRPC, l.s.grpc, "athd_grpc")
+	e.http = l.replicas(c.AthdHTTP, l.s.http, "athd_http")
 	if e.certFile, e.keyFile = l.absolute(c.TLS.CertFile), l.absolute(c.TLS.KeyFile); (e.certFile == "") != (e.keyFile == "") {
 		l.fail("cert_file and key_file go together", "envoy", "tls")
 	}
@@ -48,6 +44,35 @@ func (l *loader) envoy() {
 		l.fail("want route or host_and_path", "envoy", "destination")
 	}
 	l.athdTLS()
+}
+
+// replicas reads where Envoy finds one of athd's listeners: one address for
+// each replica. own is that of this athd, which stands for it where nothing is
+// said.
+func (l *loader) replicas(addresses oneOrMore, own address, key string) []address {
+	if len(addresses) == 0 {
+		return []address{own.dialled()}
+	}
+	var all []address
+	for i, text := range addresses {
+		path := []any{"envoy", key}
+		if len(addresses) > 1 {
+			path = append(path, i)
+		}
+		if text == "" {
+			l.fail("is empty", path...)
+			continue
+		}
+		a := l.address(text, "", path...)
+		switch {
+		case slices.Contains(all, a):
+			l.fail("is there twice", path...)
+		case len(all) > 0 && (a.network == "unix") != (all[0].network == "unix"):
+			l.fail("want either Unix sockets only or host:port only", path...)
+		}
+		all = append(all, a)
+	}
+	return all
 }
 
 // athdTLS is how Envoy authenticates to athd: whole, or not at all.

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"strings"
+	"time"
 )
 
 // Where athd listens unless the configuration says otherwise.
@@ -37,6 +38,28 @@ func (l *loader) listen() {
 	if !l.s.admin.private() && l.s.admin != (address{}) {
 		l.warn("listen.admin is %s: its metrics are there for everyone who reaches it", l.s.admin)
 	}
+}
+
+const (
+	defaultDrainDelay = 5 * time.Second
+	maxDrainDelay     = time.Minute
+)
+
+// draining reads how long athd goes on answering once it has said that it goes.
+func (l *loader) draining() {
+	l.s.drainDelay = defaultDrainDelay
+	if l.c.DrainDelay == "" {
+		return
+	}
+	d, err := parseDuration(l.c.DrainDelay)
+	if l.c.DrainDelay == "0s" {
+		d, err = 0, nil
+	}
+	if err != nil || d < 0 || d > maxDrainDelay {
+		l.fail("want a duration of at most 1m, such as 5s, or 0s", "drain_delay")
+		return
+	}
+	l.s.drainDelay = d
 }
 
 func (l *loader) address(s, fallback string, path ...any) address {

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -87,7 +88,7 @@ func configuration(parts map[string]string) string {
 	maps.Copy(all, parts)
 	var b strings.Builder
 	for _, key := range []string{"public_url", "consent_url", "listen", "store", "providers_file", "apps", "strict_scopes", "admin", "approval",
-		"tokens", "sessions", "consent", "limits", "envoy", "log", "development"} {
+		"tokens", "sessions", "consent", "limits", "drain_delay", "envoy", "log", "development"} {
 		if v := all[key]; v != "" {
 			b.WriteString(key + ": " + v + "\n")
 		}
@@ -307,7 +308,7 @@ func TestDefaults(t *testing.T) {
 	if s.development != (developmentFile{}) {
 		t.Errorf("development options are on by default: %+v", s.development)
 	}
-	if s.envoy.listen != "0.0.0.0:8080" || s.envoy.admin != "127.0.0.1:9901" || s.envoy.caFile == "" || s.envoy.grpc != s.grpc {
+	if s.envoy.listen != "0.0.0.0:8080" || s.envoy.admin != "127.0.0.1:9901" || s.envoy.caFile == "" || !slices.Equal(s.envoy.grpc, []address{s.grpc}) {
 		t.Errorf("%+v", s.envoy)
 	}
 }

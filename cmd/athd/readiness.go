@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/athd/athd/envoy"
 	"github.com/athd/athd/tokenstore"
 )
 
@@ -28,6 +29,22 @@ type readiness struct {
 	asked  time.Time
 	health tokenstore.Health
 	err    error
+}
+
+// withHealth adds to the companion what Envoy asks it for its own health checks:
+// whether requests should come here. The store is not looked at: what all
+// replicas lack together is no reason to prefer another one.
+func withHealth(companion http.Handler, r *readiness) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		switch {
+		case req.URL.Path != envoy.CompanionHealthPath || req.Method != http.MethodGet:
+			companion.ServeHTTP(w, req)
+		case r.draining.Load():
+			writeJSON(w, http.StatusServiceUnavailable, map[string]string{"status": "draining"})
+		default:
+			writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
+		}
+	})
 }
 
 // report is the body of /readyz.

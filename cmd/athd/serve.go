@@ -20,7 +20,8 @@ import (
 // drainTime is how long calls under way may take to end.
 const drainTime = 10 * time.Second
 
-// runServe runs athd until SIGTERM or SIGINT. A second signal kills.
+// runServe runs athd until SIGTERM or SIGINT. A second signal kills, also while
+// athd drains.
 func runServe(args []string, t terminal) error {
 	f := newFlags("serve", t)
 	config := f.config()
@@ -75,7 +76,7 @@ func (a *assembly) serve(ctx context.Context, s *settings, l listeners, log *slo
 	if err != nil {
 		return err
 	}
-	companion := newHTTPServer(a.companion, log)
+	companion := newHTTPServer(withHealth(a.companion, a.ready), log)
 	admin := newHTTPServer(adminHandler(a.ready, a.metrics), log)
 
 	died := make(chan error, 3)
@@ -104,13 +105,21 @@ func (a *assembly) serve(ctx context.Context, s *settings, l listeners, log *slo
 
 	select {
 	case <-ctx.Done():
-		log.Info("stopping: calls under way may end", "at_most", drainTime.String())
+		log.Info("draining: saying no to health checks, and still answering", "for", s.drainDelay.String())
 	case err = <-died:
 	}
 	// Readiness goes first, so that nobody is sent here any more; the admin
-	// listener goes last, so that this can be seen.
+	// listener goes last, so that this can be seen. In between, whoever has not
+	// heard of it yet is answered as ever.
 	a.ready.draining.Store(true)
 	a.checks.SetReady(false)
+	if err == nil {
+		select {
+		case <-time.After(s.drainDelay):
+		case err = <-died:
+		}
+	}
+	log.Info("stopping: calls under way may end", "at_most", drainTime.String())
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
 	defer cancel()
 	var draining sync.WaitGroup

@@ -18,6 +18,11 @@ import (
 	"testing"
 	"time"
 
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+
 	"github.com/athd/athd/audit"
 	"github.com/athd/athd/provider"
 	"github.com/athd/athd/tokenstore"
@@ -51,7 +56,7 @@ func (b *logBuffer) String() string {
 // start serves a configuration; port 0 everywhere unless it says otherwise.
 func start(t *testing.T, parts map[string]string) *running {
 	t.Helper()
-	all := map[string]string{"listen": "{grpc: '127.0.0.1:0', http: '127.0.0.1:0', admin: '127.0.0.1:0'}"}
+	all := map[string]string{"listen": "{grpc: '127.0.0.1:0', http: '127.0.0.1:0', admin: '127.0.0.1:0'}", "drain_delay": "0s"}
 	for k, v := range parts {
 		all[k] = v
 	}
@@ -112,6 +117,64 @@ func TestServingLineTellsThePortsThatWereGiven(t *testing.T) {
 	r.stop()
 	if err := r.wait(t); err != nil {
 		t.Error(err)
+	}
+}
+
+// N-1
+func TestAthdGoesOnAnsweringWhileItSaysThatItGoes(t *testing.T) {
+	r := start(t, map[string]string{"drain_delay": "1500ms"})
+	conn, err := grpc.NewClient(r.GRPC, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	serving := func(service string) string {
+		reply, err := healthv1.NewHealthClient(conn).Check(t.Context(), &healthv1.HealthCheckRequest{Service: service})
+		if err != nil {
+			return err.Error()
+		}
+		return reply.Status.String()
+	}
+	status := func(at, path string) int {
+		resp, err := http.Get("http://" + at + path)
+		if err != nil {
+			return 0
+		}
+		resp.Body.Close()
+		return resp.StatusCode
+	}
+	authorization := authv3.Authorization_ServiceDesc.ServiceName
+	if got := serving(authorization); got != "SERVING" || status(r.HTTP, "/ath/health") != 200 || status(r.Admin, "/readyz") != 200 {
+		t.Fatalf("before: %s", got)
+	}
+	signaled := time.Now()
+	r.stop()
+	for status(r.Admin, "/readyz") != 503 {
+		if time.Since(signaled) > time.Second {
+			t.Fatal("/readyz still says ready")
+		}
+		time.Sleep(time.Millisecond)
+	}
+	for _, service := range []string{"", authorization} {
+		if got := serving(service); got != "NOT_SERVING" {
+			t.Errorf("gRPC health of %q says %s", service, got)
+		}
+	}
+	if got := status(r.HTTP, "/ath/health"); got != 503 {
+		t.Errorf("/ath/health answers %d", got)
+	}
+	// Who has not heard of it is answered: new connections, too.
+	if got := status(r.HTTP, "/health"); got != 200 {
+		t.Errorf("/health answers %d", got)
+	}
+	if _, err := authv3.NewAuthorizationClient(conn).Check(t.Context(), &authv3.CheckRequest{}); err != nil {
+		t.Errorf("a check: %v", err)
+	}
+	if err := r.wait(t); err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(signaled); took < 1500*time.Millisecond {
+		t.Errorf("athd ended after %v", took)
 	}
 }
 

@@ -32,6 +32,7 @@ type settings struct {
 	consent     string
 	limits      athflow.Limits
 	connections int // of the companion
+	drainDelay  time.Duration
 
 	envoy       envoySettings
 	log         logSettings
@@ -52,8 +53,8 @@ type serverTLS struct {
 // envoySettings is what Envoy's generated configuration says. Its files are
 // Envoy's own to read: they need not exist here.
 type envoySettings struct {
-	listen, admin     string // admin "": none
-	grpc, http        address
+	listen, admin     string    // admin "": none
+	grpc, http        []address // one of each replica
 	certFile, keyFile string
 	athdTLS           *athdTLSFile
 	caFile            string

@@ -55,6 +55,7 @@ approval:
     action: approve
     expires: 90d
 consent: page
+drain_delay: 0s # there is no other athd that could take over
 envoy:
   listen: {{.EnvoyListen}}
   admin: {{.EnvoyAdmin}}

@@ -88,7 +88,7 @@ func newWorld(t testing.TB) *world {
 		if kind != "istio" {
 			var err error
 			config, err = envoy.Bootstrap(envoy.BootstrapConfig{
-				Listen: "127.0.0.1:0", Admin: "127.0.0.1:0", Authz: "unix:" + socket, Companion: w.companion.addr,
+				Listen: "127.0.0.1:0", Admin: "127.0.0.1:0", Authz: []string{"unix:" + socket}, Companion: []string{w.companion.addr},
 				Providers: set, PublicURL: "http://localhost:8080", CAFile: authority.CAFile,
 			})
 			if err != nil {

@@ -88,11 +88,11 @@ func newRig(t *testing.T, change ...func(*rig, *envoy.BootstrapConfig)) *rig {
 	dir := t.TempDir()
 	config := envoy.BootstrapConfig{
 		Listen: "127.0.0.1:0", Admin: "127.0.0.1:0",
-		Authz: "unix:" + filepath.Join(dir, "authz"), Companion: r.companion.addr,
+		Authz: []string{"unix:" + filepath.Join(dir, "authz")}, Companion: []string{r.companion.addr},
 		Providers: r.set, PublicURL: "http://localhost:8080", CAFile: r.authority.CAFile,
 	}
 	real := r.startReal(r.set, filepath.Join(dir, "real"))
-	r.startScript(strings.TrimPrefix(config.Authz, "unix:"), real)
+	r.startScript(strings.TrimPrefix(config.Authz[0], "unix:"), real)
 	for _, f := range change {
 		f(r, &config)
 	}

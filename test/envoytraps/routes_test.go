@@ -110,7 +110,7 @@ func TestTLS(t *testing.T) {
 				cancel()
 				server.Shutdown(over)
 			})
-			c.Authz = l.Addr().String()
+			c.Authz = []string{l.Addr().String()}
 		}
 	}
 	get := func(t *testing.T, r *rig, roots *realenvoy.Authority) (*http.Response, error) {

@@ -277,7 +277,7 @@ func verify(t *testing.T, s *stage.Stage) envoy.Verification {
 		t.Fatal(err)
 	}
 	v, err := envoy.Verify([]byte(s.Envoy.Admin("/config_dump")), envoy.Expectation{
-		Providers: set, ByHost: true, Authz: "unix:" + s.Dir + "/authz.sock",
+		Providers: set, ByHost: true, Authz: []string{"unix:" + s.Dir + "/authz.sock"},
 	})
 	if err != nil {
 		t.Fatal(err)

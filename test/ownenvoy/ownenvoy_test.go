@@ -200,7 +200,7 @@ func TestPartsInAnEnvoyThatWasThere(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		v, err := envoy.Verify([]byte(s.Envoy.Admin("/config_dump")), envoy.Expectation{Providers: set, Authz: "unix:" + s.Dir + "/authz.sock"})
+		v, err := envoy.Verify([]byte(s.Envoy.Admin("/config_dump")), envoy.Expectation{Providers: set, Authz: []string{"unix:" + s.Dir + "/authz.sock"}})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,7 +1,7 @@
 package replicas
 
 import (
-	"net"
+	"cmp"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -10,8 +10,6 @@ import (
 	"testing"
 	"text/template"
 	"time"
-
-	"go.yaml.in/yaml/v4"
 
 	"github.com/athd/athd/test/realenvoy"
 	"github.com/athd/athd/test/reserve"
@@ -24,6 +22,9 @@ import (
 type pair struct {
 	t        testing.TB
 	athd     [2]*stage.Athd
+	home     [2]string // their folders
+	admin    [2]string // host:port
+	envoy    *realenvoy.Envoy
 	direct   [2]string // URLs of the companions themselves
 	public   string    // URL of Envoy
 	provider *provider
@@ -37,6 +38,7 @@ type pair struct {
 type store struct {
 	yaml     string // of store:, without the keyset
 	settings tokenstore.Config
+	drain    string // drain_delay of both; "": none
 }
 
 const configuration = `public_url: {{.Public}}
@@ -49,7 +51,8 @@ apps:
   oauth: {authorize_endpoint: "{{.OAuth}}/authorize", token_endpoint: "{{.OAuth}}/token", userinfo_endpoint: "{{.OAuth}}/userinfo", client_id: athd, client_secret: client-secret-of-athd}
 approval: {default: approve}
 consent: direct
-envoy: {listen: "{{.Envoy}}", admin: "127.0.0.1:0"}
+drain_delay: {{.Drain}}
+envoy: {listen: "{{.Envoy}}", admin: "127.0.0.1:0", athd_grpc: {{.GRPCs}}, athd_http: {{.HTTPs}}}
 limits: {per_address: off, registrations_per_address: off, per_agent: off, concurrent_per_address: 500}
 log: {format: json, level: warn}
 development: {allow_http: true, allow_private_hosts: true}
@@ -91,23 +94,32 @@ func newPair(t testing.TB, on store) *pair {
 	if p.store.Keyset, err = tokenstore.ParseKeyset(keys); err != nil {
 		t.Fatal(err)
 	}
-	var addresses []athdAddress
+	var grpcs, https []string
 	for i, name := range []string{"a", "b"} {
-		at, admin := athdAddress{grpc: filepath.Join(dir, name, "authz.sock"), http: reserve.Addr(t)}, reserve.Addr(t)
-		home := filepath.Join(dir, name)
+		p.home[i], p.admin[i] = filepath.Join(dir, name), reserve.Addr(t)
+		grpcs, https = append(grpcs, "unix:"+filepath.Join(p.home[i], "authz.sock")), append(https, reserve.Addr(t))
+		p.direct[i] = "http://" + https[i]
+	}
+	for i, home := range p.home {
 		write(t, filepath.Join(home, "athd.yaml"), map[string]string{
-			"Public": p.public, "Dir": home, "HTTP": at.http, "Admin": admin, "Store": on.yaml,
-			"API": api, "OAuth": oauth, "Envoy": envoyListen,
+			"Public": p.public, "Dir": home, "HTTP": https[i], "Admin": p.admin[i], "Store": on.yaml,
+			"API": api, "OAuth": oauth, "Envoy": envoyListen, "Drain": cmp.Or(on.drain, "0s"),
+			"GRPCs": list(grpcs), "HTTPs": list(https),
 		})
-		addresses = append(addresses, at)
-		p.athd[i], p.direct[i] = stage.StartAthd(t, home, admin), "http://"+at.http
+		p.startAthd(i)
 	}
 	bootstrap, stderr, err := stage.Run(t, filepath.Join(dir, "a"), "bootstrap", "-static")
 	if err != nil {
 		t.Fatalf("athd bootstrap: %v\n%s", err, stderr)
 	}
-	realenvoy.Start(t, withSecond(t, []byte(bootstrap), addresses[0], addresses[1]))
+	p.envoy = realenvoy.Start(t, []byte(bootstrap))
 	return p
+}
+
+// startAthd starts one of the two, also after it has ended.
+func (p *pair) startAthd(i int) {
+	p.t.Helper()
+	p.athd[i] = stage.StartAthd(p.t, p.home[i], p.admin[i])
 }
 
 func write(t testing.TB, path string, values map[string]string) {
@@ -137,48 +149,5 @@ func (p *pair) look(t testing.TB) *tokenstore.Store {
 	return s
 }
 
-type athdAddress struct{ grpc, http string }
-
-// withSecond adds a second athd to what athd bootstrap printed for the first,
-// which names one address for each listener: one more endpoint, the same but
-// for the address, in each of the two clusters.
-func withSecond(t testing.TB, bootstrap []byte, first, second athdAddress) []byte {
-	t.Helper()
-	var config map[string]any
-	if err := yaml.Unmarshal(bootstrap, &config); err != nil {
-		t.Fatal(err)
-	}
-	added := 0
-	for _, c := range config["static_resources"].(map[string]any)["clusters"].([]any) {
-		cluster := c.(map[string]any)
-		if name := cluster["name"]; name != "athd_authz" && name != "athd_companion" {
-			continue
-		}
-		locality := cluster["load_assignment"].(map[string]any)["endpoints"].([]any)[0].(map[string]any)
-		endpoints := locality["lb_endpoints"].([]any)
-		one, err := yaml.Marshal(endpoints[0])
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, firstPort, _ := net.SplitHostPort(first.http)
-		_, secondPort, _ := net.SplitHostPort(second.http)
-		text := strings.NewReplacer(first.grpc, second.grpc, "port_value: "+firstPort, "port_value: "+secondPort).Replace(string(one))
-		if text == string(one) {
-			t.Fatalf("the address is not in the endpoint:\n%s", one)
-		}
-		var other any
-		if err := yaml.Unmarshal([]byte(text), &other); err != nil {
-			t.Fatal(err)
-		}
-		locality["lb_endpoints"] = append(endpoints, other)
-		added++
-	}
-	if added != 2 {
-		t.Fatalf("%d clusters lead to athd, want 2", added)
-	}
-	out, err := yaml.Marshal(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out
-}
+// list writes texts as YAML.
+func list(texts []string) string { return `["` + strings.Join(texts, `", "`) + `"]` }

@@ -121,6 +121,7 @@ approval:
 tokens: {ttl: {{.TokenTTL}}}
 sessions: {ttl: {{.SessionTTL}}}
 consent: {{.Consent}}
+drain_delay: 0s
 envoy: {listen: "{{.EnvoyListen}}", admin: "127.0.0.1:0", ca_file: "{{.CA}}"{{with .TLS}}, tls: {cert_file: "{{.Cert}}", key_file: "{{.Key}}"}{{end}}{{with .Destination}}, destination: {{.}}{{end}}}
 log: {format: json, level: debug}
 development: {allow_http: true, allow_private_hosts: true}

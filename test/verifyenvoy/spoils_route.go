@@ -6,7 +6,9 @@ import (
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
@@ -105,8 +107,25 @@ func secured(change func(*tlsv3.UpstreamTlsContext)) func(*Config) {
 	return func(c *Config) { c.TLS(change) }
 }
 
+// another adds a replica of athd, where nobody expects one, to the cluster.
+func another(change func(*clusterv3.Cluster)) func(*Config) {
+	return clustered("athd_authz", func(c *clusterv3.Cluster) {
+		all := c.LoadAssignment.Endpoints[0]
+		all.LbEndpoints = append(all.LbEndpoints, &endpointv3.LbEndpoint{HostIdentifier: &endpointv3.LbEndpoint_Endpoint{
+			Endpoint: &endpointv3.Endpoint{Address: &corev3.Address{Address: &corev3.Address_Pipe{Pipe: &corev3.Pipe{Path: "/run/athd/other.sock"}}}},
+		}})
+		change(c)
+	})
+}
+
 func ofClusters() []Spoil {
 	return []Spoil{
+		{Name: "another replica, whose health nobody asks", Do: another(func(c *clusterv3.Cluster) { c.HealthChecks = nil }),
+			Finds: []string{`it asks "unix:/run/athd/other.sock", not athd at`, "athd's health is not asked"}},
+		{Name: "another replica, and checks are not made again", Do: func(c *Config) {
+			another(func(*clusterv3.Cluster) {})(c)
+			asked(func(e *extauthzv3.ExtAuthz) { e.GetGrpcService().RetryPolicy = nil })(c)
+		}, Finds: []string{`it asks "unix:/run/athd/other.sock", not athd at`, "a check that a replica never answered is not made again"}},
 		{Name: "another port", Do: clustered(own, func(c *clusterv3.Cluster) {
 			address(c).PortSpecifier = &corev3.SocketAddress_PortValue{PortValue: 8443}
 		}),
@@ -138,8 +157,8 @@ func ofClusters() []Spoil {
 				Address: "192.0.2.9", PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: 9001},
 			}}}
 		}), Finds: []string{`it asks "192.0.2.9:9001", not athd`, "in plaintext, and the answers hold users' tokens"}},
-		{Name: "athd is asked by HTTP/1", Do: clustered("athd_authz", func(c *clusterv3.Cluster) { c.TypedExtensionProtocolOptions = nil }), Finds: []string{"it does not speak HTTP/2"}},
+		{Name: "athd is asked by HTTP/1", Do: clustered("athd_authz", func(c *clusterv3.Cluster) { c.TypedExtensionProtocolOptions, c.HealthChecks = nil, nil }), Finds: []string{"it does not speak HTTP/2"}},
 		{Name: "few questions at once", Do: clustered("athd_authz", func(c *clusterv3.Cluster) { c.CircuitBreakers = nil }), Finds: []string{"its circuit breaker allows few requests"}, Warning: true},
-		{Name: "athd put out", Do: clustered("athd_authz", func(c *clusterv3.Cluster) { c.OutlierDetection = &clusterv3.OutlierDetection{} }), Finds: []string{"outlier detection may put athd out"}, Warning: true},
+		{Name: "athd put out", Do: clustered("athd_authz", func(c *clusterv3.Cluster) { c.CommonLbConfig.HealthyPanicThreshold.Value = 0 }), Finds: []string{"outlier detection may put every athd out"}, Warning: true},
 	}
 }

@@ -89,7 +89,7 @@ func good(t *testing.T) *bootstrapv3.Bootstrap {
 		t.Fatal(err)
 	}
 	text, err := envoy.Bootstrap(envoy.BootstrapConfig{
-		Listen: "127.0.0.1:0", Admin: "127.0.0.1:0", Authz: authz, Companion: "127.0.0.1:9000",
+		Listen: "127.0.0.1:0", Admin: "127.0.0.1:0", Authz: []string{authz}, Companion: []string{"127.0.0.1:9000"},
 		Providers: set, PublicURL: "http://localhost:8080", CAFile: realenvoy.NewAuthority(t).CAFile,
 	})
 	if err != nil {
@@ -144,7 +144,7 @@ func TestARealEnvoyIsVerified(t *testing.T) {
 	t.Run("generated", func(t *testing.T) {
 		e := start(t, config)
 		stdout, stderr, code := run(t, door, "-envoy", e.AdminURL(), "-authz", authz, "-strict")
-		if code != 0 || stdout != "1 listener, 9 routes, 5 clusters read; nothing differs.\n" {
+		if code != 0 || stdout != "1 listener, 10 routes, 5 clusters read; nothing differs.\n" {
 			t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
 		}
 		mustVerifyFile(t, door, e)
