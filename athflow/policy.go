@@ -30,11 +30,12 @@ type Policy struct {
 	Rules   []PolicyRule
 }
 
-// A PolicyRule matches when each of its lists is empty or has a glob that
+// A PolicyRule matches when each of its lists is empty or has something that
 // matches.
 type PolicyRule struct {
-	Agents     []Glob // against the agent_id
-	Developers []Glob // against the developer id of the verified identity document
+	Agents     []Glob            // against the agent_id
+	Hosts      []ath.HostPattern // against the host of the agent_id, whatever its path, query and port
+	Developers []Glob            // against the developer id of the identity document: the agent's own words
 	Providers  []Glob
 	Scopes     []Glob
 	Action     Action
@@ -50,15 +51,28 @@ func (p *Policy) check() error {
 		if !valid(r.Action) || r.Expires < 0 {
 			return fmt.Errorf("athflow: rule %d of the policy has no valid action or expiry", i+1)
 		}
+		if !r.KnowsWhom() {
+			return fmt.Errorf("athflow: rule %d of the policy approves whoever writes a developer's id into a document", i+1)
+		}
 	}
 	return nil
+}
+
+// KnowsWhom reports whether the rule may do what it does. A developer's id is
+// what an agent writes into its own document, and any agent can write any: a
+// rule that approves by it must also say at which hosts that document may be.
+func (r *PolicyRule) KnowsWhom() bool {
+	if r.Action != Approve || len(r.Developers) == 0 || len(r.Hosts) > 0 {
+		return true
+	}
+	return len(r.Agents) > 0 && !slices.ContainsFunc(r.Agents, func(g Glob) bool { return !g.namesHost() })
 }
 
 // judge decides about one scope, and for how long. A rule may name the provider
 // by any of its names.
 func (p *Policy) judge(agent ath.AgentID, developer string, provider []string, scope string) (Action, time.Duration) {
 	for _, r := range p.Rules {
-		if anyMatch(r.Agents, agent.String()) && anyMatch(r.Developers, developer) &&
+		if anyMatch(r.Agents, agent.String()) && r.hasHost(agent.Host()) && anyMatch(r.Developers, developer) &&
 			(len(r.Providers) == 0 || slices.ContainsFunc(provider, func(name string) bool { return anyMatch(r.Providers, name) })) && anyMatch(r.Scopes, scope) {
 			if r.Expires > 0 {
 				return r.Action, r.Expires
@@ -67,6 +81,10 @@ func (p *Policy) judge(agent ath.AgentID, developer string, provider []string, s
 		}
 	}
 	return p.Default, DefaultApproval
+}
+
+func (r *PolicyRule) hasHost(h ath.Host) bool {
+	return len(r.Hosts) == 0 || slices.ContainsFunc(r.Hosts, func(p ath.HostPattern) bool { return p.Match(h) })
 }
 
 func anyMatch(globs []Glob, s string) bool {
@@ -86,7 +104,10 @@ func anyMatch(globs []Glob, s string) bool {
 // that is `*` alone matches everything. So `https://*.example.com/**` is
 // every agent below example.com, and cannot be read as a longer host, a query
 // or a port of somebody else's. The zero Glob matches nothing.
-type Glob struct{ parts []globPart }
+type Glob struct {
+	text  string
+	parts []globPart
+}
 
 type globPart struct {
 	literal string
@@ -109,7 +130,7 @@ func ParseGlob(s string) (Glob, error) {
 	case s == "*":
 		s = "**"
 	}
-	var g Glob
+	g := Glob{text: s}
 	part := globPart{}
 	for i := 0; i < len(s); i++ {
 		if s[i] != '*' {
@@ -129,6 +150,20 @@ func ParseGlob(s string) (Glob, error) {
 
 // Match reports whether the whole of s matches.
 func (g Glob) Match(s string) bool { return len(g.parts) > 0 && matchParts(g.parts, s) }
+
+// namesHost reports whether what matches, if it is an agent_id, is at one host
+// or below one name: the scheme and the host's end are written out.
+func (g Glob) namesHost() bool {
+	_, rest, found := strings.Cut(g.text, "://")
+	scheme := strings.TrimSuffix(g.text, "://"+rest)
+	host, _, _ := strings.Cut(rest, "/")
+	host = strings.TrimSuffix(host, ":*")
+	_, err := ath.ParseHostPattern(host)
+	if h, err2 := ath.ParseHost(host); err2 == nil && !h.IsZero() {
+		err = nil // with a port
+	}
+	return found && (scheme == "https" || scheme == "http") && err == nil
+}
 
 func matchParts(parts []globPart, s string) bool {
 	// reach[i] says that the parts so far can end at byte i. Quadratic at

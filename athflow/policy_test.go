@@ -62,7 +62,7 @@ func TestFirstMatchingRuleWins(t *testing.T) {
 	}
 	p := Policy{Default: Review, Rules: []PolicyRule{
 		{Agents: glob("https://bad.example/**"), Action: Deny},
-		{Developers: glob("us"), Providers: glob("shop"), Scopes: glob("**:read"), Action: Approve, Expires: time.Hour},
+		{Developers: glob("us"), Agents: glob("https://good.example/**"), Providers: glob("shop"), Scopes: glob("**:read"), Action: Approve, Expires: time.Hour},
 		{Providers: glob("shop"), Action: Deny},
 	}}
 	for _, c := range []struct {
@@ -84,7 +84,20 @@ func TestFirstMatchingRuleWins(t *testing.T) {
 			t.Errorf("%+v: %v for %v", c, got, expires)
 		}
 	}
-	for _, bad := range []Policy{{}, {Default: "maybe"}, {Default: Deny, Rules: []PolicyRule{{}}}, {Default: Deny, Rules: []PolicyRule{{Action: Approve, Expires: -1}}}} {
+	// S-8: whoever can write a developer's id must also have the host.
+	for pattern, want := range map[string]bool{
+		"https://good.example/**": true, "https://*.good.example/**": true, "https://good.example:8443/a": true, "https://good.example": true, "https://[::1]/**": true,
+		"http://good.example:*/**": true,
+		"*":                        false, "**": false, "https://**": false, "https://*/agent.json": false, "https://*": false, "https://good.example**": false, "https://*good.example/**": false,
+		"https://*.*.example/**": false, "**good.example/**": false, "*://good.example/**": false, "https://good.example*/": false, "https://a.*/x": false, "good.example/**": false,
+		"https://good.example:**": false, "https:*good.example/": false, "https://good.example?**": false,
+	} {
+		r := PolicyRule{Developers: glob("us"), Agents: glob(pattern), Action: Approve}
+		if r.KnowsWhom() != want || ((&Policy{Default: Deny, Rules: []PolicyRule{r}}).check() == nil) != want {
+			t.Errorf("a rule that approves by a developer's id and the agents %q: %v", pattern, !want)
+		}
+	}
+	for _, bad := range []Policy{{}, {Default: Deny, Rules: []PolicyRule{{Developers: glob("us"), Providers: glob("shop"), Action: Approve}}}, {Default: "maybe"}, {Default: Deny, Rules: []PolicyRule{{}}}, {Default: Deny, Rules: []PolicyRule{{Action: Approve, Expires: -1}}}} {
 		if bad.check() == nil {
 			t.Errorf("%+v was taken", bad)
 		}

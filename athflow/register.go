@@ -3,6 +3,7 @@ package athflow
 import (
 	"context"
 	"errors"
+	"net/http"
 	"slices"
 	"time"
 
@@ -98,8 +99,7 @@ func (f *Flow) register(ctx context.Context, c *call, req *registerRequest) (reg
 			return registerResponse{}, err
 		}
 		if !changed {
-			return registerResponse{}, ath.Errorf(ath.Conflict, "The agent is registered already and asks for nothing new.").
-				WithDetail("client_id", next.ClientID)
+			return registerResponse{}, f.registeredAlready(next.ClientID)
 		}
 		next.SecretDigest = ath.DigestOf(secret.Reveal())
 		next.Developer = developer
@@ -141,18 +141,31 @@ func (f *Flow) listed(name string) string {
 	return name
 }
 
-// registered builds the reply and completes the event.
+// registeredAlready tells an agent that has proved who it is how it comes out:
+// it may have lost its credentials, and nobody can tell it the secret again.
+func (f *Flow) registeredAlready(clientID string) error {
+	own := f.PublicURL + agentsPath + clientID
+	return ath.Errorf(ath.Conflict, "The agent is registered already and asks for nothing new. "+
+		"If its credentials are lost, remove the registration with a fresh attestation (DELETE %s) and register again, or ask the operator to remove it.", own).
+		WithDetail("client_id", clientID).
+		WithDetail("remove", map[string]any{
+			"method": http.MethodDelete, "url": own, "authorization": "Bearer <a fresh attestation>", "audience": own,
+		})
+}
+
+// registered builds the reply and completes the event. Those providers that
+// were just asked for come first, in the order asked: clients look at the first
+// one.
 func (f *Flow) registered(c *call, a *tokenstore.Agent, req *registerRequest, secret ath.Secret) registerResponse {
 	resp := registerResponse{
 		ClientID: a.ClientID, ClientSecret: secret.Reveal(), Status: string(a.Standing()),
 		ApprovalExpires: a.ApprovalExpires.Format(time.RFC3339), Providers: []approvedProvider{},
 	}
-	for _, p := range a.Approvals {
-		name := f.listed(p.Provider)
-		for _, asked := range req.Providers { // T-5: by the name that the agent used
-			if known := f.Providers.Lookup(asked.ID); known != nil && known.Goes(p.Provider) {
-				name = asked.ID
-			}
+	names, order := f.justAsked(req, a.Approvals)
+	for _, p := range order {
+		name, asked := names[p.Provider]
+		if !asked {
+			name = f.listed(p.Provider)
 		}
 		resp.Providers = append(resp.Providers, approvedProvider{
 			ID: name, Approved: orEmpty(p.Approved), Denied: orEmpty(p.Denied), DenialReason: p.DenialReason,
@@ -165,4 +178,28 @@ func (f *Flow) registered(c *call, a *tokenstore.Agent, req *registerRequest, se
 		c.event.Kind, c.event.Reason = audit.AgentRegistrationDenied, "policy"
 	}
 	return resp
+}
+
+// justAsked returns the approvals with those first that the request asks for,
+// in its order, and the names that it asks by (T-5).
+func (f *Flow) justAsked(req *registerRequest, all []tokenstore.Approval) (names map[string]string, order []tokenstore.Approval) {
+	names = map[string]string{}
+	for _, asked := range req.Providers {
+		known := f.Providers.Lookup(asked.ID)
+		for _, p := range all {
+			if p.Provider != asked.ID && (known == nil || !known.Goes(p.Provider)) {
+				continue
+			}
+			if _, twice := names[p.Provider]; !twice {
+				order = append(order, p)
+			}
+			names[p.Provider] = asked.ID
+		}
+	}
+	for _, p := range all {
+		if _, asked := names[p.Provider]; !asked {
+			order = append(order, p)
+		}
+	}
+	return names, order
 }

@@ -72,6 +72,7 @@ type approvalFile struct {
 
 type ruleFile struct {
 	Agents     []string `yaml:"agents"`
+	Hosts      []string `yaml:"hosts"`
 	Developers []string `yaml:"developers"`
 	Providers  []string `yaml:"providers"`
 	Scopes     []string `yaml:"scopes"`

@@ -54,6 +54,7 @@ func (l *loader) approval() {
 		at := func(key string) []any { return []any{"approval", "rules", i, key} }
 		rule := athflow.PolicyRule{
 			Agents:     l.globs(r.Agents, at("agents")),
+			Hosts:      l.hostPatterns(r.Hosts, at("hosts")),
 			Developers: l.globs(r.Developers, at("developers")),
 			Providers:  l.globs(r.Providers, at("providers")),
 			Scopes:     l.globs(r.Scopes, at("scopes")),
@@ -68,6 +69,10 @@ func (l *loader) approval() {
 			} else if rule.Action != athflow.Approve && rule.Action != athflow.Review {
 				l.fail("is for rules that approve or review", at("expires")...)
 			}
+		}
+		if !rule.KnowsWhom() {
+			l.fail("a developer's id is what the agent itself writes into its document, so that this rule approves whoever writes it: "+
+				"name the agents' hosts too (hosts: [agents.example.com]), or let an operator look (action: review)", at("developers")...)
 		}
 		l.s.policy.Rules = append(l.s.policy.Rules, rule)
 	}
@@ -91,12 +96,30 @@ func (l *loader) globs(list []string, path []any) []athflow.Glob {
 		}
 		out = append(out, g)
 	}
+	l.notEmpty(list, path)
+	return out
+}
+
+func (l *loader) hostPatterns(list []string, path []any) []ath.HostPattern {
+	var out []ath.HostPattern
+	for i, s := range list {
+		p, err := ath.ParseHostPattern(s)
+		if err != nil {
+			l.fail("want a host, or *. and a name for all hosts below it: "+err.Error(), slices.Concat(path, []any{i})...)
+			continue
+		}
+		out = append(out, p)
+	}
+	l.notEmpty(list, path)
+	return out
+}
+
+// notEmpty: as it stands an empty list would match everything; somebody who
+// empties one may well mean nothing.
+func (l *loader) notEmpty(list []string, path []any) {
 	if list != nil && len(list) == 0 {
-		// As it stands it would match everything; somebody who empties a list
-		// may well mean nothing.
 		l.fail("is an empty list: leave it out to match everything", path...)
 	}
-	return out
 }
 
 // lives reads how long tokens and sessions live, and how users are asked.

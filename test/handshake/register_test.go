@@ -1,6 +1,7 @@
 package handshake
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/athd/athd/ath"
 	"github.com/athd/athd/athflow"
 )
 
@@ -132,14 +134,35 @@ func TestSecondRegistration(t *testing.T) {
 		if r.details()["client_id"] != first.text("client_id") {
 			t.Errorf("details: %v", r.details())
 		}
+		// F-35: it names the way out, which works.
+		way, _ := r.details()["remove"].(map[string]any)
+		url, _ := way["url"].(string)
+		audience, _ := way["audience"].(string)
+		if way["method"] != "DELETE" || url != w.public+"/ath/agents/"+a.clientID || !strings.Contains(r.raw, "If its credentials are lost") {
+			t.Fatalf("F-35: %s", r.raw)
+		}
+		lost := w.actor("lost")
+		lost.register("gallery", "pictures:read")
+		gone := w.ask("DELETE", "/ath/agents/"+lost.clientID, "", "Authorization", "Bearer "+lost.attest(strings.Replace(audience, a.clientID, lost.clientID, 1)))
+		if gone.status != 200 {
+			t.Fatalf("F-35: %d %s", gone.status, gone.raw)
+		}
+		if r := lost.register("gallery", "pictures:read"); r.status != 201 {
+			t.Errorf("F-35: %d %s", r.status, r.raw)
+		}
 	})
 	t.Run("R-2: asks for more", func(t *testing.T) {
 		r := w.post("/ath/agents/register", a.registration("shop", "products:read"))
 		if r.status != 201 || r.text("client_id") != first.text("client_id") || r.text("client_secret") == first.text("client_secret") {
 			t.Fatalf("%d %s", r.status, r.raw)
 		}
-		if len(r.list("approved_providers")) != 2 {
-			t.Errorf("the reply does not list everything: %s", r.raw)
+		// F-36: those just asked for come first.
+		var order []any
+		for _, p := range r.list("approved_providers") {
+			order = append(order, p.(map[string]any)["provider_id"])
+		}
+		if fmt.Sprint(order) != "[shop gallery]" {
+			t.Errorf("the reply lists %v: %s", order, r.raw)
 		}
 		// The old secret is dead, the new one lives.
 		old := w.post("/ath/revoke", body{"client_id": a.clientID, "client_secret": first.text("client_secret"), "token": "x"})
@@ -306,5 +329,35 @@ func TestDiscovery(t *testing.T) {
 	}
 	if h := w.get("/health"); h.status != 200 || h.text("status") != "ok" {
 		t.Errorf("D-4: %d %s", h.status, h.raw)
+	}
+}
+
+// However an agent writes its id, a rule that names its host finds it.
+// S-4
+// proves
+func TestRulesNameHosts(t *testing.T) {
+	pattern := func(s string) []ath.HostPattern {
+		p, err := ath.ParseHostPattern(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return []ath.HostPattern{p}
+	}
+	w := newWorld(t, policy(athflow.Policy{Default: athflow.Approve, Rules: []athflow.PolicyRule{
+		{Hosts: pattern("127.0.0.1"), Action: athflow.Deny},
+	}}))
+	a := w.actor("denied")
+	for _, name := range []string{"denied2", "other/way", "a;b"} {
+		if r := w.actor(name).register("gallery", "pictures:read"); r.status != 201 || r.text("agent_status") != "denied" {
+			t.Errorf("%s: %d %s", name, r.status, r.raw)
+		}
+	}
+	at := strings.TrimPrefix(w.sites, "http://127.0.0.1:")
+	for _, host := range []string{"127.0.0.1.:" + at, "127.0.0.1:0" + at, "127.1:" + at, "0x7f000001:" + at, "[::ffff:127.0.0.1]:" + at, "LOCALHOST:" + at, "localhost.:" + at} {
+		r := w.post("/ath/agents/register", a.registration("gallery", "pictures:read").with("agent_id", "http://"+host+"/denied.json"))
+		w.refusedAs(t, r, 400, "INVALID_REQUEST")
+		if r.details()["field"] != "agent_id" || !strings.Contains(r.raw, "not in canonical form: ") {
+			t.Errorf("%s: %s", host, r.raw)
+		}
 	}
 }
