@@ -1,6 +1,7 @@
 package ath
 
 import (
+	"encoding/hex"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -20,7 +21,83 @@ import (
 // ".json" behind it, a trailing dot or space that Windows drops, "~1", another
 // normalization form, marks of writing direction. Rules allow and never
 // forbid, so that another name can reach nothing that no rule allows.
-func CanonicalSegment(s string) bool {
+func CanonicalSegment(s string) bool { return canonical(s, 0) }
+
+// Encodable is a set of delimiters that an API takes as parts of a segment
+// where they are percent-encoded in upper-case hex. The zero value is none.
+type Encodable uint8
+
+// The delimiters that an API may take as parts of a segment.
+const (
+	EncodedSlash    Encodable = 1 << iota // %2F
+	EncodedHash                           // %23
+	EncodedQuestion                       // %3F
+	EncodedPercent                        // %25
+)
+
+// Encodables returns the set of the delimiters in chars, of '/', '#', '?' and
+// '%'; ok is false if another character is among them.
+func Encodables(chars string) (e Encodable, ok bool) {
+	for i := range len(chars) {
+		one := encodable(chars[i])
+		if one == 0 {
+			return 0, false
+		}
+		e |= one
+	}
+	return e, true
+}
+
+func encodable(c byte) Encodable {
+	switch c {
+	case '/':
+		return EncodedSlash
+	case '#':
+		return EncodedHash
+	case '?':
+		return EncodedQuestion
+	case '%':
+		return EncodedPercent
+	}
+	return 0
+}
+
+// Delimiters returns the set as a list, without the slash, as configurations
+// write it.
+func (e Encodable) Delimiters() []string {
+	var out []string
+	for _, c := range []byte("#?%") {
+		if e&encodable(c) != 0 {
+			out = append(out, string(c))
+		}
+	}
+	return out
+}
+
+// Canonical is [CanonicalSegment] for an API that takes these delimiters as
+// parts of a segment. It stays as strict as it can for servers that do
+// otherwise:
+//
+//   - what stands between, before and behind each "%2F" must be canonical by
+//     itself, so that whoever decodes it finds no empty, "." or ".." segment;
+//   - what stands before a "%23" or "%3F", where another server would end the
+//     path, is nothing or no dot segment;
+//   - what a "%25" makes is decoded again, and again, until nothing changes:
+//     none of these readings may hold what is not in the set ("%252F" is "%2F"
+//     is "/"), nor a dot segment.
+func (e Encodable) Canonical(s string) bool {
+	if e&EncodedSlash == 0 {
+		return canonical(s, e)
+	}
+	for part := range strings.SplitSeq(s, "%2F") {
+		if !canonical(part, e) {
+			return false
+		}
+	}
+	return true
+}
+
+func canonical(s string, e Encodable) bool {
 	var decoded []byte // only when something is encoded
 	for i := 0; i < len(s); i++ {
 		c := s[i]
@@ -41,7 +118,11 @@ func CanonicalSegment(s string) bool {
 			return false
 		}
 		b := byte(hi<<4 | lo)
-		if b < ' ' || b == 0x7f || unreserved(b) || strings.IndexByte(delimiters, b) >= 0 {
+		if b < ' ' || b == 0x7f || unreserved(b) {
+			return false
+		}
+		// A slash between parts is not in them: see Canonical.
+		if strings.IndexByte(delimiters, b) >= 0 && encodable(b)&e&^EncodedSlash == 0 {
 			return false
 		}
 		if decoded == nil {
@@ -53,20 +134,70 @@ func CanonicalSegment(s string) bool {
 	if decoded == nil {
 		return strings.Trim(s, ".+") != ""
 	}
-	return oneReading(decoded)
+	return oneReading(decoded) && (e == 0 || e.deeper(string(decoded)))
 }
 
-// CanonicalSlashedSegment is [CanonicalSegment] for APIs that take "%2F" as a
-// part of a segment: what stands between, before and behind each "%2F" must be
-// canonical by itself, so that whoever decodes it finds no empty, "." or ".."
-// segment either.
-func CanonicalSlashedSegment(s string) bool {
-	for part := range strings.SplitSeq(s, "%2F") {
-		if !CanonicalSegment(part) {
+// deeper judges a decoded segment that may hold delimiters of the set: by what
+// is left where they end the path, and by what decoding it again would make.
+func (e Encodable) deeper(decoded string) bool {
+	for range maxDecodings {
+		for part := range strings.SplitSeq(decoded, "/") {
+			if head := part[:max(0, strings.IndexAny(part, "#?"))]; head != "" && !oneReading([]byte(head)) {
+				return false
+			}
+		}
+		again := unescape(decoded)
+		if again == decoded {
+			return !percentU(decoded)
+		}
+		for part := range strings.SplitSeq(again, "/") {
+			if e&EncodedSlash == 0 && part != again || !oneReading([]byte(part)) {
+				return false
+			}
+		}
+		if strings.ContainsAny(again, `\;`) || e&EncodedHash == 0 && strings.Contains(again, "#") || e&EncodedQuestion == 0 && strings.Contains(again, "?") {
 			return false
 		}
+		decoded = again
 	}
-	return true
+	return false
+}
+
+// maxDecodings bounds the work on one segment: nobody encodes deeper.
+const maxDecodings = 4
+
+// unescape decodes every %XX, in either case, and leaves the rest as it is.
+func unescape(s string) string {
+	if !strings.Contains(s, "%") {
+		return s
+	}
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '%' && i+2 < len(s) {
+			if c, err := hex.DecodeString(s[i+1 : i+3]); err == nil {
+				b.WriteByte(c[0])
+				i += 2
+				continue
+			}
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}
+
+// percentU reports whether s holds %uXXXX, which IIS decodes.
+func percentU(s string) bool {
+	for rest := s; ; {
+		i := strings.Index(strings.ToLower(rest), "%u")
+		if i < 0 {
+			return false
+		}
+		if rest = rest[i+2:]; len(rest) >= 4 {
+			if _, err := hex.DecodeString(rest[:4]); err == nil {
+				return true
+			}
+		}
+	}
 }
 
 // delimiters end a segment, or what it says, for one server or another.

@@ -25,6 +25,7 @@ type configuredView struct {
 	Preset            string     `json:"preset"`
 	Derived           bool       `json:"derived"`
 	EncodedSlash      bool       `json:"allow_encoded_slash"`
+	Encoded           []string   `json:"allow_encoded,omitempty"`
 	Rules             []ruleView `json:"rules"`
 	App               *appView   `json:"app,omitempty"`
 }
@@ -67,7 +68,7 @@ func configuredOf(p *provider.Provider) configuredView {
 	v := configuredView{
 		ID: p.ID, Aliases: p.Aliases, DisplayName: p.DisplayName, Categories: orEmpty(p.Categories), Scopes: orEmpty(p.Scopes),
 		AuthorizeEndpoint: p.AuthorizeURL.String(), TokenEndpoint: p.TokenURL.String(), APIBase: p.APIBase.String(),
-		ClientID: p.ClientID, Preset: p.Preset, Derived: p.Derived, EncodedSlash: p.EncodedSlash, Rules: []ruleView{},
+		ClientID: p.ClientID, Preset: p.Preset, Derived: p.Derived, EncodedSlash: p.EncodedSlash, Encoded: p.Encoded.Delimiters(), Rules: []ruleView{},
 	}
 	for _, r := range p.Rules {
 		v.Rules = append(v.Rules, ruleView{Scope: r.Scope, Methods: r.Methods, Paths: r.Paths, Origin: r.Origin})

@@ -77,7 +77,7 @@ func (q *inquiry) methodListed() Reason {
 
 func (q *inquiry) targetCanonical() Reason {
 	var ok bool
-	if q.segments, q.query, ok = splitTarget(q.request.Path, q.request.Mount, q.provider != nil && q.provider.EncodedSlash); !ok {
+	if q.segments, q.query, ok = splitTarget(q.request.Path, q.request.Mount, q.provider.Encodable()); !ok {
 		return TargetRefused
 	}
 	if q.request.Blurred && !(q.forCompanion() && !strings.Contains(withoutQuery(q.request.Path), "!")) {

@@ -24,9 +24,9 @@ const maxTargetBytes = 16 << 10
 // refused, never repaired (P-7).
 //
 // Segments stay percent-encoded as they came. "/" has none; a path that ends
-// with a slash ends with an empty segment. With encodedSlash a segment may hold
-// "%2F", which does not end it.
-func splitTarget(raw, mount string, encodedSlash bool) (segments []string, query string, ok bool) {
+// with a slash ends with an empty segment. What may is a part of a segment
+// where it is encoded.
+func splitTarget(raw, mount string, may ath.Encodable) (segments []string, query string, ok bool) {
 	if len(raw) > maxTargetBytes {
 		return nil, "", false
 	}
@@ -44,16 +44,12 @@ func splitTarget(raw, mount string, encodedSlash bool) (segments []string, query
 	if rest == "" {
 		return nil, query, true
 	}
-	canonical := ath.CanonicalSegment
-	if encodedSlash {
-		canonical = ath.CanonicalSlashedSegment
-	}
 	segments = strings.Split(rest, "/")
 	for i, s := range segments {
 		if s == "" && i == len(segments)-1 {
 			break // a trailing slash
 		}
-		if !canonical(s) {
+		if !may.Canonical(s) {
 			return nil, "", false
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/athd/athd/ath"
 )
 
 // proves: P-7
@@ -27,7 +29,7 @@ func TestCanonicalTargets(t *testing.T) {
 		"/%EF%BF%BD%E2%80%A6":           {"%EF%BF%BD%E2%80%A6"},
 	}
 	for path, want := range allowed {
-		segments, _, ok := splitTarget(path, "", false)
+		segments, _, ok := splitTarget(path, "", 0)
 		if !ok || !slices.Equal(segments, want) {
 			t.Errorf("P-7: %q gave %q, %v; want %q", path, segments, ok, want)
 		}
@@ -44,7 +46,7 @@ func TestCanonicalTargets(t *testing.T) {
 		"/" + strings.Repeat("a", maxTargetBytes),
 	}
 	for _, path := range refused {
-		if _, _, ok := splitTarget(path, "", false); ok {
+		if _, _, ok := splitTarget(path, "", 0); ok {
 			t.Errorf("P-7: %q passes for canonical", path)
 		}
 	}
@@ -59,10 +61,10 @@ func TestEncodedSlash(t *testing.T) {
 		"/a%20b%2F%C3%A9/":                 {"a%20b%2F%C3%A9", ""},
 		"/a/b":                             {"a", "b"},
 	} {
-		if got, _, ok := splitTarget(path, "", true); !ok || !slices.Equal(got, want) {
+		if got, _, ok := splitTarget(path, "", ath.EncodedSlash); !ok || !slices.Equal(got, want) {
 			t.Errorf("P-7: %q gave %q, %v; want %q", path, got, ok, want)
 		}
-		if _, _, ok := splitTarget(path, "", false); ok != !strings.Contains(path, "%2F") {
+		if _, _, ok := splitTarget(path, "", 0); ok != !strings.Contains(path, "%2F") {
 			t.Errorf("P-7: %q without the option: %v", path, ok)
 		}
 	}
@@ -70,9 +72,57 @@ func TestEncodedSlash(t *testing.T) {
 		"/a%2fb", "/%2Fa", "/a%2F", "/a%2F/b", "/%2F", "/a%2F%2Fb", "/a%2F..%2Fb", "/..%2Fa", "/a%2F.", "/a%2F%2E%2E",
 		"/a%2F%20", "/a%252Fb", "/a%5Cb", "/a%2F;b", "/a%2F%3Bb", "/a%2F%25", "//a%2Fb", "/a%%2Fb",
 	} {
-		if _, _, ok := splitTarget(path, "", true); ok {
+		if _, _, ok := splitTarget(path, "", ath.EncodedSlash); ok {
 			t.Errorf("P-7: %q passes for canonical", path)
 		}
+	}
+}
+
+// An API may take '#', '?' and '%' as parts of a segment where they are
+// encoded. Each is allowed by itself; what decoding twice would make is judged
+// as well, and dots that somebody cuts free.
+// proves: P-7
+func TestEncodedDelimiters(t *testing.T) {
+	const all = ath.EncodedHash | ath.EncodedQuestion | ath.EncodedPercent
+	for path, needs := range map[string]ath.Encodable{
+		"/calendars/en.usa%23holiday%40group.v.calendar.google.com/events": ath.EncodedHash,
+		"/calendars/%23contacts%40group.v.calendar.google.com":             ath.EncodedHash,
+		"/labels/C%23":            ath.EncodedHash,
+		"/labels/why%3F":          ath.EncodedQuestion,
+		"/labels/%3F":             ath.EncodedQuestion,
+		"/labels/100%25":          ath.EncodedPercent,
+		"/labels/%25zz":           ath.EncodedPercent,
+		"/labels/a%252E":          ath.EncodedPercent,
+		"/labels/%252541":         ath.EncodedPercent,
+		"/labels/a%2523b":         ath.EncodedPercent | ath.EncodedHash,
+		"/labels/a%2523b%253f":    all,
+		"/labels/50%25%20C%23%3F": all,
+	} {
+		for may := range all + 1 {
+			if _, _, ok := splitTarget(path, "", may); ok != (may&needs == needs) {
+				t.Errorf("P-7: %q with %q: %v", path, may.Delimiters(), ok)
+			}
+		}
+		if _, _, ok := splitTarget(strings.ReplaceAll(path, "/labels/", "/labels/x%2F"), "", all|ath.EncodedSlash); !ok {
+			t.Errorf("P-7: %q behind an encoded slash is refused", path)
+		}
+	}
+	for _, path := range []string{
+		"/a%3fb", "/..%23", "/.%3Fa", "/%2E%23", "/..%2523", "/..%20%23", "/%252E", "/%252e%252E", "/.%25252e", "/a%252Fb", "/a%252fb", "/a%25252Fb",
+		"/a%255Cb", "/a%253Bb", "/a%2500b", "/a%250Ab", "/%25C0%25AE", "/%25FF", "/a%25u002e", "/a%25EF%25BC%258Fb", "/a%23;b", "/a%2Fb", "/a%5Cb",
+		"/a%252525252523", "/" + "%25" + strings.Repeat("25", 4000), "/%25%32%65",
+	} {
+		if _, _, ok := splitTarget(path, "", all); ok {
+			t.Errorf("P-7: %q passes for canonical", path)
+		}
+	}
+	for _, path := range []string{"/a%252F%252Fb", "/a%252F..%252Fb", "/%252Fa", "/a%252F", "/a%252f.%23"} {
+		if _, _, ok := splitTarget(path, "", all|ath.EncodedSlash); ok {
+			t.Errorf("P-7: %q passes for canonical, with slashes", path)
+		}
+	}
+	if _, _, ok := splitTarget("/a%252Fb", "", all|ath.EncodedSlash); !ok {
+		t.Error("P-7: a slash that is encoded twice is refused where both are taken")
 	}
 }
 
@@ -92,7 +142,7 @@ func TestMountIsStrippedWhole(t *testing.T) {
 		{"/ath/proxy/p/x", "/ath/proxy/p", nil, false},
 		{"/ath/proxy/p/x", "ath/proxy/p/", nil, false},
 	} {
-		got, _, ok := splitTarget(c.path, c.mount, false)
+		got, _, ok := splitTarget(c.path, c.mount, 0)
 		if ok != c.ok || !slices.Equal(got, c.want) {
 			t.Errorf("%q under %q gave %q, %v", c.path, c.mount, got, ok)
 		}
@@ -121,9 +171,11 @@ func FuzzSplitTarget(f *testing.F) {
 		f.Add("/ath/proxy/p"+s, "/ath/proxy/p/")
 	}
 	f.Add("/group%2Fproject/issues", "")
+	f.Add("/a%23b/%3F/100%25", "")
+	f.Add("/a%2523b/%252F/..%253F", "")
 	f.Fuzz(func(t *testing.T, raw, mount string) {
-		for _, encodedSlash := range []bool{false, true} {
-			segments, query, ok := splitTarget(raw, mount, encodedSlash)
+		for _, may := range []ath.Encodable{0, ath.EncodedSlash, ath.EncodedHash, ath.EncodedHash | ath.EncodedQuestion | ath.EncodedPercent, 0xff} {
+			segments, query, ok := splitTarget(raw, mount, may)
 			if !ok {
 				continue
 			}
@@ -135,15 +187,24 @@ func FuzzSplitTarget(f *testing.F) {
 				if s == "" && i == len(segments)-1 {
 					break
 				}
-				parts := []string{s}
-				if encodedSlash {
-					parts = strings.Split(s, "%2F")
-				}
-				for _, part := range parts {
-					d := unescapeLoosely(part)
-					if strings.Trim(d, ". ") == "" || strings.ContainsAny(d, "/\\;%?#\x00\r\n") || unescapeLoosely(d) != d {
-						t.Fatalf("segment %q reads twice, as %q", s, d)
+				// Read once, twice, and so on: only what the API may take.
+				for part, deep := s, 0; ; deep++ {
+					for _, c := range "/\\;%?#\x00\r\n" {
+						one, _ := ath.Encodables(string(c))
+						if strings.ContainsRune(part, c) && (one == 0 || may&one == 0) && (deep > 0 || c != '%') {
+							t.Fatalf("segment %q reads as %q", s, part)
+						}
 					}
+					for piece := range strings.SplitSeq(part, "/") {
+						if strings.Trim(piece, ". ") == "" {
+							t.Fatalf("segment %q reads as %q", s, part)
+						}
+					}
+					again := unescapeLoosely(part)
+					if again == part {
+						break
+					}
+					part = again
 				}
 			}
 		}

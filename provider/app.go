@@ -27,6 +27,7 @@ type AppConfig struct {
 	OAuth            OAuthConfig `yaml:"oauth"`
 	ScopeRules       []ruleEntry `yaml:"scope_rules"`
 	EncodedSlash     bool        `yaml:"allow_encoded_slash"`
+	Encoded          []string    `yaml:"allow_encoded"`
 	Unauthenticated  string      `yaml:"unauthenticated"`
 	SkipVerification bool        `yaml:"skip_attestation_verification"`
 
@@ -147,6 +148,7 @@ func (a AppConfig) provider(c *check, server serverFields) *Provider {
 		c.fail("unauthenticated", "want deny or passthrough")
 	}
 	c.server(p, server, false)
+	c.encoded(p, a.Encoded)
 	c.scopes(p, a.AvailableScopes, a.ScopeRules)
 	p.App = app
 	return p

@@ -239,6 +239,26 @@ func (c *check) scopes(p *Provider, list []string, rules []ruleEntry) {
 	c.judgeRules(p)
 }
 
+// encoded says which delimiters may stand encoded inside of a segment: those
+// that are written or, where nothing is, those that the API's preset knows of.
+func (c *check) encoded(p *Provider, list []string) {
+	if c.api != nil && !c.doc.Has(c.full("allow_encoded")...) {
+		p.Encoded = c.api.encoded()
+		return
+	}
+	for i, s := range list {
+		switch s {
+		case "#", "?", "%":
+			e, _ := ath.Encodables(s)
+			p.Encoded |= e
+		case "/":
+			c.fail("allow_encoded", "for %2F write allow_encoded_slash: true", i)
+		default:
+			c.fail("allow_encoded", `want "#", "?" or "%": others pass encoded to every API, or to none`, i)
+		}
+	}
+}
+
 func printable(s string) bool {
 	for i := range len(s) {
 		if s[i] < ' ' || s[i] > '~' {

@@ -12,7 +12,8 @@ import (
 // no preset describes stands behind Google's.
 type choice struct {
 	speaks *presetFile // whose habits the OAuth server has; nil: none known
-	opens  *presetFile // whose rules fit the API; nil: none known
+	api    *presetFile // that describes the API; nil: none known
+	opens  *presetFile // whose rules are the provider's: those of api, unless it has rules of its own
 	moved  rebase      // from the preset's base to the provider's
 }
 
@@ -80,32 +81,39 @@ func (c *check) defaultBase(p *Provider, at []*presetFile) *url.URL {
 	return c.base("api_base_url", at[0].APIBase, false)
 }
 
-// chooseRules finds the preset whose rules fit the API. At the service's own
-// hosts the base path tells which API it is, and where in it; at any other
-// host the operator's word is needed, and its base is what the rules start at.
+// chooseRules finds the preset that describes the API, and takes its rules
+// where the provider has none. At the service's own hosts the base path tells
+// which API it is, and where in it; at any other host the operator's word is
+// needed, and its base is what the rules start at.
 func (c *check) chooseRules(p *Provider, named int) {
-	if c.native || p.APIBase == nil || c.doc.Has(c.full("scope_rules")...) {
-		return // the API is one's own, or its rules are
+	if c.native || p.APIBase == nil {
+		return // the API is one's own
 	}
+	written := c.doc.Has(c.full("scope_rules")...)
 	if named >= 0 {
 		f := &c.presets[named]
 		moved, ok := f.place(p.APIBase)
 		if !ok && len(presetsAt(c.presets, p.APIBase)) > 0 { // another API, known to be one
-			c.fail("api_base_url", "the rules of preset "+f.Name+" are written for "+f.APIBase+", and this is neither above nor below it")
+			if !written {
+				c.fail("api_base_url", "the rules of preset "+f.Name+" are written for "+f.APIBase+", and this is neither above nor below it")
+			}
 			return
 		}
-		c.opens, c.moved = f, moved
-		return
+		c.api, c.moved = f, moved
+	} else {
+		for i := range c.presets {
+			moved, ok := c.presets[i].place(p.APIBase)
+			switch {
+			case ok && c.api != nil:
+				c.api = nil // above several APIs: which one is meant is not known
+				return
+			case ok:
+				c.api, c.moved = &c.presets[i], moved
+			}
+		}
 	}
-	for i := range c.presets {
-		moved, ok := c.presets[i].place(p.APIBase)
-		switch {
-		case ok && c.opens != nil:
-			c.opens = nil // above several APIs: which one is meant is not known
-			return
-		case ok:
-			c.opens, c.moved = &c.presets[i], moved
-		}
+	if !written {
+		c.opens = c.api
 	}
 }
 

@@ -36,6 +36,7 @@ type fileEntry struct {
 	Scopes       []string    `yaml:"available_scopes"`
 	Rules        []ruleEntry `yaml:"scope_rules"`
 	EncodedSlash bool        `yaml:"allow_encoded_slash"`
+	Encoded      []string    `yaml:"allow_encoded"`
 	serverFields `yaml:",inline"`
 }
 
@@ -101,6 +102,7 @@ func (e fileEntry) provider(c *check, id string) *Provider {
 	}
 	p.APIBase = c.baseURL("api_base_url", e.APIBaseURL)
 	c.server(p, e.serverFields, e.APIBaseURL == "")
+	c.encoded(p, e.Encoded)
 	c.scopes(p, e.Scopes, e.Rules)
 	return p
 }

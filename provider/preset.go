@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/athd/athd/ath"
@@ -17,8 +18,9 @@ import (
 type Preset struct {
 	Name          string // as in the field preset of providers.json
 	Title         string
-	Documentation string // URL of the API's reference
-	APIBase       string // what its rules' paths are relative to
+	Documentation string        // URL of the API's reference
+	APIBase       string        // what its rules' paths are relative to
+	Encoded       ath.Encodable // what the API's ids hold, percent-encoded
 	Scopes        []PresetScope
 }
 
@@ -61,6 +63,7 @@ type presetFile struct {
 	Hosts         []ath.HostPattern `yaml:"hosts"`           // of OAuth and the API
 	APIBase       string            `yaml:"api_base_url"`    // what the rules' paths are relative to
 	OtherBases    []string          `yaml:"other_base_urls"` // where the same API is, too
+	Encoded       []string          `yaml:"allow_encoded"`   // as in providers.json
 	OAuth         habits            `yaml:"oauth"`
 	Scopes        []presetScope     `yaml:"scopes"`
 }
@@ -101,11 +104,20 @@ func readPresets() []presetFile {
 }
 
 func (f *presetFile) preset() Preset {
-	p := Preset{Name: f.Name, Title: f.Title, Documentation: f.Documentation, APIBase: f.APIBase}
+	p := Preset{Name: f.Name, Title: f.Title, Documentation: f.Documentation, APIBase: f.APIBase, Encoded: f.encoded()}
 	for _, s := range f.Scopes {
 		p.Scopes = append(p.Scopes, PresetScope{s.Scope, s.Documentation, f.rules(ath.Scopes{s.Scope}, rebase{})})
 	}
 	return p
+}
+
+// encoded is what the API's ids hold, percent-encoded.
+func (f *presetFile) encoded() ath.Encodable {
+	e, ok := ath.Encodables(strings.Join(f.Encoded, ""))
+	if !ok {
+		panic("preset " + f.Name + ": allow_encoded")
+	}
+	return e
 }
 
 // rules returns the rules of those scopes that are available.
@@ -118,7 +130,7 @@ func (f *presetFile) rules(available ath.Scopes, moved rebase) []Rule {
 		for _, e := range s.Rules {
 			r := Rule{Scope: s.Scope, Methods: slices.Clone(e.Methods), Origin: OriginPreset}
 			for _, path := range e.Paths {
-				p, ok := compile(path, false)
+				p, ok := compile(path, f.encoded())
 				if !ok {
 					panic(fmt.Sprintf("preset %s, scope %s: %q is no path of a rule", f.Name, s.Scope, path))
 				}

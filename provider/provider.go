@@ -36,11 +36,12 @@ type Provider struct {
 	Separator    string // between scopes in the authorization URL, a space by default
 	ExtraAuthz   map[string]string
 	ExtraToken   map[string]string
-	Preset       string // the name of the preset that knows the API or, if none does, its OAuth server; "": none
-	Rules        []Rule // explicit, of a preset, or derived from the scopes' names
-	Derived      bool   // the rules were derived
-	EncodedSlash bool   // "%2F" is allowed inside of a path segment; rules see the segment with it
-	App          *App   // native mode; nil: reached under /ath/proxy/ only
+	Preset       string        // the name of the preset that knows the API or, if none does, its OAuth server; "": none
+	Rules        []Rule        // explicit, of a preset, or derived from the scopes' names
+	Derived      bool          // the rules were derived
+	EncodedSlash bool          // "%2F" is allowed inside of a path segment; rules see the segment with it
+	Encoded      ath.Encodable // what else is allowed inside of a segment where it is encoded: of '#', '?' and '%'; rules see it encoded
+	App          *App          // native mode; nil: reached under /ath/proxy/ only
 
 	dialect dialect // of the OAuth server
 }
@@ -62,6 +63,18 @@ func (p *Provider) Listed() string { return cmp.Or(p.ListedAs, p.ID) }
 // destination is not used for another (O-2).
 func (p *Provider) Destination() string {
 	return p.TokenURL.String() + " " + p.ClientID + " " + p.APIBase.Scheme + "://" + p.APIBase.Host
+}
+
+// Encodable returns all that may stand percent-encoded inside of a segment of
+// the API's paths. A nil Provider allows nothing.
+func (p *Provider) Encodable() ath.Encodable {
+	switch {
+	case p == nil:
+		return 0
+	case p.EncodedSlash:
+		return p.Encoded | ath.EncodedSlash
+	}
+	return p.Encoded
 }
 
 // An App is what native mode adds to a provider: the API is ours to front.

@@ -108,7 +108,7 @@ func (c *check) rule(of *Provider, i int, e ruleEntry) Rule {
 		c.fail("scope_rules", "paths are missing", i)
 	}
 	for j, path := range e.Paths {
-		if p, ok := compile(path, of.EncodedSlash); ok {
+		if p, ok := compile(path, of.Encodable()); ok {
 			r.patterns = append(r.patterns, p)
 		} else {
 			c.fail("scope_rules", "want a path such as /a, /a/*/b or /a/**: literal segments in canonical form, * for one, ** at the end only", i, "paths", j)
@@ -117,7 +117,7 @@ func (c *check) rule(of *Provider, i int, e ruleEntry) Rule {
 	return r
 }
 
-func compile(path string, encodedSlash bool) (pattern, bool) {
+func compile(path string, may ath.Encodable) (pattern, bool) {
 	if path == "/" {
 		return pattern{}, true
 	}
@@ -125,7 +125,7 @@ func compile(path string, encodedSlash bool) (pattern, bool) {
 	if rest && head == "" {
 		return pattern{rest: true}, true
 	}
-	if len(path) > 2048 || !canonicalPath(head, encodedSlash) {
+	if len(path) > 2048 || !canonicalPath(head, may) {
 		return pattern{}, false
 	}
 	segments := strings.Split(head[1:], "/")
@@ -137,15 +137,15 @@ func compile(path string, encodedSlash bool) (pattern, bool) {
 
 // canonicalPath reports whether s is '/' and canonical segments, with no
 // slash at its end: whether a request that is accepted (P-7) can have it. A
-// rule that no request can match is a mistake that is better told. "%2F" is
-// canonical only for a provider that allows it.
-func canonicalPath(s string, encodedSlash bool) bool {
+// rule that no request can match is a mistake that is better told. "%2F" and its
+// like are canonical only for a provider that allows them.
+func canonicalPath(s string, may ath.Encodable) bool {
 	rest, ok := strings.CutPrefix(s, "/")
 	if !ok {
 		return false
 	}
 	for segment := range strings.SplitSeq(rest, "/") {
-		if !ath.CanonicalSegment(segment) && !(encodedSlash && ath.CanonicalSlashedSegment(segment)) {
+		if !may.Canonical(segment) {
 			return false
 		}
 	}

@@ -89,7 +89,7 @@ func (c *check) base(name, s string, allowHTTP bool) *url.URL {
 		c.fail(name, "want a URL without a query")
 	}
 	path := strings.TrimSuffix(u.EscapedPath(), "/")
-	if path != "" && !canonicalPath(path, false) {
+	if path != "" && !canonicalPath(path, 0) {
 		c.fail(name, "the path is not in canonical form")
 		return nil
 	}
@@ -123,7 +123,7 @@ func (c *check) prefix(name, s string) string {
 	if s == "" || s == "/" {
 		return ""
 	}
-	if s = strings.TrimSuffix(s, "/"); !canonicalPath(s, false) {
+	if s = strings.TrimSuffix(s, "/"); !canonicalPath(s, 0) {
 		c.fail(name, "want a path in canonical form that starts with /")
 	}
 	return s

@@ -28,6 +28,7 @@ var pieces = []string{
 	"[", "{", "|", "^", "`", "\"", "<", "@", ":", "!", "$", "'", "(", ",", "=",
 	"http://evil.example/", "//evil.example/", "?x=%2f", "?t=ath_tk_", "?t=%61th_tk_x", "?\xff", "?a#b", "?a!b", // targets
 	"ath/", "ath/proxy/", "proxy/plain/", "proxy/forge/", "admin/x", "agents/", ".well-known/ath.json", "health", "shop/", "shopping", // places
+	"%2523", "%253f", "..%23", "..%253F", "%2525", "proxy/marks/", // marks that an API may take
 }
 
 // verbs are methods, good and bad.

@@ -75,7 +75,7 @@ func (w *world) compare(j judgement, a arrival, fault func(string, ...any)) {
 		fault("judged method %q, but %q arrived", j.request.Method, a.method)
 	}
 	path, query, _ := strings.Cut(rest, "?")
-	if reader, ok := oneReading(path, d.provider == "forge"); !ok {
+	if reader, ok := oneReading(path, encodable[d.provider]); !ok {
 		fault("%q arrived, which reads otherwise to a server that %s", a.target, reader)
 	}
 	if strings.ContainsFunc(query, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '#' }) {

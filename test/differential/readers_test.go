@@ -14,12 +14,40 @@ import (
 // oneReading reports whether a raw path, below its mount, says the same to
 // every server that we can think of. It is the second opinion on what athd
 // calls canonical, and shares no code with it: it reads the path in all these
-// ways and compares.
-func oneReading(raw string, encodedSlash bool) (reader string, ok bool) {
-	if encodedSlash {
+// ways and compares. allowed are the delimiters that its API takes as parts of
+// a segment where they are encoded: of "/#?%".
+func oneReading(raw, allowed string) (reader string, ok bool) {
+	may := func(c string) bool { return strings.Contains(allowed, c) }
+	if may("%") && strings.Contains(raw, "%25") {
+		// Who decodes twice must find nothing odd either.
+		again := twice.ReplaceAllStringFunc(raw, func(s string) string {
+			if len(s) == 3 {
+				return "x" // a percent sign and no more
+			}
+			encoded := "%" + strings.ToUpper(s[3:])
+			if d := loosely(encoded); plainest.MatchString(d) {
+				return d
+			}
+			return encoded
+		})
+		return oneReading(again, allowed)
+	}
+	if may("/") {
 		// Whoever decodes it must find nothing odd; who does not has a
 		// longer segment.
 		raw = strings.ReplaceAll(raw, "%2F", "/")
+	}
+	for _, mark := range []string{"%23", "%3F"} {
+		if !may(loosely(mark)) {
+			continue
+		}
+		// Who ends the path there must not find dots before it.
+		for s := range strings.SplitSeq(raw, "/") {
+			if head, _, cut := strings.Cut(s, mark); cut && head != "" && stripped(loosely(head)) == "" {
+				return "ends at " + mark, false
+			}
+		}
+		raw = strings.ReplaceAll(raw, mark, "x")
 	}
 	if !pchars.MatchString(raw) {
 		return "RFC 3986", false
@@ -102,6 +130,8 @@ var (
 	parameters = regexp.MustCompile(`;[^/]*`)
 	overlong   = regexp.MustCompile(`[\xc0\xc1][\x80-\xbf]|\xe0[\x80-\x9f][\x80-\xbf]`)
 	percentU   = regexp.MustCompile(`%u00[0-9A-Fa-f]{2}`)
+	twice      = regexp.MustCompile(`%25(u[0-9A-Fa-f]{4}|[0-9A-Fa-f]{2})?`)
+	plainest   = regexp.MustCompile(`^[A-Za-z0-9._~-]$`)
 	hexPair    = regexp.MustCompile(`%[0-9A-Fa-f]{2}`)
 )
 
@@ -150,7 +180,7 @@ func stripped(s string) string {
 // The second opinion knows the classes of attack, and leaves plain paths alone.
 func TestOneReading(t *testing.T) {
 	for _, p := range []string{"", "a", "a/b/", "a%20b", "caf%C3%A9", "@me/x:y", "..a", "a.", "%7Bid%7D", "%E2%80%A6x", "a%3Cb%3E"} {
-		if reader, ok := oneReading(p, false); !ok {
+		if reader, ok := oneReading(p, ""); !ok {
 			t.Errorf("%q: refused for a server that %s", p, reader)
 		}
 	}
@@ -158,13 +188,27 @@ func TestOneReading(t *testing.T) {
 		"/", "a//b", ".", "a/..", "...", "%2E%2E", "..%20/x", "%20", "a;b", "a%3Bb", "a%2Fb", "a%2fb", "a%5Cb", `a\b`, "%252E", "%2541", "a%00",
 		"a%0D%0Ab", "%C0%AE", "%FF", "%u002e", "%zz", "%", "[a]", "%41", "%c3%a9", "a%EF%BC%8Fb", "%EF%BC%8E%EF%BC%8E", ".%E2%80%8B.", "a%CD%BEb", "%C2%85", "a b", "a?", "\xff",
 	} {
-		if _, ok := oneReading(p, false); ok {
+		if _, ok := oneReading(p, ""); ok {
 			t.Errorf("%q passes", p)
 		}
 	}
 	for p, want := range map[string]bool{"a%2Fb": true, "a%2F": true, "%2Fa": false, "a%2F..%2Fb": false, "a%2F%2Fb": false, "a%2fb": false} {
-		if _, ok := oneReading(p, true); ok != want {
+		if _, ok := oneReading(p, "/"); ok != want {
 			t.Errorf("%q with encoded slashes: %v", p, ok)
+		}
+	}
+	for p, want := range map[string]bool{
+		"a%23b": true, "%23b": true, "a%3F": true, "a%25": true, "100%25%3F": true, "%2523": true, "%2532": true, "a%252Eb": true, "%2525": true,
+		"a%3fb": false, "..%23": false, ".%3Fb": false, "%252F": false, "%252f": false, "%252e%252E": false, "%253B": false, "%25252F": false,
+		"%25C0%25AE": false, "%2500": false, "a%2Fb": false, "%255C": false, "..%2523": false, "%25u002e": false,
+	} {
+		if _, ok := oneReading(p, "#?%"); ok != want {
+			t.Errorf("%q with encoded marks: %v", p, ok)
+		}
+	}
+	for p, want := range map[string]bool{"a%23b": true, "a%3Fb": false, "%2523": false} {
+		if _, ok := oneReading(p, "#"); ok != want {
+			t.Errorf("%q with an encoded hash: %v", p, ok)
 		}
 	}
 }

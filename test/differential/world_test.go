@@ -38,6 +38,8 @@ var doors = []door{
 	{"root", "gw.example", "/ath/proxy/root/", "/ath/proxy/root/", "/"},
 	{"wide", "gw.example", "/ath/proxy/wide/", "/ath/proxy/wide/", "/w/"}, // HTTP/2 behind TLS
 	{"forge", "gw.example", "/ath/proxy/forge/", "/ath/proxy/forge/", "/forge/"},
+	{"marks", "gw.example", "/ath/proxy/marks/", "/ath/proxy/marks/", "/m/"},    // takes '#', '?' and '%' encoded
+	{"days", "gw.example", "/ath/proxy/days/", "/ath/proxy/days/", "/days/v3/"}, // takes '#' encoded
 	{"app", "app.example", "/", "/", "/"},
 	{"shop", "shop.example", "/shop/", "/", "/"},
 	{"based", "based.example", "/", "/", "/v2/"},
@@ -108,6 +110,9 @@ func newWorld(t testing.TB) *world {
 	return w
 }
 
+// encodable is what the APIs take as a part of a segment where it is encoded.
+var encodable = map[string]string{"forge": "/", "marks": "#?%", "days": "#"}
+
 // providers returns the APIs behind the doors. Every scope opens everything,
 // so that nothing but the target's own form refuses it.
 func (w *world) providers(t testing.TB, forge bool) *provider.Set {
@@ -121,11 +126,15 @@ func (w *world) providers(t testing.TB, forge bool) *provider.Set {
 		if d.provider == "wide" {
 			origin = "https://" + w.h2.addr
 		}
+		marks := "[]"
+		if list := strings.Split(strings.Trim(encodable[d.provider], "/"), ""); len(list) > 0 {
+			marks = `["` + strings.Join(list, `","`) + `"]`
+		}
 		entries = append(entries, fmt.Sprintf(`%q: {"display_name": "API", "available_scopes": ["all"],
 			"authorize_endpoint": "https://auth.example/a", "token_endpoint": "https://auth.example/t",
-			"api_base_url": %q, "client_id": "c", "client_secret": "s", "allow_encoded_slash": %v,
+			"api_base_url": %q, "client_id": "c", "client_secret": "s", "allow_encoded_slash": %v, "allow_encoded": %s,
 			"scope_rules": [{"scope": "all", "methods": ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"], "paths": ["/**"]}]}`,
-			d.provider, origin+strings.TrimSuffix(d.base, "/"), d.provider == "forge"))
+			d.provider, origin+strings.TrimSuffix(d.base, "/"), encodable[d.provider] == "/", marks))
 	}
 	list, faults := provider.Parse("providers.json", []byte("{"+strings.Join(entries, ",")+"}"),
 		provider.Options{AllowHTTP: true, PublicURL: "http://localhost:8080"})

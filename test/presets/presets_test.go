@@ -49,6 +49,8 @@ var errands = []errand{
 	{"github", "repo", `
 		GET /user/repos?visibility=private
 		GET /repos/octocat/hello/contents/a/b
+		GET /repos/octocat/hello/contents/C%23/100%25.md
+		GET /repos/octocat/hello/labels/why%3F
 		POST /repos/octocat/hello/issues
 		DELETE /repos/octocat/hello/issues/1/lock`, `
 		DELETE /user/repos
@@ -62,9 +64,12 @@ var errands = []errand{
 		POST /graphql`},
 	{"google-calendar", google + "calendar.readonly", `
 		GET /calendars/primary/events?timeMin=2026-01-01T00:00:00Z
+		GET /calendars/en.usa%23holiday%40group.v.calendar.google.com/events
+		GET /calendars/%23contacts%40group.v.calendar.google.com
 		GET /users/me/calendarList
 		POST /freeBusy`, `
 		POST /calendars/primary/events
+		POST /calendars/en.usa%23holiday%40group.v.calendar.google.com/events
 		PUT /calendars/primary/events/1
 		PATCH /calendars/primary/events/1
 		DELETE /calendars/primary/events/1
