@@ -20,9 +20,9 @@ import (
 
 // BootstrapConfig says what Envoy's configuration must lead to.
 type BootstrapConfig struct {
-	Listen    string    // host:port of the public listener; port 0 lets the system choose
-	Admin     string    // host:port of Envoy's own admin pages; "": none
-	ListenTLS *TLSFiles // nil: plaintext
+	Listen    string     // host:port of the public listener; port 0 lets the system choose
+	Admin     string     // host:port of Envoy's own admin pages; "": none
+	ListenTLS []TLSFiles // the client's SNI chooses, the first where none fits; none: plaintext
 
 	// Authz and Companion are athd's gRPC and HTTP listeners as Envoy dials
 	// them, one of each replica: "unix:/path" or host:port. A host that means
@@ -85,10 +85,12 @@ func (c BootstrapConfig) check() error {
 	if len(c.Authz) == 0 || len(c.Companion) == 0 {
 		return errors.New("envoy: the addresses of athd's listeners are required")
 	}
-	if t := c.ListenTLS; t != nil && (t.CertFile == "" || t.KeyFile == "") {
-		fault("TLS needs a certificate file and a key file")
+	for _, t := range c.ListenTLS {
+		if t.CertFile == "" || t.KeyFile == "" {
+			fault("TLS needs a certificate file and a key file")
+		}
 	}
-	if c.ListenTLS != nil && strings.HasPrefix(c.PublicURL, "http://") {
+	if len(c.ListenTLS) > 0 && strings.HasPrefix(c.PublicURL, "http://") {
 		fault("the public URL is http, but the listener has TLS")
 	}
 	if t := c.AthdTLS; t != nil && (t.CertFile == "" || t.KeyFile == "" || t.CAFile == "" || t.ServerName == "") {

@@ -278,8 +278,8 @@ func TestBootstrapNamesEveryFault(t *testing.T) {
 		"no athd":              {func(c *envoy.BootstrapConfig) { c.Companion = nil }, []string{"athd's listeners"}},
 		"two at once":          {func(c *envoy.BootstrapConfig) { c.Authz, c.Companion = []string{"x"}, []string{"y"} }, []string{`"x"`, `"y"`}},
 		"https API without CA": {func(c *envoy.BootstrapConfig) { c.CAFile = "" }, []string{"github", "calendar", "CA"}},
-		"TLS without key":      {func(c *envoy.BootstrapConfig) { c.ListenTLS = &envoy.TLSFiles{CertFile: "x"} }, []string{"key file"}},
-		"http URL with TLS":    {func(c *envoy.BootstrapConfig) { c.ListenTLS = &envoy.TLSFiles{CertFile: "x", KeyFile: "y"} }, []string{"public URL"}},
+		"TLS without key":      {func(c *envoy.BootstrapConfig) { c.ListenTLS = []envoy.TLSFiles{{CertFile: "x"}} }, []string{"key file"}},
+		"http URL with TLS":    {func(c *envoy.BootstrapConfig) { c.ListenTLS = []envoy.TLSFiles{{CertFile: "x", KeyFile: "y"}} }, []string{"public URL"}},
 		"TLS to athd, half":    {func(c *envoy.BootstrapConfig) { c.AthdTLS = &envoy.ClientTLSFiles{CertFile: "x"} }, []string{"athd's name"}},
 		"one place for two apps": {func(c *envoy.BootstrapConfig) {
 			c.Providers = set(t, appProvider(t, "a", "http://h", "", "H.example"), appProvider(t, "b", "http://h", "", "h.example:1"))

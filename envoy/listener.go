@@ -34,7 +34,7 @@ func (g *generator) listener() *listenerv3.Listener {
 		Name:       "envoy.filters.network.http_connection_manager",
 		ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: g.pack(g.connectionManager())},
 	}}}
-	if t := g.config.ListenTLS; t != nil {
+	if t := g.config.ListenTLS; len(t) > 0 {
 		chain.TransportSocket = g.downstreamTLS(t)
 		chain.TransportSocketConnectTimeout = seconds(10)
 	}

@@ -39,11 +39,15 @@ func (g *generator) upstreamTLS(name, caFile string, client *TLSFiles, grpc bool
 }
 
 // downstreamTLS serves the public listener.
-func (g *generator) downstreamTLS(files *TLSFiles) *corev3.TransportSocket {
+func (g *generator) downstreamTLS(files []TLSFiles) *corev3.TransportSocket {
+	var certificates []*tlsv3.TlsCertificate
+	for _, f := range files {
+		certificates = append(certificates, certificate(&f))
+	}
 	return &corev3.TransportSocket{Name: tlsSocket, ConfigType: &corev3.TransportSocket_TypedConfig{
 		TypedConfig: g.pack(&tlsv3.DownstreamTlsContext{CommonTlsContext: &tlsv3.CommonTlsContext{
 			TlsParams:       atLeastTLS12(),
-			TlsCertificates: []*tlsv3.TlsCertificate{certificate(files)},
+			TlsCertificates: certificates,
 			AlpnProtocols:   []string{"h2", "http/1.1"},
 		}}),
 	}}

@@ -69,7 +69,7 @@ func variants(t testing.TB) map[string]envoy.BootstrapConfig {
 	gateway.Providers, native.Providers = set(t, apis...), set(t, apps...)
 	both.Providers = set(t, append(apis, apps...)...)
 	tls.Providers = both.Providers
-	tls.ListenTLS = &envoy.TLSFiles{CertFile: certFile, KeyFile: keyFile}
+	tls.ListenTLS = []envoy.TLSFiles{{CertFile: certFile, KeyFile: keyFile}}
 	tls.AthdTLS = &envoy.ClientTLSFiles{CertFile: certFile, KeyFile: keyFile, CAFile: authority.CAFile, ServerName: "athd"}
 	tls.Authz, tls.Companion = []string{"athd:9001"}, []string{"athd:9000"}
 	tls.Admin, tls.PublicURL = "", "https://localhost:8443"

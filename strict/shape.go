@@ -97,6 +97,16 @@ func (s *shape) check(n *yaml.Node, t reflect.Type) {
 		t = t.Elem()
 	}
 	p := reflect.PointerTo(t)
+	if p.Implements(yamlUnmarshaler) && t.Kind() == reflect.Slice && n.Kind == yaml.MappingNode {
+		s.check(n, t.Elem()) // a list that takes one alone, too
+		return
+	}
+	if p.Implements(yamlUnmarshaler) && t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Struct && n.Kind == yaml.SequenceNode {
+		for _, item := range n.Content {
+			s.check(item, t.Elem())
+		}
+		return
+	}
 	if t == nodeType || p.Implements(yamlUnmarshaler) || n.Tag == "!!null" {
 		return
 	}

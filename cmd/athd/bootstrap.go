@@ -30,7 +30,7 @@ func runBootstrap(args []string, t terminal) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", *config, err)
 	}
-	if strings.HasPrefix(s.publicURL, "https:") && c.ListenTLS == nil {
+	if strings.HasPrefix(s.publicURL, "https:") && len(c.ListenTLS) == 0 {
 		fmt.Fprintln(t.stderr, "warning: public_url is https, but envoy.tls is not set: something in front of Envoy must do TLS")
 	}
 	out, err := envoy.Print(c, envoy.Part(*part))
@@ -58,8 +58,8 @@ func bootstrapConfig(s *settings) (envoy.BootstrapConfig, error) {
 	case s.tls != nil && e.athdTLS == nil:
 		return c, errors.New("listen.tls wants a client certificate: set envoy.athd_tls")
 	}
-	if e.certFile != "" {
-		c.ListenTLS = &envoy.TLSFiles{CertFile: e.certFile, KeyFile: e.keyFile}
+	for _, t := range e.tls {
+		c.ListenTLS = append(c.ListenTLS, envoy.TLSFiles(t))
 	}
 	if t := e.athdTLS; t != nil {
 		c.AthdTLS = &envoy.ClientTLSFiles{CertFile: t.CertFile, KeyFile: t.KeyFile, CAFile: t.CAFile, ServerName: t.ServerName}

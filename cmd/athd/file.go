@@ -97,13 +97,25 @@ type limitsFile struct {
 type envoyFile struct {
 	Listen   string       `yaml:"listen"`
 	Admin    string       `yaml:"admin"`
-	TLS      envoyTLSFile `yaml:"tls"`
+	TLS      envoyTLSList `yaml:"tls"`
 	AthdGRPC oneOrMore    `yaml:"athd_grpc"`
 	AthdHTTP oneOrMore    `yaml:"athd_http"`
 	AthdTLS  athdTLSFile  `yaml:"athd_tls"`
 	CAFile   string       `yaml:"ca_file"`
 	// Destination is how athd knows where a request goes.
 	Destination string `yaml:"destination"`
+}
+
+// envoyTLSList is one certificate, or a list of them.
+type envoyTLSList []envoyTLSFile
+
+// UnmarshalYAML takes both.
+func (l *envoyTLSList) UnmarshalYAML(n *yaml.Node) error {
+	if n.Kind == yaml.MappingNode {
+		*l = make(envoyTLSList, 1)
+		return n.Load(&(*l)[0], yaml.WithKnownFields())
+	}
+	return n.Load((*[]envoyTLSFile)(l), yaml.WithKnownFields())
 }
 
 type envoyTLSFile struct {

@@ -30,8 +30,18 @@ func (l *loader) envoy() {
 	}
 	e.grpc = l.replicas(c.AthdGRPC, l.s.grpc, "athd_grpc")
 	e.http = l.replicas(c.AthdHTTP, l.s.http, "athd_http")
-	if e.certFile, e.keyFile = l.absolute(c.TLS.CertFile), l.absolute(c.TLS.KeyFile); (e.certFile == "") != (e.keyFile == "") {
-		l.fail("cert_file and key_file go together", "envoy", "tls")
+	for i, t := range c.TLS {
+		at := []any{"envoy", "tls"}
+		if l.doc.Has("envoy", "tls", i) {
+			at = append(at, i)
+		}
+		if t == (envoyTLSFile{}) && len(at) == 2 {
+			continue // tls: {}
+		}
+		if t.CertFile == "" || t.KeyFile == "" {
+			l.fail("cert_file and key_file go together", at...)
+		}
+		e.tls = append(e.tls, envoyTLSFile{CertFile: l.absolute(t.CertFile), KeyFile: l.absolute(t.KeyFile)})
 	}
 	if e.caFile = l.absolute(c.CAFile); e.caFile == "" {
 		e.caFile = defaultCAFile

@@ -226,6 +226,13 @@ func TestFaults(t *testing.T) {
 		{"Envoy's port 0", set{"envoy": "{listen: '0.0.0.0:0'}"}, ""},
 		{"Envoy without admin pages", set{"envoy": "{admin: none}"}, ""},
 		{"Envoy's certificate has a key", set{"envoy": "{tls: {cert_file: c.pem}}"}, "5:9: envoy.tls: cert_file and key_file go together"},
+		{"Envoy's one certificate", set{"envoy": "{tls: {cert_file: c.pem, key_file: k.pem}}"}, ""},
+		{"Envoy's certificates", set{"envoy": "{tls: [{cert_file: c.pem, key_file: k.pem}, {cert_file: d.pem, key_file: l.pem}]}"}, ""},
+		{"Envoy's certificate, nothing said", set{"envoy": "{tls: {}}"}, ""},
+		{"Envoy's second certificate has a key", set{"envoy": "{tls: [{cert_file: c.pem, key_file: k.pem}, {cert_file: d.pem}]}"}, "5:52: envoy.tls[1]: cert_file and key_file go together"},
+		{"Envoy's certificate has no other field", set{"envoy": "{tls: {cert_file: c.pem, keyfile: k.pem}}"}, `5:33: unknown key "keyfile", did you mean "key_file"?`},
+		{"Envoy's certificates are objects", set{"envoy": "{tls: [c.pem]}"}, "5:15: want an object"},
+		{"Envoy's certificates are no text", set{"envoy": "{tls: c.pem}"}, "5:"},
 		{"Envoy's certificate for athd is whole", set{"envoy": "{athd_tls: {cert_file: c.pem, key_file: k.pem, ca_file: ca.pem}}", "listen": "{tls: {cert_file: cert.pem, key_file: key.pem, client_ca_file: ca.pem, client_sans: [envoy]}}"}, "6:9: envoy.athd_tls.server_name: is missing"},
 		{"Envoy's certificate for athd is asked for", set{"envoy": "{athd_tls: {cert_file: c.pem, key_file: k.pem, ca_file: ca.pem, server_name: athd}}"}, "5:9: envoy.athd_tls: has nothing to talk to"},
 

@@ -53,12 +53,12 @@ type serverTLS struct {
 // envoySettings is what Envoy's generated configuration says. Its files are
 // Envoy's own to read: they need not exist here.
 type envoySettings struct {
-	listen, admin     string    // admin "": none
-	grpc, http        []address // one of each replica
-	certFile, keyFile string
-	athdTLS           *athdTLSFile
-	caFile            string
-	destination       string // byRoute or byHostAndPath
+	listen, admin string    // admin "": none
+	grpc, http    []address // one of each replica
+	tls           []envoyTLSFile
+	athdTLS       *athdTLSFile
+	caFile        string
+	destination   string // byRoute or byHostAndPath
 }
 
 type logSettings struct {

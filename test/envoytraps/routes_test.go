@@ -88,7 +88,7 @@ func TestTLS(t *testing.T) {
 		return func(r *rig, c *envoy.BootstrapConfig) {
 			certFile, keyFile := r.authority.Issue("127.0.0.1", "envoy.mesh")
 			c.PublicURL = "https://127.0.0.1"
-			c.ListenTLS = &envoy.TLSFiles{CertFile: certFile, KeyFile: keyFile}
+			c.ListenTLS = []envoy.TLSFiles{{CertFile: certFile, KeyFile: keyFile}}
 			c.AthdTLS = &envoy.ClientTLSFiles{CertFile: certFile, KeyFile: keyFile, CAFile: r.authority.CAFile, ServerName: "athd.mesh"}
 			server, err := envoy.NewServer(envoy.ServerConfig{
 				Decide: r.decider(c.Providers), Logger: quiet, ClientSANs: []string{allowed},
