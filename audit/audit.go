@@ -2,12 +2,14 @@
 // came of it and under which decision_id. Events hold no token, code, secret
 // or cookie; none of its fields has room for one.
 //
-// An event is written before [Log.Record] returns, so that nothing is
-// acknowledged that is not on record. The one exception are the requests of
-// agents that were allowed: there are as many as the APIs have calls, and a
-// write for each would cost as much as the decision. Those can wait for one
-// another, by [Config].Late, and are the only ones that can be dropped, which
-// is then counted.
+// An event is written before it is acknowledged what it tells of. Where it
+// cannot be written, for the disk is full or away, what gives rights is refused
+// ([Log.Commit]), and what takes them away is done all the same, as are calls
+// and refusals ([Log.Record]): their events wait in memory and are tried
+// again. Requests of agents that were allowed are never waited for: there are
+// as many as the APIs have calls, and a write for each would cost as much as
+// the decision. They gather for [Config].Late, and are the first that are
+// dropped where too many wait, which is counted.
 package audit
 
 import (
@@ -42,6 +44,16 @@ const (
 	AgentResumed   Kind = "agent_resumed"
 	AgentRemoved   Kind = "agent_removed"
 )
+
+// Takes reports whether events of this kind tell of rights that were taken
+// away. That is never refused or delayed for want of a record.
+func (k Kind) Takes() bool {
+	switch k {
+	case TokenRevoked, AgentDenied, AgentSuspended, AgentRemoved:
+		return true
+	}
+	return false
+}
 
 // RequestExplained is an operator's question how a call with somebody's token
 // would be judged. Nobody made the call.

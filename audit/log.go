@@ -2,36 +2,50 @@ package audit
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
+// Bounds of the bytes that wait to be written. Events of requests that were
+// allowed leave room for those of refusals, and those leave room for those of
+// what takes rights away, of which there are few.
 const (
-	// maxWaiting bounds the bytes that wait to be written: some thousand
-	// events.
-	maxWaiting = 1 << 20
-	// tellEvery is how often the log may say that events were dropped.
-	tellEvery = time.Minute
+	maxAllowed = 1 << 20
+	maxRefused = 16 << 20
+	maxTaken   = 20 << 20
 )
+
+const (
+	// tellEvery is how often the log may say that events are not written.
+	tellEvery = time.Minute
+	// endWithin is how long [Log.Close] waits for a writer.
+	endWithin = 2 * time.Second
+)
+
+// ErrUnwritten is why something must not be acknowledged: it is not on record.
+var ErrUnwritten = errors.New("audit: the event cannot be written")
 
 // A Log records events. It is safe for concurrent use.
 //
-// All events are written in the order in which they were recorded: one that
-// may not wait takes those before it along.
+// What goes to one writer is written in the order in which it was recorded: an
+// event that may not wait takes those before it along. A writer that fails or
+// hangs delays nobody for longer than a quarter of a second, and nobody at all
+// once that is known: events wait in memory then, and are tried each second.
 type Log struct {
-	config Config
+	config   Config
+	events   *outlet
+	requests *outlet // the same, or where events of allowed requests go
+
+	closed atomic.Bool
 
 	mu      sync.Mutex
-	waiting []byte // whole lines
-	lines   int    // in waiting
-	timed   bool   // a flush will come
-	closed  bool
-
-	writing sync.Mutex // taken before mu
-	spare   []byte     // waiting's other buffer
-	dropped int        // not told yet
+	dropped int // not told yet
+	broken  bool
 	told    time.Time
 }
 
@@ -42,6 +56,10 @@ type Config struct {
 	Writer io.Writer
 	// JSON writes lines as slog's JSONHandler does, else as its TextHandler.
 	JSON bool
+	// Requests is where the events of allowed requests go instead, in the form
+	// that RequestsJSON says. nil: with the others.
+	Requests     io.Writer
+	RequestsJSON bool
 	// Late is how long the event of an allowed request may wait. 0: no event
 	// waits.
 	Late time.Duration
@@ -49,7 +67,7 @@ type Config struct {
 	Now     func() time.Time // nil: time.Now
 	Count   func(Event)      // called for each event, for metrics; may be nil
 	Dropped func(n int)      // called with the number of events that will never be written; may be nil
-	Logger  *slog.Logger     // is told, once a minute at most, that events were dropped; may be nil
+	Logger  *slog.Logger     // is told when events cannot be written, once a minute at most; may be nil
 }
 
 // New returns a Log.
@@ -66,94 +84,136 @@ func New(c Config) *Log {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Log{config: c}
+	l := &Log{config: c}
+	l.events = &outlet{w: c.Writer, json: c.JSON, tried: l.tell}
+	l.requests = l.events
+	if c.Requests != nil {
+		l.requests = &outlet{w: c.Requests, json: c.RequestsJSON, tried: l.tell}
+	}
+	return l
 }
 
-// Record writes one event before it returns, or, if the event can wait, soon.
+// Record writes one event before it returns, or, if the event can wait or the
+// writer cannot take it, soon. It is for requests, for refusals, and for what
+// takes rights away: none of them may be stopped by a log.
 func (l *Log) Record(_ context.Context, e Event) {
 	now := l.config.Now()
 	if e.Time.IsZero() {
 		e.Time = now
 	}
 	l.config.Count(e)
-	if !l.wait(now, &e) {
-		l.flush()
+	o, most, late := l.events, maxRefused, time.Duration(0)
+	switch {
+	case e.Kind == ProxyRequest && e.Reason == "":
+		o, most = l.requests, maxAllowed
+		if !l.closed.Load() {
+			late = l.config.Late
+		}
+	case e.Kind.Takes():
+		most = maxTaken
 	}
-}
-
-// wait appends the event to those that wait and reports whether it may stay
-// there for now.
-func (l *Log) wait(now time.Time, e *Event) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	late := l.config.Late > 0 && !l.closed && e.Kind == ProxyRequest && e.Reason == ""
-	if late && len(l.waiting) >= maxWaiting {
+	number := o.add(most, late, now, &e)
+	switch {
+	case number == 0:
 		l.lose(1)
-		return true
-	}
-	if l.config.JSON {
-		l.waiting = appendJSON(l.waiting, now, e)
-	} else {
-		l.waiting = appendText(l.waiting, now, e)
-	}
-	l.lines++
-	if late && !l.timed {
-		l.timed = true
-		time.AfterFunc(l.config.Late, l.flush)
-	}
-	return late
-}
-
-// flush writes all that waits. When it returns, everything that was recorded
-// before it was called has been written, if not by this call.
-func (l *Log) flush() {
-	l.write()
-	l.tell()
-}
-
-func (l *Log) write() {
-	l.writing.Lock()
-	defer l.writing.Unlock()
-	l.mu.Lock()
-	lines, n := l.waiting, l.lines
-	l.waiting, l.lines, l.timed = l.spare[:0], 0, false
-	l.mu.Unlock()
-	if n == 0 {
-		l.spare = lines
-		return
-	}
-	if _, err := l.config.Writer.Write(lines); err != nil {
-		l.mu.Lock()
-		l.lose(n)
-		l.mu.Unlock()
-	}
-	if l.spare = lines; cap(lines) > 2*maxWaiting {
-		l.spare = nil
+		l.tell()
+	case late == 0 && o.await(number, false) != nil:
+		l.tell()
 	}
 }
 
-// lose counts events that will not be written. mu is held.
+// Commit writes the event of something that gives rights, or of an operator's
+// question, before it returns. Where that fails, the error is [ErrUnwritten],
+// and what the event tells of must not be done, or be undone. The event is
+// taken back; if it cannot be, since the writer has it and hangs, it may still
+// appear: the caller records the refusal under the same decision_id.
+func (l *Log) Commit(e Event) error {
+	if err := l.Ready(); err != nil {
+		return err
+	}
+	now := l.config.Now()
+	if e.Time.IsZero() {
+		e.Time = now
+	}
+	number := l.events.add(maxRefused, 0, now, &e)
+	if number == 0 {
+		return fmt.Errorf("%w: too many wait", ErrUnwritten)
+	}
+	if err := l.events.await(number, true); err != nil && l.events.withdraw(number) {
+		l.tell()
+		return fmt.Errorf("%w: %w", ErrUnwritten, err)
+	}
+	l.config.Count(e)
+	return nil
+}
+
+// Ready returns nil if events can be written, as far as is known: what could
+// not be written before is tried first. Otherwise the error is [ErrUnwritten].
+func (l *Log) Ready() error {
+	if err := l.events.settle(); err != nil {
+		return fmt.Errorf("%w: %w", ErrUnwritten, err)
+	}
+	return nil
+}
+
+// Unwritten is how many events wait because they could not be written, and why
+// those other than of allowed requests cannot: nil if they can.
+func (l *Log) Unwritten() (n int, err error) {
+	err, n = l.events.trouble()
+	if l.requests != l.events {
+		_, more := l.requests.trouble()
+		n += more
+	}
+	return n, err
+}
+
+// lose counts events that will not be written.
 func (l *Log) lose(n int) {
+	l.mu.Lock()
 	l.dropped += n
+	l.mu.Unlock()
 	l.config.Dropped(n)
 }
 
+// tell says in the other log what is wrong with this one.
 func (l *Log) tell() {
+	waiting, err := l.Unwritten()
+	broken := err != nil || waiting > 0
 	l.mu.Lock()
-	n := l.dropped
-	if n == 0 || !l.closed && !l.told.IsZero() && time.Since(l.told) < tellEvery {
+	dropped, was := l.dropped, l.broken
+	recent := !l.closed.Load() && !l.told.IsZero() && time.Since(l.told) < tellEvery
+	wrong := broken || dropped > 0
+	if !wrong && !was || wrong && recent {
 		l.mu.Unlock()
 		return
 	}
-	l.dropped, l.told = 0, time.Now()
+	l.dropped, l.broken = 0, broken
+	if wrong {
+		l.told = time.Now()
+	}
 	l.mu.Unlock()
-	l.config.Logger.Error("audit events were dropped: they could not be written, or not fast enough", "dropped", n)
+	if broken {
+		l.config.Logger.Error("audit events cannot be written; they are tried again, and nothing is granted until they are on record",
+			"error", err, "waiting", waiting)
+	}
+	if dropped > 0 {
+		l.config.Logger.Error("audit events were dropped: they could not be written, or not fast enough", "dropped", dropped)
+	}
+	if was && !broken {
+		l.config.Logger.Info("audit events are written again")
+	}
 }
 
-// Close writes what waits. From then on no event waits.
+// Close writes what waits, for as long as a process that ends can wait. From
+// then on no event waits.
 func (l *Log) Close() {
-	l.mu.Lock()
-	l.closed = true
-	l.mu.Unlock()
-	l.flush()
+	l.closed.Store(true)
+	lost := l.events.end(endWithin)
+	if l.requests != l.events {
+		lost += l.requests.end(endWithin)
+	}
+	if lost > 0 {
+		l.lose(lost)
+	}
+	l.tell()
 }
