@@ -73,6 +73,9 @@ func (f *Flow) authorize(ctx context.Context, c *call, req *authorizeRequest) (a
 			WithDetail("unapproved_scopes", rest)
 	}
 
+	if err := f.Audit.Ready(); err != nil { // before anything is stored
+		return authorizeResponse{}, err
+	}
 	id := ath.NewSessionID()
 	state := ath.NewState(id.Tag())
 	now := f.Now().UTC()

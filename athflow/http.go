@@ -55,6 +55,9 @@ type call struct {
 	query  url.Values // of the URL
 	event  audit.Event
 	quiet  bool // the step only read: its success is no decision to record
+
+	committed *audit.Event // is on record already, before the step did what it tells of
+	undo      func()       // takes back what the step did, if it cannot be put on record; may be nil
 }
 
 // serveJSON turns a step into a handler: body limit, decoding, deadline, the
@@ -72,20 +75,14 @@ func serveJSON[Req, Resp any](f *Flow, status int, refused audit.Kind, step func
 		if err == nil {
 			resp, err = step(ctx, c, &req)
 		}
+		if err == nil {
+			err = f.acknowledge(ctx, c)
+		}
 		if err != nil {
 			e := f.asError(ctx, c.id, err)
-			if c.event.Kind == "" {
-				c.event.Kind = refused
-			}
-			if c.event.Reason == "" {
-				c.event.Reason = strings.ToLower(string(e.Code))
-			}
-			f.Audit.Record(ctx, c.event)
+			f.Audit.Record(ctx, c.refusal(refused, e.Code))
 			f.writeError(w, r, c.id, e)
 			return
-		}
-		if !c.quiet {
-			f.Audit.Record(ctx, c.event)
 		}
 		writeJSON(w, status, resp)
 	})
@@ -156,6 +153,9 @@ func (f *Flow) asError(ctx context.Context, id string, err error) *ath.Error {
 	case errors.Is(err, tokenstore.ErrUnavailable), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		f.Logger.WarnContext(ctx, "the store did not answer", "decision_id", id, "error", err)
 		e = ath.Errorf(ath.InternalError, "This cannot be done now; try again.").WithStatus(http.StatusServiceUnavailable)
+	case errors.Is(err, audit.ErrUnwritten):
+		f.Logger.WarnContext(ctx, "nothing was done, since it could not be put on record", "decision_id", id, "error", err)
+		e = ath.Errorf(ath.InternalError, "This cannot be put on record now, and so it was not done; try again.").WithStatus(http.StatusServiceUnavailable)
 	default:
 		f.Logger.ErrorContext(ctx, "a step failed", "decision_id", id, "error", err)
 		e = ath.Errorf(ath.InternalError, "Something went wrong here.")

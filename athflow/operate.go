@@ -158,16 +158,30 @@ func (f *Flow) decideAgent(ctx context.Context, c *call, kind audit.Kind, change
 	if err != nil {
 		return agentView{}, err
 	}
-	a, err := f.edit(ctx, held, func(a *tokenstore.Agent) (bool, error) { return false, change(a) })
+	a, err := f.edit(ctx, held, func(a *tokenstore.Agent) (bool, error) {
+		if err := change(a); err != nil {
+			return false, err
+		}
+		c.decided(kind, a)
+		if kind.Takes() {
+			return false, nil
+		}
+		return false, f.commit(c)
+	})
 	if err != nil {
+		c.event.Kind = ""
 		return agentView{}, err
 	}
-	c.event.Kind = kind
+	return viewOf(a), nil
+}
+
+// decided completes the event of an operator's decision.
+func (c *call) decided(kind audit.Kind, a *tokenstore.Agent) {
+	c.event.Kind, c.event.Effective, c.event.Denied = kind, nil, nil
 	for _, p := range a.Approvals {
 		c.event.Effective = c.event.Effective.Union(p.Approved)
 		c.event.Denied = c.event.Denied.Union(p.Denied)
 	}
-	return viewOf(a), nil
 }
 
 func (f *Flow) approveAgent(ctx context.Context, c *call, req *approveRequest) (agentView, error) {

@@ -115,6 +115,10 @@ func (f *Flow) register(ctx context.Context, c *call, req *registerRequest) (reg
 		if len(next.RedirectURIs) > maxRedirectURIs {
 			return registerResponse{}, invalidField("redirect_uris", "An agent may register at most %d redirect_uris.", maxRedirectURIs)
 		}
+		resp := f.registered(c, &next, req, secret)
+		if err := f.commit(c); err != nil {
+			return registerResponse{}, err
+		}
 		if known {
 			err = f.Store.SwapAgent(ctx, held, next)
 		} else {
@@ -129,7 +133,7 @@ func (f *Flow) register(ctx context.Context, c *call, req *registerRequest) (reg
 		if err != nil {
 			return registerResponse{}, err
 		}
-		return f.registered(c, &next, req, secret), nil
+		return resp, nil
 	}
 }
 
@@ -161,6 +165,7 @@ func (f *Flow) registered(c *call, a *tokenstore.Agent, req *registerRequest, se
 		ClientID: a.ClientID, ClientSecret: secret.Reveal(), Status: string(a.Standing()),
 		ApprovalExpires: a.ApprovalExpires.Format(time.RFC3339), Providers: []approvedProvider{},
 	}
+	c.event.Effective, c.event.Denied, c.event.Reason = nil, nil, ""
 	names, order := f.justAsked(req, a.Approvals)
 	for _, p := range order {
 		name, asked := names[p.Provider]

@@ -208,6 +208,9 @@ func (f *Flow) intersect(agent *tokenstore.Agent, s *tokenstore.Session) interse
 // issue writes the grant first and closes the session after it; of two
 // exchanges at once the one that cannot close it takes its grant back (T-4).
 func (f *Flow) issue(ctx context.Context, c *call, agent *tokenstore.Agent, held tokenstore.Held[tokenstore.Session], granted intersection) (tokenResponse, error) {
+	if err := f.Audit.Ready(); err != nil { // while the session can still be used later
+		return tokenResponse{}, err
+	}
 	session := held.Value
 	now := f.Now().UTC()
 	expires := now.Add(f.TokenTTL)
@@ -234,6 +237,7 @@ func (f *Flow) issue(ctx context.Context, c *call, agent *tokenstore.Agent, held
 		return tokenResponse{}, err
 	}
 	c.event.Kind = audit.AccessGranted
+	c.undo = func() { f.takeBack(ctx, c, &session, token, audit.ErrUnwritten) }
 	return tokenResponse{
 		AccessToken: token.Secret().Reveal(), TokenType: "Bearer",
 		ExpiresIn: int64(expires.Sub(now) / time.Second), Effective: granted.Effective,
@@ -272,8 +276,8 @@ func (f *Flow) sessionAgain(ctx context.Context, s *tokenstore.Session) (tokenst
 	return f.Store.Session(ctx, id.Tag())
 }
 
-// takeBack deletes the grant of an exchange that could not close its session:
-// nobody has its token. Where the store does not say that the session is open
+// takeBack deletes the grant of an exchange that could not close its session,
+// or be put on record: nobody has its token. Where the store does not say that the session is open
 // still, or somebody else's, the grant stays and expires unused: this exchange
 // may have closed it, and a session that is used up must have a grant.
 func (f *Flow) takeBack(ctx context.Context, c *call, s *tokenstore.Session, token ath.Token, why error) {
