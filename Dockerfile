@@ -15,7 +15,7 @@ WORKDIR /src
 COPY . .
 RUN go build -trimpath -buildvcs=false -ldflags "-s -w" -o /out/ ./cmd/athd ./cmd/athctl ./cmd/athdemo
 # Volumes begin as copies of these folders, owner included.
-RUN mkdir -p /dirs/athd/run/athd /dirs/athd/run/envoy /dirs/athd/etc/athd/secrets \
+RUN mkdir -p /dirs/athd/run/athd /dirs/athd/run/envoy /dirs/athd/etc/athd/secrets /dirs/athd/var/log/athd \
     /dirs/athctl/agent \
     /dirs/demo/state /dirs/demo/secrets/athd /dirs/demo/secrets/redis /dirs/demo/secrets/login \
     /dirs/demo/secrets/shop /dirs/demo/secrets/operator

@@ -43,7 +43,10 @@ func assemble(s *settings, log *slog.Logger, events io.Writer) (_ *assembly, err
 			store.Close()
 		}
 	}()
-	trail := newTrail(events, s.log, m, log)
+	trail, err := newTrail(events, s, m, log)
+	if err != nil {
+		return nil, err
+	}
 	decider, err := authz.New(authz.Config{
 		Store: store, Providers: s.providers, Audit: trail, Logger: log, Observe: m.observeDecision,
 		ByHost: s.envoy.destination == byHostAndPath,
@@ -63,8 +66,9 @@ func assemble(s *settings, log *slog.Logger, events io.Writer) (_ *assembly, err
 	if err != nil {
 		return nil, err
 	}
-	ready := &readiness{store: store.Ready, warnings: s.warnings}
+	ready := &readiness{store: store.Ready, audit: trail.Unwritten, warnings: s.warnings}
 	m.showReadiness(ready)
+	m.showUnwritten(trail)
 	return &assembly{store: store, checks: checks, companion: flow.Handler(), metrics: m, ready: ready, trail: trail}, nil
 }
 

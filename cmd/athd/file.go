@@ -26,6 +26,7 @@ type file struct {
 	Envoy         envoyFile            `yaml:"envoy"`
 	DrainDelay    string               `yaml:"drain_delay"`
 	Log           logFile              `yaml:"log"`
+	Audit         auditFile            `yaml:"audit"`
 	Development   developmentFile      `yaml:"development"`
 }
 
@@ -133,6 +134,13 @@ type athdTLSFile struct {
 type logFile struct {
 	Format string `yaml:"format"`
 	Level  string `yaml:"level"`
+}
+
+type auditFile struct {
+	File     string `yaml:"file"`
+	Requests bool   `yaml:"requests"`
+	MaxSize  string `yaml:"max_size"`
+	Keep     *int   `yaml:"keep"`
 }
 
 type developmentFile struct {

@@ -44,6 +44,7 @@ func parse(path string, data []byte, out outside) (*settings, strict.Faults) {
 	l.draining()
 	l.envoy()
 	l.logging()
+	l.audit()
 	l.developmentOptions()
 	if faults = append(faults, l.faults...); len(faults) > 0 {
 		return nil, faults.Sort()

@@ -88,7 +88,7 @@ func configuration(parts map[string]string) string {
 	maps.Copy(all, parts)
 	var b strings.Builder
 	for _, key := range []string{"public_url", "consent_url", "listen", "store", "providers_file", "apps", "strict_scopes", "admin", "approval",
-		"tokens", "sessions", "consent", "limits", "drain_delay", "envoy", "log", "development"} {
+		"tokens", "sessions", "consent", "limits", "drain_delay", "envoy", "log", "audit", "development"} {
 		if v := all[key]; v != "" {
 			b.WriteString(key + ": " + v + "\n")
 		}
@@ -238,6 +238,16 @@ func TestFaults(t *testing.T) {
 
 		{"log", set{"log": "{format: json, level: debug}"}, ""},
 		{"log.format", set{"log": "{format: xml}"}, "5:7: log.format: want text or json"},
+		{"a file of audit events", set{"audit": "{file: /var/log/athd/audit.jsonl, requests: true, max_size: 1GiB, keep: 30}"}, ""},
+		{"audit.file is no directory", set{"audit": "{file: /var/log/athd/}"}, "5:9: audit.file: is a directory"},
+		{"audit.max_size is a size", set{"audit": "{file: a, max_size: 100MB}"}, "5:18: audit.max_size: want a number of KiB, MiB or GiB"},
+		{"audit.max_size has a unit", set{"audit": "{file: a, max_size: '100'}"}, "5:18: audit.max_size: want a number of KiB, MiB or GiB"},
+		{"audit.max_size is a number", set{"audit": "{file: a, max_size: +1MiB}"}, "5:18: audit.max_size: want a number of KiB, MiB or GiB"},
+		{"audit.max_size has room for an event", set{"audit": "{file: a, max_size: 63KiB}"}, "5:18: audit.max_size: want 64KiB at least"},
+		{"audit.max_size is a size that there is", set{"audit": "{file: a, max_size: 4294967296GiB}"}, "5:18: audit.max_size: want a number of KiB, MiB or GiB"},
+		{"audit.keep", set{"audit": "{file: a, keep: 0}"}, "5:18: audit.keep: want"},
+		{"audit.keep has an end", set{"audit": "{file: a, keep: 1001}"}, "5:18: audit.keep: want 1000 at most"},
+		{"audit.requests is of a file", set{"audit": "{requests: true}"}, "5:1: audit.file: is missing"},
 		{"log.level", set{"log": "{level: loud}"}, "5:7: log.level: want debug, info, warn or error"},
 
 		{"a host for the consent pages", set{"public_url": "https://gateway.example.com", "consent_url": "https://consent.example.com"}, ""},

@@ -108,6 +108,15 @@ func (m *metrics) showReadiness(r *readiness) {
 	}))
 }
 
+func (m *metrics) showUnwritten(l *audit.Log) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "athd_audit_events_unwritten", Help: "Audit events that could not be written and are tried again. While there are any, nothing is granted.",
+	}, func() float64 {
+		waiting, _ := l.Unwritten()
+		return float64(waiting)
+	}))
+}
+
 func (m *metrics) handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 10 * time.Second})
 }

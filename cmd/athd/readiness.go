@@ -20,6 +20,7 @@ const readyFor = 500 * time.Millisecond
 // asked; the zero value of each part is "no".
 type readiness struct {
 	store    func(context.Context) (tokenstore.Health, error)
+	audit    func() (waiting int, err error) // how many events could not be written, and why; nil: not asked
 	warnings []string
 
 	grpc, http atomic.Bool // the listener serves
@@ -89,6 +90,16 @@ func (r *readiness) report(ctx context.Context) report {
 	for _, c := range rep.Checks {
 		if !c.OK {
 			rep.Status = "not_ready"
+		}
+	}
+	// Said, but no reason to be sent no requests: they are judged, and rights
+	// can be taken away.
+	if r.audit != nil {
+		waiting, err := r.audit()
+		rep.Checks["audit"] = check{OK: err == nil}
+		if text := auditWarning(waiting, err); text != "" {
+			rep.Checks["audit"] = check{OK: err == nil, Error: "see warnings"}
+			rep.Warnings = append(rep.Warnings, text)
 		}
 	}
 	if r.draining.Load() {

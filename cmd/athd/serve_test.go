@@ -409,7 +409,10 @@ func TestNoLogLevelSilencesAuditEvents(t *testing.T) {
 		var out bytes.Buffer
 		c := logSettings{level: level}
 		log := newLogger(&out, c)
-		events := newTrail(&out, c, newMetrics(&provider.Set{}), log)
+		events, err := newTrail(&out, &settings{log: c}, newMetrics(&provider.Set{}), log)
+		if err != nil {
+			t.Fatal(err)
+		}
 		events.Record(t.Context(), audit.Event{Kind: audit.TokenRevoked})
 		log.Info("chatter")
 		if got := out.String(); !strings.Contains(got, "event=token_revoked") || strings.Contains(got, "chatter") != (level <= slog.LevelInfo) {

@@ -36,6 +36,7 @@ type settings struct {
 
 	envoy       envoySettings
 	log         logSettings
+	audit       auditSettings
 	development developmentFile
 
 	// warnings are what is allowed but should be known: told by validate, at

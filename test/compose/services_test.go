@@ -106,6 +106,7 @@ func TestNetworks(t *testing.T) {
 func TestMounts(t *testing.T) {
 	p := project(t)
 	knows := map[string][]string{}
+	var audited []string
 	for name, s := range p.Services {
 		for _, v := range s.Volumes {
 			switch v.Type {
@@ -117,6 +118,9 @@ func TestMounts(t *testing.T) {
 					t.Errorf("%s mounts %s: writable, or from somewhere else", name, v.Source)
 				}
 			case types.VolumeTypeVolume:
+				if v.Source == "athd-audit" {
+					audited = append(audited, name+":"+v.Target)
+				}
 				if !strings.HasSuffix(v.Source, "-secrets") {
 					continue
 				}
@@ -141,6 +145,13 @@ func TestMounts(t *testing.T) {
 			t.Errorf("%s: %v, want %v", volume, knows[volume], want)
 		}
 		delete(knows, volume)
+	}
+	// N-4: athd alone, and where its configuration says.
+	if !slices.Equal(audited, []string{"athd:/var/log/athd"}) {
+		t.Errorf("audit events: %v", audited)
+	}
+	if text, err := os.ReadFile("../../deploy/compose/athd.yaml"); err != nil || !strings.Contains(string(text), "audit: {file: /var/log/athd/") {
+		t.Errorf("athd.yaml does not say where audit events go: %v", err)
 	}
 	if len(knows) > 0 {
 		t.Errorf("nobody thought of %v", knows)

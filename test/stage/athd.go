@@ -73,12 +73,17 @@ type Athd struct {
 
 // startAthd runs athd and waits until it listens; ready also waits until it
 // says that it is ready.
-func startAthd(t testing.TB, dir, admin string, ready bool) *Athd {
+func startAthd(t testing.TB, dir, admin string, ready bool, change ...func(*exec.Cmd)) *Athd {
 	t.Helper()
 	a := &Athd{Admin: "http://" + admin, t: t, exited: make(chan struct{})}
 	a.cmd = exec.Command(Binary(t), "serve", "-config", filepath.Join(dir, "athd.yaml"))
 	a.cmd.Stdout, a.cmd.Stderr = &a.logs, &a.logs
 	a.cmd.SysProcAttr = diesWithParent()
+	for _, f := range change {
+		if f != nil {
+			f(a.cmd)
+		}
+	}
 	if err := a.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -129,6 +134,9 @@ func (a *Athd) Get(path string) (status int, body string) {
 	b, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
 	return resp.StatusCode, string(b)
 }
+
+// PID is the process' id.
+func (a *Athd) PID() int { return a.cmd.Process.Pid }
 
 // Logs returns what athd has written so far.
 func (a *Athd) Logs() string { return a.logs.String() }

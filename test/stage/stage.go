@@ -15,6 +15,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -79,6 +80,8 @@ type Options struct {
 	// Envoy makes Envoy's configuration from the parts that athd bootstrap
 	// prints; nil: all of it, as it is.
 	Envoy func(listen string, part func(name string) []byte) []byte
+	// Athd changes how athd serve is run; may be nil.
+	Athd func(*exec.Cmd)
 }
 
 // A Stage is everything, running.
@@ -200,7 +203,7 @@ func Start(t testing.TB, o Options) *Stage {
 		}
 		return []byte(text)
 	}
-	s.Athd = startAthd(t, dir, admin, true)
+	s.Athd = startAthd(t, dir, admin, true, o.Athd)
 	if o.Envoy == nil {
 		o.Envoy = func(_ string, part func(string) []byte) []byte { return part("all") }
 	}

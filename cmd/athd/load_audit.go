@@ -1,0 +1,60 @@
+package main
+
+import (
+	"errors"
+	"math"
+	"strconv"
+	"strings"
+)
+
+const (
+	defaultAuditSize = 100 << 20
+	leastAuditSize   = 64 << 10 // the longest event is far shorter
+	defaultAuditKeep = 10
+	maxAuditKeep     = 1000
+)
+
+// audit reads where events of their own go.
+func (l *loader) audit() {
+	c, s := &l.c.Audit, &l.s.audit
+	s.requests, s.maxSize = c.Requests, defaultAuditSize
+	s.keep = l.count(c.Keep, defaultAuditKeep, 1, "audit", "keep")
+	if s.keep > maxAuditKeep {
+		l.fail("want 1000 at most", "audit", "keep")
+	}
+	if c.MaxSize != "" {
+		n, err := parseSize(c.MaxSize)
+		switch {
+		case err != nil:
+			l.fail(err.Error(), "audit", "max_size")
+		case n < leastAuditSize:
+			l.fail("want 64KiB at least", "audit", "max_size")
+		}
+		s.maxSize = n
+	}
+	switch {
+	case c.File != "":
+		if strings.HasSuffix(c.File, "/") {
+			l.fail("is a directory", "audit", "file")
+		}
+		s.file = l.resolve(c.File)
+	case s.requests || s.maxSize != defaultAuditSize || s.keep != defaultAuditKeep:
+		l.fail("is missing: without it events go to the log, and there is nothing to choose", "audit", "file")
+	}
+}
+
+// parseSize reads a number of bytes such as 100MiB.
+func parseSize(s string) (int64, error) {
+	bad := errors.New("want a number of KiB, MiB or GiB, such as 100MiB")
+	number, shift := s, 0
+	for unit, by := range map[string]int{"KiB": 10, "MiB": 20, "GiB": 30} {
+		if n, ok := strings.CutSuffix(s, unit); ok {
+			number, shift = n, by
+		}
+	}
+	n, err := strconv.ParseUint(number, 10, 32)
+	if err != nil || shift == 0 || number[0] == '+' || n > math.MaxInt64>>shift {
+		return 0, bad
+	}
+	return int64(n) << shift, nil
+}
