@@ -1,11 +1,14 @@
 package athflow
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"html/template"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/athd/athd/ath"
@@ -14,7 +17,7 @@ import (
 )
 
 const (
-	maxCodeBytes  = 4096
+	maxCodeBytes  = 16 << 10
 	redeemTimeout = 12 * time.Second
 )
 
@@ -25,6 +28,7 @@ func (f *Flow) callback(ctx context.Context, c *call, w http.ResponseWriter, r *
 		return ath.Errorf(ath.MethodNotAllowed, "The callback takes GET only.")
 	}
 	q := r.URL.Query()
+	c.event.Upstream = provider.SaidCode(single(q, "error")) // also where the server has lost the state
 	v, err := f.visitOf(ctx, c, r, single(q, "state"), true)
 	if err != nil {
 		return err
@@ -36,22 +40,22 @@ func (f *Flow) callback(ctx context.Context, c *call, w http.ResponseWriter, r *
 	if p == nil {
 		return ath.Errorf(ath.StateMismatch, "This authorization cannot be continued here.")
 	}
-	// C-2: another server's code is never sent to this provider (RFC 9207).
-	if iss, sent := q["iss"]; sent && p.Issuer != "" && (len(iss) != 1 || iss[0] != p.Issuer) {
-		return ath.Errorf(ath.StateMismatch, "The answer came from another authorization server.")
+	if err := f.fromProvider(ctx, v, p, q); err != nil {
+		return err
 	}
 	if v.session.Phase != tokenstore.Started {
 		return f.again(w, v)
 	}
 	if q.Has("error") {
-		if single(q, "error") == "access_denied" {
-			return f.endSession(ctx, v, w, r, tokenstore.Refused, "access_denied", "The user did not allow it.")
-		}
-		return f.endSession(ctx, v, w, r, tokenstore.Failed, "server_error", "The authorization server refused the request.")
+		return f.refusedThere(ctx, v, p, w, r)
 	}
 	code := single(q, "code")
-	if code == "" || len(code) > maxCodeBytes {
+	if code == "" {
 		return ath.Errorf(ath.InvalidRequest, "The authorization server sent no code.")
+	}
+	if len(code) > maxCodeBytes {
+		return f.failed(ctx, v, w, r, "The authorization server sent a code that is too long.",
+			fmt.Sprintf("a code of %d bytes, and at most %d are taken", len(code), maxCodeBytes), "code_too_long")
 	}
 	next := *v.session
 	// The code of ours follows from this browser's nonce, so that whoever comes
@@ -73,11 +77,47 @@ func (f *Flow) callback(ctx context.Context, c *call, w http.ResponseWriter, r *
 		if !errors.As(err, &refused) {
 			return err
 		}
-		f.Logger.WarnContext(ctx, "the authorization server did not redeem the code",
-			"decision_id", v.id, "provider_id", p.ID, "error", err)
-		return f.endSession(ctx, v, w, r, tokenstore.Failed, "server_error", "The authorization server did not redeem the code.")
+		return f.failed(ctx, v, w, r, "The authorization server did not redeem the code: "+refused.Brief()+".", refused.Said(), refused.Brief())
 	}
 	return f.leave(w, r, v.session, leaving{Code: ours})
+}
+
+// fromProvider wants the answer to be from the server that was asked (C-2): the
+// code of another one is never sent to this one (RFC 9207, RFC 9700, section 4.4).
+func (f *Flow) fromProvider(ctx context.Context, v *visit, p *provider.Provider, q url.Values) error {
+	iss, sent := q["iss"]
+	if sent && p.Issuer != "" && (len(iss) != 1 || iss[0] != p.Issuer) {
+		told := provider.TwoIssuers(p.Issuer, strings.Join(iss, " "))
+		v.event.Upstream = "iss: " + told
+		return ath.Errorf(ath.StateMismatch, "The answer came from another authorization server.").WithCause(errors.New("iss: " + told))
+	}
+	return nil
+}
+
+// refusedThere ends a session whose authorization the provider's server
+// answered with an error (RFC 6749, section 4.1.2.1).
+func (f *Flow) refusedThere(ctx context.Context, v *visit, p *provider.Provider, w http.ResponseWriter, r *http.Request) error {
+	q := r.URL.Query()
+	sent := single(q, "error")
+	code, description := cmp.Or(provider.SaidCode(sent), "malformed"), provider.Said(single(q, "error_description"))
+	said := code
+	if description != "" {
+		said += ": " + description
+	}
+	if p.Declined(sent) {
+		v.event.Upstream = said
+		f.Logger.InfoContext(ctx, "the user declined at the authorization server", "decision_id", v.id, "provider_id", p.ID, "upstream_error", said)
+		return f.endSession(ctx, v, w, r, ending{tokenstore.Refused, "access_denied", "The user did not allow it.", code})
+	}
+	return f.failed(ctx, v, w, r, "The authorization server refused the request: "+code+".", said, code)
+}
+
+// failed ends a session because of the provider's server. The log and the event
+// hold what it said, the agent a code.
+func (f *Flow) failed(ctx context.Context, v *visit, w http.ResponseWriter, r *http.Request, description, said, code string) error {
+	v.event.Upstream = said
+	f.Logger.WarnContext(ctx, "the authorization server gave no grant", "decision_id", v.id, "provider_id", v.session.Provider, "upstream_error", said)
+	return f.endSession(ctx, v, w, r, ending{tokenstore.Failed, "server_error", description, code})
 }
 
 // mayReturn says whether the browser has proved enough for the kind of consent
@@ -102,7 +142,7 @@ func (f *Flow) redeem(ctx context.Context, v *visit, p *provider.Provider, code 
 	if s.Consent != ConsentDirect {
 		verifier = upstreamVerifier(s, v.nonce)
 	}
-	tokens, err := f.OAuth.Exchange(ctx, p, code, verifier, s.CallbackURL)
+	tokens, err := f.OAuth.Exchange(ctx, p, provider.Redemption{Code: code, Verifier: verifier, RedirectURI: s.CallbackURL, Scopes: s.Requested})
 	if err != nil {
 		return ath.Secret{}, err
 	}
@@ -115,6 +155,10 @@ func (f *Flow) redeem(ctx context.Context, v *visit, p *provider.Provider, code 
 	next.Consented = s.Requested
 	if tokens.ScopesGiven {
 		next.Consented = tokens.Scopes
+	}
+	if len(next.Consented.Intersect(s.Requested)) == 0 {
+		f.Logger.WarnContext(ctx, "the authorization server granted none of the scopes that were asked for: there will be no token",
+			"decision_id", v.id, "provider_id", p.ID, "asked", s.Requested, "granted", provider.Said(strings.Join(next.Consented, " ")))
 	}
 	connection := tokenstore.Connection{
 		Agent: s.AgentID, User: next.User, Provider: s.Provider,

@@ -168,22 +168,30 @@ func (f *Flow) decide(ctx context.Context, c *call, w http.ResponseWriter, r *ht
 		f.setStage(w, v.session, v.tag, v.nonce, allowed)
 		return f.moveOn(w, shown(p.DisplayName), to)
 	case "deny":
-		return f.endSession(ctx, v, w, r, tokenstore.Refused, "access_denied", "The user did not allow it.")
+		return f.endSession(ctx, v, w, r, ending{phase: tokenstore.Refused, code: "access_denied", description: "The user did not allow it."})
 	}
 	return ath.Errorf(ath.InvalidRequest, "The form holds no decision.")
 }
 
+// An ending is how a session ends without a grant.
+type ending struct {
+	phase       tokenstore.Phase
+	code        string // for the agent, of RFC 6749, section 4.1.2.1
+	description string
+	upstream    string // what the provider's server said, for the agent; "" where it has said nothing
+}
+
 // endSession closes a session without a grant, and tells the agent by its
 // redirect, or the user by a page (C-5, C-6).
-func (f *Flow) endSession(ctx context.Context, v *visit, w http.ResponseWriter, r *http.Request, phase tokenstore.Phase, code, description string) error {
+func (f *Flow) endSession(ctx context.Context, v *visit, w http.ResponseWriter, r *http.Request, e ending) error {
 	next := *v.session
-	next.Phase, next.Code = phase, v.ownCode().digest()
+	next.Phase, next.Code, next.Upstream = e.phase, v.ownCode().digest(), e.upstream
 	if _, err := f.Store.SwapSession(ctx, v.held, next); err != nil {
 		return f.overtaken(ctx, w, v, err)
 	}
-	v.event.Kind, v.event.Reason, v.event.Denied = audit.AccessDenied, code, v.session.Requested
+	v.event.Kind, v.event.Reason, v.event.Denied = audit.AccessDenied, e.code, v.session.Requested
 	f.Audit.Record(ctx, v.event)
-	return f.leave(w, r, &next, leaving{Error: code, Description: description, ID: v.id})
+	return f.leave(w, r, &next, leaving{Error: e.code, Description: e.description, ID: v.id})
 }
 
 // usedBy says what it means that somebody else moved the session on.

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/audit"
+	"github.com/athd/athd/provider"
 	"github.com/athd/athd/tokenstore"
 )
 
@@ -92,10 +94,36 @@ func (f *Flow) token(ctx context.Context, c *call, req *tokenRequest) (tokenResp
 	granted := f.intersect(agent, &session)
 	c.event.Effective, c.event.Denied = granted.Effective, session.Requested.Minus(granted.Effective)
 	if len(granted.Effective) == 0 {
-		return tokenResponse{}, ath.Errorf(ath.ScopeNotApproved, "No scope is approved, consented to and requested at once.").
-			WithDetail("scope_intersection", granted)
+		return tokenResponse{}, noScope(c, &session, granted)
 	}
 	return f.issue(ctx, c, agent, held, granted)
+}
+
+// noScope refuses a token without a scope. Which of the sets was empty is what
+// an operator will be asked.
+func noScope(c *call, s *tokenstore.Session, granted intersection) error {
+	cause := "no scope that was requested and consented to is approved now"
+	if len(s.Requested.Intersect(s.Consented)) == 0 {
+		cause = "the authorization server granted none of the scopes that were asked for: "
+		if told := provider.Said(strings.Join(s.Consented, " ")); told != "" {
+			cause += "its reply's scope is " + told
+		} else {
+			cause += "its reply's scope is empty (see empty_scope in providers.json)"
+		}
+		c.event.Upstream = cause
+	}
+	return ath.Errorf(ath.ScopeNotApproved, "No scope is approved, consented to and requested at once.").
+		WithDetail("scope_intersection", granted).WithCause(errors.New(cause))
+}
+
+// saidUpstream tells the agent, and the event, what the provider's server said
+// when the session ended.
+func saidUpstream(c *call, s *tokenstore.Session, e *ath.Error) *ath.Error {
+	if s.Upstream == "" {
+		return e
+	}
+	c.event.Upstream = s.Upstream
+	return e.WithDetail("provider_error", s.Upstream)
 }
 
 func checkToken(req *tokenRequest) error {
@@ -146,9 +174,9 @@ func (f *Flow) consented(ctx context.Context, c *call, agent *tokenstore.Agent, 
 		case tokenstore.Started, tokenstore.Redeeming:
 			return none, ath.Errorf(ath.SessionNotFound, "The user is not through with the consent yet.")
 		case tokenstore.Refused:
-			return none, ath.Errorf(ath.UserDenied, "The user did not allow it.")
+			return none, saidUpstream(c, s, ath.Errorf(ath.UserDenied, "The user did not allow it."))
 		case tokenstore.Failed:
-			return none, ath.Errorf(ath.OAuthError, "The provider's authorization server failed.")
+			return none, saidUpstream(c, s, ath.Errorf(ath.OAuthError, "The provider's authorization server failed."))
 		case tokenstore.Consented:
 		default:
 			return none, unknown

@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -57,6 +56,7 @@ func fetchDocument(ctx context.Context, client *http.Client, agent ath.AgentID, 
 	}
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", "athd")
+	ath.AskPlain(req.Header)
 	res, err := client.Do(req)
 	if err != nil {
 		return nil, 0, bare(err)
@@ -65,15 +65,12 @@ func fetchDocument(ctx context.Context, client *http.Client, agent ath.AgentID, 
 	if res.StatusCode != http.StatusOK {
 		return nil, 0, fmt.Errorf("HTTP status %d", res.StatusCode)
 	}
-	if encoding := res.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
-		return nil, 0, errors.New("the document is compressed, which was not asked for")
+	body, err := ath.ReadBody(res, maxDocumentBytes)
+	if errors.Is(err, ath.ErrBodyTooLarge) {
+		return nil, 0, fmt.Errorf("the document is larger than %d bytes", maxDocumentBytes)
 	}
-	body, err := io.ReadAll(io.LimitReader(res.Body, maxDocumentBytes+1))
 	if err != nil {
 		return nil, 0, bare(err)
-	}
-	if len(body) > maxDocumentBytes {
-		return nil, 0, fmt.Errorf("the document is larger than %d bytes", maxDocumentBytes)
 	}
 	doc, err := parseDocument(body, agent)
 	if err != nil {

@@ -1,6 +1,7 @@
 package attest_test
 
 import (
+	"bytes"
 	"compress/gzip"
 	"context"
 	"errors"
@@ -23,6 +24,23 @@ func (h *agentHost) answer(serve http.HandlerFunc) {
 		return
 	}
 	h.serve.Store(&serve)
+}
+
+// F-10
+func TestDocumentThatIsCompressedUnasked(t *testing.T) {
+	h := newAgentHost(t, nil)
+	h.answer(func(w http.ResponseWriter, r *http.Request) {
+		if got := r.Header.Values("Accept-Encoding"); len(got) != 1 || got[0] != "identity" {
+			t.Errorf("asked for %q", got)
+		}
+		w.Header().Set("Content-Encoding", "gzip")
+		z := gzip.NewWriter(w)
+		z.Write(h.document())
+		z.Close()
+	})
+	if identity, err := h.verify(h.attestation(h.key, nil)); err != nil || identity == nil {
+		t.Errorf("got %v, %v", identity, err)
+	}
 }
 
 func TestHostileHosts(t *testing.T) {
@@ -56,15 +74,19 @@ func TestHostileHosts(t *testing.T) {
 				}
 			}
 		},
-		"gzip that was not asked for": func(h *agentHost) http.HandlerFunc {
+		"gzip of more than was to be read": func(h *agentHost) http.HandlerFunc {
 			return func(w http.ResponseWriter, r *http.Request) {
-				if got := r.Header.Get("Accept-Encoding"); got != "" {
-					t.Errorf("asked for compression: %s", got)
-				}
 				w.Header().Set("Content-Encoding", "gzip")
 				z := gzip.NewWriter(w)
+				z.Write(bytes.Repeat([]byte(" "), 64<<10))
 				z.Write(h.document())
 				z.Close()
+			}
+		},
+		"brotli that was not asked for": func(h *agentHost) http.HandlerFunc {
+			return func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Content-Encoding", "br")
+				w.Write(h.document())
 			}
 		},
 		"giant headers": func(h *agentHost) http.HandlerFunc {

@@ -81,5 +81,6 @@ type Event struct {
 	DecisionID string
 	By         string // the operator who did it, for what an operator does
 	Client     string // the client's address, as the nearest trusted proxy told it; "" where nobody did
+	Upstream   string // what the provider's server said that ended a handshake, bounded; "" where it said nothing
 	Derived    bool   // the rule that let a call pass was derived from the scope's name; nobody wrote it down
 }

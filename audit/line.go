@@ -31,6 +31,9 @@ func (e *Event) fields(text func(name, value string), list func(name string, val
 	if e.Client != "" {
 		text("client_address", e.Client)
 	}
+	if e.Upstream != "" {
+		text("upstream_error", e.Upstream)
+	}
 }
 
 // appendJSON appends an event as slog's JSONHandler writes it.
@@ -112,7 +115,7 @@ func plain(e *Event, alone bool) bool {
 		}
 		return true
 	}
-	for _, s := range [...]string{string(e.Kind), e.AgentID, e.UserID, e.ProviderID, e.Reason, e.DecisionID, e.By, e.Client} {
+	for _, s := range [...]string{string(e.Kind), e.AgentID, e.UserID, e.ProviderID, e.Reason, e.DecisionID, e.By, e.Client, e.Upstream} {
 		if !is(s) {
 			return false
 		}

@@ -26,6 +26,9 @@ func reference(h slog.Handler, now time.Time, e audit.Event) {
 	if e.Client != "" {
 		r.Add("client_address", e.Client)
 	}
+	if e.Upstream != "" {
+		r.Add("upstream_error", e.Upstream)
+	}
 	if e.Derived {
 		r.Add("derived_rule", true)
 	}
@@ -59,6 +62,8 @@ func TestU1LinesAreThoseOfSlog(t *testing.T) {
 		"U-1: a refusal":            {Kind: audit.AccessDenied, Time: now.Add(-time.Hour), Reason: "token_expired", DecisionID: "dec_1"},
 		"U-1: a refusal's address":  {Kind: audit.AccessDenied, DecisionID: "dec_1", Client: "198.51.100.7"},
 		"U-1: who did it and where": {Kind: audit.TokenRevoked, By: "ops", Client: "2001:db8::7"},
+		"U-1: what a server said":   {Kind: audit.AccessDenied, DecisionID: "dec_1", Upstream: "invalid_scope"},
+		"U-1: a server that forges": {Kind: audit.AccessDenied, Client: "198.51.100.7", Upstream: "x\n{\"event\":\"é\"} =1"},
 		"U-1: an address that lies": {Client: "1 2=\"3\n"},
 		"U-1: an operator's deed":   {Kind: audit.AgentDenied, Denied: ath.Scopes{"x"}, Requested: ath.Scopes{"x", "y"}, By: "ops"},
 		"U-1: an id with a query":   {AgentID: "https://a.example/agent.json?a=b&c=<d>"},

@@ -27,7 +27,7 @@ func (p *Provider) AuthCodeURL(r AuthRequest) string {
 	if len(r.Scopes) > 0 {
 		options = append(options, oauth2.SetAuthURLParam(cmp.Or(p.dialect.ScopeParameter, "scope"), strings.Join(r.Scopes, p.Separator)))
 	}
-	if r.Scopes.Has(openIDScope) {
+	if asksIDToken(r.Scopes) {
 		options = append(options, oauth2.SetAuthURLParam("nonce", nonceOf(r.Verifier)))
 	}
 	if r.Resource != "" {

@@ -2,6 +2,8 @@ package provider
 
 import (
 	"bytes"
+	"cmp"
+	"compress/gzip"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -12,9 +14,13 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/athd/athd/ath"
 )
 
-const maxReplyBytes = 64 << 10
+// maxReplyBytes leaves room for an access, a refresh and an ID token of
+// maxTokenBytes each, and for what JSON may add.
+const maxReplyBytes = 256 << 10
 
 // An ExchangeError says why a provider's server gave no tokens. Its text
 // holds no code, verifier, token or secret, nothing of a body and no URL.
@@ -24,20 +30,32 @@ type ExchangeError struct {
 	Status    int    // HTTP; 0: no reply
 	Temporary bool   // the network, a timeout, 429 or 5xx: another attempt could succeed
 	message   string
+	detail    string // what differs from case to case, for operators only
 	cause     error
 }
 
 // Error returns the text for a log.
-func (e *ExchangeError) Error() string {
-	s := fmt.Sprintf("provider %s: %s", e.Provider, e.message)
+func (e *ExchangeError) Error() string { return "provider " + e.Provider + ": " + e.Said() }
+
+// Said is what went wrong in words for operators: the error code or whatever
+// else the server said that can be told.
+func (e *ExchangeError) Said() string {
+	s := e.Brief()
 	if e.Code != "" {
-		s += ": " + e.Code
+		s = e.message + ": " + e.Code
+	}
+	if e.detail != "" {
+		s += ": " + e.detail
 	}
 	if e.Status != 0 {
 		s += fmt.Sprintf(" (HTTP %d)", e.Status)
 	}
 	return s
 }
+
+// Brief is what an agent may be told: the server's error code or, without one,
+// what athd found, in a fixed sentence.
+func (e *ExchangeError) Brief() string { return cmp.Or(e.Code, e.message) }
 
 // Unwrap returns context.Canceled or context.DeadlineExceeded, or nil.
 func (e *ExchangeError) Unwrap() error { return e.cause }
@@ -62,12 +80,9 @@ type call struct {
 	provider, endpoint string
 	transport          http.RoundTripper
 
-	status      int
-	contentType string
-	body        []byte
+	status int
+	body   []byte
 }
-
-var errTooLarge = errors.New("the reply is larger than 64 KiB")
 
 // token asks the token endpoint (RFC 6749, section 3.2) and returns its reply,
 // which does not say that there was an error.
@@ -94,7 +109,25 @@ func (c *call) token(ctx context.Context, p *Provider, form url.Values) (reply, 
 	if err := c.do(req); err != nil {
 		return nil, err
 	}
-	return c.reply()
+	r, err := c.reply()
+	if e, ok := errors.AsType[*ExchangeError](err); ok && echoes(e.Code, form, p) {
+		e.Code = ""
+	}
+	return r, err
+}
+
+// echoes reports whether an error code is something that was sent and that no
+// log may hold.
+func echoes(code string, form url.Values, p *Provider) bool {
+	if len(code) < 8 {
+		return false
+	}
+	for _, secret := range []string{form.Get("code"), form.Get("code_verifier"), form.Get("refresh_token"), p.ClientSecret.Reveal()} {
+		if strings.Contains(secret, code) || secret != "" && strings.Contains(code, secret) {
+			return true
+		}
+	}
+	return false
 }
 
 // do sends the request once, and follows no redirect: it would carry a code or
@@ -102,7 +135,7 @@ func (c *call) token(ctx context.Context, p *Provider, form url.Values) (reply, 
 func (c *call) do(req *http.Request) error {
 	res, body, err := fetch(c.transport, req)
 	if res != nil {
-		c.status, c.contentType = res.StatusCode, res.Header.Get("Content-Type")
+		c.status = res.StatusCode
 	}
 	if err != nil {
 		return c.failed(err)
@@ -113,7 +146,7 @@ func (c *call) do(req *http.Request) error {
 
 // reply reads the body. An error may come with any status, 200 too.
 func (c *call) reply() (reply, error) {
-	r, ok := readReply(c.contentType, c.body)
+	r, ok := readReply(c.body)
 	switch code, refused := r.refusal(); {
 	case refused || c.status < 200 || c.status > 299:
 		e := c.refused()
@@ -133,18 +166,17 @@ func fetch(transport http.RoundTripper, req *http.Request) (*http.Response, []by
 	req = req.Clone(req.Context())
 	req.Header.Set("Accept", "application/json") // else GitHub answers with a form
 	req.Header.Set("User-Agent", "athd")
+	ath.AskPlain(req.Header)
 	res, err := transport.RoundTrip(req)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer res.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(res.Body, maxReplyBytes+1))
-	if err == nil && len(body) > maxReplyBytes {
-		err = errTooLarge
-	}
+	body, err := ath.ReadBody(res, maxReplyBytes)
 	if err != nil {
 		return res, nil, err
 	}
+	res.Header.Del("Content-Encoding") // it was read as what it says
 	res.Body = io.NopCloser(bytes.NewReader(body))
 	return res, body, nil
 }
@@ -159,15 +191,20 @@ func (c *call) failed(err error) *ExchangeError {
 	if c.status >= 300 {
 		return c.refused()
 	}
-	if errors.Is(err, errTooLarge) {
-		return c.fault(errTooLarge.Error())
+	if errors.Is(err, ath.ErrBodyTooLarge) {
+		return c.fault(fmt.Sprintf("the reply is larger than %d KiB", maxReplyBytes>>10))
+	}
+	if _, ok := errors.AsType[*ath.BodyEncodingError](err); ok || errors.Is(err, gzip.ErrHeader) || errors.Is(err, gzip.ErrChecksum) {
+		e := c.fault("the reply is in a content coding that cannot be read")
+		e.detail = err.Error()
+		return e
 	}
 	e := c.fault("no connection, or no HTTP reply")
 	e.Temporary = true
 	if ctxErr := contextError(err); ctxErr != nil {
 		e.message, e.cause = c.endpoint+": no answer in time", ctxErr
 	} else if dial, ok := errors.AsType[*net.OpError](err); ok && dial.Op == "dial" {
-		e.message = c.endpoint + ": " + dial.Error()
+		e.message, e.detail = c.endpoint+": no connection", dial.Error()
 	} else if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		e.message, e.Temporary = c.endpoint+": the TLS certificate is not trusted", false
 	}
@@ -192,10 +229,12 @@ func contextError(err error) error {
 	return nil
 }
 
-// validCode bounds what of a provider's words is passed on.
+// validCode bounds what of a provider's words is passed on. Some write codes in
+// capitals, with digits, dots or hyphens.
 func validCode(code string) bool {
 	for i := range len(code) {
-		if c := code[i]; (c < 'a' || c > 'z') && c != '_' {
+		c := code[i] | 0x20
+		if (c < 'a' || c > 'z') && (code[i] < '0' || code[i] > '9') && strings.IndexByte("_.-", code[i]) < 0 {
 			return false
 		}
 	}

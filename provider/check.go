@@ -27,7 +27,7 @@ type check struct {
 var serverFieldNames = [...]string{
 	"authorize_endpoint", "token_endpoint", "client_id", "client_secret", "client_secret_file", "issuer",
 	"userinfo_endpoint", "user_id_field", "scope_separator", "extra_authorize_params", "extra_token_params",
-	"token_auth_method", "preset", "token_kind",
+	"token_auth_method", "preset", "token_kind", "token_types", "denied_errors", "scope_aliases", "empty_scope",
 }
 
 func (c *check) at(name string) []any {
@@ -140,6 +140,7 @@ func (c *check) server(p *Provider, s serverFields, noBase bool) {
 		c.fail("scope_separator", "want a space or a comma")
 	}
 	c.clientAuth(p, s)
+	c.words(p, s)
 	p.ExtraAuthz = c.extra("extra_authorize_params", s.ExtraAuthorize, authorizeParams)
 	p.ExtraToken = c.extra("extra_token_params", s.ExtraToken, tokenParams)
 }

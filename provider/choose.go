@@ -31,6 +31,9 @@ func (c *check) choose(p *Provider, s *serverFields, noBase bool) {
 	case s.Preset != "":
 		c.fail("preset", "want one of "+c.presetNames()+" or none")
 	}
+	if named < 0 {
+		c.adviseByName(p, s)
+	}
 	if len(at) > 0 {
 		c.speaks = at[0] // those that share a host speak alike
 	}
@@ -102,6 +105,9 @@ func (c *check) chooseRules(p *Provider, named int) {
 		c.api, c.moved = f, moved
 	} else {
 		for i := range c.presets {
+			if c.presets[i].ByName {
+				continue
+			}
 			moved, ok := c.presets[i].place(p.APIBase)
 			switch {
 			case ok && c.api != nil:
@@ -114,6 +120,17 @@ func (c *check) chooseRules(p *Provider, named int) {
 	}
 	if !written {
 		c.opens = c.api
+	}
+}
+
+// adviseByName tells of a preset that only the operator's word chooses, where
+// the client id looks like one of its service's.
+func (c *check) adviseByName(p *Provider, s *serverFields) {
+	for i := range c.presets {
+		f := &c.presets[i]
+		if f.ByName && f.knows(p.TokenURL) && slices.ContainsFunc(f.ClientIDs, func(begin string) bool { return strings.HasPrefix(s.ClientID, begin) }) {
+			c.warn("client_id", "looks like that of a "+f.Title+", whose tokens have no scopes, so that every consent would end without a token: set preset: "+f.Name)
+		}
 	}
 }
 

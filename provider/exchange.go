@@ -50,12 +50,19 @@ func NewClient(c ClientConfig) *Client {
 	return client
 }
 
+// A Redemption is a code and what it was asked for with.
+type Redemption struct {
+	Code, Verifier ath.Secret
+	RedirectURI    string
+	Scopes         ath.Scopes // as in the [AuthRequest]
+}
+
 // Exchange redeems an authorization code (C-3) and asks who the user is, if
 // the provider has a way to tell. The code is sent once: a failure of any kind
 // spends it. x/oauth2's own Exchange is not used: it takes a reply without a
 // token at its top, as Slack's, for an error, and cannot tell an empty scope
 // from none, nor a large number from its neighbour. Every error is an [*ExchangeError].
-func (c *Client) Exchange(ctx context.Context, p *Provider, code, verifier ath.Secret, redirectURI string) (Tokens, error) {
+func (c *Client) Exchange(ctx context.Context, p *Provider, a Redemption) (Tokens, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	call := &call{provider: p.ID, endpoint: "token endpoint", transport: c.transport}
@@ -63,16 +70,17 @@ func (c *Client) Exchange(ctx context.Context, p *Provider, code, verifier ath.S
 		return Tokens{}, call.fault("is not an https URL")
 	}
 	r, err := call.token(ctx, p, url.Values{
-		"grant_type": {"authorization_code"}, "code": {code.Reveal()}, "code_verifier": {verifier.Reveal()}, "redirect_uri": {redirectURI},
+		"grant_type": {"authorization_code"}, "code": {a.Code.Reveal()}, "code_verifier": {a.Verifier.Reveal()}, "redirect_uri": {a.RedirectURI},
 	})
 	if err != nil {
 		return Tokens{}, err
 	}
-	t, message := p.dialect.grant(r).tokens(c.now(), p.dialect.TokenType)
+	t, message := p.dialect.grant(r).tokens(c.now(), p.tokenTypes())
 	if message != "" {
 		return Tokens{}, call.fault(message)
 	}
-	if t.User, err = c.user(ctx, p, call, r, t.Access, verifier); err != nil {
+	t.Scopes, t.ScopesGiven = p.consented(t.Scopes, t.ScopesGiven)
+	if t.User, err = c.user(ctx, p, call, r, t.Access, a); err != nil {
 		return Tokens{}, err
 	}
 	return t, nil
@@ -81,14 +89,14 @@ func (c *Client) Exchange(ctx context.Context, p *Provider, code, verifier ath.S
 // user finds out who the user is (T-7): by the ID token, by userinfo, or by a
 // field of the token reply that the operator named. Whatever is there must
 // hold, and must agree.
-func (c *Client) user(ctx context.Context, p *Provider, call *call, r reply, access, verifier ath.Secret) (user string, err error) {
+func (c *Client) user(ctx context.Context, p *Provider, call *call, r reply, access ath.Secret, a Redemption) (user string, err error) {
 	idToken, ok := r.text("id_token")
 	if !ok {
 		return "", call.fault("the reply's id_token is malformed")
 	}
 	subject := ""
 	if idToken != "" && p.Issuer != "" {
-		if subject, err = c.subject(ctx, p, idToken, access, verifier); err != nil {
+		if subject, err = c.subject(ctx, p, idToken, access, a); err != nil {
 			return "", err
 		}
 	}
@@ -125,7 +133,6 @@ func (c *Client) userinfo(ctx context.Context, p *Provider, access ath.Secret, s
 	if err := call.do(req); err != nil {
 		return "", err
 	}
-	call.contentType = "application/json" // whatever it says
 	r, err := call.reply()
 	if err != nil {
 		return "", err

@@ -43,7 +43,7 @@ func exchange(t *testing.T, handler http.HandlerFunc, members string) (provider.
 		t.Fatal(faults)
 	}
 	c := provider.NewClient(provider.ClientConfig{Timeout: time.Second, Now: func() time.Time { return now }, AllowHTTP: true})
-	tokens, err := c.Exchange(t.Context(), all[0], ath.NewSecret(code), ath.NewSecret(verifier), redirect)
+	tokens, err := c.Exchange(t.Context(), all[0], provider.Redemption{Code: ath.NewSecret(code), Verifier: ath.NewSecret(verifier), RedirectURI: redirect, Scopes: ath.Scopes{"openid"}})
 	if err != nil {
 		if _, ok := errors.AsType[*provider.ExchangeError](err); !ok {
 			t.Errorf("not an ExchangeError: %T", err)
@@ -121,6 +121,11 @@ func TestExchangeReplies(t *testing.T) {
 		{"expires_in as text", "application/json", `{"access_token":"at","expires_in":"60"}`, provider.Tokens{Expires: now.Add(time.Minute)}, ""},
 		{"expires_in 0", "application/json", `{"access_token":"at","expires_in":0}`, provider.Tokens{}, ""},
 		{"expires_in -5", "application/json", `{"access_token":"at","expires_in":-5}`, provider.Tokens{}, ""},
+		{"F-11: JSON under text/plain", "text/plain; charset=utf-8", ` {"access_token":"at","scope":"a"} `, provider.Tokens{Scopes: ath.Scopes{"a"}, ScopesGiven: true}, ""},
+		{"F-11: JSON under a form's type", "application/x-www-form-urlencoded", `{"access_token":"at","refresh_token":"a=b&c"}`, provider.Tokens{}, "a=b&c"},
+		{"F-11: JSON under text/html, with a byte order mark", "text/html", "\ufeff{\"access_token\":\"at\"}", provider.Tokens{}, ""},
+		{"F-11: a form under application/json", "application/json", `access_token=at&scope=a%2Cb&token_type=bearer`, provider.Tokens{Scopes: ath.Scopes{"a", "b"}, ScopesGiven: true}, ""},
+		{"F-11: a form under text/plain", "text/plain", "access_token=at&expires_in=60\n", provider.Tokens{Expires: now.Add(time.Minute)}, ""},
 		{"no content type", "", `{"access_token":"at"}`, provider.Tokens{}, ""},
 	}
 	for _, tt := range tests {
@@ -165,7 +170,13 @@ func TestExchangeRefusals(t *testing.T) {
 		{"a line break in access_token", answer(200, js, `{"access_token":"s3cret\r\nX: y"}`), "", 200, false},
 		{"a space in access_token", answer(200, js, `{"access_token":"a s3cret"}`), "", 200, false},
 		{"access_token beyond ASCII", answer(200, js, `{"access_token":"é"}`), "", 200, false},
-		{"an access_token of 9 KiB", answer(200, js, `{"access_token":"`+strings.Repeat("a", 9<<10)+`"}`), "", 200, false},
+		{"an access_token of 33 KiB", answer(200, js, `{"access_token":"`+strings.Repeat("a", 33<<10)+`"}`), "", 200, false},
+		{"a refresh_token of 33 KiB", answer(200, js, `{"access_token":"at","refresh_token":"`+strings.Repeat("a", 33<<10)+`"}`), "", 200, false},
+		{"a page with a form's look", answer(200, js, `<a href="?access_token=s3cret">`), "", 200, false},
+		{"a form without a token or an error", answer(200, "application/x-www-form-urlencoded", `a=b&scope=x`), "", 200, false},
+		{"a code in capitals", answer(400, js, `{"error":"Invalid-Grant.2"}`), "Invalid-Grant.2", 400, false},
+		{"a code that echoes what was sent", answer(400, js, `{"error":"code-s3cret"}`), "", 400, false},
+		{"a code that echoes a part of the verifier", answer(400, js, `{"error":"verifier-s3cret-verifier"}`), "", 400, false},
 		{"a refresh_token with a line break", answer(200, js, `{"access_token":"at","refresh_token":"a\nb"}`), "", 200, false},
 		{"mac token", answer(200, js, `{"access_token":"at","token_type":"mac"}`), "", 200, false},
 		{"expires_in is no number", answer(200, js, `{"access_token":"at","expires_in":"soon"}`), "", 200, false},
@@ -175,7 +186,7 @@ func TestExchangeRefusals(t *testing.T) {
 		{"JSON, and something after it", answer(200, js, `{"access_token":"at"} s3cret`), "", 200, false},
 		{"a list", answer(200, js, `[]`), "", 200, false},
 		{"null", answer(200, js, `null`), "", 200, false},
-		{"a giant body", answer(200, js, `{"access_token":"at","x":"`+strings.Repeat("x", 65<<10)+`"}`), "", 200, false},
+		{"a giant body", answer(200, js, `{"access_token":"at","x":"`+strings.Repeat("x", 257<<10)+`"}`), "", 200, false},
 		{"a redirect", func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path != "/token" {
 				t.Error("a redirect was followed")
@@ -221,7 +232,7 @@ func TestExchangeDeadlines(t *testing.T) {
 	p := parseOne(t, "")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err = provider.NewClient(provider.ClientConfig{}).Exchange(ctx, p, ath.NewSecret(code), ath.NewSecret(verifier), redirect)
+	_, err = provider.NewClient(provider.ClientConfig{}).Exchange(ctx, p, provider.Redemption{Code: ath.NewSecret(code), Verifier: ath.NewSecret(verifier), RedirectURI: redirect, Scopes: ath.Scopes{"openid"}})
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("a cancelled call: got %v", err)
 	}
@@ -229,7 +240,7 @@ func TestExchangeDeadlines(t *testing.T) {
 		opt := testOptions
 		opt.AllowHTTP = true
 		all, _ := provider.Parse("f", []byte(oneProvider(`"token_endpoint": "http://127.0.0.1:1/"`)), opt)
-		_, err := provider.NewClient(provider.ClientConfig{}).Exchange(t.Context(), all[0], ath.NewSecret(code), ath.NewSecret(verifier), redirect)
+		_, err := provider.NewClient(provider.ClientConfig{}).Exchange(t.Context(), all[0], provider.Redemption{Code: ath.NewSecret(code), Verifier: ath.NewSecret(verifier), RedirectURI: redirect, Scopes: ath.Scopes{"openid"}})
 		if e, _ := errors.AsType[*provider.ExchangeError](err); e == nil || e.Temporary {
 			t.Errorf("got %v", err)
 		}
@@ -240,7 +251,7 @@ func TestExchangeDeadlines(t *testing.T) {
 		opt := testOptions
 		opt.AllowHTTP = true
 		all, _ := provider.Parse("f", []byte(oneProvider(`"token_endpoint": "`+s.URL+`/"`)), opt)
-		_, err := provider.NewClient(provider.ClientConfig{AllowHTTP: true}).Exchange(t.Context(), all[0], ath.NewSecret(code), ath.NewSecret(verifier), redirect)
+		_, err := provider.NewClient(provider.ClientConfig{AllowHTTP: true}).Exchange(t.Context(), all[0], provider.Redemption{Code: ath.NewSecret(code), Verifier: ath.NewSecret(verifier), RedirectURI: redirect, Scopes: ath.Scopes{"openid"}})
 		if e, _ := errors.AsType[*provider.ExchangeError](err); e == nil || !e.Temporary || !strings.Contains(err.Error(), "connection refused") {
 			t.Errorf("got %v", err)
 		}
@@ -255,13 +266,18 @@ func TestUserID(t *testing.T) {
 		{"T-7: GitHub: a numeric id", `, "userinfo_endpoint": "SERVER/me", "user_id_field": "id"`, ``, `{"id":9007199254740993,"sub":"x"}`, "9007199254740993"},
 		{"T-7: the token reply's own field", `, "user_id_field": "uid"`, `,"uid":"bob"`, ``, "bob"},
 		{"T-7: the token reply's own numeric field", `, "user_id_field": "uid"`, `,"uid":9007199254740993`, ``, "9007199254740993"},
+		{"T-7: nested in userinfo", `, "userinfo_endpoint": "SERVER/me", "user_id_field": "data.user_id"`, ``, `{"data":{"user_id":7}}`, "7"},
+		{"T-7: nested in the token reply", `, "user_id_field": "a.b.c"`, `,"a":{"b":{"c":"eve"}}`, ``, "eve"},
+		{"T-7: a literal name with a dot wins", `, "user_id_field": "data.user_id"`, `,"data":{"user_id":"no"},"data.user_id":"yes"`, ``, "yes"},
+		{"T-7: nested, and one step is no object", `, "user_id_field": "a.b.c"`, `,"a":{"b":"c"}`, ``, "error"},
+		{"T-7: nested, and it is an object", `, "user_id_field": "a.b"`, `,"a":{"b":{}}`, ``, "error"},
 		{"T-7: the token reply lacks it", `, "user_id_field": "uid"`, ``, ``, "error"},
 		{"T-7: userinfo lacks it", `, "userinfo_endpoint": "SERVER/me"`, ``, `{"id":"x"}`, "error"},
 		{"T-7: userinfo's is an object", `, "userinfo_endpoint": "SERVER/me"`, ``, `{"sub":{}}`, "error"},
 		{"T-7: userinfo's has a line break", `, "userinfo_endpoint": "SERVER/me"`, ``, `{"sub":"a\nb"}`, "error"},
 		{"T-7: userinfo's is too long", `, "userinfo_endpoint": "SERVER/me"`, ``, `{"sub":"` + strings.Repeat("a", 257) + `"}`, "error"},
 		{"T-7: userinfo is no JSON", `, "userinfo_endpoint": "SERVER/me"`, ``, `s3cret`, "error"},
-		{"T-7: userinfo is giant", `, "userinfo_endpoint": "SERVER/me"`, ``, `{"sub":"a"}` + strings.Repeat(" ", 65<<10), "error"},
+		{"T-7: userinfo is giant", `, "userinfo_endpoint": "SERVER/me"`, ``, `{"sub":"a"}` + strings.Repeat(" ", 257<<10), "error"},
 		{"T-7: userinfo refuses", `, "userinfo_endpoint": "SERVER/403"`, ``, ``, "error"},
 		{"T-7: userinfo redirects", `, "userinfo_endpoint": "SERVER/302"`, ``, `{"sub":"a"}`, "error"},
 	}
@@ -299,6 +315,8 @@ func FuzzTokenReply(f *testing.F) {
 	f.Add("application/json", `{"access_token":"at","token_type":"Bearer","expires_in":1e99,"scope":["a"],"uid":1}`)
 	f.Add("application/x-www-form-urlencoded", `access_token=at&scope=repo%2Cgist&expires_in=NaN&uid=%00`)
 	f.Add("text/plain", `error=x`)
+	f.Add("text/plain", ` {"access_token":"at","uid":"u","token_type":"BearerToken"}`)
+	f.Add("application/json", `access_token=at&uid=u`)
 	f.Add("application/json", `{"ok":true,"team":{"id":"T"},"bot_user_id":"B","authed_user":{"id":"U","access_token":"at","token_type":"user","scope":"a,b"}}`)
 	f.Add("application/json", `{"ok":true,"access_token":"at","token_type":"bot","team":[],"authed_user":{"id":{}}}`)
 	plain := parseOne(f, `"user_id_field": "uid"`)
@@ -316,7 +334,7 @@ func redeem(t *testing.T, p *provider.Provider, contentType, body string) {
 	c := provider.NewClient(provider.ClientConfig{Now: func() time.Time { return now }, Transport: roundTrip(func(*http.Request) *http.Response {
 		return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {contentType}}, Body: io.NopCloser(strings.NewReader(body))}
 	})})
-	got, err := c.Exchange(t.Context(), p, ath.NewSecret(code), ath.NewSecret(verifier), redirect)
+	got, err := c.Exchange(t.Context(), p, provider.Redemption{Code: ath.NewSecret(code), Verifier: ath.NewSecret(verifier), RedirectURI: redirect, Scopes: ath.Scopes{"openid"}})
 	if err != nil {
 		if _, ok := errors.AsType[*provider.ExchangeError](err); !ok {
 			t.Errorf("not an ExchangeError: %v", err)

@@ -16,6 +16,8 @@ type habits struct {
 	ScopeSeparator   string            `yaml:"scope_separator"`
 	ExtraAuthorize   map[string]string `yaml:"extra_authorize_params"`
 	ExtraToken       map[string]string `yaml:"extra_token_params"`
+	ScopeAliases     map[string]string `yaml:"scope_aliases"`
+	EmptyScope       string            `yaml:"empty_scope"`
 	NeverAuthorize   []string          `yaml:"never_authorize_params"` // the operator cannot set these
 	TokenKinds       []dialect         `yaml:"token_kinds"`            // the first is the default; empty: standard replies
 }
@@ -97,6 +99,8 @@ func (c *check) fill(p *Provider, s *serverFields, f *presetFile) {
 		c.unwritten("user_id_field", &s.UserIDField, h.UserIDField)
 	}
 	c.unwritten("scope_separator", &s.ScopeSeparator, h.ScopeSeparator)
+	c.unwritten("empty_scope", &s.EmptyScope, h.EmptyScope)
+	s.ScopeAliases = fillParams(s.ScopeAliases, h.ScopeAliases)
 	s.ExtraAuthorize = fillParams(s.ExtraAuthorize, h.ExtraAuthorize)
 	s.ExtraToken = fillParams(s.ExtraToken, h.ExtraToken)
 }
@@ -127,7 +131,7 @@ func fillParams(own, preset map[string]string) map[string]string {
 func presetsAt(all []presetFile, urls ...*url.URL) []*presetFile {
 	var at []*presetFile
 	for i := range all {
-		if all[i].knows(urls...) {
+		if !all[i].ByName && all[i].knows(urls...) {
 			at = append(at, &all[i])
 		}
 	}

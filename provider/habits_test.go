@@ -36,7 +36,7 @@ func grant(t *testing.T, s *standins.Server, p *provider.Provider, scopes ath.Sc
 		State: ath.NewSecret("state"), Verifier: ath.NewSecret(verifier), RedirectURI: redirect, Scopes: scopes,
 	}))
 	c := provider.NewClient(provider.ClientConfig{Timeout: 10 * time.Second, AllowHTTP: true})
-	return c.Exchange(t.Context(), p, ath.NewSecret(code+spoil), ath.NewSecret(verifier), redirect)
+	return c.Exchange(t.Context(), p, provider.Redemption{Code: ath.NewSecret(code + spoil), Verifier: ath.NewSecret(verifier), RedirectURI: redirect, Scopes: ath.Scopes{"openid"}})
 }
 
 // The habits of each service, by its preset alone.
@@ -137,7 +137,7 @@ func TestStandInsNeedTheHabits(t *testing.T) {
 			continue
 		}
 		c := provider.NewClient(provider.ClientConfig{AllowHTTP: true})
-		if _, err := c.Exchange(t.Context(), p, ath.NewSecret(s.Code(u)), ath.NewSecret(verifier), redirect); err == nil {
+		if _, err := c.Exchange(t.Context(), p, provider.Redemption{Code: ath.NewSecret(s.Code(u)), Verifier: ath.NewSecret(verifier), RedirectURI: redirect, Scopes: ath.Scopes{"openid"}}); err == nil {
 			t.Error("Slack's bot token was taken for a bearer token that nobody had asked for")
 		}
 	}

@@ -5,9 +5,12 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -30,6 +33,10 @@ func nonceOf(verifier ath.Secret) string {
 	m.Write([]byte("nonce"))
 	return base64.RawURLEncoding.EncodeToString(m.Sum(nil))
 }
+
+// asksIDToken reports whether an authorization asks for an ID token, and so
+// sends a nonce. Some servers send one unasked.
+func asksIDToken(scopes ath.Scopes) bool { return scopes.Has(openIDScope) }
 
 // issuers remembers the OpenID configuration of each issuer that was asked
 // once; their keys are fetched again as ID tokens name unknown ones.
@@ -78,12 +85,17 @@ func (i *issuers) discover(ctx context.Context, client *http.Client, issuer stri
 
 // subject verifies an ID token (OpenID Connect Core, section 3.1.3.7:
 // signature, iss, aud, azp, exp, nonce, at_hash) and returns whose it is.
-func (c *Client) subject(ctx context.Context, p *Provider, raw string, access, verifier ath.Secret) (string, error) {
+func (c *Client) subject(ctx context.Context, p *Provider, raw string, access ath.Secret, a Redemption) (string, error) {
 	call := &call{provider: p.ID, endpoint: "ID token"}
 	if len(raw) > maxTokenBytes {
-		return "", call.fault("is too long")
+		return "", call.fault(fmt.Sprintf("is too long: %d bytes, and at most %d are taken", len(raw), maxTokenBytes))
 	}
 	issuer, err := c.issuers.discover(ctx, c.openIDClient(), p.Issuer)
+	if mismatch, ok := errors.AsType[*oidc.IssuerMismatchError](err); ok {
+		e := call.fault("the issuer's OpenID configuration is another issuer's")
+		e.detail = TwoIssuers(p.Issuer, mismatch.Discovered)
+		return "", e
+	}
 	if err != nil {
 		e := call.fault("the issuer's OpenID configuration could not be had")
 		e.Temporary, e.cause = true, contextError(err)
@@ -95,7 +107,12 @@ func (c *Client) subject(ctx context.Context, p *Provider, raw string, access, v
 		return "", call.fault("has expired")
 	}
 	if err != nil {
-		return "", call.fault("its signature, issuer or audience is wrong")
+		if other := issuerOf(raw); other != p.Issuer {
+			e := call.fault("was issued by another issuer")
+			e.detail = TwoIssuers(p.Issuer, other)
+			return "", e
+		}
+		return "", call.fault("its signature or audience is wrong")
 	}
 	var claims struct {
 		AuthorizedParty string `json:"azp"`
@@ -107,7 +124,7 @@ func (c *Client) subject(ctx context.Context, p *Provider, raw string, access, v
 		claims.AuthorizedParty != "" && claims.AuthorizedParty != p.ClientID,
 		!slices.Contains(token.Audience, p.ClientID):
 		return "", call.fault("was issued to another client")
-	case !ath.NewSecret(nonceOf(verifier)).Equal(token.Nonce):
+	case asksIDToken(a.Scopes) && !ath.NewSecret(nonceOf(a.Verifier)).Equal(token.Nonce):
 		return "", call.fault("belongs to another authorization: its nonce is wrong")
 	case token.AccessTokenHash != "" && token.VerifyAccessToken(access.Reveal()) != nil:
 		return "", call.fault("belongs to another access token")
@@ -117,6 +134,33 @@ func (c *Client) subject(ctx context.Context, p *Provider, raw string, access, v
 		return "", call.fault("does not name the user")
 	}
 	return user, nil
+}
+
+// issuerOf reads who claims to have issued an ID token that was not accepted.
+func issuerOf(raw string) string {
+	var claims struct {
+		Issuer string `json:"iss"`
+	}
+	if parts := strings.Split(raw, "."); len(parts) == 3 {
+		payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+		if err != nil || json.Unmarshal(payload, &claims) != nil {
+			return ""
+		}
+	}
+	return claims.Issuer
+}
+
+// TwoIssuers says for a log that a server calls itself otherwise than the
+// configuration does, and how they differ where that is easily overlooked.
+func TwoIssuers(configured, told string) string {
+	s := fmt.Sprintf("it says %s, and %s is configured", Quoted(told), Quoted(configured))
+	switch {
+	case strings.TrimSuffix(told, "/") == strings.TrimSuffix(configured, "/"):
+		s += ": they differ by the slash at the end"
+	case strings.EqualFold(told, configured):
+		s += ": they differ by capitals"
+	}
+	return s
 }
 
 // openIDClient fetches an issuer's configuration and keys: bounded, without

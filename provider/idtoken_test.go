@@ -170,7 +170,7 @@ func TestUserIsWhoTheIDTokenSays(t *testing.T) {
 				c.spoil(o)
 			}
 			client := provider.NewClient(provider.ClientConfig{Timeout: 2 * time.Second, Now: func() time.Time { return now }, AllowHTTP: true})
-			tokens, err := client.Exchange(t.Context(), p, ath.NewSecret(code), ath.NewSecret(verifier), redirect)
+			tokens, err := client.Exchange(t.Context(), p, provider.Redemption{Code: ath.NewSecret(code), Verifier: ath.NewSecret(verifier), RedirectURI: redirect, Scopes: ath.Scopes{"openid"}})
 			if (err != nil) != (c.user == "") || tokens.User != c.user {
 				t.Fatalf("the user is %q, %v; want %q", tokens.User, err, c.user)
 			}
@@ -205,7 +205,7 @@ func TestIssuerMustBeHTTPS(t *testing.T) {
 	o.claims = jwt.MapClaims{"iss": o.URL, "aud": "athd", "sub": "x", "nonce": nonceFor(t, p, verifier), "exp": now.Add(time.Hour).Unix()}
 	p.TokenURL.Scheme = "https" // so that only the issuer is left to object to
 	client := provider.NewClient(provider.ClientConfig{Timeout: 2 * time.Second, Now: func() time.Time { return now }, Transport: plainly{}})
-	if _, err := client.Exchange(t.Context(), p, ath.NewSecret(code), ath.NewSecret(verifier), redirect); err == nil {
+	if _, err := client.Exchange(t.Context(), p, provider.Redemption{Code: ath.NewSecret(code), Verifier: ath.NewSecret(verifier), RedirectURI: redirect, Scopes: ath.Scopes{"openid"}}); err == nil {
 		t.Error("keys were fetched over http")
 	}
 }

@@ -56,6 +56,10 @@ type serverFields struct {
 	TokenAuthMethod   string            `yaml:"token_auth_method"`
 	Preset            string            `yaml:"preset"`
 	TokenKind         string            `yaml:"token_kind"`
+	TokenTypes        []string          `yaml:"token_types"`
+	DeniedErrors      []string          `yaml:"denied_errors"`
+	ScopeAliases      map[string]string `yaml:"scope_aliases"`
+	EmptyScope        string            `yaml:"empty_scope"`
 }
 
 type ruleEntry struct {

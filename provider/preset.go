@@ -64,6 +64,9 @@ type presetFile struct {
 	APIBase       string            `yaml:"api_base_url"`    // what the rules' paths are relative to
 	OtherBases    []string          `yaml:"other_base_urls"` // where the same API is, too
 	Encoded       []string          `yaml:"allow_encoded"`   // as in providers.json
+	ByName        bool              `yaml:"by_name"`         // never chosen by its hosts: the operator must say it
+	ClientIDs     []string          `yaml:"client_ids"`      // of one that is chosen by name: how client ids begin that want it
+	ScopesOf      string            `yaml:"scopes_of"`       // another preset whose scopes these are, too
 	OAuth         habits            `yaml:"oauth"`
 	Scopes        []presetScope     `yaml:"scopes"`
 }
@@ -99,6 +102,17 @@ func readPresets() []presetFile {
 			panic(faults)
 		}
 		all = append(all, f)
+	}
+	slices.SortFunc(all, func(a, b presetFile) int { return strings.Compare(a.Name, b.Name) })
+	for i := range all {
+		if all[i].ScopesOf == "" {
+			continue
+		}
+		of := slices.IndexFunc(all, func(f presetFile) bool { return f.Name == all[i].ScopesOf && f.ScopesOf == "" })
+		if of < 0 {
+			panic("preset " + all[i].Name + ": scopes_of names no preset with scopes of its own")
+		}
+		all[i].Scopes = append(slices.Clone(all[of].Scopes), all[i].Scopes...)
 	}
 	return all
 }

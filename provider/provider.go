@@ -32,16 +32,20 @@ type Provider struct {
 	AuthMethod   AuthMethod
 	Issuer       string // RFC 9207; "": not checked
 	UserinfoURL  *url.URL
-	UserIDField  string // of userinfo if there is an endpoint, else of the token reply; "": sub
+	UserIDField  string // of userinfo if there is an endpoint, else of the token reply; "data.user_id" leads into an object; "": sub
 	Separator    string // between scopes in the authorization URL, a space by default
 	ExtraAuthz   map[string]string
 	ExtraToken   map[string]string
-	Preset       string        // the name of the preset that knows the API or, if none does, its OAuth server; "": none
-	Rules        []Rule        // explicit, of a preset, or derived from the scopes' names
-	Derived      bool          // the rules were derived
-	EncodedSlash bool          // "%2F" is allowed inside of a path segment; rules see the segment with it
-	Encoded      ath.Encodable // what else is allowed inside of a segment where it is encoded: of '#', '?' and '%'; rules see it encoded
-	App          *App          // native mode; nil: reached under /ath/proxy/ only
+	TokenTypes   []string          // token_types: other words for a bearer token
+	DeniedErrors []string          // denied_errors: see [Provider.Declined]
+	ScopeAliases map[string]string // by the scope that is asked for: the one that the server tells in its place
+	EmptyScope   string            // [EmptyAsNothing] or [EmptyAsRequested]
+	Preset       string            // the name of the preset that knows the API or, if none does, its OAuth server; "": none
+	Rules        []Rule            // explicit, of a preset, or derived from the scopes' names
+	Derived      bool              // the rules were derived
+	EncodedSlash bool              // "%2F" is allowed inside of a path segment; rules see the segment with it
+	Encoded      ath.Encodable     // what else is allowed inside of a segment where it is encoded: of '#', '?' and '%'; rules see it encoded
+	App          *App              // native mode; nil: reached under /ath/proxy/ only
 
 	dialect dialect // of the OAuth server
 }

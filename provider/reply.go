@@ -4,9 +4,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
-	"mime"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,7 +17,7 @@ import (
 )
 
 const (
-	maxTokenBytes = 8 << 10
+	maxTokenBytes = 32 << 10 // a directory's groups make tokens large
 	maxUserBytes  = 256
 	maxLife       = 10 * 365 * 24 * time.Hour
 )
@@ -25,27 +26,33 @@ const (
 // userinfo: JSON values, numbers as json.Number.
 type reply map[string]any
 
-// readReply reads JSON or, where the content type says so, a form.
-func readReply(contentType string, body []byte) (r reply, ok bool) {
-	media, _, _ := mime.ParseMediaType(contentType)
-	if media == "application/x-www-form-urlencoded" || media == "text/plain" {
-		form, err := url.ParseQuery(string(body))
-		if err != nil {
-			return nil, false
-		}
-		r = reply{}
-		for name, values := range form {
-			r[name] = values[0]
-		}
-	} else {
-		d := json.NewDecoder(bytes.NewReader(body))
-		d.UseNumber()
-		if d.Decode(&r) != nil || r == nil {
-			return nil, false
-		}
-		if _, err := d.Token(); !errors.Is(err, io.EOF) {
-			return nil, false
-		}
+// readReply reads JSON or a form. What the body is tells the body: media types
+// are wrong too often (JSON under text/plain, a form under application/json).
+func readReply(body []byte) (r reply, ok bool) {
+	body = bytes.TrimSpace(bytes.TrimPrefix(body, []byte("\ufeff")))
+	if len(body) == 0 || body[0] != '{' {
+		return readForm(string(body))
+	}
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.UseNumber()
+	if d.Decode(&r) != nil || r == nil {
+		return nil, false
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return nil, false
+	}
+	return r, true
+}
+
+// readForm takes for a form only what answers as one: with a token or an error.
+func readForm(body string) (reply, bool) {
+	form, err := url.ParseQuery(body)
+	if err != nil || form.Get("access_token") == "" && form.Get("error") == "" {
+		return nil, false
+	}
+	r := reply{}
+	for name, values := range form {
+		r[name] = values[0]
 	}
 	return r, true
 }
@@ -59,16 +66,24 @@ func (r reply) refusal() (code string, refused bool) {
 
 // tokens reads a token reply. Absent scope, expires_in, refresh_token and
 // token_type are normal. bearer is what token_type may be beside bearer.
-func (r reply) tokens(now time.Time, bearer string) (t Tokens, message string) {
+func (r reply) tokens(now time.Time, bearer []string) (t Tokens, message string) {
 	access, ok := r.text("access_token")
-	if !ok || !fitsHeader(access) {
-		return Tokens{}, "the reply's access_token is missing or malformed"
+	switch {
+	case ok && access == "":
+		return Tokens{}, "the reply holds no access_token"
+	case len(access) > maxTokenBytes:
+		return Tokens{}, tooLong("access_token", len(access))
+	case !ok || !fitsHeader(access):
+		return Tokens{}, "the reply's access_token is malformed"
 	}
-	if kind, ok := r.text("token_type"); !ok || kind != "" && kind != bearer && !strings.EqualFold(kind, "bearer") {
+	if kind, ok := r.text("token_type"); !ok || kind != "" && !slices.ContainsFunc(append(bearer, "bearer"), func(b string) bool { return strings.EqualFold(b, kind) }) {
 		return Tokens{}, "the reply's token_type is not bearer"
 	}
 	refresh, ok := r.text("refresh_token")
-	if !ok || len(refresh) > maxTokenBytes || !printable(refresh) {
+	switch {
+	case len(refresh) > maxTokenBytes:
+		return Tokens{}, tooLong("refresh_token", len(refresh))
+	case !ok || !printable(refresh):
 		return Tokens{}, "the reply's refresh_token is malformed"
 	}
 	t.Access, t.Refresh = ath.NewSecret(access), ath.NewSecret(refresh)
@@ -79,6 +94,10 @@ func (r reply) tokens(now time.Time, bearer string) (t Tokens, message string) {
 		return Tokens{}, "the reply's scope is malformed"
 	}
 	return t, ""
+}
+
+func tooLong(what string, length int) string {
+	return fmt.Sprintf("the reply's %s is too long: %d bytes, and at most %d are taken", what, length, maxTokenBytes)
 }
 
 // text returns a text member, "" if it is absent or null.
@@ -137,10 +156,20 @@ func (r reply) scopes() (scopes ath.Scopes, given, ok bool) {
 }
 
 // user returns a user id that is text or a number, "" if there is none that
-// is fit to be stored and logged.
+// is fit to be stored and logged. A field with dots leads into objects
+// (data.user_id), unless there is one of just this name.
 func (r reply) user(field string) string {
+	value, there := r[field]
+	for at := r; !there && at != nil; {
+		step, rest, nested := strings.Cut(field, ".")
+		if value = at[step]; !nested {
+			break
+		}
+		at, _ = value.(map[string]any)
+		value, field = nil, rest
+	}
 	var id string
-	switch v := r[field].(type) {
+	switch v := value.(type) {
 	case json.Number:
 		id = v.String()
 	case string:

@@ -67,6 +67,7 @@ type sessionJSON struct {
 	Connection  ath.Tag    `json:"conn,omitempty"`
 	Code        ath.Digest `json:"code,omitzero"`
 	BadCodes    int        `json:"bad,omitempty"`
+	Upstream    string     `json:"said,omitempty"`
 	Created     time.Time  `json:"at,omitzero"`
 	Expires     time.Time  `json:"exp,omitzero"`
 }
@@ -134,7 +135,7 @@ func encodeSession(s Session) ([]byte, error) {
 		AgentID: s.AgentID, ClientID: s.ClientID, Provider: s.Provider, ProviderAs: s.ProviderAs, Requested: s.Requested,
 		AgentState: s.AgentState, RedirectURI: s.RedirectURI, CallbackURL: s.CallbackURL, Resource: s.Resource,
 		Verifier: s.Verifier.Reveal(), BrowserKey: s.BrowserKey.Reveal(), Consent: s.Consent,
-		Phase: s.Phase, User: s.User, Consented: s.Consented, Connection: s.Connection, Code: s.Code, BadCodes: s.BadCodes,
+		Phase: s.Phase, User: s.User, Consented: s.Consented, Connection: s.Connection, Code: s.Code, BadCodes: s.BadCodes, Upstream: s.Upstream,
 		Created: s.Created.UTC(), Expires: s.Expires.UTC(),
 	})
 }
@@ -149,7 +150,7 @@ func decodeSession(record []byte) (Session, error) {
 		AgentID: in.AgentID, ClientID: in.ClientID, Provider: in.Provider, ProviderAs: in.ProviderAs, Requested: in.Requested,
 		AgentState: in.AgentState, RedirectURI: in.RedirectURI, CallbackURL: in.CallbackURL, Resource: in.Resource,
 		Verifier: ath.NewSecret(in.Verifier), BrowserKey: ath.NewSecret(in.BrowserKey), Consent: in.Consent,
-		Phase: in.Phase, User: in.User, Consented: in.Consented, Connection: in.Connection, Code: in.Code, BadCodes: in.BadCodes,
+		Phase: in.Phase, User: in.User, Consented: in.Consented, Connection: in.Connection, Code: in.Code, BadCodes: in.BadCodes, Upstream: in.Upstream,
 		Created: in.Created, Expires: in.Expires,
 	}, nil
 }

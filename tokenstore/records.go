@@ -126,6 +126,7 @@ type Session struct {
 	Connection ath.Tag
 	Code       ath.Digest // of the one-time code (C-6)
 	BadCodes   int        // wrong guesses of it; five end the session (T-1)
+	Upstream   string     // what the provider's server said that ended it: an error code, or athd's own words
 
 	Created time.Time
 	Expires time.Time
