@@ -166,6 +166,7 @@ func (f *Flow) asError(ctx context.Context, id string, err error) *ath.Error {
 // writeError answers as E-1 says. Every refusal carries its decision_id (E-2).
 func (f *Flow) writeError(w http.ResponseWriter, _ *http.Request, id string, e *ath.Error) {
 	e = e.WithDetail("decision_id", id)
+	w.Header().Set("X-ATH-Decision-ID", id) // P-9
 	retryAfter(w, e)
 	if e.Status() == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="ath"`)

@@ -109,6 +109,7 @@ func (f *Flow) servePage(step func(context.Context, *call, http.ResponseWriter, 
 			return
 		}
 		retryAfter(w, e)
+		w.Header().Set("X-ATH-Decision-ID", c.id) // P-9
 		if err := f.pages.write(w, e.Status(), "error", errorPage{Code: e.Code, Message: e.Message, DecisionID: c.id}); err != nil {
 			f.writeError(w, r, c.id, e)
 		}

@@ -9,10 +9,14 @@ import (
 	"strings"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	commondnsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/common/dns/v3"
 	dnsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/dns/v3"
+	headersv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_mutation/v3"
+	codecv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/upstream_codec/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -97,18 +101,39 @@ func (g *generator) providerCluster(p *provider.Provider) *clusterv3.Cluster {
 		// the first part of the id for the whole name.
 		c.AltStatName = providerCluster(strings.ReplaceAll(p.ID, ".", "_"))
 	}
+	o := &httpv3.HttpProtocolOptions{HttpFilters: g.replyHygiene()}
 	if target.Scheme == "https" {
 		c.TransportSocket = g.upstreamTLS(target.Hostname(), g.config.CAFile, nil, false)
-		c.TypedExtensionProtocolOptions = g.httpOptions(&httpv3.HttpProtocolOptions{
-			UpstreamProtocolOptions: &httpv3.HttpProtocolOptions_AutoConfig{
-				AutoConfig: &httpv3.HttpProtocolOptions_AutoHttpConfig{
-					HttpProtocolOptions:  &corev3.Http1ProtocolOptions{},
-					Http2ProtocolOptions: http2Options(),
+		o.UpstreamProtocolOptions = &httpv3.HttpProtocolOptions_AutoConfig{
+			AutoConfig: &httpv3.HttpProtocolOptions_AutoHttpConfig{
+				HttpProtocolOptions:  &corev3.Http1ProtocolOptions{},
+				Http2ProtocolOptions: http2Options(),
+			},
+		}
+	} else {
+		o.UpstreamProtocolOptions = &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{
+			ExplicitHttpConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig{
+				ProtocolConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_HttpProtocolOptions{
+					HttpProtocolOptions: &corev3.Http1ProtocolOptions{},
 				},
 			},
-		})
+		}
 	}
+	c.TypedExtensionProtocolOptions = g.httpOptions(o)
 	return c
+}
+
+// replyHygiene removes from an API's reply what only athd says (P-9). It is a
+// filter of the cluster, behind the router: one of the listener would also
+// remove it from refusals.
+func (g *generator) replyHygiene() []*hcmv3.HttpFilter {
+	ours := []*mutationv3.HeaderMutation{removePrefix(headerPrefix)}
+	return []*hcmv3.HttpFilter{
+		g.filter(hygieneFilter, &headersv3.HeaderMutation{Mutations: &headersv3.Mutations{
+			ResponseMutations: ours, ResponseTrailersMutations: ours,
+		}}),
+		g.filter("envoy.filters.http.upstream_codec", &codecv3.UpstreamCodec{}),
+	}
 }
 
 // cluster is what all clusters have in common.

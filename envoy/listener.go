@@ -119,6 +119,7 @@ func (g *generator) accessLog() *accesslogv3.AccessLog {
 		"reason":   "%DYNAMIC_METADATA(" + checkFilter + ":" + metaReason + ")%",
 		"agent":    "%DYNAMIC_METADATA(" + checkFilter + ":" + metaAgent + ")%",
 		"provider": "%DYNAMIC_METADATA(" + checkFilter + ":" + metaProvider + ")%",
+		"refusal":  "%RESP(" + headerDecisionID + ")%",
 		"scope":    "%DYNAMIC_METADATA(" + checkFilter + ":" + metaScope + ")%",
 	}
 	return &accesslogv3.AccessLog{

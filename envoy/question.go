@@ -19,6 +19,7 @@ const (
 	headerAgentID       = "x-ath-agent-id"
 	headerCookie        = "cookie"
 	headerPrefix        = "x-ath-"
+	headerDecisionID    = "x-ath-decision-id" // of replies
 
 	// Envoy takes 100 headers of a request by default.
 	maxHeaderNames     = 100

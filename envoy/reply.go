@@ -88,6 +88,7 @@ func (q question) refuse(d authz.Decision) answer {
 	// first mapper of its local replies.
 	a.set("content-type", "application/json")
 	a.set("cache-control", "no-store")
+	a.set(headerDecisionID, d.ID) // P-9
 	switch a.status {
 	case http.StatusUnauthorized:
 		a.code = codes.Unauthenticated

@@ -249,7 +249,7 @@ func mustHoldOfRefusal(t *testing.T, w *world, r *authv3.CheckResponse, wire str
 		}
 		headers[h.Header.Key] = h.Header.Value
 	}
-	want := map[string]string{"content-type": "application/json", "cache-control": "no-store"}
+	want := map[string]string{"content-type": "application/json", "cache-control": "no-store", "x-ath-decision-id": bodyOf(t, denied).Details.DecisionID}
 	switch status {
 	case 401:
 		want["www-authenticate"] = `Bearer realm="ath", error="invalid_token"`

@@ -5,12 +5,17 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	dnsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/dns/v3"
+	headersv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_mutation/v3"
+	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 
 	"github.com/athd/athd/ath"
@@ -146,6 +151,9 @@ func (c *chain) clusterHolds(w *lane, p *provider.Provider) {
 	if target.Scheme == "http" && !private(target.Hostname()) && !c.expect.ByHost {
 		c.warning(where, "the user's token travels in plaintext to "+quote(target.Host), "use the API's https URL")
 	}
+	if !c.expect.ByHost && !c.cannotSpeakForUs(cluster) {
+		c.warning(where, "the API may answer with x-ath-* headers, as if athd did", "remove them by header_mutation among the cluster's http_filters (response_mutations and response_trailers_mutations)")
+	}
 	if o := httpOptionsOf(cluster); o != nil {
 		if len(o.GetRequestMirrorPolicies()) > 0 {
 			c.fault(where, "requests are mirrored: the user's token goes to another place too", "remove request_mirror_policies")
@@ -154,6 +162,28 @@ func (c *chain) clusterHolds(w *lane, p *provider.Provider) {
 			c.upstreamFilterHolds(where, f)
 		}
 	}
+}
+
+// cannotSpeakForUs reports whether x-ath-* headers of a cluster's replies, trailers
+// too, are removed.
+func (c *chain) cannotSpeakForUs(cluster *clusterv3.Cluster) bool {
+	drops := func(list []*mutationv3.HeaderMutation) bool {
+		return slices.ContainsFunc(list, func(m *mutationv3.HeaderMutation) bool {
+			return removes(m, headerDecisionID) && removes(m, headerPrefix+"any")
+		})
+	}
+	filters := httpOptionsOf(cluster).GetHttpFilters()
+	for _, f := range c.filters {
+		var r routerv3.Router
+		if len(filters) == 0 && open(f.config, &r) {
+			filters = r.GetUpstreamHttpFilters()
+		}
+	}
+	return slices.ContainsFunc(filters, func(f *hcmv3.HttpFilter) bool {
+		var h headersv3.HeaderMutation
+		return open(f.GetTypedConfig(), &h) && !f.GetDisabled() &&
+			drops(h.GetMutations().GetResponseMutations()) && drops(h.GetMutations().GetResponseTrailersMutations())
+	})
 }
 
 func (e endpoint) String() string {

@@ -27,7 +27,7 @@ func advices() map[ath.Code]advice {
 		ath.ProviderMismatch:      {"the token is for another provider than this URL", "use a token of that provider: authorize for it"},
 		ath.UserDenied:            {"the user said no", "do not ask again at once; authorize anew when the user wants it"},
 		ath.OAuthError:            {"the provider's authorization server failed or refused; or `grant_type` is not `authorization_code`", "try again later; `details.provider_error` is the server's own error code where it sent one; if it stays, the operator sees the cause in athd's log by `decision_id`"},
-		ath.InternalError:         {"athd cannot reach its store (503), or failed", "after `Retry-After` try again; if it stays, tell the operator the `decision_id`"},
+		ath.InternalError:         {"503: athd, its store or the API behind it is away, as the message says; else athd failed", "after `Retry-After` try again; if it stays, tell the operator the `decision_id`"},
 		ath.InvalidRequest:        {"the request is not as it must be; `details.field` names the field; or the URL of a call is not canonical", "mend that field; send paths without `//`, `..`, `;` or needless escapes"},
 		ath.Unauthorized:          {"neither the agent's own proof nor an admin token was sent", "send `client_id` and `client_secret`"},
 		ath.NotFound:              {"no such path, provider or registration", "check server and path; `athctl agent discover` lists the providers"},

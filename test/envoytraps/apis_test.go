@@ -18,6 +18,8 @@ import (
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+
+	"github.com/athd/athd/envoy"
 )
 
 // A seen is a request as an API received it.
@@ -53,6 +55,7 @@ func (r *record) take() []seen {
 type rawAPI struct {
 	record
 	addr string
+	stop func()
 }
 
 func newRawAPI(t *testing.T) *rawAPI {
@@ -61,8 +64,8 @@ func newRawAPI(t *testing.T) *rawAPI {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &rawAPI{addr: l.Addr().String()}
-	t.Cleanup(func() { l.Close() })
+	a := &rawAPI{addr: l.Addr().String(), stop: func() { l.Close() }}
+	t.Cleanup(a.stop)
 	go func() {
 		for {
 			conn, err := l.Accept()
@@ -89,6 +92,10 @@ func (a *rawAPI) serve(conn net.Conn) {
 		if err != nil || len(parts) != 3 {
 			return
 		}
+		if parts[1] == envoy.CompanionHealthPath { // Envoy's own
+			io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+			continue
+		}
 		s := seen{method: parts[0], target: parts[1], header: http.Header(header)}
 		if s.header.Get("Upgrade") == "websocket" {
 			a.add(s)
@@ -112,7 +119,7 @@ func (a *rawAPI) serve(conn net.Conn) {
 		a.add(s)
 		// One request per connection: what the inner reader has taken too
 		// much of does not matter.
-		io.WriteString(conn, "HTTP/1.1 200 OK\r\nServer: raw\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
+		io.WriteString(conn, "HTTP/1.1 200 OK\r\nServer: raw\r\nX-ATH-Decision-ID: dec_forged\r\nx-ath-link: https://evil.example\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
 		return
 	}
 }
@@ -144,7 +151,11 @@ func newH2API(t *testing.T, cert tls.Certificate) *h2API {
 			}
 			return
 		}
+		w.Header().Set("X-ATH-Decision-ID", "dec_forged")
+		w.Header().Set("Trailer", "X-Ath-Late, X-Sum")
 		io.WriteString(w, "ok")
+		w.Header().Set("X-Ath-Late", "dec_forged")
+		w.Header().Set("X-Sum", "1")
 	}))
 	server.EnableHTTP2 = true
 	server.TLS = &tls.Config{Certificates: []tls.Certificate{cert}}

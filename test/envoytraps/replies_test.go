@@ -2,6 +2,8 @@ package envoytraps
 
 import (
 	"encoding/json"
+	"io"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -23,13 +25,105 @@ func TestP7EnvoysOwnRefusalsAreJSON(t *testing.T) {
 		{"headers that are too large", r.h1("plain", "GET", "/x", big), 431, ath.InvalidRequest},
 		{"nothing listens at the API", r.h1("down", "GET", "/ath/proxy/down/x"), 503, ath.InternalError},
 		{"the API's certificate is another's", r.h1("wrong", "GET", "/ath/proxy/wrong/x"), 503, ath.InternalError},
+		{"a tunnel", "CONNECT api.example:443 HTTP/1.1\r\nHost: api.example:443\r\n\r\n", 405, ath.MethodNotAllowed},
 		{"an upgrade where there is none", r.h1("plain", "GET", "/ath/proxy/plain/x", "Upgrade: websocket", "Connection: upgrade"), 403, ath.InvalidRequest},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			response, body := r.rawH1(tt.request)
 			mustBeError(t, response, body, tt.status, tt.code)
+			// F-31: the id is in the body, in a header and in the access log;
+			// it is athd's where athd was asked.
+			id := decisionOf(body)
+			if header := response.Header.Values("X-ATH-Decision-ID"); len(header) != 1 || header[0] != id {
+				t.Errorf("E-2: the header says %q, the body %q", header, body)
+			}
+			begin := "env_"
+			if tt.status == 503 {
+				begin = "dec_"
+			}
+			if !strings.HasPrefix(id, begin) || len(id) < 15 {
+				t.Errorf("E-2: the id is %q", id)
+			}
+			line := r.envoy.WaitAccessLog(`"refusal":"` + id + `"`)
+			if begin == "dec_" && !strings.Contains(line, `"decision":"`+id+`"`) {
+				t.Errorf("the access log tells another decision: %s", line)
+			}
 		})
+	}
+}
+
+// decisionOf returns the decision_id of a refusal.
+func decisionOf(body string) string {
+	var e struct {
+		Details struct {
+			ID string `json:"decision_id"`
+		}
+	}
+	json.Unmarshal([]byte(body), &e)
+	return e.Details.ID
+}
+
+// Whoever is told that something is away is told what.
+// F-29
+func TestRefusalsSayWhatIsAway(t *testing.T) {
+	r := newRig(t)
+	r.play(askReal)
+	said := func(request string) (string, string) {
+		response, body := r.rawH1(request)
+		mustBeError(t, response, body, 503, ath.InternalError)
+		if response.Header.Get("Retry-After") == "" {
+			t.Errorf("no Retry-After: %v", response.Header)
+		}
+		var e struct{ Message string }
+		json.Unmarshal([]byte(body), &e)
+		return e.Message, decisionOf(body)
+	}
+	if message, id := said(r.h1("down", "GET", "/ath/proxy/down/x")); message != "The API cannot be reached." || !strings.HasPrefix(id, "dec_") {
+		t.Errorf("the API is away: %q %s", message, id)
+	}
+	r.stopAuthz()
+	r.companion.stop()
+	for _, target := range []string{"/ath/proxy/plain/x", "/api", "/ath/token", "/.well-known/ath.json"} {
+		if message, id := said(r.h1("plain", "GET", target)); message != "The authorization service (athd) cannot be reached." || !strings.HasPrefix(id, "env_") {
+			t.Errorf("%s: athd is away: %q %s", target, message, id)
+		}
+	}
+}
+
+// No API speaks for athd.
+// proves: P-9
+func TestNoAPISpeaksForAthd(t *testing.T) {
+	r := newRig(t)
+	r.play(askReal)
+	for target, provider := range map[string]string{"/ath/proxy/plain/x": "plain", "/ath/proxy/tls/x": "tls", "/api": "app"} {
+		response, body := r.do(r.request(provider, "GET", target, nil))
+		if response.StatusCode != 200 || body != "ok" {
+			t.Fatalf("%s: %d %s", target, response.StatusCode, body)
+		}
+		for name := range response.Header {
+			if strings.HasPrefix(name, "X-Ath-") {
+				t.Errorf("%s: %s came through", target, name)
+			}
+		}
+	}
+	// HTTP/2 on both sides: trailers too.
+	var h2 http.Protocols
+	h2.SetUnencryptedHTTP2(true)
+	transport := &http.Transport{Protocols: &h2}
+	defer transport.CloseIdleConnections()
+	response, err := (&http.Client{Transport: transport}).Do(r.request("tls", "GET", "/ath/proxy/tls/x", nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	io.Copy(io.Discard, response.Body)
+	if len(response.Trailer.Values("X-Ath-Late")) > 0 || response.Trailer.Get("X-Sum") != "1" || response.ProtoMajor != 2 {
+		t.Errorf("trailers over %s: %v", response.Proto, response.Trailer)
+	}
+	// The handshake's own say it.
+	if response, _ := r.do(r.request("plain", "GET", "/ath/token", nil)); response.Header.Get("X-ATH-Decision-ID") != "dec_forged" {
+		t.Errorf("the companion's header is gone: %v", response.Header)
 	}
 }
 

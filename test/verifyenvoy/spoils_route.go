@@ -11,6 +11,7 @@ import (
 	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -53,7 +54,7 @@ func ofRoutes() []Spoil {
 		{Name: "the gateway's host", Do: forwarding(func(a *routev3.RouteAction) { a.HostRewriteSpecifier = nil }), Finds: []string{"the API is called by the gateway's host"}},
 		{Name: "another cluster", Do: forwarding(func(a *routev3.RouteAction) {
 			a.ClusterSpecifier = &routev3.RouteAction_Cluster{Cluster: "athd_companion"}
-		}), Finds: []string{`"athd_companion" leads to`, "it does not speak TLS"}},
+		}), Finds: []string{`"athd_companion" leads to`, "it does not speak TLS", "as if athd did"}},
 		{Name: "a cluster that the agent chooses", Do: forwarding(func(a *routev3.RouteAction) {
 			a.ClusterSpecifier = &routev3.RouteAction_ClusterHeader{ClusterHeader: "x-cluster"}
 		}), Finds: []string{"the cluster is chosen by the request"}},
@@ -86,7 +87,7 @@ func ofRoutes() []Spoil {
 			other := &clusterv3.Cluster{Name: "other", ConnectTimeout: durationpb.New(time.Second)}
 			c.StaticResources.Clusters = append(c.StaticResources.Clusters, other)
 			c.Route("companion", func(r *routev3.Route) { r.GetRoute().ClusterSpecifier = &routev3.RouteAction_Cluster{Cluster: "other"} })
-		}, Finds: []string{`the handshake's paths lead to the cluster "other"`, "ext_authz is disabled", "the API sees", "has no endpoints"}},
+		}, Finds: []string{`the handshake's paths lead to the cluster "other"`, "ext_authz is disabled", "the API sees", "has no endpoints", "as if athd did"}},
 	}
 }
 
@@ -132,7 +133,10 @@ func ofClusters() []Spoil {
 			Finds: []string{`leads to "api.github.com:8443", which is not the API`}},
 		{Name: "another address, as the app's", Do: clustered("provider_"+App, func(c *clusterv3.Cluster) { address(c).Address = "192.0.2.7" }),
 			Finds: []string{`leads to "192.0.2.7:3000", which is not the API`}},
-		{Name: "plaintext", Do: clustered(own, func(c *clusterv3.Cluster) { c.TransportSocket, c.TypedExtensionProtocolOptions = nil, nil }), Finds: []string{"it does not speak TLS"}},
+		{Name: "plaintext", Do: clustered(own, func(c *clusterv3.Cluster) { c.TransportSocket, c.TypedExtensionProtocolOptions = nil, nil }), Finds: []string{"it does not speak TLS", "as if athd did"}},
+		{Name: "an API that may speak for athd", Do: clustered(own, func(c *clusterv3.Cluster) {
+			edit(c.TypedExtensionProtocolOptions["envoy.extensions.upstreams.http.v3.HttpProtocolOptions"], &httpv3.HttpProtocolOptions{}, func(o *httpv3.HttpProtocolOptions) { o.HttpFilters = nil })
+		}), Finds: []string{"as if athd did"}, Warning: true},
 		{Name: "no CA", Do: verifying(func(v *tlsv3.CertificateValidationContext) { v.TrustedCa = nil; v.MatchTypedSubjectAltNames = nil }),
 			Finds: []string{"certificates are not verified", "a certificate for any name is accepted"}},
 		{Name: "any name", Do: verifying(func(v *tlsv3.CertificateValidationContext) { v.MatchTypedSubjectAltNames = nil }), Finds: []string{"a certificate for any name is accepted"}},
