@@ -42,6 +42,10 @@ const (
 // itself, unless a provider needs it.
 const escapedCompanion = `/ath/(agents|callback|consent|admin)/.*%(2[Ff]|5[Cc]).*`
 
+// workerScope is by which a script on one path would make itself the service
+// worker of others, the handshake's among them.
+const workerScope = "service-worker-allowed"
+
 // Names of the route to discovery, and of the last routes of each virtual host.
 const (
 	discoveryRoute = "discovery"
@@ -145,8 +149,9 @@ func (g *generator) mounted(p *provider.Provider, name string) *routev3.Route {
 	}
 	return &routev3.Route{
 		Name: "proxy_" + name, Match: prefix(mount),
-		Action:               &routev3.Route_Route{Route: action},
-		TypedPerFilterConfig: g.checked(p.ID, mount, strip),
+		Action:                  &routev3.Route_Route{Route: action},
+		ResponseHeadersToRemove: []string{workerScope},
+		TypedPerFilterConfig:    g.checked(p.ID, mount, strip),
 	}
 }
 
@@ -164,8 +169,9 @@ func (g *generator) native(p *provider.Provider) *routev3.Route {
 	}
 	return &routev3.Route{
 		Name: "app_" + p.ID, Match: match,
-		Action:               &routev3.Route_Route{Route: action},
-		TypedPerFilterConfig: g.checked(p.ID, "", appHygiene()),
+		Action:                  &routev3.Route_Route{Route: action},
+		ResponseHeadersToRemove: []string{workerScope},
+		TypedPerFilterConfig:    g.checked(p.ID, "", appHygiene()),
 	}
 }
 

@@ -48,6 +48,7 @@ func (b *tab) last(path string) document {
 const (
 	startPath    = "/ath/consent/start"
 	decidePath   = "/ath/consent/decide"
+	donePath     = "/ath/consent/done"
 	callbackPath = "/ath/callback"
 )
 
@@ -63,6 +64,9 @@ func headersOfEveryPage(t *testing.T, s *stage.Stage) {
 	b.finish()
 	guarded(t, "completion", b.last(callbackPath))
 	b.reload()
+	b.await("#code")
+	guarded(t, "completion, again", b.last(donePath))
+	b.open(s.Public + callbackPath)
 	b.refused("STATE_MISMATCH")
 	guarded(t, "error", b.last(callbackPath))
 	b.open(l.url)

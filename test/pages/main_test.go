@@ -30,6 +30,13 @@ func TestMain(m *testing.M) {
 // evilHost is where strangers have their pages: another site than athd.
 const evilHost = "evil.test"
 
+// consentHost has the consent pages where they stand apart; on twoHosts that
+// and athd's own host are of one site.
+const (
+	consentHost = "consent.localhost"
+	twoHosts    = "two-hosts.test"
+)
+
 // A chromium is one browser process for all tests. Its context lives until
 // the process ends, since the first caller's test must not take it along.
 type chromium struct {
@@ -64,7 +71,7 @@ func startChromium(t testing.TB) context.Context {
 		chromedp.Flag("ignore-certificate-errors", true), // Envoy's certificate is a test's
 		chromedp.Flag("hide-scrollbars", true),
 		chromedp.Flag("force-color-profile", "srgb"),
-		chromedp.Flag("host-resolver-rules", "MAP "+evilHost+" 127.0.0.1, MAP localhost 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"),
+		chromedp.Flag("host-resolver-rules", "MAP "+evilHost+" 127.0.0.1, MAP localhost 127.0.0.1, MAP "+consentHost+" 127.0.0.1, MAP *."+twoHosts+" 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"),
 	)
 	ctx, cancel := chromedp.NewContext(allocator)
 	if err := chromedp.Do(ctx); err != nil {

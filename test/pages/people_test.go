@@ -2,10 +2,12 @@ package pages
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"crypto/tls"
 	"encoding/json"
 	"io"
+	"net"
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
@@ -54,7 +56,16 @@ func newAgent(t testing.TB, s *stage.Stage) *anAgent {
 
 func newAgentCalled(t testing.TB, s *stage.Stage, name string) *anAgent {
 	t.Helper()
-	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: s.Authority.Pool()}}
+	transport := &http.Transport{
+		TLSClientConfig: &tls.Config{RootCAs: s.Authority.Pool()},
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			_, port, err := net.SplitHostPort(address)
+			if err != nil {
+				return nil, err
+			}
+			return new(net.Dialer).DialContext(ctx, network, "127.0.0.1:"+port) // the test's names are in no DNS
+		},
+	}
 	t.Cleanup(transport.CloseIdleConnections)
 	return &anAgent{
 		Agent: s.NewAgent(name).Agent, Purpose: "Shopping on behalf of the user",

@@ -71,6 +71,9 @@ type Options struct {
 	// localhost the OAuth server is another site to browsers, as it is in life.
 	Host string
 	TLS  bool // public_url is https
+	// ConsentHost is the name of consent_url, whose port is Envoy's, too; "":
+	// there is none.
+	ConsentHost string
 	// Unauthenticated is the app's: deny (the default) or passthrough.
 	Unauthenticated string
 	PathPrefix      string // the app's
@@ -86,16 +89,17 @@ type Options struct {
 
 // A Stage is everything, running.
 type Stage struct {
-	Public  string // URL of Envoy
-	Dir     string // where athd.yaml is
-	Athd    *Athd
-	Envoy   *realenvoy.Envoy
-	Redis   *realredis.Server // nil when embedded
-	OAuth   *oauthserver.Server
-	App     *Upstream
-	Gallery *Upstream
-	Agents  string // URL of the host of identity documents
-	Issuer  string // URL of OAuth
+	Public     string // URL of Envoy
+	ConsentURL string // URL of the consent pages: Public, unless they have a host of their own
+	Dir        string // where athd.yaml is
+	Athd       *Athd
+	Envoy      *realenvoy.Envoy
+	Redis      *realredis.Server // nil when embedded
+	OAuth      *oauthserver.Server
+	App        *Upstream
+	Gallery    *Upstream
+	Agents     string // URL of the host of identity documents
+	Issuer     string // URL of OAuth
 	// Authority has signed the certificates of Gallery and, with TLS, of Envoy.
 	Authority *realenvoy.Authority
 
@@ -105,7 +109,8 @@ type Stage struct {
 }
 
 const configuration = `public_url: {{.Public}}
-listen: {grpc: "unix:{{.Dir}}/authz.sock", http: "{{.HTTP}}", admin: "{{.Admin}}"}
+{{with .ConsentURL}}consent_url: {{.}}
+{{end}}listen: {grpc: "unix:{{.Dir}}/authz.sock", http: "{{.HTTP}}", admin: "{{.Admin}}"}
 store: {url: "{{.Store}}", keyset_file: keyset.json, timeout: {{.StoreTimeout}}}
 {{if .Gateway}}providers_file: providers.json
 {{end}}{{if .Native}}apps:
@@ -125,7 +130,7 @@ tokens: {ttl: {{.TokenTTL}}}
 sessions: {ttl: {{.SessionTTL}}}
 consent: {{.Consent}}
 drain_delay: 0s
-envoy: {listen: "{{.EnvoyListen}}", admin: "127.0.0.1:0", ca_file: "{{.CA}}"{{with .TLS}}, tls: {cert_file: "{{.Cert}}", key_file: "{{.Key}}"}{{end}}{{with .Destination}}, destination: {{.}}{{end}}}
+envoy: {listen: "{{.EnvoyListen}}", admin: "127.0.0.1:0", ca_file: "{{.CA}}"{{with .TLS}}, tls: [{{range .}}{cert_file: "{{.Cert}}", key_file: "{{.Key}}"},{{end}}]{{end}}{{with .Destination}}, destination: {{.}}{{end}}}
 log: {format: json, level: debug}
 development: {allow_http: true, allow_private_hosts: true}
 {{.Extra}}
@@ -162,10 +167,24 @@ func Start(t testing.TB, o Options) *Stage {
 	authority := realenvoy.NewAuthority(t)
 	s := &Stage{Dir: dir, Authority: authority, t: t, admin: admin, site: http.NewServeMux()}
 	s.Public = public(envoyListen, o)
-	var pair any
+	s.ConsentURL = s.Public
+	var consentURL string
+	if o.ConsentHost != "" {
+		apart := o
+		apart.Host = o.ConsentHost
+		consentURL = public(envoyListen, apart)
+		s.ConsentURL = consentURL
+	}
+	var pairs []map[string]string
 	if o.TLS {
-		certFile, keyFile := authority.Issue("127.0.0.1", "localhost")
-		pair = map[string]string{"Cert": certFile, "Key": keyFile}
+		names := [][]string{{"127.0.0.1", "localhost", or(o.Host, "localhost")}}
+		if o.ConsentHost != "" {
+			names = append(names, []string{o.ConsentHost})
+		}
+		for _, n := range names {
+			certFile, keyFile := authority.Issue(n...)
+			pairs = append(pairs, map[string]string{"Cert": certFile, "Key": keyFile})
+		}
 	}
 
 	cert := authority.Certificate("127.0.0.1")
@@ -187,7 +206,7 @@ func Start(t testing.TB, o Options) *Stage {
 		"AppURL": s.App.URL, "GalleryURL": s.Gallery.URL, "OAuth": s.Issuer, "Secret": Secret,
 		"StoreTimeout": or(o.StoreTimeout, "900ms"), "Approval": or(o.Approval, "  default: approve"), "TokenTTL": or(o.TokenTTL, "1h"), "SessionTTL": or(o.SessionTTL, "10m"),
 		"Consent": or(o.Consent, "page"), "EnvoyListen": envoyListen, "CA": authority.CAFile, "Extra": o.Extra,
-		"TLS": pair, "Unauthenticated": or(o.Unauthenticated, "deny"), "PathPrefix": o.PathPrefix, "AppID": or(o.AppID, App), "AppMore": o.AppMore,
+		"TLS": pairs, "ConsentURL": consentURL, "Unauthenticated": or(o.Unauthenticated, "deny"), "PathPrefix": o.PathPrefix, "AppID": or(o.AppID, App), "AppMore": o.AppMore,
 		"Destination": o.Destination,
 	}
 	s.write("athd.yaml", fill(t, configuration, values))
@@ -268,13 +287,13 @@ func (s *Stage) Consent(b *browser.Browser, authorizationURL string) *browser.Pa
 	ctx, cancel := context.WithTimeout(s.t.Context(), 20*time.Second)
 	defer cancel()
 	page, err := b.Get(ctx, authorizationURL)
-	if err == nil && strings.HasPrefix(page.URL.String(), s.Public) && page.Status == http.StatusOK {
+	if err == nil && page.URL.Path == "/ath/consent/start" && page.Status == http.StatusOK {
 		page, err = b.Submit(ctx, page.Form().Click("Allow"))
 	}
 	if err == nil && strings.Contains(page.Body, `name="password"`) {
 		page, err = b.Submit(ctx, page.Form().Fill("username", User).Fill("password", Password))
 	}
-	if err == nil && page.Status == http.StatusOK && !strings.HasPrefix(page.URL.String(), s.Public) {
+	if err == nil && page.Status == http.StatusOK && strings.HasPrefix(page.URL.String(), s.Issuer) {
 		page, err = b.Submit(ctx, page.Form().Click("Allow"))
 	}
 	if err != nil {

@@ -17,9 +17,20 @@ import (
 type Upstream struct {
 	URL string
 
-	mu   sync.Mutex
-	data bytes.Buffer
-	hits int
+	mu    sync.Mutex
+	data  bytes.Buffer
+	hits  int
+	pages map[string]http.HandlerFunc
+}
+
+// Serve makes the API answer a path in another way.
+func (u *Upstream) Serve(path string, h http.HandlerFunc) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.pages == nil {
+		u.pages = map[string]http.HandlerFunc{}
+	}
+	u.pages[path] = h
 }
 
 // StartUpstream starts an API on loopback; over TLS if it is given a
@@ -46,7 +57,12 @@ func StartUpstream(t testing.TB, cert *tls.Certificate) *Upstream {
 func (u *Upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	u.mu.Lock()
 	u.hits++
+	page := u.pages[r.URL.Path]
 	u.mu.Unlock()
+	if page != nil {
+		page(w, r)
+		return
+	}
 	if strings.HasSuffix(r.URL.Path, "/stream") {
 		w.Header().Set("Content-Type", "text/event-stream")
 		for i := 0; ; i++ {
