@@ -23,16 +23,12 @@ func ParseScopes(list []string) (Scopes, error) {
 	if len(list) > MaxScopes {
 		return nil, fmt.Errorf("more than %d scopes", MaxScopes)
 	}
-	out := make(Scopes, 0, len(list))
 	for _, s := range list {
 		if err := checkScope(s); err != nil {
 			return nil, err
 		}
-		if !out.Has(s) {
-			out = append(out, s)
-		}
 	}
-	return out, nil
+	return Scopes(list).distinct(), nil
 }
 
 // SplitScopes reads the scope parameter of a token reply: separated by spaces
@@ -62,28 +58,60 @@ func checkScope(s string) error {
 func (s Scopes) Has(scope string) bool { return slices.Contains(s, scope) }
 
 // Intersect returns the scopes of s that are in other too, in the order of s.
-func (s Scopes) Intersect(other Scopes) Scopes {
-	out := make(Scopes, 0, len(s))
-	for _, x := range s {
-		if other.Has(x) {
-			out = append(out, x)
-		}
-	}
-	return out
-}
+func (s Scopes) Intersect(other Scopes) Scopes { return s.filter(other, true) }
 
 // Minus returns the scopes of s that are not in other, in the order of s.
-func (s Scopes) Minus(other Scopes) Scopes {
+func (s Scopes) Minus(other Scopes) Scopes { return s.filter(other, false) }
+
+// Union returns s followed by the scopes of other that s lacks, each once.
+func (s Scopes) Union(other Scopes) Scopes {
+	return append(slices.Clone(s), other.Minus(s).distinct()...)
+}
+
+// linear is how many comparisons are cheaper than a table. Lists come from
+// agents and providers: no work grows with the product of two of them.
+const linear = 256
+
+// filter returns what is in other, or what is not.
+func (s Scopes) filter(other Scopes, in bool) Scopes {
 	out := make(Scopes, 0, len(s))
+	if len(s)*len(other) <= linear {
+		for _, x := range s {
+			if other.Has(x) == in {
+				out = append(out, x)
+			}
+		}
+		return out
+	}
+	table := make(map[string]struct{}, len(other))
+	for _, x := range other {
+		table[x] = struct{}{}
+	}
 	for _, x := range s {
-		if !other.Has(x) {
+		if _, has := table[x]; has == in {
 			out = append(out, x)
 		}
 	}
 	return out
 }
 
-// Union returns s followed by the scopes of other that s lacks.
-func (s Scopes) Union(other Scopes) Scopes {
-	return append(slices.Clone(s), other.Minus(s)...)
+// distinct returns a copy of s in which each is once, where it was first.
+func (s Scopes) distinct() Scopes {
+	out := make(Scopes, 0, len(s))
+	if len(s)*len(s) <= linear {
+		for _, x := range s {
+			if !out.Has(x) {
+				out = append(out, x)
+			}
+		}
+		return out
+	}
+	seen := make(map[string]struct{}, len(s))
+	for _, x := range s {
+		if _, twice := seen[x]; !twice {
+			seen[x] = struct{}{}
+			out = append(out, x)
+		}
+	}
+	return out
 }

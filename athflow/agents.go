@@ -206,6 +206,12 @@ func (f *Flow) edit(ctx context.Context, held tokenstore.Held[tokenstore.Agent],
 			err = f.Store.SwapAgent(ctx, held, next)
 		}
 		if !errors.Is(err, tokenstore.ErrChanged) {
+			if now := &next; err == nil {
+				if remove {
+					now = nil
+				}
+				f.giveRoom(ctx, &held.Value, now)
+			}
 			return &next, err
 		}
 		if err := pause(ctx, round); err != nil {

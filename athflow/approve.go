@@ -85,8 +85,9 @@ func (f *Flow) approvalEnds(a *tokenstore.Agent, provider []string, scopes ath.S
 		return time.Time{}, err
 	}
 	least := time.Duration(math.MaxInt64)
+	policy := f.Policy.about(id, a.Developer.ID).at(provider)
 	for _, s := range scopes {
-		_, expires := f.Policy.judge(id, a.Developer.ID, provider, s)
+		_, expires := policy.judge(s)
 		least = min(least, expires)
 	}
 	return now.Add(least).Truncate(time.Second), nil

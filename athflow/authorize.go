@@ -43,7 +43,6 @@ func (f *Flow) authorize(ctx context.Context, c *call, req *authorizeRequest) (a
 	if err != nil {
 		return authorizeResponse{}, err
 	}
-	c.event.Requested = requested
 	agent, err := f.registration(ctx, c, req.ClientID)
 	if err != nil {
 		return authorizeResponse{}, err
@@ -58,6 +57,7 @@ func (f *Flow) authorize(ctx context.Context, c *call, req *authorizeRequest) (a
 	if err := f.attested(ctx, c, agent, req.Attestation, f.audiences("/ath/authorize")); err != nil {
 		return authorizeResponse{}, err
 	}
+	c.event.Requested = requested
 	p := f.Providers.Lookup(req.Provider)
 	var approval *tokenstore.Approval
 	if p != nil {
@@ -86,6 +86,9 @@ func (f *Flow) authorize(ctx context.Context, c *call, req *authorizeRequest) (a
 		AgentState: req.State, RedirectURI: redirect, CallbackURL: f.callbackURL(p), Resource: req.Resource,
 		Verifier: ath.NewKey(), BrowserKey: ath.NewKey(), Consent: f.Consent,
 		Phase: tokenstore.Started, Created: now, Expires: now.Add(f.SessionTTL),
+	}
+	if err := f.takeSession(ctx, ath.AgentTag(agent.ID), id.Tag(), session.Expires); err != nil {
+		return authorizeResponse{}, err
 	}
 	if err := f.Store.CreateSession(ctx, id.Tag(), session); err != nil {
 		return authorizeResponse{}, err
@@ -190,7 +193,7 @@ func (f *Flow) redirectFor(a *tokenstore.Agent, asked string) (string, error) {
 }
 
 // sameRedirect compares byte for byte, but for the port of a loopback IP
-// address (RFC 8252, section 7.3).
+// address or of localhost (RFC 8252, sections 7.3 and 8.3; Z-1).
 func sameRedirect(registered, asked string) bool {
 	if registered == asked {
 		return true
@@ -200,12 +203,16 @@ func sameRedirect(registered, asked string) bool {
 	}
 	r, err1 := url.Parse(registered)
 	a, err2 := url.Parse(asked)
-	if err1 != nil || err2 != nil || r.Scheme != "http" || !ath.IsLoopbackIP(r.Hostname()) || r.Hostname() != a.Hostname() {
+	if err1 != nil || err2 != nil || r.Scheme != "http" || a.Scheme != "http" || !anyPort(r.Hostname()) || r.Hostname() != a.Hostname() {
 		return false
 	}
 	rest := func(s string, u *url.URL) string { return strings.TrimPrefix(s, "http://"+u.Host) }
 	return rest(registered, r) == rest(asked, a)
 }
+
+// anyPort names the hosts on which an app listens on whatever port it gets. Of
+// names it is localhost alone: what stands below it is not known to be here.
+func anyPort(host string) bool { return host == "localhost" || ath.IsLoopbackIP(host) }
 
 func (f *Flow) callbackURL(p *provider.Provider) string {
 	if p.App != nil {

@@ -190,7 +190,7 @@ func (f *Flow) endSession(ctx context.Context, v *visit, w http.ResponseWriter, 
 		return f.overtaken(ctx, w, v, err)
 	}
 	v.event.Kind, v.event.Reason, v.event.Denied = audit.AccessDenied, e.code, v.session.Requested
-	f.Audit.Record(ctx, v.event)
+	f.record(ctx, v.event)
 	return f.leave(w, r, &next, leaving{Error: e.code, Description: e.description, ID: v.id})
 }
 

@@ -89,7 +89,7 @@ func (f *Flow) done(ctx context.Context, c *call, w http.ResponseWriter, r *http
 		return f.leave(w, r, v.session, leaving{Error: "access_denied", Description: "The user did not allow it.", ID: v.id})
 	case tokenstore.Failed:
 		v.event.Kind, v.event.Reason = audit.AccessDenied, "server_error"
-		f.Audit.Record(ctx, v.event)
+		f.record(ctx, v.event)
 		return f.leave(w, r, v.session, leaving{Error: "server_error", Description: "The authorization server did not go along with it.", ID: v.id})
 	}
 	return ath.Errorf(ath.StateMismatch, "This authorization was used already.")

@@ -48,6 +48,10 @@ type Config struct {
 	Limits      Limits           // the zero value: DefaultLimits
 	Destination string           // how Envoy says where a request goes, as operators are told it
 
+	// Limited is called with what was too much, one of [LimitNames], for
+	// metrics. nil: nobody counts.
+	Limited func(limit string)
+
 	// Explain judges a call that nobody makes, for operators. nil: nobody can
 	// ask for that.
 	Explain func(context.Context, ExplainRequest) (*Explanation, error)
@@ -107,7 +111,10 @@ func New(c Config) (*Flow, error) {
 	if err != nil {
 		return nil, err
 	}
-	limiter, err := newLimiter(c.Limits)
+	if c.Limited == nil {
+		c.Limited = func(string) {}
+	}
+	limiter, err := newLimiter(c.Limits, c.Limited)
 	if err != nil {
 		return nil, err
 	}

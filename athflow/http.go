@@ -11,6 +11,7 @@ import (
 	"maps"
 	"mime"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"runtime/debug"
 	"slices"
@@ -53,6 +54,7 @@ type call struct {
 	header http.Header
 	client string     // the client_id in the path, where the route has one
 	query  url.Values // of the URL
+	from   netip.Addr // of the client; not valid where nobody told it
 	event  audit.Event
 	quiet  bool // the step only read: its success is no decision to record
 
@@ -66,7 +68,7 @@ func serveJSON[Req, Resp any](f *Flow, status int, refused audit.Kind, step func
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
 		defer cancel()
-		c := &call{id: ath.NewDecisionID(), header: r.Header, client: r.PathValue(clientIDValue), query: r.URL.Query()}
+		c := &call{id: ath.NewDecisionID(), header: r.Header, client: r.PathValue(clientIDValue), query: r.URL.Query(), from: clientAddress(r, f.limiter.Envoys)}
 		c.event.DecisionID, c.event.Client = c.id, f.address(r)
 
 		var req Req
@@ -80,7 +82,7 @@ func serveJSON[Req, Resp any](f *Flow, status int, refused audit.Kind, step func
 		}
 		if err != nil {
 			e := f.asError(ctx, c.id, err)
-			f.Audit.Record(ctx, c.refusal(refused, e.Code))
+			f.record(ctx, c.refusal(refused, e.Code))
 			f.writeError(w, r, c.id, e)
 			return
 		}
@@ -180,10 +182,12 @@ func (f *Flow) writeError(w http.ResponseWriter, _ *http.Request, id string, e *
 
 func retryAfter(w http.ResponseWriter, e *ath.Error) {
 	switch e.Status() {
-	case http.StatusServiceUnavailable:
-		w.Header().Set("Retry-After", "1")
-	case http.StatusTooManyRequests:
-		w.Header().Set("Retry-After", fmt.Sprint(e.Details[retryDetail]))
+	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
+		after := e.Details[retryDetail]
+		if after == nil {
+			after = 1
+		}
+		w.Header().Set("Retry-After", fmt.Sprint(after))
 	}
 }
 

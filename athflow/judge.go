@@ -1,18 +1,48 @@
 package athflow
 
 import (
+	"slices"
 	"time"
 
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/tokenstore"
 )
 
-// judgeAll lets the policy judge what the record does not hold yet, and
-// reports whether anything came of it. An approval that has ended is judged
-// anew, from nothing but what an operator denied.
-func (f *Flow) judgeAll(next *tokenstore.Agent, req *registerRequest, agent ath.AgentID, developer tokenstore.Developer, known bool) (changed bool, err error) {
+const (
+	noSuchProvider = "There is no such provider."
+	notOffered     = "The provider does not offer every scope asked for."
+	notAllowed     = "The operator's policy does not allow every scope asked for."
+)
+
+// A verdict is what came of judging a request against a record.
+type verdict struct {
+	changed bool // the record holds something that it did not hold before
+	// unknown is what was asked for and does not exist. It is answered and not
+	// stored: whoever asks chooses how much it is.
+	unknown []tokenstore.Approval
+}
+
+// with returns what a record says, and beside it what does not exist.
+func (v *verdict) with(stored []tokenstore.Approval) []tokenstore.Approval {
+	out := slices.Clone(stored)
+	for _, u := range v.unknown {
+		at := slices.IndexFunc(out, func(p tokenstore.Approval) bool { return p.Provider == u.Provider })
+		if at < 0 {
+			out = append(out, u)
+			continue
+		}
+		out[at].Denied, out[at].DenialReason = out[at].Denied.Union(u.Denied), u.DenialReason
+	}
+	return out
+}
+
+// judgeAll lets the policy judge what the record does not hold yet. An approval
+// that has ended is judged anew, from nothing but what an operator denied (R-5,
+//
+func (f *Flow) judgeAll(next *tokenstore.Agent, req *registerRequest, agent ath.AgentID, developer tokenstore.Developer, known bool) (verdict, error) {
+	v := verdict{}
 	if next.Suspended {
-		return false, ath.Errorf(ath.AgentUnapproved, "The agent is suspended.")
+		return v, ath.Errorf(ath.AgentUnapproved, "The agent is suspended.")
 	}
 	if known && !f.Now().Before(next.ApprovalExpires) {
 		if next.Standing() == tokenstore.Approved {
@@ -20,71 +50,75 @@ func (f *Flow) judgeAll(next *tokenstore.Agent, req *registerRequest, agent ath.
 		}
 		next.ApprovalExpires = time.Time{}
 	}
+	policy, exists := f.Policy.about(agent, developer.ID), false
 	for _, asked := range req.Providers {
-		id, aliases := asked.ID, []string(nil)
 		p := f.Providers.Lookup(asked.ID)
-		if p != nil {
-			id, aliases = p.ID, p.Aliases
+		if p == nil {
+			v.unknown = append(v.unknown, tokenstore.Approval{Provider: asked.ID, Denied: asked.Scopes, DenialReason: noSuchProvider})
+			continue
 		}
-		a := next.Approval(id, aliases...)
-		isNew := a == nil
-		if isNew {
-			if len(next.Approvals) >= maxRequestedProvider {
-				return false, invalidField("requested_providers", "An agent may ask for at most %d providers.", maxRequestedProvider)
+		scopes := ath.Scopes(asked.Scopes)
+		if rest := scopes.Minus(p.Scopes); len(rest) > 0 {
+			name := p.ID
+			if a := next.Approval(p.ID, p.Aliases...); a != nil {
+				name = a.Provider // of a time when it had another name
 			}
-			next.Approvals = append(next.Approvals, tokenstore.Approval{Provider: id})
+			v.unknown = append(v.unknown, tokenstore.Approval{Provider: name, Denied: rest, DenialReason: notOffered})
+			scopes = scopes.Intersect(p.Scopes)
+		}
+		if len(scopes) == 0 {
+			continue
+		}
+		exists = true
+		a := next.Approval(p.ID, p.Aliases...)
+		if a == nil {
+			if len(next.Approvals) >= maxRequestedProvider {
+				return v, invalidField("requested_providers", "An agent may ask for at most %d providers.", maxRequestedProvider)
+			}
+			next.Approvals = append(next.Approvals, tokenstore.Approval{Provider: p.ID})
 			a = &next.Approvals[len(next.Approvals)-1]
 		}
 		was := *a
-		if p == nil {
-			a.Denied = a.Denied.Union(asked.Scopes)
-			a.DenialReason = "There is no such provider."
-		} else {
-			f.judgeScopes(next, a, p.Names(), p.Scopes, asked.Scopes, agent, developer.ID)
-		}
-		if isNew || len(a.Approved) > len(was.Approved) || len(a.Pending) > len(was.Pending) || len(a.Denied) > len(was.Denied) {
-			changed = true
+		f.judgeScopes(next, a, policy.at(p.Names()), scopes)
+		if len(a.Approved) > len(was.Approved) || len(a.Pending) > len(was.Pending) || len(a.Denied) > len(was.Denied) {
+			v.changed = true
 		}
 		if len(a.Approved)+len(a.Pending)+len(a.Denied) > ath.MaxScopes {
-			return false, invalidField("requested_providers", "An agent may ask for at most %d scopes of a provider.", ath.MaxScopes)
+			return v, invalidField("requested_providers", "An agent may ask for at most %d scopes of a provider.", ath.MaxScopes)
 		}
 	}
+	// Who asks for nothing that exists hears so each time.
+	v.changed = v.changed || !exists
 	if next.ApprovalExpires.IsZero() {
 		next.ApprovalExpires = f.Now().UTC().Add(DefaultApproval).Truncate(time.Second)
 	}
-	return changed, nil
+	return v, nil
 }
 
 // judgeScopes judges the scopes that are not approved yet. One that is under
 // review stays there unless today's policy approves it.
-func (f *Flow) judgeScopes(next *tokenstore.Agent, a *tokenstore.Approval, provider []string, available ath.Scopes, asked []string, agent ath.AgentID, developer string) {
-	for _, s := range asked {
-		if a.Approved.Has(s) || a.Barred.Has(s) { // an operator's word stands
-			continue
-		}
-		action, expires := Deny, time.Duration(0)
-		reason := "The provider does not offer every scope asked for."
-		if available.Has(s) {
-			action, expires = f.Policy.judge(agent, developer, provider, s)
-			reason = "The operator's policy does not allow every scope asked for."
-		}
-		one := ath.Scopes{s}
-		switch action {
+func (f *Flow) judgeScopes(next *tokenstore.Agent, a *tokenstore.Approval, policy *Policy, asked ath.Scopes) {
+	var yes, wait, no ath.Scopes
+	for _, s := range asked.Minus(a.Approved).Minus(a.Barred) { // an operator's word stands
+		switch action, expires := policy.judge(s); action {
 		case Approve:
-			a.Approved, a.Pending, a.Denied = a.Approved.Union(one), a.Pending.Minus(one), a.Denied.Minus(one)
+			yes = append(yes, s)
 			end := f.Now().UTC().Add(expires).Truncate(time.Second)
 			if next.ApprovalExpires.IsZero() || end.Before(next.ApprovalExpires) {
 				next.ApprovalExpires = end
 			}
 		case Review:
-			a.Pending, a.Denied = a.Pending.Union(one), a.Denied.Minus(one)
+			wait = append(wait, s)
 		default:
-			if !a.Pending.Has(s) {
-				a.Denied = a.Denied.Union(one)
-				a.DenialReason = reason
-			}
+			no = append(no, s)
 		}
 	}
+	if no = no.Minus(a.Pending); len(no) > 0 {
+		a.DenialReason = notAllowed
+	}
+	a.Approved = a.Approved.Union(yes)
+	a.Pending = a.Pending.Minus(yes).Union(wait)
+	a.Denied = a.Denied.Minus(yes).Minus(wait).Union(no)
 	if len(a.Denied) == 0 {
 		a.DenialReason = ""
 	}

@@ -12,15 +12,21 @@ import (
 
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/audit"
+	"github.com/athd/athd/tokenstore"
 )
 
 // Limits bounds what the companion does for whom. Every field that is zero
-// has a default. All of it is counted in this process alone: two replicas let
-// twice as much through.
+// has a default. What is not said to be counted over all replicas is counted in
+// this process alone: two replicas let twice as much through.
 type Limits struct {
 	PerAddress    Rate // requests of one client address: 1200 a minute
 	Registrations Rate // and registrations of it: 60 a minute
 	PerAgent      Rate // calls of one agent, once it has proved who it is: 1200 a minute
+
+	Pending           int // registrations under review in all, over all replicas: 1000
+	PendingPerDomain  int // of one registrable domain: 20
+	PendingPerAddress int // and from one client address: 20
+	SessionsPerAgent  int // sessions of one agent that have not ended in a token, over all replicas: 100
 
 	Concurrent           int // requests under way: 1024. One route takes at most half of them
 	ConcurrentPerAddress int // and those of one client address: 128
@@ -47,6 +53,8 @@ func DefaultLimits() Limits {
 		Registrations: Rate{60, time.Minute},
 		PerAgent:      Rate{1200, time.Minute},
 
+		Pending: 1000, PendingPerDomain: 20, PendingPerAddress: 20, SessionsPerAgent: 100,
+
 		Concurrent: 1024, ConcurrentPerAddress: 128,
 	}
 }
@@ -63,11 +71,17 @@ func (l Limits) withDefaults() (Limits, error) {
 			return l, errors.New("athflow: a rate must be more than nothing")
 		}
 	}
-	if l.Concurrent == 0 {
-		l.Concurrent = d.Concurrent
-	}
-	if l.ConcurrentPerAddress == 0 {
-		l.ConcurrentPerAddress = d.ConcurrentPerAddress
+	for _, n := range []struct{ given, fallback *int }{
+		{&l.Concurrent, &d.Concurrent}, {&l.ConcurrentPerAddress, &d.ConcurrentPerAddress},
+		{&l.Pending, &d.Pending}, {&l.PendingPerDomain, &d.PendingPerDomain}, {&l.PendingPerAddress, &d.PendingPerAddress},
+		{&l.SessionsPerAgent, &d.SessionsPerAgent},
+	} {
+		if *n.given == 0 {
+			*n.given = *n.fallback
+		}
+		if *n.given < 0 {
+			return l, errors.New("athflow: a limit is less than nothing")
+		}
 	}
 	if l.Concurrent < 2 || l.ConcurrentPerAddress < 1 {
 		return l, errors.New("athflow: requests under way: want room for 2 at least, and for 1 of an address")
@@ -78,6 +92,8 @@ func (l Limits) withDefaults() (Limits, error) {
 // A limiter counts against [Limits].
 type limiter struct {
 	Limits
+	count func(limit string) // of what there was too much; see [LimitNames]
+
 	addresses     *rates[netip.Addr]
 	registrations *rates[netip.Addr]
 	agents        *rates[ath.Tag]
@@ -88,13 +104,19 @@ type limiter struct {
 	byPeer  map[netip.Addr]int // of those with a request under way
 }
 
-func newLimiter(l Limits) (*limiter, error) {
+// LimitNames are what a request can be too much for, as metrics name it.
+func LimitNames() []string {
+	return []string{"per_address", "registrations_per_address", "per_agent", "concurrent_per_address", "concurrent",
+		"pending_" + tokenstore.FullAll, "pending_" + tokenstore.FullDomain, "pending_" + tokenstore.FullAddress, "sessions_per_agent"}
+}
+
+func newLimiter(l Limits, count func(limit string)) (*limiter, error) {
 	l, err := l.withDefaults()
 	if err != nil {
 		return nil, err
 	}
 	return &limiter{
-		Limits:    l,
+		Limits: l, count: count,
 		addresses: newRates[netip.Addr](l.PerAddress), registrations: newRates[netip.Addr](l.Registrations),
 		agents:  newRates[ath.Tag](l.PerAgent),
 		byRoute: map[string]int{}, byPeer: map[netip.Addr]int{},
@@ -121,20 +143,24 @@ func routeOf(path string) string {
 func (l *limiter) admit(r *http.Request, route string, now time.Time) (release func(), err error) {
 	from := network(clientAddress(r, l.Envoys))
 	if wait := l.addresses.take(from, now); wait > 0 {
+		l.count("per_address")
 		return nil, tooMany("There were too many requests from this address.", wait)
 	}
 	if route == registerPath && r.Method == http.MethodPost {
 		if wait := l.registrations.take(from, now); wait > 0 {
+			l.count("registrations_per_address")
 			return nil, tooMany("There were too many registrations from this address.", wait)
 		}
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.byPeer[from] >= l.ConcurrentPerAddress {
+		l.count("concurrent_per_address")
 		return nil, tooMany("Too many requests from this address are under way.", time.Second)
 	}
 	// Nobody's fault in particular, so it is not 429.
 	if l.all >= l.Concurrent || l.byRoute[route] >= l.Concurrent/2 {
+		l.count("concurrent")
 		return nil, ath.Errorf(ath.InternalError, "Too many requests are under way; try again.").WithStatus(http.StatusServiceUnavailable)
 	}
 	l.all++
@@ -158,6 +184,7 @@ func (l *limiter) release(route string, from netip.Addr) {
 // its own.
 func (l *limiter) proved(agent ath.Tag, now time.Time) error {
 	if wait := l.agents.take(agent, now); wait > 0 {
+		l.count("per_agent")
 		return tooMany("There were too many requests of this agent.", wait)
 	}
 	return nil
@@ -198,7 +225,7 @@ func (f *Flow) refuses(err error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id := ath.NewDecisionID()
 		e := f.asError(r.Context(), id, err)
-		f.Audit.Record(r.Context(), audit.Event{
+		f.record(r.Context(), audit.Event{
 			Kind: audit.AccessDenied, Reason: strings.ToLower(string(e.Code)), DecisionID: id, Client: f.address(r),
 		})
 		f.writeError(w, r, id, e)

@@ -179,8 +179,7 @@ func (f *Flow) decideAgent(ctx context.Context, c *call, kind audit.Kind, change
 func (c *call) decided(kind audit.Kind, a *tokenstore.Agent) {
 	c.event.Kind, c.event.Effective, c.event.Denied = kind, nil, nil
 	for _, p := range a.Approvals {
-		c.event.Effective = c.event.Effective.Union(p.Approved)
-		c.event.Denied = c.event.Denied.Union(p.Denied)
+		c.event.Effective, c.event.Denied = append(c.event.Effective, p.Approved...), append(c.event.Denied, p.Denied...)
 	}
 }
 

@@ -102,7 +102,7 @@ func (f *Flow) servePage(step func(context.Context, *call, http.ResponseWriter, 
 		}
 		e := f.asError(ctx, c.id, err)
 		c.event.Kind, c.event.Reason = audit.AccessDenied, strings.ToLower(string(e.Code))
-		f.Audit.Record(ctx, c.event)
+		f.record(ctx, c.event)
 		h.Del("Set-Cookie")
 		if prefersJSON(r) {
 			f.writeError(w, r, c.id, e)

@@ -68,12 +68,38 @@ func (r *PolicyRule) KnowsWhom() bool {
 	return len(r.Agents) > 0 && !slices.ContainsFunc(r.Agents, func(g Glob) bool { return !g.namesHost() })
 }
 
-// judge decides about one scope, and for how long. A rule may name the provider
-// by any of its names.
-func (p *Policy) judge(agent ath.AgentID, developer string, provider []string, scope string) (Action, time.Duration) {
+// about returns the policy for one agent: agent and developer are what they
+// are for every scope, and matching a pattern is dear.
+func (p *Policy) about(agent ath.AgentID, developer string) *Policy {
+	return p.where(func(r *PolicyRule) bool {
+		return anyMatch(r.Agents, agent.String()) && r.hasHost(agent.Host()) && anyMatch(r.Developers, developer)
+	})
+}
+
+// at returns the policy for one provider. A rule may name it by any of its
+// names.
+func (p *Policy) at(names []string) *Policy {
+	return p.where(func(r *PolicyRule) bool {
+		return len(r.Providers) == 0 || slices.ContainsFunc(names, func(name string) bool { return anyMatch(r.Providers, name) })
+	})
+}
+
+// where returns the policy of which only the rules that apply are left.
+func (p *Policy) where(applies func(*PolicyRule) bool) *Policy {
+	out := &Policy{Default: p.Default}
+	for i := range p.Rules {
+		if applies(&p.Rules[i]) {
+			out.Rules = append(out.Rules, p.Rules[i])
+		}
+	}
+	return out
+}
+
+// judge decides about one scope, and for how long, by what [Policy.about] and
+// [Policy.at] left.
+func (p *Policy) judge(scope string) (Action, time.Duration) {
 	for _, r := range p.Rules {
-		if anyMatch(r.Agents, agent.String()) && r.hasHost(agent.Host()) && anyMatch(r.Developers, developer) &&
-			(len(r.Providers) == 0 || slices.ContainsFunc(provider, func(name string) bool { return anyMatch(r.Providers, name) })) && anyMatch(r.Scopes, scope) {
+		if anyMatch(r.Scopes, scope) {
 			if r.Expires > 0 {
 				return r.Action, r.Expires
 			}
@@ -166,18 +192,23 @@ func (g Glob) namesHost() bool {
 }
 
 func matchParts(parts []globPart, s string) bool {
+	first, last := parts[0].literal, parts[len(parts)-1].literal
+	if !strings.HasPrefix(s, first) || !strings.HasSuffix(s, last) {
+		return false // nearly all that does not match
+	}
+	if len(parts) == 1 {
+		return s == first
+	}
 	// reach[i] says that the parts so far can end at byte i. Quadratic at
 	// worst, whatever the pattern.
-	reach := make([]bool, len(s)+1)
-	reach[0] = true
-	for _, p := range parts {
-		next := make([]bool, len(s)+1)
+	both := make([]bool, 2*(len(s)+1))
+	reach, next := both[:len(s)+1], both[len(s)+1:]
+	reach[len(first)] = true
+	for _, p := range parts[1:] {
+		clear(next)
 		open := false
 		for i := 0; i <= len(s); i++ {
 			if i > 0 && p.wild == '*' && strings.IndexByte("/?:", s[i-1]) >= 0 {
-				open = false
-			}
-			if p.wild == 0 {
 				open = false
 			}
 			open = open || reach[i]
@@ -185,7 +216,7 @@ func matchParts(parts []globPart, s string) bool {
 				next[i+len(p.literal)] = true
 			}
 		}
-		reach = next
+		reach, next = next, reach
 	}
 	return reach[len(s)]
 }

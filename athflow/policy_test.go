@@ -80,7 +80,7 @@ func TestFirstMatchingRuleWins(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, expires := p.judge(agent, c.developer, []string{c.provider}, c.scope); got != c.want || expires != c.expires {
+		if got, expires := p.about(agent, c.developer).at([]string{c.provider}).judge(c.scope); got != c.want || expires != c.expires {
 			t.Errorf("%+v: %v for %v", c, got, expires)
 		}
 	}

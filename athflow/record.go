@@ -23,7 +23,7 @@ func (f *Flow) commit(c *call) error {
 	if c.committed != nil && sameDeed(c.committed, &c.event) {
 		return nil
 	}
-	if err := f.Audit.Commit(c.event); err != nil {
+	if err := f.Audit.Commit(brief(c.event)); err != nil {
 		c.event.Kind = ""
 		return err
 	}
@@ -43,10 +43,10 @@ func (f *Flow) acknowledge(ctx context.Context, c *call) error {
 	case c.quiet || c.committed != nil:
 		return nil
 	case c.event.Kind.Takes(), c.event.Kind == audit.AgentRegistrationDenied:
-		f.Audit.Record(ctx, c.event)
+		f.record(ctx, c.event)
 		return nil
 	}
-	err := f.Audit.Commit(c.event)
+	err := f.Audit.Commit(brief(c.event))
 	if err != nil {
 		if c.undo != nil {
 			c.undo()

@@ -18,6 +18,14 @@ const (
 	maxRedirectURIs      = 20
 	maxRedirectURIBytes  = 2048
 	maxRequestedProvider = 50
+
+	// What a registration may occupy in the store, sealed: under review, where
+	// nobody has vouched for it yet, and approved. Operators choose how long the
+	// names of scopes are, so that those of an approved agent do not count.
+	maxPendingBytes  = 3000
+	maxApprovedBytes = 8 << 10
+
+	maxRounds = 16 // of writers who meet at one registration
 )
 
 type registerRequest struct {
@@ -63,12 +71,12 @@ func (f *Flow) register(ctx context.Context, c *call, req *registerRequest) (reg
 	if err != nil {
 		return registerResponse{}, err
 	}
-	for _, p := range req.Providers {
-		c.event.Requested = c.event.Requested.Union(ath.Scopes(p.Scopes))
-	}
 	identity, err := f.verify(ctx, c, agent, req.Attestation, f.audiences("/ath/agents/register"), ath.InvalidAttestation)
 	if err != nil {
 		return registerResponse{}, err
+	}
+	for _, p := range req.Providers {
+		c.event.Requested = append(c.event.Requested, p.Scopes...)
 	}
 	developer := tokenstore.Developer{Name: identity.Developer.Name, ID: identity.Developer.ID, Contact: req.Developer.Contact}
 	if f.SkipAttestation { // no document was fetched: the agent's own word
@@ -94,18 +102,12 @@ func (f *Flow) register(ctx context.Context, c *call, req *registerRequest) (reg
 		if next.ID != agent.String() {
 			return registerResponse{}, errors.New("two agent ids share one tag")
 		}
-		changed, err := f.judgeAll(&next, req, agent, developer, known)
+		v, err := f.judgeAll(&next, req, agent, developer, known)
 		if err != nil {
 			return registerResponse{}, err
 		}
-		if !changed {
+		if !v.changed {
 			return registerResponse{}, f.registeredAlready(next.ClientID)
-		}
-		next.SecretDigest = ath.DigestOf(secret.Reveal())
-		next.Developer = developer
-		next.Purpose = req.Purpose
-		if identity.Name != "" {
-			next.Name = identity.Name
 		}
 		for _, u := range req.RedirectURIs {
 			if !slices.Contains(next.RedirectURIs, u) {
@@ -115,16 +117,43 @@ func (f *Flow) register(ctx context.Context, c *call, req *registerRequest) (reg
 		if len(next.RedirectURIs) > maxRedirectURIs {
 			return registerResponse{}, invalidField("redirect_uris", "An agent may register at most %d redirect_uris.", maxRedirectURIs)
 		}
-		resp := f.registered(c, &next, req, secret)
+		if s := next.Standing(); s != tokenstore.Approved && s != tokenstore.Pending {
+			// Nothing is kept of whom nobody approves or looks at: what was
+			// denied is answered, and its client_id leads nowhere.
+			next.ClientID = fresh.ClientID
+			return f.registered(c, &next, req, v, secret), nil
+		}
+		next.SecretDigest = ath.DigestOf(secret.Reveal())
+		next.Developer = developer
+		next.Purpose = req.Purpose
+		if identity.Name != "" {
+			next.Name = identity.Name
+		}
+		if err := fits(&next); err != nil {
+			return registerResponse{}, err
+		}
+		// What an agent that is approved already waits for is not a stranger's.
+		if next.Standing() == tokenstore.Pending {
+			if err := f.takeRoom(ctx, c, agent); err != nil {
+				return registerResponse{}, err
+			}
+		}
+		resp := f.registered(c, &next, req, v, secret)
 		if err := f.commit(c); err != nil {
 			return registerResponse{}, err
 		}
 		if known {
-			err = f.Store.SwapAgent(ctx, held, next)
+			if err = f.Store.SwapAgent(ctx, held, next); err == nil {
+				f.giveRoom(ctx, &held.Value, &next)
+			}
 		} else {
 			err = f.Store.CreateAgent(ctx, next)
 		}
 		if errors.Is(err, tokenstore.ErrChanged) || errors.Is(err, tokenstore.ErrExists) || errors.Is(err, tokenstore.ErrNotFound) {
+			if round == maxRounds {
+				return registerResponse{}, ath.Errorf(ath.InternalError, "The agent registers too often at once; try again.").
+					WithStatus(http.StatusServiceUnavailable).WithCause(err)
+			}
 			if err := pause(ctx, round); err != nil {
 				return registerResponse{}, err
 			}
@@ -160,13 +189,13 @@ func (f *Flow) registeredAlready(clientID string) error {
 // registered builds the reply and completes the event. Those providers that
 // were just asked for come first, in the order asked: clients look at the first
 // one.
-func (f *Flow) registered(c *call, a *tokenstore.Agent, req *registerRequest, secret ath.Secret) registerResponse {
+func (f *Flow) registered(c *call, a *tokenstore.Agent, req *registerRequest, v verdict, secret ath.Secret) registerResponse {
 	resp := registerResponse{
 		ClientID: a.ClientID, ClientSecret: secret.Reveal(), Status: string(a.Standing()),
 		ApprovalExpires: a.ApprovalExpires.Format(time.RFC3339), Providers: []approvedProvider{},
 	}
 	c.event.Effective, c.event.Denied, c.event.Reason = nil, nil, ""
-	names, order := f.justAsked(req, a.Approvals)
+	names, order := f.justAsked(req, v.with(a.Approvals))
 	for _, p := range order {
 		name, asked := names[p.Provider]
 		if !asked {
@@ -175,8 +204,7 @@ func (f *Flow) registered(c *call, a *tokenstore.Agent, req *registerRequest, se
 		resp.Providers = append(resp.Providers, approvedProvider{
 			ID: name, Approved: orEmpty(p.Approved), Denied: orEmpty(p.Denied), DenialReason: p.DenialReason,
 		})
-		c.event.Effective = c.event.Effective.Union(p.Approved)
-		c.event.Denied = c.event.Denied.Union(p.Denied)
+		c.event.Effective, c.event.Denied = append(c.event.Effective, p.Approved...), append(c.event.Denied, p.Denied...)
 	}
 	c.event.Kind = audit.AgentRegistered
 	if a.Standing() == tokenstore.Denied {

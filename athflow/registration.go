@@ -3,9 +3,11 @@ package athflow
 import (
 	"errors"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/athd/athd/ath"
+	"github.com/athd/athd/tokenstore"
 )
 
 // checkRegister checks the shape of the request, before anything is fetched.
@@ -31,18 +33,21 @@ func (f *Flow) checkRegister(req *registerRequest) (ath.AgentID, error) {
 	if len(req.Providers) == 0 || len(req.Providers) > maxRequestedProvider {
 		return agent, invalidField("requested_providers", "Between 1 and %d providers must be asked for.", maxRequestedProvider)
 	}
-	for _, p := range req.Providers {
+	scopes := 0
+	for i := range req.Providers {
+		p := &req.Providers[i]
 		if p.ID == "" || len(p.ID) > maxTextBytes {
 			return agent, invalidField("requested_providers.provider_id", "A provider_id is missing or too long.")
 		}
-		if len(p.Scopes) == 0 || len(p.Scopes) > ath.MaxScopes {
-			return agent, invalidField("requested_providers.scopes", "Between 1 and %d scopes must be asked for.", ath.MaxScopes)
+		if scopes += len(p.Scopes); len(p.Scopes) == 0 || scopes > ath.MaxScopes {
+			return agent, invalidField("requested_providers.scopes", "Between 1 and %d scopes must be asked for, of all providers together.", ath.MaxScopes)
 		}
 		for _, s := range p.Scopes {
 			if s == "" || len(s) > ath.MaxScopeBytes {
 				return agent, invalidField("requested_providers.scopes", "A scope is empty or too long.")
 			}
 		}
+		p.Scopes = ath.Scopes(nil).Union(p.Scopes) // each once
 	}
 	if len(req.RedirectURIs) > maxRedirectURIs {
 		return agent, invalidField("redirect_uris", "An agent may register at most %d redirect_uris.", maxRedirectURIs)
@@ -53,6 +58,24 @@ func (f *Flow) checkRegister(req *registerRequest) (ath.AgentID, error) {
 		}
 	}
 	return agent, nil
+}
+
+// fits bounds what a registration occupies.
+func fits(a *tokenstore.Agent) error {
+	of, limit := *a, maxPendingBytes
+	if a.Standing() == tokenstore.Approved {
+		of.Approvals, limit = nil, maxApprovedBytes
+	}
+	bytes, err := tokenstore.AgentBytes(of)
+	if err != nil || bytes <= limit {
+		return err
+	}
+	field := "requested_providers"
+	of.Approvals = nil
+	if own, err := tokenstore.AgentBytes(of); err != nil || own > limit/2 {
+		field = "redirect_uris" // the only long words of its own
+	}
+	return invalidField(field, "The registration is too large to be kept: of %d bytes at most %d. Ask for less at once, or use shorter redirect_uris.", bytes, limit)
 }
 
 // checkRedirectURI applies R-4.
@@ -73,6 +96,8 @@ func checkRedirectURI(s string) error {
 		return errors.New("it has a fragment")
 	case u.User != nil:
 		return errors.New("it holds user information")
+	case !validPort(u):
+		return errors.New("its port is not one from 1 to 65535, written plainly")
 	case u.Scheme == "https" && u.Hostname() != "":
 		return nil
 	case u.Scheme == "http" && ath.IsLoopbackHost(u.Hostname()):
@@ -83,4 +108,15 @@ func checkRedirectURI(s string) error {
 		return nil // a private-use scheme (RFC 8252, section 7.1)
 	}
 	return errors.New("its scheme must be https, http on a loopback host, or a private-use scheme with a dot")
+}
+
+// validPort wants a port that can be connected to, in its one spelling, or none
+// and no colon for it.
+func validPort(u *url.URL) bool {
+	port := u.Port()
+	if port == "" {
+		return !strings.HasSuffix(u.Host, ":")
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	return err == nil && n > 0 && port[0] != '0'
 }

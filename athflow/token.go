@@ -264,6 +264,7 @@ func (f *Flow) issue(ctx context.Context, c *call, agent *tokenstore.Agent, held
 		}
 		return tokenResponse{}, err
 	}
+	f.giveSession(ctx, &session)
 	c.event.Kind = audit.AccessGranted
 	c.undo = func() { f.takeBack(ctx, c, &session, token, audit.ErrUnwritten) }
 	return tokenResponse{

@@ -67,3 +67,9 @@ func (s *Store) openAgent(key, raw string) (Agent, error) {
 	}
 	return decodeAgent(plain)
 }
+
+// AgentBytes is how long a registration is in the store, within a few bytes.
+func AgentBytes(a Agent) (int, error) {
+	plain, err := encodeAgent(a)
+	return len(plain) + sealBytes, err
+}

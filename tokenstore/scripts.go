@@ -11,11 +11,14 @@ import (
 // twice: what it writes is unique to the call, so that it knows its own work,
 // and writes it again, so that the second try can be waited for too.
 type scripts struct {
+	roomScripts
 	swap, putGrant, deleteGrant, revoke, remove, note *redis.Script
 }
 
 func newScripts() scripts {
 	return scripts{
+		roomScripts: newRoomScripts(),
+
 		// KEYS record; ARGV old bytes, next bytes, ttl in ms or 0 for none
 		swap: redis.NewScript(`
 local now = redis.call('GET', KEYS[1])

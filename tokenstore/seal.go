@@ -13,6 +13,9 @@ const version = 1
 // approvals, stays far below.
 const maxRecordBytes = 256 << 10
 
+// sealBytes is what sealing adds: version, key id, nonce and tag.
+const sealBytes = 1 + 5 + 24 + 16
+
 // A kind of record, as it is named in keys and in associated data.
 type kind string
 

@@ -62,7 +62,7 @@ func assemble(s *settings, log *slog.Logger, events io.Writer) (_ *assembly, err
 	if err != nil {
 		return nil, err
 	}
-	flow, err := newFlow(s, store, decider, trail, log)
+	flow, err := newFlow(s, store, decider, trail, m, log)
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +72,7 @@ func assemble(s *settings, log *slog.Logger, events io.Writer) (_ *assembly, err
 	return &assembly{store: store, checks: checks, companion: flow.Handler(), metrics: m, ready: ready, trail: trail}, nil
 }
 
-func newFlow(s *settings, store *tokenstore.Store, decider *authz.Decider, trail *audit.Log, log *slog.Logger) (*athflow.Flow, error) {
+func newFlow(s *settings, store *tokenstore.Store, decider *authz.Decider, trail *audit.Log, m *metrics, log *slog.Logger) (*athflow.Flow, error) {
 	d := s.development
 	verifier, err := attest.New(attest.Config{
 		AllowHTTP: d.AllowHTTP, AllowPrivateHosts: d.AllowPrivateHosts, SkipVerification: d.SkipAttestation,
@@ -89,7 +89,7 @@ func newFlow(s *settings, store *tokenstore.Store, decider *authz.Decider, trail
 		OAuth: provider.NewClient(provider.ClientConfig{AllowHTTP: d.AllowHTTP}),
 		Audit: trail, Logger: log, Policy: s.policy,
 		TokenTTL: s.tokenTTL, SessionTTL: s.sessionTTL, Consent: s.consent, AdminTokens: s.adminTokens, Limits: s.limits,
-		Destination: s.envoy.destination, Explain: explainer(decider),
+		Limited: m.observeLimit, Destination: s.envoy.destination, Explain: explainer(decider),
 		AllowHTTP: d.AllowHTTP, AcceptAnyCode: d.AcceptAnyCode, SkipAttestation: d.SkipAttestation,
 	})
 }

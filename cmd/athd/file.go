@@ -92,6 +92,10 @@ type limitsFile struct {
 	Concurrent           *int     `yaml:"concurrent"`
 	ConcurrentPerAddress *int     `yaml:"concurrent_per_address"`
 	Connections          *int     `yaml:"connections"`
+	Pending              *int     `yaml:"pending"`
+	PendingPerDomain     *int     `yaml:"pending_per_domain"`
+	PendingPerAddress    *int     `yaml:"pending_per_address"`
+	SessionsPerAgent     *int     `yaml:"sessions_per_agent"`
 	EnvoyAddresses       []string `yaml:"envoy_addresses"`
 }
 

@@ -26,6 +26,10 @@ func (l *loader) limits() {
 	s.PerAgent = l.rate(c.PerAgent, d.PerAgent, "limits", "per_agent")
 	s.Concurrent = l.count(c.Concurrent, d.Concurrent, 2, "limits", "concurrent")
 	s.ConcurrentPerAddress = l.count(c.ConcurrentPerAddress, d.ConcurrentPerAddress, 1, "limits", "concurrent_per_address")
+	s.Pending = l.count(c.Pending, d.Pending, 1, "limits", "pending")
+	s.PendingPerDomain = l.count(c.PendingPerDomain, d.PendingPerDomain, 1, "limits", "pending_per_domain")
+	s.PendingPerAddress = l.count(c.PendingPerAddress, d.PendingPerAddress, 1, "limits", "pending_per_address")
+	s.SessionsPerAgent = l.count(c.SessionsPerAgent, d.SessionsPerAgent, 1, "limits", "sessions_per_agent")
 	l.s.connections = l.count(c.Connections, defaultConnections, 1, "limits", "connections")
 	for i, text := range c.EnvoyAddresses {
 		p, err := parsePrefix(text)

@@ -19,7 +19,7 @@ func TestLimits(t *testing.T) {
 		return s, ""
 	}
 	t.Run("what is written holds", func(t *testing.T) {
-		s, fault := load("{per_address: 20/s, registrations_per_address: off, per_agent: 7/h, concurrent: 3, concurrent_per_address: 2, connections: 9, envoy_addresses: [10.1.0.0/16, '2001:db8::1']}")
+		s, fault := load("{per_address: 20/s, registrations_per_address: off, per_agent: 7/h, concurrent: 3, concurrent_per_address: 2, connections: 9, pending: 4, pending_per_domain: 5, pending_per_address: 6, sessions_per_agent: 8, envoy_addresses: [10.1.0.0/16, '2001:db8::1']}")
 		if fault != "" {
 			t.Fatal(fault)
 		}
@@ -30,7 +30,8 @@ func TestLimits(t *testing.T) {
 		envoys := got.Envoys
 		got.Envoys = nil
 		if got.PerAddress != want.PerAddress || got.Registrations != want.Registrations || got.PerAgent != want.PerAgent ||
-			got.Concurrent != 3 || got.ConcurrentPerAddress != 2 || s.connections != 9 {
+			got.Concurrent != 3 || got.ConcurrentPerAddress != 2 || s.connections != 9 ||
+			got.Pending != 4 || got.PendingPerDomain != 5 || got.PendingPerAddress != 6 || got.SessionsPerAgent != 8 {
 			t.Errorf("got %+v and %d connections", got, s.connections)
 		}
 		if len(envoys) != 2 || envoys[0] != netip.MustParsePrefix("10.1.0.0/16") || envoys[1] != netip.MustParsePrefix("2001:db8::1/128") {
@@ -46,6 +47,8 @@ func TestLimits(t *testing.T) {
 		"nothing under way":        {"{concurrent: 0}", "limits.concurrent: want a number from 2"},
 		"nothing of an address":    {"{concurrent_per_address: 0}", "limits.concurrent_per_address: want a number from 1"},
 		"no connection":            {"{connections: 0}", "limits.connections: want a number from 1"},
+		"nothing under review":     {"{pending: 0}", "limits.pending: want a number from 1"},
+		"no session":               {"{sessions_per_agent: -1}", "limits.sessions_per_agent: want a number from 1"},
 		"an Envoy is no name":      {"{envoy_addresses: [envoy]}", "limits.envoy_addresses[0]: want an IP address"},
 		"a network has no host":    {"{envoy_addresses: [10.1.0.1/16]}", "limits.envoy_addresses[0]: want an IP address"},
 		"a network without a zone": {"{envoy_addresses: ['fe80::1%eth0']}", "limits.envoy_addresses[0]: want an IP address"},

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/athd/athd/athflow"
 	"github.com/athd/athd/audit"
 	"github.com/athd/athd/authz"
 	"github.com/athd/athd/provider"
@@ -26,6 +27,7 @@ type metrics struct {
 	dropped      prometheus.Counter
 	storeTime    *prometheus.HistogramVec
 	storeErrors  *prometheus.CounterVec
+	limited      *prometheus.CounterVec
 }
 
 func newMetrics(providers *provider.Set) *metrics {
@@ -53,12 +55,15 @@ func newMetrics(providers *provider.Set) *metrics {
 			Name: "athd_store_errors_total",
 			Help: "Operations of the store that failed: it was away, or a record did not open.",
 		}, []string{"op"}),
+		limited: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "athd_limited_total", Help: "Requests of the handshake that were too much, by the limit.",
+		}, []string{"limit"}),
 	}
 	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "athd_build_info", Help: "Always 1; its labels tell what runs.",
 	}, []string{"version", "go"})
 	build.WithLabelValues(buildVersion(), runtime.Version()).Set(1)
-	m.registry.MustRegister(m.decisions, m.decisionTime, m.events, m.dropped, m.storeTime, m.storeErrors, build,
+	m.registry.MustRegister(m.decisions, m.decisionTime, m.events, m.dropped, m.storeTime, m.storeErrors, m.limited, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 
 	// A counter that starts with its first increase loses that increase.
@@ -67,6 +72,9 @@ func newMetrics(providers *provider.Set) *metrics {
 		for _, p := range providers.All() {
 			m.decisions.WithLabelValues(string(reason), p.ID)
 		}
+	}
+	for _, limit := range athflow.LimitNames() {
+		m.limited.WithLabelValues(limit)
 	}
 	for _, kind := range audit.Kinds() {
 		m.events.WithLabelValues(string(kind))
@@ -94,6 +102,8 @@ func (m *metrics) observeStore(op string, took time.Duration, err error) {
 		failed.Inc()
 	}
 }
+
+func (m *metrics) observeLimit(limit string) { m.limited.WithLabelValues(limit).Inc() }
 
 // showReadiness lets the metrics say what /readyz says, for those who watch
 // athd by its metrics alone.

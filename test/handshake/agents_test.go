@@ -17,6 +17,7 @@ import (
 	"github.com/athd/athd/athflow"
 	"github.com/athd/athd/audit"
 	"github.com/athd/athd/authz"
+	"github.com/athd/athd/provider"
 	"github.com/athd/athd/tokenstore"
 )
 
@@ -102,9 +103,11 @@ func withoutID(t *testing.T, r reply) string {
 
 // TestOwnRegistration tries both doors with every proof that could be offered.
 func TestOwnRegistration(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, policy(athflow.Policy{Default: athflow.Approve, Rules: []athflow.PolicyRule{
+		{Scopes: globs(t, "pictures:write"), Action: athflow.Deny},
+	}}))
 	a, other := w.actor("a"), w.actor("other")
-	a.register("gallery", "pictures:read", "pictures:burn")
+	a.register("gallery", "pictures:read", "pictures:write")
 	other.register("gallery", "pictures:read")
 	id, err := ath.ParseAgentID(w.sites+"/nobody.json", true)
 	if err != nil {
@@ -128,7 +131,7 @@ func TestOwnRegistration(t *testing.T) {
 				t.Fatalf("%s: %d %s", name, r.status, r.raw)
 			}
 			p := r.list("approved_providers")[0].(map[string]any)
-			if p["provider_id"] != "gallery" || join(p["approved_scopes"]) != "pictures:read" || join(p["denied_scopes"]) != "pictures:burn" || p["denial_reason"] == "" {
+			if p["provider_id"] != "gallery" || join(p["approved_scopes"]) != "pictures:read" || join(p["denied_scopes"]) != "pictures:write" || p["denial_reason"] == "" {
 				t.Errorf("%s: %v", name, p)
 			}
 			if _, err := time.Parse(time.RFC3339, r.text("approval_expires")); err != nil || len(r.list("redirect_uris")) != 3 {
@@ -345,7 +348,8 @@ func TestListing(t *testing.T) {
 	approved := register("approved", "pictures:read")
 	pending := register("pending", "pictures:write")
 	both := register("both", "pictures:read", "pictures:write")
-	denied := register("denied", "pictures:burn")
+	denied := register("denied", "pictures:write")
+	w.deed(t, denied, "deny", "")
 	suspended := register("suspended", "pictures:read")
 	if r := w.operate("POST", suspended.adminPath()+"/suspend", ""); r.status != 200 {
 		t.Fatalf("%d %s", r.status, r.raw)
@@ -520,10 +524,19 @@ func TestApproval(t *testing.T) {
 		w.refusedAs(t, w.operate("POST", a.adminPath()+"/deny", ""), 409, "CONFLICT")
 	})
 	t.Run("what no provider offers cannot be approved", func(t *testing.T) {
-		w := newWorld(t, policy(athflow.Policy{Default: athflow.Deny}))
+		w := newWorld(t, policy(athflow.Policy{Default: athflow.Review}))
 		a := w.actor("a")
-		a.register("gallery", "pictures:burn")
-		w.refusedAs(t, w.operate("POST", a.adminPath()+"/approve", `{"providers":[{"provider_id":"gallery","scopes":["pictures:burn"]}]}`), 409, "CONFLICT")
+		a.register("gallery", "pictures:read", "pictures:burn")
+		w.refusedAs(t, w.operate("POST", a.adminPath()+"/approve", `{"providers":[{"provider_id":"gallery","scopes":["pictures:burn"]}]}`), 400, "INVALID_REQUEST")
+		later := *w.set.Get("gallery") // the provider offers less by now
+		later.Scopes = ath.Scopes{"pictures:write"}
+		set, err := provider.NewSet(&later)
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := strings.TrimPrefix(a.adminPath(), w.public) + "/approve"
+		today := w.twin(func(c *athflow.Config) { c.Providers = set })
+		w.refusedAs(t, w.postTo(today, path, "", "X-ATH-User-Token", adminToken), 409, "CONFLICT")
 	})
 }
 

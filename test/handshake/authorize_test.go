@@ -102,6 +102,10 @@ func TestRedirectURIs(t *testing.T) {
 	a.register("gallery", "pictures:read") // registers the callback, https://agent.example/cb?x=1 and http://127.0.0.1/cb
 	r := w.post("/ath/agents/register", bare.registration("gallery", "pictures:read").with("redirect_uris", nil))
 	bare.clientID = r.text("client_id")
+	named := w.actor("named")
+	r = w.post("/ath/agents/register", named.registration("gallery", "pictures:read").with("redirect_uris",
+		[]string{"http://localhost/callback", "http://app.localhost/callback", "http://[::1]:1234/callback"}))
+	named.clientID = r.text("client_id")
 	for _, c := range []struct {
 		actor *actor
 		uri   string
@@ -121,11 +125,28 @@ func TestRedirectURIs(t *testing.T) {
 		{a, "https://127.0.0.1/cb", false},
 		{a, "http://localhost:4711/cb", false},
 		{a, "https://evil.example/", false},
+		{named, "http://localhost/callback", true},
+		{named, "http://localhost:53123/callback", true}, // F-21
+		{named, "http://localhost:8/callback", true},
+		{named, "http://localhost:0/callback", false},
+		{named, "http://localhost:99999/callback", false},
+		{named, "http://localhost:053123/callback", false},
+		{named, "http://localhost:/callback", false},
+		{named, "http://localhost:53123/callback/", false},
+		{named, "http://localhost:53123/callback?x", false},
+		{named, "http://localhost.evil.com/callback", false},
+		{named, "http://localhost:53123@evil.com/callback", false},
+		{named, "http://localhost.:53123/callback", false},
+		{named, "http://127.0.0.1:53123/callback", false},
+		{named, "https://localhost:53123/callback", false},
+		{named, "http://app.localhost/callback", true},
+		{named, "http://app.localhost:53123/callback", false},
+		{named, "http://[::1]:53123/callback", true},
 		{bare, w.public + "/ath/callback", false},
 		{bare, "https://agent.example/cb", false},
 	} {
 		r := w.post("/ath/authorize", c.actor.authorization("gallery", "pictures:read").with("user_redirect_uri", c.uri))
-		if c.ok != (r.status == 200) || !c.ok && !r.is(400, "INVALID_ATTESTATION") {
+		if c.ok != (r.status == 200) || !c.ok && (!r.is(400, "INVALID_ATTESTATION") || r.details()["field"] != "user_redirect_uri") {
 			t.Errorf("Z-1: %s: %d %s", c.uri, r.status, r.code())
 		}
 	}

@@ -112,7 +112,7 @@ func TestPolicyDecides(t *testing.T) {
 		if r := a.register("nobody", "x"); r.status != 201 || r.text("agent_status") != "denied" {
 			t.Fatalf("%d %s", r.status, r.raw)
 		}
-		w.refusedAs(t, w.post("/ath/authorize", a.authorization("nobody", "x")), 403, "AGENT_UNAPPROVED")
+		w.refusedAs(t, w.post("/ath/authorize", a.authorization("nobody", "x")), 403, "AGENT_NOT_REGISTERED")
 	})
 }
 
@@ -177,10 +177,40 @@ func TestSecondRegistration(t *testing.T) {
 		if r := a.register("gallery", "pictures:read"); r.text("agent_status") != "denied" {
 			t.Fatal(r.raw)
 		}
-		w.refusedAs(t, w.post("/ath/agents/register", a.registration("gallery", "pictures:read")), 409, "CONFLICT")
+		if r := a.register("gallery", "pictures:read"); r.status != 201 || r.text("agent_status") != "denied" {
+			t.Fatalf("%d %s", r.status, r.raw)
+		}
 		today := w.twin(policy(athflow.Policy{Default: athflow.Approve}))
 		r := w.postTo(today, "/ath/agents/register", a.registration("gallery", "pictures:read"))
-		if r.status != 201 || r.text("agent_status") != "approved" || r.text("client_id") != a.clientID {
+		if r.status != 201 || r.text("agent_status") != "approved" || r.text("client_id") == a.clientID {
+			t.Errorf("%d %s", r.status, r.raw)
+		}
+	})
+	t.Run("R-2: of an approved agent, a denied scope is allowed by today's policy", func(t *testing.T) {
+		w := newWorld(t, policy(athflow.Policy{Default: athflow.Approve, Rules: []athflow.PolicyRule{{Scopes: globs(t, "pictures:write"), Action: athflow.Deny}}}))
+		a := w.actor("later")
+		a.register("gallery", "pictures:read", "pictures:write")
+		w.refusedAs(t, w.post("/ath/agents/register", a.registration("gallery", "pictures:write")), 409, "CONFLICT")
+		today := w.twin(policy(athflow.Policy{Default: athflow.Approve}))
+		r := w.postTo(today, "/ath/agents/register", a.registration("gallery", "pictures:write"))
+		if r.status != 201 || r.text("agent_status") != "approved" || r.text("client_id") != a.clientID || strings.Contains(r.raw, "denial_reason") {
+			t.Errorf("%d %s", r.status, r.raw)
+		}
+	})
+	t.Run("R-1: what does not exist is denied with a reason, and changes nothing", func(t *testing.T) {
+		w := newWorld(t)
+		a := w.actor("hopeful")
+		first := a.register("gallery", "pictures:read")
+		for range 2 {
+			r := a.register("nowhere", "x")
+			last := len(r.list("approved_providers")) - 1
+			if r.status != 201 || r.text("agent_status") != "approved" || r.text("client_id") != first.text("client_id") || last != 1 ||
+				r.list("approved_providers")[last].(map[string]any)["denial_reason"] != "There is no such provider." {
+				t.Errorf("%d %s", r.status, r.raw)
+			}
+		}
+		r := w.ask("GET", a.path(), "", "Authorization", basic(a.clientID, a.secret))
+		if r.status != 200 || strings.Contains(r.raw, "nowhere") {
 			t.Errorf("%d %s", r.status, r.raw)
 		}
 	})
@@ -235,6 +265,12 @@ func TestRegistrationIsRefused(t *testing.T) {
 		{"R-4: http elsewhere", []any{"redirect_uris", []string{"http://a.example/cb"}}, 400, "INVALID_REQUEST"},
 		{"R-4: javascript", []any{"redirect_uris", []string{"javascript:alert(1)"}}, 400, "INVALID_REQUEST"},
 		{"R-4: a scheme without a dot", []any{"redirect_uris", []string{"myapp://cb"}}, 400, "INVALID_REQUEST"},
+		{"R-4: port 0", []any{"redirect_uris", []string{"https://a.example:0/cb"}}, 400, "INVALID_REQUEST"},
+		{"R-4: port 99999", []any{"redirect_uris", []string{"http://127.0.0.1:99999/cb"}}, 400, "INVALID_REQUEST"},
+		{"R-4: port 65536", []any{"redirect_uris", []string{"http://localhost:65536/cb"}}, 400, "INVALID_REQUEST"},
+		{"R-4: a port with a zero before it", []any{"redirect_uris", []string{"https://a.example:0443/cb"}}, 400, "INVALID_REQUEST"},
+		{"R-4: a colon without a port", []any{"redirect_uris", []string{"https://a.example:/cb"}}, 400, "INVALID_REQUEST"},
+		{"R-4: a port of a scheme of its own", []any{"redirect_uris", []string{"com.example.app://h:99999/cb"}}, 400, "INVALID_REQUEST"},
 		{"R-4: thirty", []any{"redirect_uris", many}, 400, "INVALID_REQUEST"},
 	}
 	for _, c := range cases {

@@ -1,0 +1,99 @@
+package athflow
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"golang.org/x/net/publicsuffix"
+
+	"github.com/athd/athd/ath"
+	"github.com/athd/athd/tokenstore"
+)
+
+// retryFull is when it is worth to come back where operators have to make room.
+const retryFull = 10 * time.Minute
+
+// takeRoom counts a registration that will wait for an operator. Until one
+// looks at it, it is what strangers make the store keep.
+func (f *Flow) takeRoom(ctx context.Context, c *call, agent ath.AgentID) error {
+	l := &f.limiter.Limits
+	err := f.Store.TakeRoom(ctx, agent.Tag(), tokenstore.Room{
+		All: l.Pending, Domain: l.PendingPerDomain, Address: l.PendingPerAddress,
+		OfDomain: registrable(agent.Host()), OfAddress: counted(c.from),
+	})
+	full := (*tokenstore.FullError)(nil)
+	if !errors.As(err, &full) {
+		return err
+	}
+	f.Limited("pending_" + full.Where)
+	return ath.Errorf(ath.InternalError, "%s", map[string]string{
+		tokenstore.FullAll:     "Too many registrations wait for an operator; try again later.",
+		tokenstore.FullDomain:  "Too many registrations of this domain wait for an operator; try again later.",
+		tokenstore.FullAddress: "Too many registrations from this address wait for an operator; try again later.",
+	}[full.Where]).WithStatus(http.StatusServiceUnavailable).
+		WithDetail("reason", "too_many_pending").WithDetail(retryDetail, int(retryFull.Seconds()))
+}
+
+// giveRoom counts a registration no longer that does not wait any more. If that
+// cannot be said now, it counts until it would have been forgotten.
+func (f *Flow) giveRoom(ctx context.Context, was, is *tokenstore.Agent) {
+	if was.Standing() != tokenstore.Pending || is != nil && is.Standing() == tokenstore.Pending {
+		return
+	}
+	if err := f.Store.GiveRoom(ctx, ath.AgentTag(was.ID)); err != nil {
+		f.Logger.WarnContext(ctx, "a registration that is decided still counts as one that waits", "agent_id", was.ID, "error", err)
+	}
+}
+
+// takeSession counts a session that an agent is about to open.
+func (f *Flow) takeSession(ctx context.Context, agent, session ath.Tag, until time.Time) error {
+	err := f.Store.TakeSession(ctx, agent, session, until, f.limiter.SessionsPerAgent)
+	if full := (*tokenstore.FullError)(nil); errors.As(err, &full) {
+		f.Limited("sessions_per_agent")
+		return tooMany("Too many authorizations of this agent are open; finish those or let them expire.", time.Minute)
+	}
+	return err
+}
+
+// giveSession counts a session no longer that has ended in a token. Those that
+// ended otherwise count until they expire: an agent can end any number of them
+// by itself, and their records stay as long.
+func (f *Flow) giveSession(ctx context.Context, s *tokenstore.Session) {
+	id, err := ath.ParseSessionID(s.ID.Reveal())
+	if err == nil {
+		err = f.Store.GiveSession(ctx, ath.AgentTag(s.AgentID), id.Tag())
+	}
+	if err != nil {
+		f.Logger.DebugContext(ctx, "a session that has ended still counts as open", "error", err)
+	}
+}
+
+// registrable is the part of a host that somebody registered: example.co.uk of
+// a.b.example.co.uk. An address is itself, an IPv6 one its /64.
+func registrable(hostport string) string {
+	host := hostport
+	if h, _, err := net.SplitHostPort(hostport); err == nil {
+		host = h
+	}
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	if ip, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil {
+		return network(ip).String()
+	}
+	if domain, err := publicsuffix.EffectiveTLDPlusOne(host); err == nil {
+		return domain
+	}
+	return host
+}
+
+// counted is a client as it is counted, "" where nobody told its address.
+func counted(a netip.Addr) string {
+	if a = network(a); a.IsValid() {
+		return a.String()
+	}
+	return ""
+}
