@@ -3,10 +3,8 @@ package athflow
 import (
 	"context"
 	"errors"
-	"net"
 	"net/http"
 	"net/netip"
-	"strings"
 	"time"
 
 	"golang.org/x/net/publicsuffix"
@@ -75,19 +73,14 @@ func (f *Flow) giveSession(ctx context.Context, s *tokenstore.Session) {
 
 // registrable is the part of a host that somebody registered: example.co.uk of
 // a.b.example.co.uk. An address is itself, an IPv6 one its /64.
-func registrable(hostport string) string {
-	host := hostport
-	if h, _, err := net.SplitHostPort(hostport); err == nil {
-		host = h
-	}
-	host = strings.ToLower(strings.TrimSuffix(host, "."))
-	if ip, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil {
+func registrable(host ath.Host) string {
+	if ip, err := netip.ParseAddr(host.Name()); err == nil {
 		return network(ip).String()
 	}
-	if domain, err := publicsuffix.EffectiveTLDPlusOne(host); err == nil {
+	if domain, err := publicsuffix.EffectiveTLDPlusOne(host.Name()); err == nil {
 		return domain
 	}
-	return host
+	return host.Name()
 }
 
 // counted is a client as it is counted, "" where nobody told its address.
