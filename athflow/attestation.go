@@ -3,6 +3,8 @@ package athflow
 import (
 	"context"
 	"errors"
+	"net/http"
+	"time"
 
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/attest"
@@ -53,6 +55,11 @@ func (f *Flow) verify(ctx context.Context, c *call, agent ath.AgentID, compact s
 		return nil, err // the store's own trouble
 	}
 	c.event.Kind, c.event.Reason = audit.AttestationFailed, string(refused.Reason)
+	if refused.Reason == attest.Unreachable { // nothing is known against the attestation
+		return nil, ath.Errorf(ath.InternalError, "The host of the agent's identity document cannot be reached now; try again.").
+			WithStatus(http.StatusServiceUnavailable).WithCause(err).
+			WithDetail("reason", string(refused.Reason)).WithDetail(retryDetail, int(attest.UnreachableFor/time.Second))
+	}
 	e := ath.Errorf(ath.InvalidAttestation, "%s", attestationMessage(refused.Reason)).WithCause(err).
 		WithDetail("reason", string(refused.Reason))
 	switch refused.Reason {
@@ -81,7 +88,7 @@ func attestationMessage(r attest.Reason) string {
 	case attest.Issuer:
 		return "The attestation's iss is neither the agent_id nor its origin."
 	case attest.Document:
-		return "The agent's identity document could not be fetched, or is not acceptable."
+		return "There is no identity document at the agent_id, or it is not acceptable."
 	case attest.Signature:
 		return "The attestation is not signed with the key that the agent publishes."
 	case attest.Replay:

@@ -16,6 +16,7 @@ import (
 const (
 	maxDocuments  = 10_000
 	failureMemory = 5 * time.Second
+	awayMemory    = UnreachableFor
 )
 
 // documents keeps identity documents for as long as A-6 allows, and failures
@@ -72,7 +73,7 @@ func (d *documents) fetch(ctx context.Context, agent ath.AgentID) (*document, er
 		}
 		return r.Val.(*document), nil
 	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+		return nil, unreachable{context.Cause(ctx)}
 	}
 }
 
@@ -88,9 +89,13 @@ func (d *documents) fly(ctx context.Context, agent ath.AgentID) (*document, erro
 	})
 	switch {
 	case !asked, errors.Is(err, errGaveWay): // our own limit, not the agent's failure: not remembered
-		return nil, err
+		return nil, unreachable{err}
 	case err != nil:
-		d.keep(&entry{id: agent.String(), err: err, until: d.now().Add(failureMemory)})
+		memory := failureMemory
+		if isUnreachable(err) {
+			memory = awayMemory
+		}
+		d.keep(&entry{id: agent.String(), err: err, until: d.now().Add(memory)})
 		return nil, err
 	}
 	d.keep(&entry{id: agent.String(), doc: doc, until: d.now().Add(fresh)})

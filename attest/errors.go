@@ -6,7 +6,7 @@ import "fmt"
 // field and a metric label.
 type Reason string
 
-// The reasons. All but Subject mean INVALID_ATTESTATION on the wire; Subject
+// The reasons. All but Subject and Unreachable mean INVALID_ATTESTATION on the wire; Subject
 // is given only when everything else but the replay check holds.
 const (
 	Malformed Reason = "malformed" // not a JWT of the wanted form, or a claim missing or of the wrong type
@@ -15,10 +15,14 @@ const (
 	Times     Reason = "times"     // iat, nbf or exp out of their window
 	Audience  Reason = "audience"  // aud names somebody else
 	Issuer    Reason = "issuer"    // iss is neither the agent_id nor its origin
-	Document  Reason = "document"  // the identity document cannot be had, or is malformed
+	Document  Reason = "document"  // there is no identity document, it is malformed, or it may not be fetched
 	Signature Reason = "signature" // not by the published key
 	Subject   Reason = "subject"   // sub is another agent
 	Replay    Reason = "replay"    // the jti was used before
+
+	// Unreachable says nothing against the attestation: the document could not
+	// be read for the moment, and the same attestation may be good later.
+	Unreachable Reason = "identity_unreachable"
 )
 
 // An Error is the refusal of an attestation.

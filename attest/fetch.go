@@ -59,18 +59,22 @@ func fetchDocument(ctx context.Context, client *http.Client, agent ath.AgentID, 
 	ath.AskPlain(req.Header)
 	res, err := client.Do(req)
 	if err != nil {
-		return nil, 0, bare(err)
+		return nil, 0, transport(err)
 	}
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
-		return nil, 0, fmt.Errorf("HTTP status %d", res.StatusCode)
+		err := fmt.Errorf("HTTP status %d", res.StatusCode)
+		if away(res.StatusCode) {
+			err = unreachable{err}
+		}
+		return nil, 0, err
 	}
 	body, err := ath.ReadBody(res, maxDocumentBytes)
 	if errors.Is(err, ath.ErrBodyTooLarge) {
 		return nil, 0, fmt.Errorf("the document is larger than %d bytes", maxDocumentBytes)
 	}
 	if err != nil {
-		return nil, 0, bare(err)
+		return nil, 0, transport(err)
 	}
 	doc, err := parseDocument(body, agent)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -123,7 +124,11 @@ func TestHostileHosts(t *testing.T) {
 			h.answer(serve(h))
 			start := time.Now()
 			identity, err := h.verify(h.attestation(h.key, nil))
-			if reasonOf(err) != attest.Document || identity != nil {
+			want := attest.Document
+			if slices.Contains([]string{"hangs up", "cut off"}, name) {
+				want = attest.Unreachable // nothing was read
+			}
+			if reasonOf(err) != want || identity != nil {
 				t.Errorf("got %v, %v", identity, err)
 			}
 			if took := time.Since(start); took > 8*time.Second {
@@ -134,6 +139,61 @@ func TestHostileHosts(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Only a host that was heard says something against an attestation.
+// F-23
+func TestHostsThatAreAway(t *testing.T) {
+	for status, want := range map[int]attest.Reason{
+		500: attest.Unreachable, 502: attest.Unreachable, 503: attest.Unreachable, 504: attest.Unreachable, 529: attest.Unreachable,
+		429: attest.Unreachable, 408: attest.Unreachable, 425: attest.Unreachable,
+		204: attest.Document, 206: attest.Document, 301: attest.Document, 304: attest.Document, 307: attest.Document, 400: attest.Document,
+		401: attest.Document, 403: attest.Document, 404: attest.Document, 405: attest.Document, 410: attest.Document, 418: attest.Document, 451: attest.Document,
+	} {
+		h := newAgentHost(t, nil)
+		h.answer(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) })
+		compact := h.attestation(h.key, nil)
+		if _, err := h.verify(compact); reasonOf(err) != want || len(h.recorded("jti")) != 0 {
+			t.Errorf("%d: got %v, want %s", status, err, want)
+		}
+		// The same attestation counts when the host is back: its jti was not spent.
+		h.answer(nil)
+		h.pass(5 * time.Second)
+		if _, err := h.verify(compact); err != nil {
+			t.Errorf("%d: afterwards: %v", status, err)
+		}
+	}
+	t.Run("a port that nobody listens on", func(t *testing.T) {
+		h := newAgentHost(t, nil)
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.id = h.parseID("https://" + l.Addr().String() + "/agent.json")
+		l.Close()
+		if _, err := h.verify(h.attestation(h.key, nil)); reasonOf(err) != attest.Unreachable {
+			t.Errorf("got %v", err)
+		}
+	})
+	t.Run("a port that does not speak TLS", func(t *testing.T) {
+		h := newAgentHost(t, nil)
+		plain := httptest.NewServer(http.NotFoundHandler())
+		t.Cleanup(plain.Close)
+		h.id = h.parseID(strings.Replace(plain.URL, "http:", "https:", 1) + "/agent.json")
+		if _, err := h.verify(h.attestation(h.key, nil)); reasonOf(err) != attest.Document {
+			t.Errorf("got %v", err)
+		}
+	})
+	t.Run("whoever gives up waiting", func(t *testing.T) {
+		h := newAgentHost(t, nil)
+		h.answer(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		_, err := h.verifier.Verify(ctx, h.attestation(h.key, nil), attest.Expect{Agent: h.id, Audiences: []string{audience}})
+		if reasonOf(err) != attest.Unreachable {
+			t.Errorf("got %v", err)
+		}
+	})
 }
 
 func TestWhatIsConnectedTo(t *testing.T) {
@@ -222,6 +282,24 @@ func TestCache(t *testing.T) {
 		verify(h, attest.Document, 1)
 		h.pass(5 * time.Second)
 		verify(h, "", 2)
+	})
+	t.Run("A-6: that a host is away is kept for 2 seconds", func(t *testing.T) { // F-23
+		h := newAgentHost(t, nil)
+		h.answer(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) })
+		verify(h, attest.Unreachable, 1)
+		h.answer(nil)
+		h.pass(attest.UnreachableFor - time.Millisecond)
+		verify(h, attest.Unreachable, 1)
+		h.pass(time.Millisecond)
+		verify(h, "", 2)
+	})
+	t.Run("A-6: a document that is fresh stands while its host is away", func(t *testing.T) {
+		h := newAgentHost(t, nil)
+		verify(h, "", 1)
+		h.answer(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) })
+		verify(h, "", 1)
+		h.pass(5 * time.Minute)
+		verify(h, attest.Unreachable, 2)
 	})
 	t.Run("A-6: a new key is seen at once, but forgeries make us fetch once a minute on all replicas", func(t *testing.T) {
 		h := newAgentHost(t, nil)

@@ -58,6 +58,10 @@ func New(c Config) (*Verifier, error) {
 	return &Verifier{once: c.Once, now: c.Now, log: c.Logger, skip: c.SkipVerification, documents: newDocuments(c)}, nil
 }
 
+// UnreachableFor is how long the failure of a host that is away is remembered,
+// and so when it makes sense to try again.
+const UnreachableFor = 2 * time.Second
+
 // Expect is what an attestation must say.
 type Expect struct {
 	Agent     ath.AgentID // from the request (register) or the stored registration
@@ -116,6 +120,9 @@ func (v *Verifier) Verify(ctx context.Context, compact string, want Expect) (*Id
 func (v *Verifier) authenticate(ctx context.Context, a *attestation, agent ath.AgentID) (*Identity, error) {
 	doc, cached, err := v.documents.get(ctx, agent)
 	if err != nil {
+		if isUnreachable(err) {
+			return nil, &Error{Reason: Unreachable, message: "the identity document cannot be read now", cause: err}
+		}
 		return nil, &Error{Reason: Document, message: "no identity document", cause: err}
 	}
 	if doc.verifies(a) {

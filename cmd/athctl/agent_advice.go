@@ -27,7 +27,7 @@ func advices() map[ath.Code]advice {
 		ath.ProviderMismatch:      {"the token is for another provider than this URL", "use a token of that provider: authorize for it"},
 		ath.UserDenied:            {"the user said no", "do not ask again at once; authorize anew when the user wants it"},
 		ath.OAuthError:            {"the provider's authorization server failed or refused; or `grant_type` is not `authorization_code`", "try again later; `details.provider_error` is the server's own error code where it sent one; if it stays, the operator sees the cause in athd's log by `decision_id`"},
-		ath.InternalError:         {"503: athd, its store or the API behind it is away, as the message says; else athd failed", "after `Retry-After` try again; if it stays, tell the operator the `decision_id`"},
+		ath.InternalError:         {"503: athd, its store, the API behind it or the host of the agent's identity document (`details.reason` is `identity_unreachable`) is away, as the message says; else athd failed", "after `Retry-After` try again; if it stays, tell the operator the `decision_id`"},
 		ath.InvalidRequest:        {"the request is not as it must be; `details.field` names the field; or the URL of a call is not canonical", "mend that field; send paths without `//`, `..`, `;` or needless escapes"},
 		ath.Unauthorized:          {"neither the agent's own proof nor an admin token was sent", "send `client_id` and `client_secret`"},
 		ath.NotFound:              {"no such path, provider or registration", "check server and path; `athctl agent discover` lists the providers"},
@@ -41,15 +41,16 @@ func advices() map[ath.Code]advice {
 // reasons has one for every details.reason of INVALID_ATTESTATION.
 func reasons() map[attest.Reason]advice {
 	return map[attest.Reason]advice{
-		attest.Malformed: {"not a JWT with `iss`, `sub`, `aud`, `iat`, `exp` and `jti`", "send all six, each once; `jti` is a text of 1 to 256 bytes. The header needs `alg` only; a `typ`, if there, is `JWT`, and `crit` and `b64` are refused"},
-		attest.Algorithm: {"not signed with ES256", "sign with ES256 and a key of P-256"},
-		attest.Expired:   {"`exp` is past", "sign a new one for each request; check the clock"},
-		attest.Times:     {"`iat` is more than five minutes off, or `exp` more than an hour after it", "check the clock; `exp` = `iat` + 3600"},
-		attest.Audience:  {"`aud` is not this server: `details.expected_audience` says what is", "sign for the server's public URL, which `-server` must name byte for byte; for `/ath/token`, for that URL with `/ath/token`"},
-		attest.Issuer:    {"`iss` is neither the `agent_id` nor its origin", "send the `agent_id` as `iss` and as `sub`"},
-		attest.Document:  {"athd cannot fetch the identity document at the `agent_id`, or it is not acceptable", "it must answer 200 without redirect, from a public https address, within 64 KiB, and name that very `agent_id`, `ath_version`, `name` and `developer`; on your own machine athd needs `development: {allow_http: true, allow_private_hosts: true}`, and something must serve it: `athctl agent identity -serve HOST:PORT`"},
-		attest.Signature: {"the key that signed is not the one in the identity document", "publish the document of the key you sign with: `athctl agent identity`; after a change, athd looks again within a minute"},
-		attest.Subject:   {"`sub` is another agent; told without a reason, and after registration as `AGENT_IDENTITY_MISMATCH`", "sign as the agent that registered"},
-		attest.Replay:    {"its `jti` was used before", "sign a new one, with a `jti` of its own, for each request"},
+		attest.Malformed:   {"not a JWT with `iss`, `sub`, `aud`, `iat`, `exp` and `jti`", "send all six, each once; `jti` is a text of 1 to 256 bytes. The header needs `alg` only; a `typ`, if there, is `JWT`, and `crit` and `b64` are refused"},
+		attest.Algorithm:   {"not signed with ES256", "sign with ES256 and a key of P-256"},
+		attest.Expired:     {"`exp` is past", "sign a new one for each request; check the clock"},
+		attest.Times:       {"`iat` is more than five minutes off, or `exp` more than an hour after it", "check the clock; `exp` = `iat` + 3600"},
+		attest.Audience:    {"`aud` is not this server: `details.expected_audience` says what is", "sign for the server's public URL, which `-server` must name byte for byte; for `/ath/token`, for that URL with `/ath/token`"},
+		attest.Issuer:      {"`iss` is neither the `agent_id` nor its origin", "send the `agent_id` as `iss` and as `sub`"},
+		attest.Document:    {"there is no identity document at the `agent_id`, it is not acceptable, or it is at an address that athd may not ask", "it must answer 200 without redirect, from a public https address, within 64 KiB, and name that very `agent_id`, `ath_version`, `name` and `developer`; on your own machine athd needs `development: {allow_http: true, allow_private_hosts: true}`, and something must serve it: `athctl agent identity -serve HOST:PORT`"},
+		attest.Signature:   {"the key that signed is not the one in the identity document", "publish the document of the key you sign with: `athctl agent identity`; after a change, athd looks again within a minute"},
+		attest.Subject:     {"`sub` is another agent; told without a reason, and after registration as `AGENT_IDENTITY_MISMATCH`", "sign as the agent that registered"},
+		attest.Unreachable: {"told as `INTERNAL_ERROR` (503): athd cannot reach the host of the identity document now, or it answers 5xx or 429; nothing is said against the attestation", "see that the host of the `agent_id` is up and answers within five seconds (on your own machine something must serve the document: `athctl agent identity -serve HOST:PORT`), and after `Retry-After` try again"},
+		attest.Replay:      {"its `jti` was used before", "sign a new one, with a `jti` of its own, for each request"},
 	}
 }

@@ -87,6 +87,7 @@ func TestAdviceSaysWhatTheDetailsSay(t *testing.T) {
 		{"a reason of tomorrow", identity.Refusal{Status: 401, Code: "INVALID_ATTESTATION", Details: map[string]any{"reason": "new"}}, "details.reason"},
 		{"the client_id", identity.Refusal{Status: 409, Code: "CONFLICT", Details: map[string]any{"client_id": "ath_1"}}, "its client_id is ath_1; "},
 		{"when to come back", identity.Refusal{Status: 503, Code: "INTERNAL_ERROR", RetryAfter: "7"}, "try again in 7 s"},
+		{"an identity host that is away", identity.Refusal{Status: 503, Code: "INTERNAL_ERROR", RetryAfter: "2", Details: map[string]any{"reason": "identity_unreachable"}}, "see that the host of the agent_id is up"},
 		{"when there is room", identity.Refusal{Status: 429, Code: "RATE_LIMITED", RetryAfter: "2"}, "try again in 2 s"},
 		{"a failure that stays", identity.Refusal{Status: 500, Code: "INTERNAL_ERROR"}, "tell the operator the decision_id"},
 		{"a grant that ended", identity.Refusal{Status: 401, Code: "TOKEN_INVALID", Details: map[string]any{"reason": "reauthorization_required"}}, "authorize anew"},

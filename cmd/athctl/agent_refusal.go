@@ -41,7 +41,7 @@ func (r agentRefusal) next() string {
 	if !is {
 		cure = "check that -server is athd's public URL, and that Envoy and athd run there"
 	}
-	if why, is := reasons()[attest.Reason(reason)]; is && code == ath.InvalidAttestation {
+	if why, is := reasons()[attest.Reason(reason)]; is && (code == ath.InvalidAttestation || attest.Reason(reason) == attest.Unreachable) {
 		cure = why.cure
 	}
 	switch {
@@ -55,6 +55,7 @@ func (r agentRefusal) next() string {
 		cure = "it is " + printable(r.detail("agent_status"), 20) + "; " + cure
 	case reason == "reauthorization_required":
 		cure = "the user's grant at the provider has ended: authorize anew"
+	case attest.Reason(reason) == attest.Unreachable:
 	case r.RetryAfter != "" && (r.Status == http.StatusServiceUnavailable || r.Status == http.StatusTooManyRequests):
 		cure = "try again in " + printable(r.RetryAfter, 40) + " s"
 	}

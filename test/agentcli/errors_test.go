@@ -42,7 +42,7 @@ func TestRefusals(t *testing.T) {
 		prepare          func(t *testing.T) *author
 		args             []string
 	}{
-		{"nobody publishes the document", "INVALID_ATTESTATION", "athctl agent identity -serve", func(t *testing.T) *author {
+		{"nobody publishes the document", "INTERNAL_ERROR", "athctl agent identity -serve", func(t *testing.T) *author {
 			a := newAuthor(t, s)
 			a.must("keygen", "-agent-id", "http://127.0.0.1:1/agent.json")
 			return a

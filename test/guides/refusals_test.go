@@ -80,7 +80,7 @@ func TestRefusedAttestationsLookAsShown(t *testing.T) {
 	now := time.Now()
 	other := strings.Replace(s.Public, "127.0.0.1", "localhost", 1)
 	used := f.attest(s.Public, same)
-	nobody := "http://127.0.0.1:1/agent.json"
+	nobody, none := "http://127.0.0.1:1/agent.json", s.Agents+"/none.json"
 	for _, c := range []struct{ reason, agentID, attestation string }{
 		{"malformed", own.ID, f.attest(s.Public, set("jti", nil))},
 		{"algorithm", own.ID, strings.Replace(used, used[:strings.Index(used, ".")], "eyJhbGciOiJIUzI1NiIsImtpZCI6ImtleS0xIn0", 1)},
@@ -92,7 +92,8 @@ func TestRefusedAttestationsLookAsShown(t *testing.T) {
 		})},
 		{"audience", own.ID, f.attest(other, same)},
 		{"issuer", own.ID, f.attest(s.Public, set("iss", "https://elsewhere.example"))},
-		{"document", nobody, forge{t, nobody, f.key}.attest(s.Public, same)},
+		{"document", none, forge{t, none, f.key}.attest(s.Public, same)},
+		{"identity_unreachable", nobody, forge{t, nobody, f.key}.attest(s.Public, same)},
 		{"signature", own.ID, newForge(t, stranger).attest(s.Public, same)},
 		{"", own.ID, f.attest(s.Public, set("sub", "https://elsewhere.example/agent.json"))},
 		{"replay", own.ID, used},
@@ -104,7 +105,11 @@ func TestRefusedAttestationsLookAsShown(t *testing.T) {
 				}
 			}
 			status, reply := register(t, s, c.agentID, c.attestation)
-			if status != http.StatusUnauthorized || reply.Code != "INVALID_ATTESTATION" || reply.Details.Reason != c.reason {
+			want, code := http.StatusUnauthorized, "INVALID_ATTESTATION"
+			if c.reason == "identity_unreachable" {
+				want, code = http.StatusServiceUnavailable, "INTERNAL_ERROR"
+			}
+			if status != want || reply.Code != code || reply.Details.Reason != c.reason {
 				t.Fatalf("answered with %d %+v", status, reply)
 			}
 			row := regexp.MustCompile("(?m)^\\| `" + c.reason + "` \\| " + regexp.QuoteMeta(reply.Message) + " \\|")
@@ -115,7 +120,7 @@ func TestRefusedAttestationsLookAsShown(t *testing.T) {
 				t.Errorf("the page has no row %s", row)
 			}
 			cause := logged(t, s, reply.Details.Decision)
-			if quoted := regexp.MustCompile(`attestation refused \(` + c.reason + `\): ([^"\\]*)`).FindStringSubmatch(cause); c.reason != "" && (quoted == nil || c.reason != "document" && !strings.Contains(page, quoted[1])) {
+			if quoted := regexp.MustCompile(`attestation refused \(` + c.reason + `\): ([^"\\]*)`).FindStringSubmatch(cause); c.reason != "" && (quoted == nil || c.reason != "document" && c.reason != "identity_unreachable" && !strings.Contains(page, quoted[1])) {
 				t.Errorf("the page does not quote the cause: %s", cause)
 			}
 		})

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/net/dns/dnsmessage"
+
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/athflow"
 	"github.com/athd/athd/attest"
@@ -70,7 +72,7 @@ func (w *world) startCompanion(t *testing.T, development bool) string {
 // companion registers agents whose hosts are hostile.
 func (w *world) companion(t *testing.T, table *table) {
 	servers := map[bool]string{false: w.startCompanion(t, false), true: w.startCompanion(t, true)}
-	const refused = "401 INVALID_ATTESTATION document"
+	const refused, away = "401 INVALID_ATTESTATION document", "503 INTERNAL_ERROR identity_unreachable" // F-23
 	for _, c := range []struct {
 		name        string
 		say         func(query) answer
@@ -89,7 +91,9 @@ func (w *world) companion(t *testing.T, table *table) {
 		{"no such name", at(), nil, false, refused, 0},
 		{"a redirect to metadata (private hosts allowed)", at("127.0.0.1"), withStatus(302, "Location", "http://169.254.169.254/"), true, refused, 1},
 		{"an endless body (private hosts allowed)", at("127.0.0.1"), raw("HTTP/1.1 200 OK\r\n\r\n", drip(strings.Repeat(" ", 4096), 0)), true, refused, 1},
-		{"a body in slow drips (private hosts allowed)", at("127.0.0.1"), raw("HTTP/1.1 200 OK\r\n\r\n", drip(" ", 20*time.Millisecond)), true, refused, 1},
+		{"a body in slow drips (private hosts allowed)", at("127.0.0.1"), raw("HTTP/1.1 200 OK\r\n\r\n", drip(" ", 20*time.Millisecond)), true, away, 1},
+		{"a host that is away (private hosts allowed)", at("127.0.0.1"), withStatus(503), true, away, 1},
+		{"a name server that fails", is(answer{code: dnsmessage.RCodeServerFailure}), nil, false, away, 0},
 		{"public_key twice (private hosts allowed)", at("127.0.0.1"), withBody(replaced(`{`, `{"public_key":{},`)), true, refused, 1},
 	} {
 		row := table.row("register: "+c.name, c.want)
@@ -152,6 +156,9 @@ func register(t *testing.T, base string, h *host) (r reply) {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
+	if (resp.StatusCode == 503) != (resp.Header.Get("Retry-After") == "2") {
+		t.Errorf("%d with Retry-After %q", resp.StatusCode, resp.Header.Get("Retry-After"))
+	}
 	text, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
 	if err != nil || json.Unmarshal(text, &r) != nil {
 		t.Fatalf("%v: %q", err, text)

@@ -48,7 +48,11 @@ func hostCases() []hostCase {
 		cases = append(cases, hostCase{name: "Content-Type " + strconv.Quote(kind), want: "accepted", serve: withHeader("Content-Type", kind)})
 	}
 	for _, status := range []int{201, 203, 204, 206, 226, 300, 304, 400, 401, 403, 404, 407, 410, 418, 429, 500, 502, 503, 599} {
-		cases = append(cases, hostCase{name: fmt.Sprint("status ", status), want: fmt.Sprint("refused: HTTP status ", status), serve: withStatus(status, "Retry-After", "0")})
+		verdict := "refused"
+		if status == 429 || status >= 500 {
+			verdict = "away" // F-23
+		}
+		cases = append(cases, hostCase{name: fmt.Sprint("status ", status), want: fmt.Sprint(verdict, ": HTTP status ", status), serve: withStatus(status, "Retry-After", "0")})
 	}
 	for _, status := range []int{301, 302, 303, 307, 308} {
 		for _, to := range []string{"http://169.254.169.254/latest/meta-data/", "SELF", "https://" + public4 + "/agent.json", "file:///etc/passwd", "//[::1]/"} {
@@ -59,29 +63,29 @@ func hostCases() []hostCase {
 		{name: "302 without a Location", want: "refused: HTTP status 302", serve: withStatus(302)},
 		{name: "other ways to send elsewhere", want: "accepted", serve: withHeader("Refresh", "0; url=http://169.254.169.254/", "Location", "http://169.254.169.254/", "Alt-Svc", `h2="127.0.0.1:80"`, "Content-Location", "http://169.254.169.254/", "Link", "<http://169.254.169.254/>; rel=preload")},
 
-		{name: "silent after the request", want: "refused: deadline exceeded", atMost: fetching, serve: raw("", silence)},
-		{name: "a header in slow drips", want: "refused: deadline exceeded", atMost: fetching, serve: raw(ok+"X: ", drip("x", 20*time.Millisecond))},
-		{name: "headers in slow drips", want: "refused: deadline exceeded", atMost: fetching, serve: raw(ok, drip("X: x\r\n", 20*time.Millisecond))},
+		{name: "silent after the request", want: "away: deadline exceeded", atMost: fetching, serve: raw("", silence)},
+		{name: "a header in slow drips", want: "away: deadline exceeded", atMost: fetching, serve: raw(ok+"X: ", drip("x", 20*time.Millisecond))},
+		{name: "headers in slow drips", want: "away: deadline exceeded", atMost: fetching, serve: raw(ok, drip("X: x\r\n", 20*time.Millisecond))},
 		{name: "endless headers", want: "refused: headers exceeded 16384 bytes", serve: raw(ok, drip("X: "+strings.Repeat("x", 1000)+"\r\n", 0))},
 		{name: "an endless header", want: "refused: headers exceeded 16384 bytes", serve: raw(ok+"X: ", drip(strings.Repeat("x", 1000), 0))},
 		{name: "an endless status line", want: "refused: headers exceeded 16384 bytes", serve: raw("HTTP/1.1 200 ", drip(strings.Repeat("x", 1000), 0))},
 		{name: "endless early hints", want: "refused: headers exceeded 16384 bytes", serve: raw("", drip("HTTP/1.1 103 Early Hints\r\nX: "+strings.Repeat("x", 200)+"\r\n\r\n", 0))},
-		{name: "a body in slow drips", want: "refused: deadline exceeded", atMost: fetching, serve: raw(ok+"\r\n", drip(" ", 20*time.Millisecond))},
-		{name: "a chunked body in slow drips", want: "refused: deadline exceeded", atMost: fetching, serve: raw(ok+"Transfer-Encoding: chunked\r\n\r\n", drip("1\r\n \r\n", 20*time.Millisecond))},
-		{name: "a body that stops", want: "refused: deadline exceeded", atMost: fetching, serve: raw(ok+"Content-Length: 1000\r\n\r\n{", silence)},
+		{name: "a body in slow drips", want: "away: deadline exceeded", atMost: fetching, serve: raw(ok+"\r\n", drip(" ", 20*time.Millisecond))},
+		{name: "a chunked body in slow drips", want: "away: deadline exceeded", atMost: fetching, serve: raw(ok+"Transfer-Encoding: chunked\r\n\r\n", drip("1\r\n \r\n", 20*time.Millisecond))},
+		{name: "a body that stops", want: "away: deadline exceeded", atMost: fetching, serve: raw(ok+"Content-Length: 1000\r\n\r\n{", silence)},
 		{name: "an endless body", want: "refused: larger than 65536 bytes", serve: raw(ok+"\r\n", drip(strings.Repeat(" ", 4096), 0))},
 		{name: "an endless chunked body", want: "refused: larger than 65536 bytes", serve: raw(ok+"Transfer-Encoding: chunked\r\n\r\n", drip("1000\r\n"+strings.Repeat(" ", 4096)+"\r\n", 0))},
 		{name: "endless chunk extensions", want: "refused: too much non-data", serve: raw(ok+"Transfer-Encoding: chunked\r\n\r\n", drip("1;"+strings.Repeat("x", 4000)+"\r\n \r\n", 0))},
 		{name: "endless trailers", want: "refused: suspiciously long trailer", serve: raw(ok+"Transfer-Encoding: chunked\r\n\r\n1\r\n \r\n0\r\n", drip("X: "+strings.Repeat("x", 1000)+"\r\n", 0))},
 		{name: "a terabyte, it says", want: "refused: larger than 65536 bytes", serve: raw(ok+"Content-Length: 1099511627776\r\n\r\n", drip(strings.Repeat(" ", 4096), 0))},
-		{name: "less than it says", want: "refused: unexpected EOF", serve: saying(ok + "Content-Length: 60000\r\n\r\n")},
+		{name: "less than it says", want: "away: unexpected EOF", serve: saying(ok + "Content-Length: 60000\r\n\r\n")},
 		{name: "more than it says", want: "refused: not JSON", serve: saying(ok + "Content-Length: 10\r\n\r\n")},
 		{name: "two lengths", want: "refused: multiple Content-Length", serve: saying(ok + "Content-Length: LENGTH\r\nContent-Length: 10\r\n\r\n")},
 		{name: "a negative length", want: "refused: bad Content-Length", serve: saying(ok + "Content-Length: -1\r\n\r\n")},
 		{name: "not HTTP", want: "refused: malformed HTTP", serve: raw("SSH-2.0-OpenSSH_9.9\r\n", nil)},
 		{name: "HTTP/9.9", want: "refused: malformed HTTP version", serve: saying("HTTP/9.9x 200 OK\r\n\r\n")},
 		{name: "another protocol, offered", want: "refused: HTTP status 101", serve: raw("HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n", silence)},
-		{name: "hangs up", want: "refused: EOF", serve: raw("", nil)},
+		{name: "hangs up", want: "away: EOF", serve: raw("", nil)},
 
 		{name: "gzip that was not asked for", want: "refused: compressed", serve: withBody(zipped, "Content-Encoding", "gzip")},
 		{name: "a gzip bomb", want: "refused: compressed", serve: withBody(bomb, "Content-Encoding", "gzip")},
@@ -101,8 +105,8 @@ func hostCases() []hostCase {
 		{name: "TLS 1.2", want: "accepted", tls: func(c *tls.Config) { c.MaxVersion = tls.VersionTLS12 }},
 		{name: "wants a client's certificate", want: "refused: certificate required", asked: -1, tls: func(c *tls.Config) { c.ClientAuth = tls.RequireAnyClientCert }},
 		{name: "HTTP on the port for HTTPS", want: "refused: server gave HTTP response to HTTPS client", asked: -1, plain: true},
-		{name: "silent where TLS should begin", want: "refused: TLS handshake timeout", atMost: connecting, asked: -1, talk: func(conn net.Conn, _ *host) { io.Copy(io.Discard, conn) }},
-		{name: "TLS records in slow drips", want: "refused: TLS handshake timeout", atMost: connecting, asked: -1, talk: func(conn net.Conn, h *host) {
+		{name: "silent where TLS should begin", want: "away: TLS handshake timeout", atMost: connecting, asked: -1, talk: func(conn net.Conn, _ *host) { io.Copy(io.Discard, conn) }},
+		{name: "TLS records in slow drips", want: "away: TLS handshake timeout", atMost: connecting, asked: -1, talk: func(conn net.Conn, h *host) {
 			io.WriteString(conn, "\x16\x03\x03\x40\x00")
 			drip("x", 20*time.Millisecond)(h.t.Context(), conn)
 		}},
@@ -164,7 +168,7 @@ func (w *world) hosts(t *testing.T, table *table) {
 
 // full is a port that completes no connection: its queue is full.
 func (w *world) full(t *testing.T, table *table) {
-	row := table.row("a port that takes no connection", "refused: i/o timeout")
+	row := table.row("a port that takes no connection", "away: i/o timeout")
 	t.Run(row.name, func(t *testing.T) {
 		t.Parallel()
 		h := w.newHost(t, w.name())

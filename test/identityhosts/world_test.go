@@ -178,7 +178,8 @@ func (s *shared) spent() bool {
 	return false
 }
 
-// outcome puts a verdict into words: "accepted" or "refused: why". Anything
+// outcome puts a verdict into words: "accepted", "refused: why", or "away: why"
+// where nothing was read (F-23). Anything
 // but a refusal for the document's or the signature's sake is a failure.
 func outcome(t testing.TB, identity *attest.Identity, err error) string {
 	t.Helper()
@@ -189,8 +190,11 @@ func outcome(t testing.TB, identity *attest.Identity, err error) string {
 		return "accepted"
 	}
 	refusal, ok := errors.AsType[*attest.Error](err)
-	if !ok || identity != nil || refusal.Reason != attest.Document && refusal.Reason != attest.Signature {
+	if !ok || identity != nil || refusal.Reason != attest.Document && refusal.Reason != attest.Signature && refusal.Reason != attest.Unreachable {
 		t.Errorf("got %v, %v: not a refusal for the document's sake", identity, err)
+	}
+	if refusal.Reason == attest.Unreachable {
+		return "away: " + err.Error()
 	}
 	why := strings.TrimPrefix(err.Error(), fmt.Sprintf("attestation refused (%s): ", attest.Document))
 	return "refused: " + strings.TrimPrefix(why, "no identity document: ")
@@ -199,11 +203,12 @@ func outcome(t testing.TB, identity *attest.Identity, err error) string {
 // asWanted compares an outcome with what a table wants: for a refusal, words
 // of its reason.
 func asWanted(got, want string) bool {
-	why, refused := strings.CutPrefix(want, "refused: ")
-	if !refused {
-		return got == want
+	for _, verdict := range []string{"refused: ", "away: "} {
+		if why, is := strings.CutPrefix(want, verdict); is {
+			return strings.HasPrefix(got, verdict) && strings.Contains(got, why)
+		}
 	}
-	return strings.HasPrefix(got, "refused: ") && strings.Contains(got, why)
+	return got == want
 }
 
 func addresses(list ...string) []netip.Addr {
