@@ -104,6 +104,9 @@ func New(c Config) (*Flow, error) {
 		c.ConsentURL = c.PublicURL
 	}
 	origins := newOrigins(&c)
+	if origins.name.IsZero() {
+		return nil, errors.New("athflow: the consent URL names no host")
+	}
 	if !origins.separate && c.ConsentURL != c.PublicURL {
 		return nil, errors.New("athflow: the consent URL has the public URL's host name, and is another URL")
 	}

@@ -49,6 +49,7 @@ type appView struct {
 type configured struct {
 	Providers   []configuredView `json:"providers"`
 	Destination string           `json:"destination"`
+	ConsentHost string           `json:"consent_host,omitempty"` // that the consent pages have for themselves
 }
 
 // listProviders shows every provider and app, ordered by id.
@@ -57,6 +58,9 @@ func (f *Flow) listProviders(_ context.Context, c *call, _ *nothing) (configured
 		return configured{}, ath.Errorf(ath.InvalidRequest, "This path takes no parameter.")
 	}
 	l := configured{Providers: []configuredView{}, Destination: f.Destination}
+	if f.origins.separate {
+		l.ConsentHost = f.origins.name.String()
+	}
 	for _, p := range f.Providers.All() {
 		l.Providers = append(l.Providers, configuredOf(p))
 	}

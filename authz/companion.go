@@ -3,6 +3,8 @@ package authz
 import (
 	"slices"
 	"strings"
+
+	"github.com/athd/athd/ath"
 )
 
 // companionAnswers lets pass what athd answers itself, where a mesh asks about
@@ -22,7 +24,17 @@ func (q *inquiry) companionAnswers() Reason {
 
 // forCompanion: of a target that is canonical.
 func (q *inquiry) forCompanion() bool {
-	return q.ByHost && q.request.Provider == "" && isCompanion(q.segments)
+	return q.ByHost && q.request.Provider == "" && isCompanion(q.segments) && q.consentKeptApart()
+}
+
+// consentKeptApart wants the consent pages on their own host alone, where they
+// have one, and nothing else there. A callback is on both: athd leads on from
+// the one to the other.
+func (q *inquiry) consentKeptApart() bool {
+	if q.ConsentHost.IsZero() || q.segments[1] == "callback" {
+		return true
+	}
+	return (q.segments[1] == "consent") == (ath.RequestedHost(q.request.Host) == q.ConsentHost)
 }
 
 // isCompanion reports whether segments are those of a path that athd answers
@@ -38,7 +50,7 @@ func isCompanion(segments []string) bool {
 	case len(segments) == 2:
 		return slices.Contains([]string{"authorize", "callback", "token", "revoke"}, segments[1])
 	}
-	return slices.Contains([]string{"agents", "consent", "admin"}, segments[1])
+	return slices.Contains([]string{"agents", "consent", "admin"}, segments[1]) || len(segments) == 3 && segments[1] == "callback"
 }
 
 // pathSegments cuts a target's path as it is written, canonical or not.
@@ -52,6 +64,8 @@ func (q *inquiry) tellCompanion() string {
 		return "not a path that athd answers itself"
 	case !q.ByHost:
 		return "a path that athd answers itself; Envoy's routes let it past the check"
+	case !q.consentKeptApart():
+		return "a path that athd answers itself, on another host"
 	case q.request.Provider != "":
 		return "a path that athd answers itself, but the route leads to a provider"
 	case q.holdsAnyToken():

@@ -1,6 +1,7 @@
 package authz
 
 import (
+	"io"
 	"log/slog"
 	"strings"
 	"testing"
@@ -8,7 +9,50 @@ import (
 
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/audit"
+	"github.com/athd/athd/provider"
 )
+
+// S-5
+func TestMeshesKeepTheConsentPagesApart(t *testing.T) {
+	s, _ := good()
+	site := app("site", true, "")
+	set, err := provider.NewSet(site)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := New(Config{
+		Store: s, Providers: set, ByHost: true, ConsentHost: ath.RequestedHost("consent.example"),
+		Logger: slog.New(slog.DiscardHandler), Audit: audit.New(audit.Config{Writer: io.Discard}),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		path      string
+		here, off Reason // on the consent pages' host, and on others
+	}{
+		{"/ath/consent/start?state=x", Companion, TokenMissing},
+		{"/ath/consent/decide", Companion, TokenMissing},
+		{"/ath/callback?code=x&state=y", Companion, Companion},
+		{"/ath/callback/shop?code=x", Companion, Companion},
+		{"/ath/token", TokenMissing, Companion},
+		{"/ath/admin/agents", TokenMissing, Companion},
+		{"/.well-known/ath.json", TokenMissing, Companion},
+		{"/", TokenMissing, PassedThrough},
+		{"/products/1", TokenMissing, PassedThrough},
+		{"/ath/proxy/shop/products/1", TokenMissing, TokenMissing},
+	} {
+		for host, want := range map[string]Reason{
+			"consent.example": test.here, "Consent.Example:8443": test.here, "consent.example.": test.here,
+			"gw.example": test.off, "x.consent.example": test.off, "consent.example,gw.example": test.off,
+		} {
+			got := d.Decide(t.Context(), Request{Method: "GET", Host: host, Path: test.path})
+			if got.Reason() != want {
+				t.Errorf("%s at %s: %s, want %s", test.path, host, got.Reason(), want)
+			}
+		}
+	}
+}
 
 func TestMeshesLetPassWhatAthdAnswersItself(t *testing.T) {
 	s, _ := good()

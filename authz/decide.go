@@ -26,7 +26,12 @@ type Config struct {
 	// ByHost finds the provider by the request's host and path where its route
 	// names none: for meshes, whose routes cannot. Otherwise such a route leads
 	// to no provider.
-	ByHost  bool
+	ByHost bool
+	// ConsentHost, without a port, has the consent pages and nothing else, and
+	// no other host has them. The zero Host: they are wherever athd answers.
+	// Looked at with ByHost; otherwise Envoy's routes see to it.
+	ConsentHost ath.Host
+
 	Audit   *audit.Log
 	Logger  *slog.Logger
 	Now     func() time.Time                                       // nil: time.Now
@@ -54,6 +59,7 @@ func New(c Config) (*Decider, error) {
 		c.Observe = func(*Decision, string, time.Duration) {}
 	}
 	d := &Decider{config: c, rules: allRules(), places: newPlaces(c.Providers), goesTo: map[string]string{}, alone: loners(c.Providers)}
+	d.places.consent = c.ConsentHost
 	for _, p := range c.Providers.All() {
 		d.goesTo[p.ID] = p.Destination()
 	}

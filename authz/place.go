@@ -17,6 +17,7 @@ const mountPrefix = "/ath/proxy/"
 // for explaining.
 type places struct {
 	providers *provider.Set
+	consent   ath.Host                          // leads to no provider; the zero Host: none
 	apps      map[ath.Host][]*provider.Provider // by host without port, the longest path prefix first; the zero Host: any
 }
 
@@ -39,6 +40,10 @@ func newPlaces(set *provider.Set) places {
 // as it is written: one that another reader would take for another place is
 // refused by targetCanonical, whatever it finds here.
 func (p places) find(host, target string) (id, mount string) {
+	asked := ath.RequestedHost(host)
+	if !asked.IsZero() && asked == p.consent {
+		return "", ""
+	}
 	path, _, _ := strings.Cut(target, "?")
 	if rest, ok := strings.CutPrefix(path, mountPrefix); ok {
 		name, _, mounted := strings.Cut(rest, "/")
@@ -51,7 +56,7 @@ func (p places) find(host, target string) (id, mount string) {
 	if within(path, "/ath") || isCompanion(pathSegments(path)) {
 		return "", "" // the handshake's own
 	}
-	apps, known := p.apps[ath.RequestedHost(host)]
+	apps, known := p.apps[asked]
 	if !known {
 		apps = p.apps[ath.Host{}]
 	}

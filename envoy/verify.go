@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/athd/athd/ath"
 	"github.com/athd/athd/provider"
 )
 
@@ -21,6 +22,9 @@ type Expectation struct {
 	// where a mesh writes Envoy's configuration: routes need not name one,
 	// and what a mesh cannot say is a warning.
 	ByHost bool
+	// ConsentHost, without a port, has the consent pages and nothing else; no
+	// other host has them. The zero Host: they have no host of their own.
+	ConsentHost ath.Host
 }
 
 // A Severity says how bad a finding is.

@@ -104,6 +104,9 @@ func (v *verifier) managerHolds(where string, config *anypb.Any, reached map[str
 		}
 	}
 	m.companionHolds(main)
+	for _, c := range configs {
+		m.consentHolds(c)
+	}
 }
 
 // routeConfigs returns the routes of a manager, wherever they come from.

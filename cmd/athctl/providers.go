@@ -13,6 +13,7 @@ const providersPath = "/ath/admin/providers"
 type providers struct {
 	Providers   []fronted `json:"providers"`
 	Destination string    `json:"destination"`
+	ConsentHost string    `json:"consent_host,omitempty"`
 }
 
 // A fronted is a provider, or an app where App is there.

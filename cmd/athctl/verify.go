@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/athd/athd/ath"
 	"github.com/athd/athd/envoy"
 	"github.com/athd/athd/provider"
 )
@@ -81,6 +82,11 @@ func (p providers) expectation(authz []string) (envoy.Expectation, error) {
 	e := envoy.Expectation{Authz: authz, ByHost: p.Destination == "host_and_path"}
 	if !e.ByHost && p.Destination != "route" {
 		return e, fmt.Errorf("finds providers by %q, which this athctl does not know", printable(p.Destination, 40))
+	}
+	if p.ConsentHost != "" {
+		if e.ConsentHost = ath.RequestedHost(p.ConsentHost); e.ConsentHost.IsZero() {
+			return e, fmt.Errorf("the consent pages' host %q is none", printable(p.ConsentHost, 64))
+		}
 	}
 	var list []*provider.Provider
 	for _, f := range p.Providers {

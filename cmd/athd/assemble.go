@@ -49,7 +49,7 @@ func assemble(s *settings, log *slog.Logger, events io.Writer) (_ *assembly, err
 	}
 	decider, err := authz.New(authz.Config{
 		Store: store, Providers: s.providers, Audit: trail, Logger: log, Observe: m.observeDecision,
-		ByHost: s.envoy.destination == byHostAndPath,
+		ByHost: s.envoy.destination == byHostAndPath, ConsentHost: s.consentHost(),
 	})
 	if err != nil {
 		return nil, err

@@ -89,3 +89,15 @@ func servesHost(app *provider.App, name ath.Host) bool {
 
 // hostName is a host without its port and the dot of the root.
 func hostName(u *url.URL) ath.Host { return ath.RequestedHost(u.Host) }
+
+// consentHost is the host that only the consent pages have, or none.
+func (s *settings) consentHost() ath.Host {
+	if s.consentURL == s.publicURL {
+		return ath.Host{}
+	}
+	u, err := url.Parse(s.consentURL)
+	if err != nil {
+		return ath.Host{}
+	}
+	return hostName(u)
+}

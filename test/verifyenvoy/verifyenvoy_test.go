@@ -187,6 +187,21 @@ func mustVerifyFile(t *testing.T, door string, e *realenvoy.Envoy) {
 	}
 }
 
+// S-5
+func TestConsentPagesApartAreVerified(t *testing.T) {
+	s := stage.Start(t, stage.Options{Embedded: true, ConsentHost: "consent.localhost"})
+	stdout, stderr, code := run(t, s.Public, "-envoy", s.Envoy.AdminURL(), "-authz", "unix:"+s.Dir+"/authz.sock", "-strict")
+	if code != 0 || !strings.HasSuffix(stdout, "read; nothing differs.\n") {
+		t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
+	}
+	// An Envoy of before, on which no host is the consent pages' own.
+	before := stage.Start(t, stage.Options{Embedded: true})
+	stdout, stderr, code = run(t, s.Public, "-envoy", before.Envoy.AdminURL())
+	if code != 1 || !strings.Contains(stdout, `the consent pages' host "consent.localhost" has no virtual host`) {
+		t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
+	}
+}
+
 // On a whole stage, athd itself tells its providers, and the Envoy is the one
 // that runs what athd bootstrap printed.
 func TestAStageIsVerified(t *testing.T) {

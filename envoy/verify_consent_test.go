@@ -1,0 +1,83 @@
+package envoy_test
+
+import (
+	"slices"
+	"testing"
+
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+
+	"github.com/athd/athd/ath"
+	"github.com/athd/athd/envoy"
+	"github.com/athd/athd/test/verifyenvoy"
+)
+
+// S-5
+func TestVerifyWantsTheConsentPagesAlone(t *testing.T) {
+	c := variants(t)["consent apart"]
+	expect := envoy.Expectation{Providers: c.Providers, Authz: c.Authz, ConsentHost: ath.RequestedHost("consent.localhost")}
+	consent := func(change func(*routev3.VirtualHost)) func(*verifyenvoy.Config) {
+		return func(c *verifyenvoy.Config) {
+			c.Manager(func(m *hcmv3.HttpConnectionManager) {
+				for _, h := range m.GetRouteConfig().VirtualHosts {
+					if h.Name == "consent" {
+						change(h)
+					}
+				}
+			})
+		}
+	}
+	route := func(h *routev3.VirtualHost, name string) *routev3.Route {
+		for _, r := range h.Routes {
+			if r.Name == name {
+				return r
+			}
+		}
+		t.Fatalf("no route %q", name)
+		return nil
+	}
+	for name, test := range map[string]struct {
+		spoil func(*verifyenvoy.Config)
+		finds string
+		worst envoy.Severity
+	}{
+		"as bootstrap writes it": {func(*verifyenvoy.Config) {}, "", ""},
+		"no virtual host": {consent(func(h *routev3.VirtualHost) { h.Domains = []string{"other.example"} }),
+			`the consent pages' host "consent.localhost" has no virtual host`, envoy.Fault},
+		"an app beside the pages": {consent(func(h *routev3.VirtualHost) {
+			nothing := route(h, "nothing")
+			nothing.Action = &routev3.Route_Route{Route: &routev3.RouteAction{ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: "provider_shop"}}}
+		}), "it leads away from athd on the consent pages' host", envoy.Fault},
+		"the whole handshake beside the pages": {consent(func(h *routev3.VirtualHost) {
+			route(h, "consent").Match.PathSpecifier = &routev3.RouteMatch_Prefix{Prefix: "/ath/"}
+		}), `on the consent pages' host it also leads "/ath/authorize" to athd`, envoy.Warning},
+		"no page": {consent(func(h *routev3.VirtualHost) {
+			route(h, "consent").Match.PathSpecifier = &routev3.RouteMatch_Path{Path: "/ath/callback"}
+		}), `does not lead "/ath/consent/start" to athd`, envoy.Fault},
+		"no callback": {consent(func(h *routev3.VirtualHost) {
+			route(h, "consent").Match.PathSpecifier = &routev3.RouteMatch_Prefix{Prefix: "/ath/consent/"}
+		}), `does not lead "/ath/callback" to athd`, envoy.Fault},
+		"the pages elsewhere, too": {func(c *verifyenvoy.Config) {
+			c.Route("companion", func(r *routev3.Route) {
+				r.Match.PathSpecifier = &routev3.RouteMatch_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{Regex: "/ath/(authorize|callback|token|revoke)|/ath/(agents|consent|admin)/.*"}}
+			})
+		}, "it leads the consent pages' paths to athd on another host", envoy.Warning},
+	} {
+		t.Run(name, func(t *testing.T) {
+			config := verifyenvoy.Config{Bootstrap: parse(t, generate(t, c))}
+			test.spoil(&config)
+			v := verify(t, dumpOf(t, config.Bootstrap), expect)
+			if test.finds == "" {
+				if len(v.Findings) > 0 {
+					t.Errorf("%+v", v.Findings)
+				}
+				return
+			}
+			mustFind(t, v, test.finds)
+			if bad := slices.ContainsFunc(v.Findings, func(f envoy.Finding) bool { return f.Severity == envoy.Fault }); bad != (test.worst == envoy.Fault) {
+				t.Errorf("%+v", v.Findings)
+			}
+		})
+	}
+}
