@@ -8,9 +8,6 @@ import (
 	"github.com/athd/athd/athflow"
 )
 
-// minAdminToken is the least that an operator's token has, in bytes.
-const minAdminToken = 16
-
 // admin reads the operators' tokens and keeps their digests.
 func (l *loader) admin() {
 	names, digests := map[string]bool{}, map[ath.Digest]bool{}
@@ -33,11 +30,14 @@ func (l *loader) admin() {
 			continue
 		}
 		digest := ath.DigestOf(token.Reveal())
+		earlier, err := checkAdminToken(token.Reveal())
 		switch {
-		case len(token.Reveal()) < minAdminToken:
-			l.fail("the token in the file is shorter than 16 bytes", at("token_file")...)
+		case err != nil:
+			l.fail(err.Error(), at("token_file")...)
 		case digests[digest]:
 			l.fail("the file holds the same token as another one", at("token_file")...)
+		case earlier:
+			l.warn("%s: the token in the file was made by an earlier version and holds 16 random bytes: replace it by 32, such as openssl rand -base64 32 prints", label(at("token_file")))
 		}
 		digests[digest] = true
 		l.s.adminTokens = append(l.s.adminTokens, athflow.AdminToken{Name: t.Name, Digest: digest})

@@ -63,7 +63,8 @@ func newKeyset() ([]byte, error) {
 	return keyset.Marshal()
 }
 
-func newLine() ([]byte, error) { return []byte(rand.Text() + "\n"), nil }
+// newLine is a line of 32 random bytes at least.
+func newLine() ([]byte, error) { return []byte(rand.Text() + rand.Text() + "\n"), nil }
 
 // A secretMaker stops at the first error.
 type secretMaker struct {

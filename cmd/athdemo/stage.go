@@ -202,7 +202,7 @@ func (s *stage) writeFiles(ctx context.Context, opt options) error {
 	if err := s.write("athd.yaml", config); err != nil {
 		return err
 	}
-	if err := s.write("admin.token", []byte(rand.Text())); err != nil {
+	if err := s.write("admin.token", []byte(rand.Text()+rand.Text())); err != nil {
 		return err
 	}
 	if _, err := output(ctx, opt.athd, "keys", "new", "-o", s.path("keyset.json")); err != nil {

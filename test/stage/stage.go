@@ -36,7 +36,7 @@ const (
 	App      = "shop"    // the native app's id
 	Provider = "gallery" // the provider in gateway mode, at base path /v1 behind TLS
 	Secret   = "client-secret-of-athd-0123456789"
-	AdminKey = "admin-token-for-the-operator-0123456789"
+	AdminKey = "operator-Vt8rZq2LmX5cWk9YpN4hJs7DgB1fTxR6uEoA"
 	User     = "alice"
 	UserID   = "user-1"
 	Password = "wonderland"

@@ -27,7 +27,7 @@ import (
 
 const (
 	authz      = "unix:/run/athd/authz.sock"
-	adminToken = "admin-token-for-the-operator-0123456789"
+	adminToken = "operator-Vt8rZq2LmX5cWk9YpN4hJs7DgB1fTxR6uEoA"
 )
 
 var athctl string
