@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"time"
 
@@ -45,8 +46,11 @@ type Config struct {
 
 	Now         func() time.Time // nil: time.Now
 	AdminTokens []AdminToken     // none: nobody is an operator
-	Limits      Limits           // the zero value: DefaultLimits
-	Destination string           // how Envoy says where a request goes, as operators are told it
+	// AdminPrivate keeps operators from Handler: they are known to
+	// AdminHandler alone.
+	AdminPrivate bool
+	Limits       Limits // the zero value: DefaultLimits
+	Destination  string // how Envoy says where a request goes, as operators are told it
 
 	// Limited is called with what was too much, one of [LimitNames], for
 	// metrics. nil: nobody counts.
@@ -135,18 +139,19 @@ func (f *Flow) Handler() http.Handler {
 		"/ath/agents/register":      {http.MethodPost: serveJSON(f, http.StatusCreated, audit.AgentRegistrationDenied, f.register)},
 		"/ath/authorize":            {http.MethodPost: serveJSON(f, http.StatusOK, audit.AccessDenied, f.authorize)},
 		"/ath/token":                {http.MethodPost: serveJSON(f, http.StatusOK, audit.AccessDenied, f.token)},
-		"/ath/revoke":               {http.MethodPost: serveJSON(f, http.StatusOK, audit.AccessDenied, f.revoke)},
+		revokePath:                  {http.MethodPost: serveJSON(f, http.StatusOK, audit.AccessDenied, f.revoke)},
 		"/ath/consent/start":        {http.MethodGet: f.servePage(f.start)},
 		"/ath/consent/decide":       {http.MethodPost: f.servePage(f.decide)},
 		"/ath/consent/done":         {http.MethodGet: f.servePage(f.done)},
 		"/ath/callback":             {http.MethodGet: f.servePage(f.callback)},
-		adminAgentsPath:             {http.MethodGet: about(f, byOperator(f, f.listAgents))},
-		adminProvidersPath:          {http.MethodGet: about(f, byOperator(f, f.listProviders))},
-	}
-	if f.Explain != nil {
-		routes[adminExplainPath] = methods{http.MethodPost: about(f, byOperator(f, f.explain))}
 	}
 	agentRoutes := f.agentRoutes()
+	if f.AdminPrivate {
+		routes[revokePath] = methods{http.MethodPost: serveJSON(f, http.StatusOK, audit.AccessDenied, f.revokeOwn)}
+	} else {
+		maps.Copy(routes, f.operatorRoutes())
+		maps.Copy(agentRoutes, f.operatorAgentRoutes())
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer f.recoverPanic(w, r)
 		m, ok := routes[r.URL.Path]

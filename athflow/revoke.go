@@ -11,6 +11,8 @@ import (
 	"github.com/athd/athd/tokenstore"
 )
 
+const revokePath = "/ath/revoke"
+
 type revokeRequest struct {
 	ClientID     string `json:"client_id"`
 	ClientSecret string `json:"client_secret"`
@@ -52,6 +54,24 @@ func (f *Flow) revoke(ctx context.Context, c *call, req *revokeRequest) (revokeR
 		}
 		c.event.By = operator
 	}
+	return f.revokeBy(ctx, c, agent, req)
+}
+
+// revokeOwn is revoke where no operator is known.
+func (f *Flow) revokeOwn(ctx context.Context, c *call, req *revokeRequest) (revokeResponse, error) {
+	if req.ClientID == "" {
+		return revokeResponse{}, ath.Errorf(ath.Unauthorized, "client_id and client_secret are required.")
+	}
+	return f.revoke(ctx, c, req)
+}
+
+// revokeAny is an operator's, where only operators ask.
+func (f *Flow) revokeAny(ctx context.Context, c *call, req *revokeRequest) (revokeResponse, error) {
+	return f.revokeBy(ctx, c, nil, req)
+}
+
+// revokeBy ends a token for an agent, or, without one, for an operator.
+func (f *Flow) revokeBy(ctx context.Context, c *call, agent *tokenstore.Agent, req *revokeRequest) (revokeResponse, error) {
 	if req.Token == "" {
 		return revokeResponse{}, ath.Errorf(ath.TokenInvalid, "token is missing.").WithStatus(400)
 	}

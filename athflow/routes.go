@@ -16,12 +16,18 @@ const clientIDValue = "client_id"
 // agentRoutes are the routes about one registration, by what stands before and
 // behind its client_id.
 func (f *Flow) agentRoutes() map[[2]string]methods {
-	const admin = adminAgentsPath + "/"
 	return map[[2]string]methods{
 		{agentsPath, ""}: {
 			http.MethodGet:    about(f, f.showOwn),
 			http.MethodDelete: about(f, f.removeOwn),
 		},
+	}
+}
+
+// operatorAgentRoutes are those of them that are for operators.
+func (f *Flow) operatorAgentRoutes() map[[2]string]methods {
+	const admin = adminAgentsPath + "/"
+	return map[[2]string]methods{
 		{admin, ""}: {
 			http.MethodGet:    about(f, byOperator(f, f.showAgent)),
 			http.MethodDelete: about(f, byOperator(f, f.removeAgent)),
@@ -31,6 +37,42 @@ func (f *Flow) agentRoutes() map[[2]string]methods {
 		{admin, "/suspend"}: {http.MethodPost: about(f, byOperator(f, f.suspendAgent))},
 		{admin, "/resume"}:  {http.MethodPost: about(f, byOperator(f, f.resumeAgent))},
 	}
+}
+
+// operatorRoutes are the other routes for operators.
+func (f *Flow) operatorRoutes() map[string]methods {
+	routes := map[string]methods{
+		adminAgentsPath:    {http.MethodGet: about(f, byOperator(f, f.listAgents))},
+		adminProvidersPath: {http.MethodGet: about(f, byOperator(f, f.listProviders))},
+	}
+	if f.Explain != nil {
+		routes[adminExplainPath] = methods{http.MethodPost: about(f, byOperator(f, f.explain))}
+	}
+	return routes
+}
+
+// AdminHandler serves what operators do, and nothing else, for a listener that
+// only they reach. No limit of [Limits] counts there: no flood on the other
+// door keeps them from taking rights away.
+func (f *Flow) AdminHandler() http.Handler {
+	routes, agentRoutes := f.operatorRoutes(), f.operatorAgentRoutes()
+	routes[revokePath] = methods{http.MethodPost: about(f, byOperator(f, f.revokeAny))}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer f.recoverPanic(w, r)
+		m, ok := routes[r.URL.Path]
+		if !ok {
+			m, ok = agentRoute(agentRoutes, r)
+		}
+		h, known := m.lookup(r.Method)
+		switch {
+		case !ok || r.URL.RawPath != "":
+			h = f.refuses(ath.Errorf(ath.NotFound, "There is nothing at this path."))
+		case !known:
+			w.Header().Set("Allow", m.allow())
+			h = f.refuses(ath.Errorf(ath.MethodNotAllowed, "This path does not take this method."))
+		}
+		h.ServeHTTP(w, r)
+	})
 }
 
 func about[Req, Resp any](f *Flow, step func(context.Context, *call, *Req) (Resp, error)) http.Handler {

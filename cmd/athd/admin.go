@@ -3,18 +3,29 @@ package main
 import (
 	"encoding/json"
 	"net/http"
+	"strings"
 )
 
 // adminHandler serves health, readiness and metrics: no secrets, and nothing
-// that changes anything.
-func adminHandler(r *readiness, m *metrics) http.Handler {
+// that changes anything. What operators do, if they do it here, is below /ath/
+// and wants their tokens.
+func adminHandler(r *readiness, m *metrics, operators http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /health", func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
 	})
 	mux.HandleFunc("GET /readyz", r.serveHTTP)
 	mux.Handle("GET /metrics", m.handler())
-	return mux
+	if operators == nil {
+		return mux
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/ath/") { // as it is: the mux would clean it
+			operators.ServeHTTP(w, r)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {

@@ -22,6 +22,7 @@ type assembly struct {
 	store     *tokenstore.Store
 	checks    *envoy.Server // gRPC
 	companion http.Handler
+	operators http.Handler // on the admin listener; nil: they use the companion
 	ready     *readiness
 	metrics   *metrics
 	trail     *audit.Log
@@ -69,7 +70,11 @@ func assemble(s *settings, log *slog.Logger, events io.Writer) (_ *assembly, err
 	ready := &readiness{store: store.Ready, audit: trail.Unwritten, warnings: s.warnings}
 	m.showReadiness(ready)
 	m.showUnwritten(trail)
-	return &assembly{store: store, checks: checks, companion: flow.Handler(), metrics: m, ready: ready, trail: trail}, nil
+	var operators http.Handler
+	if s.adminPrivate {
+		operators = flow.AdminHandler()
+	}
+	return &assembly{store: store, operators: operators, checks: checks, companion: flow.Handler(), metrics: m, ready: ready, trail: trail}, nil
 }
 
 func newFlow(s *settings, store *tokenstore.Store, decider *authz.Decider, trail *audit.Log, m *metrics, log *slog.Logger) (*athflow.Flow, error) {
@@ -88,7 +93,7 @@ func newFlow(s *settings, store *tokenstore.Store, decider *authz.Decider, trail
 		PublicURL: s.publicURL, ConsentURL: s.consentURL, Providers: s.providers, Store: store, Attest: verifier,
 		OAuth: provider.NewClient(provider.ClientConfig{AllowHTTP: d.AllowHTTP}),
 		Audit: trail, Logger: log, Policy: s.policy,
-		TokenTTL: s.tokenTTL, SessionTTL: s.sessionTTL, Consent: s.consent, AdminTokens: s.adminTokens, Limits: s.limits,
+		TokenTTL: s.tokenTTL, SessionTTL: s.sessionTTL, Consent: s.consent, AdminTokens: s.adminTokens, AdminPrivate: s.adminPrivate, Limits: s.limits,
 		Limited: m.observeLimit, Destination: s.envoy.destination, Explain: explainer(decider),
 		AllowHTTP: d.AllowHTTP, AcceptAnyCode: d.AcceptAnyCode, SkipAttestation: d.SkipAttestation,
 	})

@@ -93,8 +93,8 @@ func TestDefaultsAreAsDescribed(t *testing.T) {
 			continue
 		}
 		var v any = value
-		if value == "false" {
-			v = false
+		if b, err := strconv.ParseBool(value); err == nil && len(value) > 1 {
+			v = b
 		} else if n, err := strconv.Atoi(value); err == nil {
 			v = n
 		}

@@ -59,6 +59,7 @@ type storeFile struct {
 
 type adminFile struct {
 	Tokens []adminTokenFile `yaml:"tokens"`
+	Public *bool            `yaml:"public"`
 }
 
 type adminTokenFile struct {

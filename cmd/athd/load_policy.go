@@ -10,6 +10,12 @@ import (
 
 // admin reads the operators' tokens and keeps their digests.
 func (l *loader) admin() {
+	if p := l.c.Admin.Public; p != nil && !*p {
+		l.s.adminPrivate = true
+		if l.s.admin != (address{}) && !l.s.admin.private() {
+			l.warn("listen.admin is %s and operators use it (admin.public: false): their tokens are readable on their way, unless that network is nobody else's", l.s.admin)
+		}
+	}
 	names, digests := map[string]bool{}, map[ath.Digest]bool{}
 	for i, t := range l.c.Admin.Tokens {
 		at := func(key string) []any { return []any{"admin", "tokens", i, key} }

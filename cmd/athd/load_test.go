@@ -188,6 +188,7 @@ func TestFaults(t *testing.T) {
 		{"an admin token", set{"admin": "{tokens: [{name: ops, token_file: admin.token}]}"}, ""},
 		{"an admin token has a name", set{"admin": "{tokens: [{token_file: admin.token}]}"}, "4:18: admin.tokens[0].name: is missing"},
 		{"an admin token has a file", set{"admin": "{tokens: [{name: ops}]}"}, "4:18: admin.tokens[0].token_file: is missing"},
+		{"operators on the admin listener", set{"admin": "{public: false, tokens: [{name: ops, token_file: admin.token}]}"}, ""},
 		{"S-10: an admin token cannot be guessed", set{"admin": "{tokens: [{name: ops, token_file: short.token}]}"}, "4:30: admin.tokens[0].token_file: the token in the file can be guessed"},
 		{"an admin token is one line", set{"admin": "{tokens: [{name: ops, token_file: two.token}]}"}, "admin.tokens[0].token_file: want one line"},
 		{"an admin token is not empty", set{"admin": "{tokens: [{name: ops, token_file: none.token}]}"}, "admin.tokens[0].token_file: is empty"},

@@ -77,7 +77,7 @@ func (a *assembly) serve(ctx context.Context, s *settings, l listeners, log *slo
 		return err
 	}
 	companion := newHTTPServer(withHealth(a.companion, a.ready), log)
-	admin := newHTTPServer(adminHandler(a.ready, a.metrics), log)
+	admin := newHTTPServer(adminHandler(a.ready, a.metrics, a.operators), log)
 
 	died := make(chan error, 3)
 	var serving sync.WaitGroup

@@ -26,13 +26,15 @@ type settings struct {
 
 	providers   *provider.Set
 	adminTokens []athflow.AdminToken
-	policy      athflow.Policy
-	tokenTTL    time.Duration
-	sessionTTL  time.Duration
-	consent     string
-	limits      athflow.Limits
-	connections int // of the companion
-	drainDelay  time.Duration
+	// adminPrivate: operators are served on the admin listener alone.
+	adminPrivate bool
+	policy       athflow.Policy
+	tokenTTL     time.Duration
+	sessionTTL   time.Duration
+	consent      string
+	limits       athflow.Limits
+	connections  int // of the companion
+	drainDelay   time.Duration
 
 	envoy       envoySettings
 	log         logSettings

@@ -1,0 +1,84 @@
+package handshake
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/athd/athd/athflow"
+	"github.com/athd/athd/authz"
+)
+
+// S-10
+// proves: O-1, V-2
+func TestOperatorsCanHaveADoorOfTheirOwn(t *testing.T) {
+	w := newWorld(t, func(c *athflow.Config) { c.AdminPrivate = true })
+	flow, err := athflow.New(w.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := httptest.NewServer(flow.AdminHandler())
+	t.Cleanup(srv.Close)
+	a, token := w.live(t, "a")
+	b, other := w.live(t, "b")
+	doors := []string{
+		"GET /ath/admin/agents", "GET /ath/admin/providers", "POST /ath/admin/explain", "PUT /ath/admin/agents", "GET /ath/admin/",
+		"GET " + a.adminPath(), "DELETE " + a.adminPath(), "POST " + a.adminPath() + "/approve", "POST " + a.adminPath() + "/suspend",
+	}
+	t.Run("on the other door they are nobody", func(t *testing.T) {
+		for _, door := range doors {
+			method, path, _ := strings.Cut(door, " ")
+			for _, with := range [][]string{nil, {"X-ATH-User-Token", adminToken}, {"Authorization", "Bearer " + adminToken}} {
+				w.refusedAs(t, w.ask(method, path, "", with...), http.StatusNotFound, "NOT_FOUND")
+			}
+		}
+		r := w.post("/ath/revoke", body{"token": token}, "X-ATH-User-Token", adminToken)
+		w.refusedAs(t, r, http.StatusUnauthorized, "UNAUTHORIZED")
+		if got := w.decide(t, a, token); got != authz.Allowed {
+			t.Errorf("the token is %s", got)
+		}
+	})
+	at := func(method, path, text string, headers ...string) reply {
+		t.Helper()
+		req, err := http.NewRequest(method, srv.URL+path, strings.NewReader(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := 0; i+1 < len(headers); i += 2 {
+			req.Header.Add(headers[i], headers[i+1])
+		}
+		return w.send(req)
+	}
+	t.Run("on their own nobody else is somebody", func(t *testing.T) {
+		for _, path := range []string{"/ath/agents/register", "/ath/token", "/.well-known/ath.json", "/ath/consent/start", a.path(), "/ath/admin/../admin/agents", "/ath/admin/agents%2f"} {
+			w.refusedAs(t, at("GET", path, "", "X-ATH-User-Token", adminToken), http.StatusNotFound, "NOT_FOUND")
+		}
+		w.refusedAs(t, at("GET", "/ath/admin/agents", ""), http.StatusUnauthorized, "UNAUTHORIZED")
+		w.refusedAs(t, at("POST", "/ath/admin/agents", ""), http.StatusMethodNotAllowed, "METHOD_NOT_ALLOWED")
+		credentials := `{"client_id":"` + a.clientID + `","client_secret":"` + a.secret + `","token":"` + token + `"}`
+		w.refusedAs(t, at("POST", "/ath/revoke", credentials), http.StatusUnauthorized, "UNAUTHORIZED")
+	})
+	t.Run("there they do all that they do", func(t *testing.T) {
+		if r := at("GET", "/ath/admin/agents", "", "X-ATH-User-Token", adminToken); r.status != http.StatusOK || !strings.Contains(r.raw, a.clientID) {
+			t.Errorf("%d %s", r.status, r.raw)
+		}
+		if r := at("POST", "/ath/revoke", `{"token":"`+token+`"}`, "Authorization", "Bearer "+adminToken); r.status != http.StatusOK {
+			t.Errorf("%d %s", r.status, r.raw)
+		}
+		if r := at("POST", b.adminPath()+"/suspend", "", "X-ATH-User-Token", adminToken); r.status != http.StatusOK {
+			t.Errorf("%d %s", r.status, r.raw)
+		}
+		if got := w.decide(t, a, token); got != authz.TokenRevoked {
+			t.Errorf("the revoked token is %s", got)
+		}
+		if got := w.decide(t, b, other); got == authz.Allowed {
+			t.Errorf("the suspended agent's token is %s", got)
+		}
+	})
+	t.Run("an agent revokes its own token where agents do", func(t *testing.T) {
+		if r := w.post("/ath/revoke", body{"client_id": a.clientID, "client_secret": a.secret, "token": token}); r.status != http.StatusOK {
+			t.Errorf("%d %s", r.status, r.raw)
+		}
+	})
+}
