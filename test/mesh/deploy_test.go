@@ -107,7 +107,7 @@ func TestIstioFilesCheckEverything(t *testing.T) {
 			}
 		}
 	}
-	for kind, n := range map[string]int{"IstioOperator": 1, "CUSTOM": 3, "VirtualService": 1, "DestinationRule": 2, "ServiceEntry": 1, "EnvoyFilter": 1, "PeerAuthentication": 2} {
+	for kind, n := range map[string]int{"IstioOperator": 1, "CUSTOM": 3, "VirtualService": 2, "DestinationRule": 2, "ServiceEntry": 1, "EnvoyFilter": 1, "PeerAuthentication": 2} {
 		if seen[kind] != n {
 			t.Errorf("%d %s, want %d", seen[kind], kind, n)
 		}

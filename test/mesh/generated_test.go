@@ -62,7 +62,7 @@ func gatewayInput(t *testing.T) []byte {
 		all = append(all, text)
 	}
 	authority := realenvoy.NewAuthority(t)
-	for _, name := range []string{"agents-example-com", "gateway-client-tls"} {
+	for _, name := range []string{"agents-example-com", "consent-example-com", "gateway-client-tls"} {
 		all = append(all, tlsSecret(t, authority, "athd", name))
 	}
 	ca, err := os.ReadFile(authority.CAFile)
@@ -84,7 +84,7 @@ func gatewayInput(t *testing.T) []byte {
 // tlsSecret is a Secret with a certificate for the host of public_url.
 func tlsSecret(t *testing.T, authority *realenvoy.Authority, namespace, name string) []byte {
 	t.Helper()
-	certFile, keyFile := authority.Issue("agents.example.com")
+	certFile, keyFile := authority.Issue("agents.example.com", "consent.example.com")
 	data := object{}
 	for key, path := range map[string]string{"tls.crt": certFile, "tls.key": keyFile} {
 		text, err := os.ReadFile(path)
@@ -244,6 +244,11 @@ func (x xds) config(t *testing.T, listen string, clusters []byte) []byte {
 	delete(x.listener, "listenerFilters") // which look for TLS
 	delete(manager, "rds")
 	x.listener["address"], manager["routeConfig"] = address(host, number), x.routes
+	// On the stage the consent pages have no host of their own.
+	x.listener["filterChains"] = []any{chain}
+	x.routes["virtualHosts"] = slices.DeleteFunc(listOf(x.routes["virtualHosts"]), func(h any) bool {
+		return slices.Contains(listOf(at(h, "domains")), any("consent.example.com"))
+	})
 	for _, h := range listOf(x.routes["virtualHosts"]) {
 		h.(object)["domains"] = []any{"*"}
 	}
@@ -268,7 +273,7 @@ func (x xds) config(t *testing.T, listen string, clusters []byte) []byte {
 func stands(t *testing.T, name string) string {
 	t.Helper()
 	for part, own := range map[string]string{
-		"/extauth/": "athd_authz", "/handshake/": "athd_companion", "httproute/athd/proxy-gallery/": "provider_gallery", "httproute/athd/app-shop/": "provider_shop",
+		"/extauth/": "athd_authz", "/handshake/": "athd_companion", "/consent/": "athd_companion", "httproute/athd/proxy-gallery/": "provider_gallery", "httproute/athd/app-shop/": "provider_shop",
 		"|9001||athd.": "athd_authz", "|9000||athd.": "athd_companion", "|443||api.gallery.": "provider_gallery", "|3000||shop.": "provider_shop",
 	} {
 		if strings.Contains(name, part) {

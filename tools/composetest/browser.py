@@ -66,7 +66,8 @@ class Browser:
     def _send(self, url, form):
         to = urllib.parse.urlsplit(url)
         mine = self.cookies.setdefault(to.hostname, {})
-        headers = {"Host": to.netloc, "Accept": "text/html", "Sec-Fetch-Site": "same-origin"}
+        headers = {"Host": to.netloc, "Accept": "text/html", "Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "navigate",
+                   "Sec-Fetch-Dest": "document"}
         if mine:
             headers["Cookie"] = "; ".join(f"{name}={value}" for name, value in mine.items())
         body = None
