@@ -29,7 +29,7 @@ const (
 	AgentGone          Reason = "agent_unknown"            // the registration is gone, or another one took its place
 	AgentNotApproved   Reason = "agent_not_approved"       // standing
 	ApprovalExpired    Reason = "approval_expired"
-	ProviderUnknown    Reason = "provider_unknown"         // P-3, 404
+	ProviderUnknown    Reason = "provider_unknown"         // P-3: host and path lead to none
 	ProviderMismatched Reason = "provider_mismatch"        // P-3
 	ScopeMissing       Reason = "scope_missing"            // P-4
 	Reauthorize        Reason = "reauthorization_required" // P-6
@@ -145,7 +145,7 @@ func refusal(r Reason) *ath.Error {
 	case ApprovalExpired:
 		return ath.Errorf(ath.AgentUnapproved, "The agent's approval has expired.")
 	case ProviderUnknown:
-		return ath.Errorf(ath.NotFound, "There is no such provider.")
+		return ath.Errorf(ath.ProviderMismatch, "There is no such provider, and the ATH token is for another one.")
 	case ProviderMismatched:
 		return ath.Errorf(ath.ProviderMismatch, "The ATH token is for another provider.")
 	case ScopeMissing:

@@ -53,9 +53,10 @@ func (g *generator) connectionManager() *hcmv3.HttpConnectionManager {
 	// Else one bad header would end everybody's connection.
 	h2.OverrideStreamErrorOnInvalidHttpMessage = yes()
 	return &hcmv3.HttpConnectionManager{
-		StatPrefix:                   listenerName,
+		StatPrefix: listenerName,
+		// Slashes are not merged: /a//b is another path than /a/b (RFC 3986,
+		// section 6.2.2), so that athd is shown it as it came, and refuses it.
 		NormalizePath:                yes(),
-		MergeSlashes:                 true,
 		PathWithEscapedSlashesAction: g.escapedSlashes(),
 		CommonHttpProtocolOptions: &corev3.HttpProtocolOptions{
 			// Many servers read x_ath_agent_id as x-ath-agent-id.

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
+	guardv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -185,10 +187,23 @@ func (g *generator) forward(p *provider.Provider) *routev3.RouteAction {
 	}
 }
 
-// unknownProvider is checked, without telling a provider, so that athd answers
-// in its own words (P-1 before P-3).
+// unknownProvider is checked, without telling a provider, so that athd judges
+// the token first and answers in its own words (P-1 before P-3), also where the
+// id or its slash is missing.
 func (g *generator) unknownProvider() *routev3.Route {
-	return &routev3.Route{Name: "proxy_unknown", Match: prefix(proxyPrefix), Action: notFound()}
+	return &routev3.Route{
+		Name:   "proxy_unknown",
+		Match:  &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_PathSeparatedPrefix{PathSeparatedPrefix: strings.TrimSuffix(proxyPrefix, "/")}},
+		Action: notFound(),
+		// Said here, since a virtual host of the user's own may let all else
+		// past the check.
+		TypedPerFilterConfig: perFilter{
+			checkFilter: g.pack(&extauthzv3.ExtAuthzPerRoute{Override: &extauthzv3.ExtAuthzPerRoute_CheckSettings{
+				CheckSettings: &extauthzv3.CheckSettings{},
+			}}),
+			guardFilter: g.pack(&guardv3.RBACPerRoute{Rbac: &guardv3.RBAC{Rules: guard("")}}),
+		},
+	}
 }
 
 // unknownHandshake keeps the rest of /ath from reaching an app.

@@ -277,7 +277,7 @@ func TestVerifyOfAMesh(t *testing.T) {
 			t.Errorf("%+v", f)
 		}
 	}
-	for _, want := range []string{"there is no guard", "headers are not told raw", "waits longer than 5 s", "slashes are not merged", "endpoints are not in the dump", "few requests", "in plaintext"} {
+	for _, want := range []string{"there is no guard", "headers are not told raw", "waits longer than 5 s", "endpoints are not in the dump", "few requests", "in plaintext"} {
 		mustFind(t, v, want)
 	}
 	v = verify(t, meshDump(`,"failure_mode_allow":true`), expect)

@@ -22,7 +22,8 @@ func (m *manager) readsStrictly() {
 		}
 	}
 	ours(m.GetNormalizePath().GetValue(), "paths are not normalized: /a/../b is routed as it is written", "set normalize_path: true")
-	ours(m.GetMergeSlashes(), "slashes are not merged: //a is routed as it is written", "set merge_slashes: true")
+	// merge_slashes may have either value: what is merged is judged merged, and
+	// athd refuses what is not.
 	ours(m.GetCommonHttpProtocolOptions().GetHeadersWithUnderscoresAction() != corev3.HttpProtocolOptions_ALLOW,
 		"headers with underscores pass: many servers read x_ath_agent_id as x-ath-agent-id", "set headers_with_underscores_action: REJECT_REQUEST")
 	m.readsEscapedSlashes()

@@ -12,7 +12,6 @@ import (
 // of a list, that have one, in brackets.
 var why = map[string]string{
 	"normalize_path":                   "One spelling of a path is left when it is routed and judged.",
-	"merge_slashes":                    "//x is /x to many servers.",
 	"path_with_escaped_slashes_action": "%2F is a slash to some servers and not to others.",
 	"strip_trailing_host_dot":          `Else "app.example." is another virtual host than "app.example".`,
 	"scheme_header_transformation":     `Else an API behind TLS and HTTP/2 is told ":scheme: http".`,

@@ -38,6 +38,7 @@ func TestPeopleAndAgentsOnOneAPI(t *testing.T) {
 		{"their own token and cookies", []string{"POST /api/orders HTTP/1.1", host, "Content-Length: 0", "Authorization: Bearer eyJ.e30.x", "Cookie: session=1; theme=dark"},
 			"POST /api/orders HTTP/1.1", "Bearer eyJ.e30.x", "session=1; theme=dark"},
 		{"a path that no agent may write", []string{"GET /a;v=1/b?x=%2e HTTP/1.1", host}, "GET /a;v=1/b?x=%2e HTTP/1.1", "", ""},
+		{"slashes that no agent may write", []string{"GET //a///b// HTTP/1.1", host}, "GET //a///b// HTTP/1.1", "", ""},
 		{"a method that no agent may use", []string{"PROPFIND /dav HTTP/1.1", host}, "PROPFIND /dav HTTP/1.1", "", ""},
 		{"a cookie of ours among theirs", []string{"GET / HTTP/1.1", host, "Cookie: a=b; ath_consent_x=1.s.2; c=d"}, "GET / HTTP/1.1", "", "a=b; c=d"},
 		{"a cookie of ours alone", []string{"GET / HTTP/1.1", host, "Cookie: ath_consent_x=1.s.2"}, "GET / HTTP/1.1", "", ""},

@@ -141,8 +141,8 @@ func TestAthdsRefusalsArriveAsTheyAre(t *testing.T) {
 		{"P-1: an invalid token", strings.Replace(r.h1("plain", "GET", "/ath/proxy/plain/x"), "ath_tk_", "ath_xx_", 1), false,
 			401, ath.TokenInvalid, "WWW-Authenticate", `Bearer realm="ath", error="invalid_token"`},
 		{"P-3: another provider's token", r.h1("tls", "GET", "/ath/proxy/plain/x"), false, 403, ath.ProviderMismatch, "Cache-Control", "no-store"},
-		{"P-3: no such provider", r.h1("plain", "GET", "/ath/proxy/none/x"), false, 404, ath.NotFound, "Cache-Control", "no-store"},
-		{"P-3: the mount without its slash", r.h1("plain", "GET", "/ath/proxy/plain"), false, 404, ath.NotFound, "Cache-Control", "no-store"},
+		{"P-3: no such provider", r.h1("plain", "GET", "/ath/proxy/none/x"), false, 403, ath.ProviderMismatch, "Cache-Control", "no-store"},
+		{"P-3: the mount without its slash", r.h1("plain", "GET", "/ath/proxy/plain"), false, 403, ath.ProviderMismatch, "Cache-Control", "no-store"},
 		{"P-4: no scope", r.h1("plain", "DELETE", "/ath/proxy/plain/x"), false, 403, ath.ScopeNotApproved, "Cache-Control", "no-store"},
 		{"the store is away", r.h1("plain", "GET", "/ath/proxy/plain/x"), true, 503, ath.InternalError, "Retry-After", "1"},
 	}

@@ -163,7 +163,7 @@ func TestPartsInAnEnvoyThatWasThere(t *testing.T) {
 		{"P-1: the shop, without a token", "", "/api/products", "", "", 401, nil},
 		{"P-3: the shop, with the provider's token", "", "/api/products", gallery.Access, gallery.AgentID, 403, nil},
 		{"P-4: the shop, outside the scopes", "", "/api/orders", shop.Access, shop.AgentID, 403, nil},
-		{"an unknown provider", "", "/ath/proxy/nobody/x", shop.Access, shop.AgentID, 404, nil},
+		{"an unknown provider", "", "/ath/proxy/nobody/x", shop.Access, shop.AgentID, 403, nil},
 		{"the handshake", "", "/.well-known/ath-app.json", "", "", 200, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -104,7 +104,6 @@ func managed(change func(*hcmv3.HttpConnectionManager)) func(*Config) {
 func ofTheManager() []Spoil {
 	return []Spoil{
 		{Name: "paths not normalized", Do: managed(func(m *hcmv3.HttpConnectionManager) { m.NormalizePath = nil }), Finds: []string{"paths are not normalized"}},
-		{Name: "slashes not merged", Do: managed(func(m *hcmv3.HttpConnectionManager) { m.MergeSlashes = false }), Finds: []string{"slashes are not merged"}},
 		{Name: "escaped slashes unescaped", Do: managed(func(m *hcmv3.HttpConnectionManager) {
 			m.PathWithEscapedSlashesAction = hcmv3.HttpConnectionManager_UNESCAPE_AND_FORWARD
 		}), Finds: []string{"%2F in a path becomes a slash"}},
