@@ -21,6 +21,7 @@ const (
 // tried out on this machine (athctl agent) for the same.
 const athdYAML = `# written by athdemo
 public_url: {{.Public}}
+consent_url: {{.Consent}} # the consent pages: a name that the shop does not share
 listen:
   grpc: {{.GRPC}}
   http: {{.HTTP}}
@@ -84,6 +85,7 @@ const providersJSON = `{
 // addresses are what the configuration says of where things are.
 type addresses struct {
 	Public      string // URL of Envoy
+	Consent     string // and of the consent pages, by another name of this machine
 	EnvoyListen string // host:port
 	EnvoyAdmin  string // host:port
 	GRPC        string // unix:/path or host:port

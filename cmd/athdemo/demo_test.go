@@ -14,15 +14,16 @@ import (
 
 func TestConfigurationIsYAMLWithTheAddresses(t *testing.T) {
 	text, err := addresses{
-		Public: "http://127.0.0.1:1", EnvoyListen: "127.0.0.1:1", EnvoyAdmin: "127.0.0.1:2", GRPC: "unix:/s",
+		Public: "http://127.0.0.1:1", Consent: "http://localhost:1", EnvoyListen: "127.0.0.1:1", EnvoyAdmin: "127.0.0.1:2", GRPC: "unix:/s",
 		HTTP: "127.0.0.1:3", Admin: "127.0.0.1:4", OAuth: "http://127.0.0.1:5", Shop: "http://127.0.0.1:6", Agents: "http://127.0.0.1:7/agents",
 	}.yaml()
 	if err != nil {
 		t.Fatal(err)
 	}
 	var config struct {
-		PublicURL string `yaml:"public_url"`
-		Apps      []struct {
+		PublicURL  string `yaml:"public_url"`
+		ConsentURL string `yaml:"consent_url"`
+		Apps       []struct {
 			AppID       string   `yaml:"appId"`
 			CallbackURL string   `yaml:"callbackUrl"`
 			Upstream    string   `yaml:"upstream"`
@@ -33,7 +34,7 @@ func TestConfigurationIsYAMLWithTheAddresses(t *testing.T) {
 	if err := yaml.Load(text, &config); err != nil {
 		t.Fatal(err)
 	}
-	if config.PublicURL != "http://127.0.0.1:1" || len(config.Apps) != 1 || config.Apps[0].CallbackURL != "http://127.0.0.1:1/ath/callback" ||
+	if config.PublicURL != "http://127.0.0.1:1" || config.ConsentURL != "http://localhost:1" || len(config.Apps) != 1 || config.Apps[0].CallbackURL != "http://127.0.0.1:1/ath/callback" ||
 		config.Apps[0].Upstream != "http://127.0.0.1:6" || len(config.Apps[0].Scopes) != 4 ||
 		len(config.Approval.Rules) != 1 || config.Approval.Rules[0].Agents[0] != "http://127.0.0.1:7/agents/*" {
 		t.Errorf("config = %+v", config)

@@ -13,6 +13,7 @@ Everything stays up until Ctrl-C. The agent has a fresh token, for products:read
 
 Addresses
   {{.Public}}      Envoy: what agents and browsers see
+  {{.Consent}}      the same Envoy: the consent pages, and nothing else
   http://{{.Admin}}      athd's admin listener: /readyz, /metrics
   http://{{.EnvoyAdmin}}      Envoy's admin interface
   {{.OAuth}}      OAuth server: log in as ` + userName + `, password ` + userPassword + `

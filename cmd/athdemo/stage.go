@@ -157,6 +157,7 @@ func (s *stage) choosePorts() error {
 		}
 	}
 	s.Public = "http://" + s.EnvoyListen
+	s.Consent = strings.Replace(s.Public, "127.0.0.1", "localhost", 1)
 	for _, address := range []*string{&s.EnvoyAdmin, &s.HTTP, &s.Admin} {
 		if err := s.reserve(address); err != nil {
 			return err

@@ -110,7 +110,7 @@ func (w *walk) authorize(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	w.check(strings.HasPrefix(authorization.URL, w.Public+"/"), "Z-3: the user passes through Envoy before the OAuth server", authorization.URL)
+	w.check(strings.HasPrefix(authorization.URL, w.Consent+"/"), "Z-3: the user passes through Envoy before the OAuth server, on the consent pages' own host", authorization.URL)
 	code, err := w.consent(ctx, authorization.URL)
 	if err != nil {
 		return err
