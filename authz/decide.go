@@ -74,7 +74,7 @@ func (d *Decider) Decide(ctx context.Context, r Request) (decision Decision) {
 		r.ID = ath.NewDecisionID()
 	}
 	decision = d.inquire(ctx, r, nil)
-	d.record(ctx, &decision)
+	d.record(ctx, &decision, r.Client)
 	known := ""
 	if p := d.config.Providers.Get(decision.Provider); p != nil {
 		known = p.ID
@@ -120,7 +120,8 @@ func (d *Decider) inquire(ctx context.Context, r Request, watch func(*inquiry, r
 	return q.decision
 }
 
-func (d *Decider) record(ctx context.Context, decision *Decision) {
+// record writes the event. The client's address is for those that were refused.
+func (d *Decider) record(ctx context.Context, decision *Decision, client string) {
 	e := audit.Event{
 		Kind: audit.ProxyRequest, AgentID: decision.Agent, UserID: decision.User,
 		ProviderID: decision.Provider, DecisionID: decision.ID,
@@ -128,6 +129,9 @@ func (d *Decider) record(ctx context.Context, decision *Decision) {
 	p := d.config.Providers.Get(decision.Provider)
 	if p != nil {
 		e.ProviderID = p.ID // a route may tell another of its names
+	}
+	if !decision.Allowed() {
+		e.Client = client
 	}
 	switch {
 	case decision.ForCompanion():

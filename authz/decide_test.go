@@ -232,6 +232,24 @@ func checkLogs(t *testing.T, logs string, s *stored, id string) {
 	}
 }
 
+// S-10
+func TestRefusalsTellTheClientsAddress(t *testing.T) {
+	for _, refused := range []bool{true, false} {
+		s, r := good()
+		r.Client = "203.0.113.7"
+		if refused {
+			r.AgentID = []string{"https://other.example/agent.json"}
+		}
+		var logs recorder
+		if d := newDecider(t, s, &logs).Decide(t.Context(), r); d.Allowed() == refused {
+			t.Fatalf("refused: %v", !d.Allowed())
+		}
+		if told := strings.Contains(logs.String(), `"client_address":"203.0.113.7"`); told != refused {
+			t.Errorf("refused %v, and the event tells the address: %v\n%s", refused, told, logs.String())
+		}
+	}
+}
+
 // Every rule is needed: without it, a case that it must refuse is judged
 // otherwise; and no rule is without a case.
 func TestEachRuleLeftOutIsNoticed(t *testing.T) {

@@ -10,6 +10,7 @@ type Request struct {
 	// that is not UTF-8.
 	Blurred bool
 	Host    string // :authority, as Envoy routed by it
+	Client  string // the address of the client, as Envoy sees it; only told, of refusals
 
 	// Provider is the id of the provider that the route leads to, said by
 	// Envoy's configuration and never by the request; "" means that the route

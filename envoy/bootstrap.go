@@ -34,7 +34,10 @@ type BootstrapConfig struct {
 	// Providers are reached under /ath/proxy/{id}/; apps also natively, by
 	// their hosts and path prefixes.
 	Providers *provider.Set
-	PublicURL string // for the heading; an http one refuses ListenTLS
+	PublicURL string // for the heading, and the scheme that apps are told; an http one refuses ListenTLS
+	// TrustedHops is how many proxies in front of Envoy append the address of
+	// whom they serve to X-Forwarded-For.
+	TrustedHops int
 	// ConsentURL is the origin of the consent pages: where its host is another
 	// than PublicURL's, they get a virtual host of their own, and no other has
 	// them. "": they are on every host.

@@ -19,6 +19,7 @@ const maxDecision = 5 * time.Second
 type checks struct {
 	decide func(context.Context, authz.Request) authz.Decision
 	logger *slog.Logger
+	hops   int // of trusted proxies in front of Envoy
 }
 
 // Check answers one request.
@@ -40,7 +41,7 @@ func (c *checks) Check(ctx context.Context, request *attributes) (reply message)
 
 func (c *checks) answer(ctx context.Context, q *question, request *attributes, id string) answer {
 	var ok bool
-	if *q, ok = readCheck(request); !ok {
+	if *q, ok = readCheck(request, c.hops); !ok {
 		c.logger.WarnContext(ctx, "a check without HTTP attributes; it is refused", "decision_id", id)
 		return q.refuse(authz.Decision{ID: id})
 	}

@@ -60,9 +60,14 @@ func (g *generator) check() *extauthzv3.ExtAuthz {
 	for _, name := range overrideHeaders {
 		tell = append(tell, exact(name))
 	}
-	if slices.ContainsFunc(g.config.Providers.Apps(), func(p *provider.Provider) bool { return p.App.Passthrough }) {
+	if g.config.TrustedHops > 0 {
+		tell = append(tell, exact(headerForwardedFor))
+	}
+	if g.opensToPeople() {
 		// Ours are cut out of people's cookies, which else are nobody's business.
 		tell = append(tell, exact(headerCookie))
+		// Of a person's they stay, of an agent's athd's reply removes them.
+		tell = append(tell, tellsIdentity()...)
 	}
 	return &extauthzv3.ExtAuthz{
 		TransportApiVersion: corev3.ApiVersion_V3,
@@ -84,10 +89,25 @@ func (g *generator) check() *extauthzv3.ExtAuthz {
 		// An allow-list: "disallow_system" lets content-length through.
 		DecoderHeaderMutationRules: &mutationv3.HeaderMutationRules{
 			DisallowAll:     yes(),
-			AllowExpression: &matcherv3.RegexMatcher{Regex: "^(authorization|cookie|x-ath-.*|" + strings.Join(overrideHeaders[:], "|") + ")$"},
+			AllowExpression: &matcherv3.RegexMatcher{Regex: g.mayChange()},
 			DisallowIsError: yes(),
 		},
 	}
+}
+
+// mayChange is a pattern for the headers that athd's reply sets or removes.
+func (g *generator) mayChange() string {
+	if g.opensToPeople() {
+		// Those of identityHeaders among them, by a pattern that Envoy takes, which
+		// limits their size. Not X-Envoy-*, nor what tells whose request it is.
+		return "^(authorization|cookie|x-[^efr].*|x-re[mw].*|x-forwarded-([^fhp]|prefe).*|(remote|cf-access|ssl|tailscale)-.*)$"
+	}
+	return "^(authorization|cookie|x-ath-.*|" + strings.Join(overrideHeaders[:], "|") + ")$"
+}
+
+// opensToPeople reports whether an app takes requests without an ATH token.
+func (g *generator) opensToPeople() bool {
+	return slices.ContainsFunc(g.config.Providers.Apps(), func(p *provider.Provider) bool { return p.App.Passthrough })
 }
 
 // guard admits requests that carry the metadata of our allow reply, and with a
@@ -156,16 +176,23 @@ func providerHygiene() []*mutationv3.HeaderMutation {
 	out := []*mutationv3.HeaderMutation{
 		removePrefix(headerPrefix), removePrefix("x-envoy-"), removePrefix("x-forwarded-"),
 	}
-	for _, name := range []string{"forwarded", "via", "x-real-ip", "x-request-id", "traceparent", "tracestate", "baggage", "cookie"} {
+	for _, name := range []string{"forwarded", "via", "x-real-ip", "x-request-id", "traceparent", "tracestate", "baggage", "cookie", "http2-settings"} {
 		out = append(out, remove(name))
 	}
-	return out
+	return append(out, withoutIdentity()...)
 }
 
 // appHygiene leaves an app of the operator's the client's address and trace.
-// Cookies are removed by the reply that allows, not here.
-func appHygiene() []*mutationv3.HeaderMutation {
-	return []*mutationv3.HeaderMutation{removePrefix(headerPrefix), removePrefix("x-envoy-"), remove("x-request-id")}
+// Cookies are removed by the reply that allows, not here, and so is what
+// identifies somebody where the app is open to people.
+func (g *generator) appHygiene(app *provider.App) []*mutationv3.HeaderMutation {
+	out := []*mutationv3.HeaderMutation{
+		removePrefix(headerPrefix), removePrefix("x-envoy-"), remove("x-request-id"), remove("http2-settings"),
+	}
+	if !app.Passthrough {
+		out = append(out, withoutIdentity()...)
+	}
+	return append(out, g.protoForApp(app)...)
 }
 
 func remove(name string) *mutationv3.HeaderMutation {

@@ -6,13 +6,11 @@ import (
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
-	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	overloadv3 "github.com/envoyproxy/go-control-plane/envoy/config/overload/v3"
 	streamv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/stream/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
-	earlyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/early_header_mutation/header_mutation/v3"
 	connectionsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/resource_monitors/downstream_connections/v3"
 	heapv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/resource_monitors/fixed_heap/v3"
 	"google.golang.org/protobuf/types/known/structpb"
@@ -67,22 +65,18 @@ func (g *generator) connectionManager() *hcmv3.HttpConnectionManager {
 		RequestHeadersTimeout: seconds(10),
 		StreamIdleTimeout:     seconds(idleSeconds),
 		UseRemoteAddress:      yes(),
+		XffNumTrustedHops:     uint32(g.config.TrustedHops),
 		// Else "app.example." would be another virtual host than "app.example".
 		StripTrailingHostDot: true,
 		// The reply streams back unchanged (P-5), its server header too.
 		ServerHeaderTransformation: hcmv3.HttpConnectionManager_PASS_THROUGH,
 		// Else an API behind TLS and HTTP/2 would be told ":scheme: http".
-		SchemeHeaderTransformation: &corev3.SchemeHeaderTransformation{MatchUpstream: true},
-		EarlyHeaderMutationExtensions: []*corev3.TypedExtensionConfig{{
-			Name: "envoy.http.early_header_mutation.header_mutation",
-			TypedConfig: g.pack(&earlyv3.HeaderMutation{Mutations: []*mutationv3.HeaderMutation{
-				remove("x-forwarded-for"), remove("x-forwarded-host"), remove("forwarded"),
-			}}),
-		}},
-		AccessLog:        []*accesslogv3.AccessLog{g.accessLog()},
-		LocalReplyConfig: g.localReplies(),
-		HttpFilters:      g.filters(),
-		RouteSpecifier:   &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: g.routeConfig()},
+		SchemeHeaderTransformation:    &corev3.SchemeHeaderTransformation{MatchUpstream: true},
+		EarlyHeaderMutationExtensions: g.earlyMutations(),
+		AccessLog:                     []*accesslogv3.AccessLog{g.accessLog()},
+		LocalReplyConfig:              g.localReplies(),
+		HttpFilters:                   g.filters(),
+		RouteSpecifier:                &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: g.routeConfig()},
 	}
 }
 
@@ -120,6 +114,7 @@ func (g *generator) accessLog() *accesslogv3.AccessLog {
 		"reason":   "%DYNAMIC_METADATA(" + checkFilter + ":" + metaReason + ")%",
 		"agent":    "%DYNAMIC_METADATA(" + checkFilter + ":" + metaAgent + ")%",
 		"provider": "%DYNAMIC_METADATA(" + checkFilter + ":" + metaProvider + ")%",
+		"client":   "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
 		"refusal":  "%RESP(" + headerDecisionID + ")%",
 		"scope":    "%DYNAMIC_METADATA(" + checkFilter + ":" + metaScope + ")%",
 	}

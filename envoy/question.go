@@ -44,7 +44,10 @@ type question struct {
 // readCheck reads what arrived of a CheckRequest. It judges nothing; but where
 // the message contradicts itself it leaves Path empty, which no decision
 // accepts. It reports false where there is no HTTP request in it.
-func readCheck(check *attributes) (question, bool) {
+//
+// trustedHops is how many proxies in front of Envoy are believed: see
+// [ServerConfig].
+func readCheck(check *attributes, trustedHops int) (question, bool) {
 	if !check.http {
 		return question{}, false
 	}
@@ -59,7 +62,7 @@ func readCheck(check *attributes) (question, bool) {
 		}
 	}
 	q := question{Request: authz.Request{
-		Host: check.host, Provider: check.provider, Mount: check.mount,
+		Host: check.host, Client: clientOf(check.client, seen.forwardedFor, trustedHops), Provider: check.provider, Mount: check.mount,
 		Authorization: seen.authorization, AgentID: seen.agentID, Cookies: seen.cookies,
 	}}
 	q.removes = append(seen.ath, headerAgentID)
@@ -94,11 +97,12 @@ func (o *once) or(fallback string) string {
 // headers collects what matters of a request's headers, every value of each.
 type headers struct {
 	method, path                    once
+	forwardedFor                    string
 	authorization, agentID, cookies []string
 
 	ath         []string // names of the headers that start with x-ath-
 	unremovable bool     // one of those, or their number, is nothing that a reply can remove
-	overrides   []string // names of overrideHeaders
+	overrides   []string // names of overrideHeaders, and of those that identify somebody
 }
 
 func (h *headers) add(name, value string) {
@@ -114,10 +118,19 @@ func (h *headers) add(name, value string) {
 		h.agentID = append(h.agentID, value)
 	case headerCookie:
 		h.cookies = append(h.cookies, value)
+	case headerForwardedFor:
+		h.forwardedFor = value
 	}
 	// Many servers read x_ath_agent_id as x-ath-agent-id.
 	hyphens := strings.ReplaceAll(name, "_", "-")
 	if slices.Contains(overrideHeaders[:], hyphens) && !slices.Contains(h.overrides, name) {
+		h.overrides = append(h.overrides, name)
+	}
+	if name != headerAgentID && identifies([]byte(name)) && !slices.Contains(h.overrides, name) {
+		if len(h.overrides) == maxHeaderNames || len(name) > maxHeaderNameBytes || !isToken(name) {
+			h.unremovable = true
+			return
+		}
 		h.overrides = append(h.overrides, name)
 	}
 	if !strings.HasPrefix(hyphens, headerPrefix) || slices.Contains(h.ath, name) {

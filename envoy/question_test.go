@@ -62,7 +62,7 @@ func TestReadCheck(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			q, ok := readCheck(scanned(t, w.ask(tt.edits...)))
+			q, ok := readCheck(scanned(t, w.ask(tt.edits...)), 0)
 			if !ok {
 				t.Fatal("not read")
 			}
@@ -92,10 +92,10 @@ func TestMoreHeadersThanCanBeRemovedAreRefused(t *testing.T) {
 			}
 		})
 	}
-	if q, _ := readCheck(scanned(t, many(maxHeaderNames-1))); q.Path == "" || len(q.removes) != maxHeaderNames {
+	if q, _ := readCheck(scanned(t, many(maxHeaderNames-1)), 0); q.Path == "" || len(q.removes) != maxHeaderNames {
 		t.Errorf("%d names: path %q, %d to remove", maxHeaderNames, q.Path, len(q.removes))
 	}
-	if q, _ := readCheck(scanned(t, many(maxHeaderNames))); q.Path != "" {
+	if q, _ := readCheck(scanned(t, many(maxHeaderNames)), 0); q.Path != "" {
 		t.Error("a header that is not removed would reach the API")
 	}
 }
@@ -104,7 +104,7 @@ func TestMoreHeadersThanCanBeRemovedAreRefused(t *testing.T) {
 func TestExtensionsNeverComeFromHeaders(t *testing.T) {
 	w := newWorld(t)
 	q, _ := readCheck(scanned(t, w.ask(also("ath_provider", "evil"), also("x-ath-provider", "evil"), also("ath_mount", "/"),
-		func(a *authv3.AttributeContext) { a.ContextExtensions = map[string]string{extProvider: apiProvider} })))
+		func(a *authv3.AttributeContext) { a.ContextExtensions = map[string]string{extProvider: apiProvider} })), 0)
 	if q.Provider != apiProvider || q.Mount != "" {
 		t.Errorf("provider %q, mount %q", q.Provider, q.Mount)
 	}

@@ -121,6 +121,7 @@ func (g *generator) companion(name string, match *routev3.RouteMatch) *routev3.R
 			Timeout:          seconds(companionSeconds),
 			RetryPolicy:      g.sendsAgain(),
 		}},
+		RequestHeadersToAdd:  g.clientForCompanion(),
 		TypedPerFilterConfig: g.unchecked(),
 	}
 }
@@ -147,7 +148,7 @@ func (g *generator) mounted(p *provider.Provider, name string) *routev3.Route {
 	mount := proxyPrefix + name + "/"
 	strip := providerHygiene()
 	if p.App != nil {
-		strip = appHygiene()
+		strip = g.appHygiene(p.App)
 	}
 	return &routev3.Route{
 		Name: "proxy_" + name, Match: prefix(mount),
@@ -173,7 +174,7 @@ func (g *generator) native(p *provider.Provider) *routev3.Route {
 		Name: "app_" + p.ID, Match: match,
 		Action:                  &routev3.Route_Route{Route: action},
 		ResponseHeadersToRemove: []string{workerScope},
-		TypedPerFilterConfig:    g.checked(p.ID, "", appHygiene()),
+		TypedPerFilterConfig:    g.checked(p.ID, "", g.appHygiene(p.App)),
 	}
 }
 

@@ -43,6 +43,10 @@ type ServerConfig struct {
 	// TLS, refused without.
 	ClientSANs []string
 
+	// TrustedHops is how many proxies in front of Envoy are believed about the
+	// client's address, which only events tell.
+	TrustedHops int
+
 	Logger *slog.Logger // required
 }
 
@@ -84,7 +88,7 @@ func NewServer(c ServerConfig) (*Server, error) {
 		return nil, errors.New("envoy: client names can only be checked with TLS")
 	}
 	s := &Server{grpc: grpc.NewServer(options...), health: health.NewServer(), closed: closed}
-	answering := &checks{decide: c.Decide, logger: c.Logger}
+	answering := &checks{decide: c.Decide, logger: c.Logger, hops: c.TrustedHops}
 	s.grpc.RegisterService(answering.service(), answering)
 	healthv1.RegisterHealthServer(s.grpc, s.health)
 	s.SetReady(false)

@@ -134,6 +134,9 @@ func (c *chain) headersHold(w *lane, p *provider.Provider) {
 	if p != nil && p.App == nil {
 		lost = append(lost, headerCookie)
 	}
+	if p != nil && (p.App == nil || !p.App.Passthrough) {
+		lost = append(lost, "x-forwarded-user", "x-auth-request-user") // two that stand for all
+	}
 	for _, name := range lost {
 		if !slices.ContainsFunc(mutations, func(m *mutationv3.HeaderMutation) bool { return removes(m, name) }) &&
 			!slices.ContainsFunc(drop, func(n string) bool { return strings.EqualFold(n, name) }) {

@@ -16,6 +16,8 @@ type attributes struct {
 	http               bool // there is an HTTP request
 	method, path, host string
 
+	client string // the address of whose connection it is, as Envoy sees it; a part of text
+
 	// The context extensions of the route.
 	provider, mount string
 
@@ -37,8 +39,13 @@ type header struct{ name, value string }
 const (
 	checkAttributes = 1 // envoy.service.auth.v3.CheckRequest
 
-	contextRequest   = 4 // AttributeContext
+	contextSource    = 1 // AttributeContext
+	contextRequest   = 4
 	contextExtension = 10
+
+	peerAddress   = 1 // AttributeContext.Peer
+	addressSocket = 1 // envoy.config.core.v3.Address
+	socketAddress = 2 // envoy.config.core.v3.SocketAddress
 
 	requestHTTP = 2 // AttributeContext.Request
 
@@ -90,10 +97,30 @@ func (a *attributes) context(message []byte) error {
 		n, v, err := f.next()
 		switch {
 		case err != nil:
+		case n == contextSource:
+			err = a.source(v, peerAddress, addressSocket, socketAddress)
 		case n == contextRequest:
 			err = a.request(v)
 		case n == contextExtension:
 			err = a.extension(v)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// source reads the address of the client, which stands at the end of path.
+func (a *attributes) source(message []byte, path ...protowire.Number) error {
+	for f := (fields{message}); f.more(); {
+		n, v, err := f.next()
+		switch {
+		case err != nil || n != path[0]:
+		case len(path) > 1:
+			err = a.source(v, path[1:]...)
+		default:
+			err = a.set(&a.client, v)
 		}
 		if err != nil {
 			return err
@@ -236,9 +263,11 @@ func wanted(name []byte) bool {
 	case 'a', 'A':
 		return is(headerAuthorization)
 	case 'c', 'C':
-		return is(headerCookie)
+		return is(headerCookie) || identifies(name)
 	case 'x', 'X':
-		return startsOurs(name) || overrides(name)
+		return startsOurs(name) || overrides(name) || identifies(name) || is(headerForwardedFor)
+	case 'r', 'R', 's', 'S', 't', 'T':
+		return identifies(name)
 	}
 	return false
 }

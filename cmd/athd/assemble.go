@@ -55,7 +55,7 @@ func assemble(s *settings, log *slog.Logger, events io.Writer) (_ *assembly, err
 	if err != nil {
 		return nil, err
 	}
-	c := envoy.ServerConfig{Decide: decider.Decide, TLS: s.tls.config(), Logger: log}
+	c := envoy.ServerConfig{Decide: decider.Decide, TLS: s.tls.config(), TrustedHops: s.envoy.trustedHops, Logger: log}
 	if s.tls != nil {
 		c.ClientSANs = s.tls.clientSANs
 	}

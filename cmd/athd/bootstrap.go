@@ -48,7 +48,7 @@ func bootstrapConfig(s *settings) (envoy.BootstrapConfig, error) {
 	e := s.envoy
 	c := envoy.BootstrapConfig{
 		Listen: e.listen, Admin: e.admin, Authz: texts(e.grpc), Companion: texts(e.http),
-		Providers: s.providers, PublicURL: s.publicURL, ConsentURL: s.consentURL, CAFile: e.caFile,
+		Providers: s.providers, PublicURL: s.publicURL, ConsentURL: s.consentURL, CAFile: e.caFile, TrustedHops: e.trustedHops,
 	}
 	switch {
 	case slices.ContainsFunc(e.grpc, address.anyPort):

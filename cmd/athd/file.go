@@ -108,6 +108,7 @@ type envoyFile struct {
 	AthdHTTP oneOrMore    `yaml:"athd_http"`
 	AthdTLS  athdTLSFile  `yaml:"athd_tls"`
 	CAFile   string       `yaml:"ca_file"`
+	Hops     *int         `yaml:"trusted_hops"`
 	// Destination is how athd knows where a request goes.
 	Destination string `yaml:"destination"`
 }

@@ -12,6 +12,7 @@ const (
 	defaultEnvoyAdmin  = "127.0.0.1:9901"
 	defaultCAFile      = "/etc/ssl/certs/ca-certificates.crt"
 	none               = "none"
+	maxTrustedHops     = 10
 )
 
 // How athd knows where a request goes (P-3).
@@ -42,6 +43,11 @@ func (l *loader) envoy() {
 			l.fail("cert_file and key_file go together", at...)
 		}
 		e.tls = append(e.tls, envoyTLSFile{CertFile: l.absolute(t.CertFile), KeyFile: l.absolute(t.KeyFile)})
+	}
+	if c.Hops != nil {
+		if e.trustedHops = *c.Hops; e.trustedHops < 0 || e.trustedHops > maxTrustedHops {
+			l.fail("want a number from 0 to 10", "envoy", "trusted_hops")
+		}
 	}
 	if e.caFile = l.absolute(c.CAFile); e.caFile == "" {
 		e.caFile = defaultCAFile

@@ -61,6 +61,7 @@ type envoySettings struct {
 	tls           []envoyTLSFile
 	athdTLS       *athdTLSFile
 	caFile        string
+	trustedHops   int
 	destination   string // byRoute or byHostAndPath
 }
 

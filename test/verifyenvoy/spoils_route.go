@@ -72,7 +72,7 @@ func ofRoutes() []Spoil {
 		{Name: "authorization set by the route", Do: onProvider(func(r *routev3.Route) { r.RequestHeadersToAdd = token }), Finds: []string{`it sets the header "Authorization"`}},
 		{Name: "authorization removed by the route", Do: onProvider(func(r *routev3.Route) { r.RequestHeadersToRemove = []string{"authorization"} }), Finds: []string{"it removes authorization"}},
 		{Name: "no hygiene", Do: onProvider(func(r *routev3.Route) { delete(r.TypedPerFilterConfig, hygiene) }),
-			Finds: []string{`the API sees "x-ath-agent-id"`, `the API sees "cookie"`}, Warning: true},
+			Finds: []string{`the API sees "x-ath-agent-id"`, `the API sees "cookie"`, `the API sees "x-forwarded-user"`, `the API sees "x-auth-request-user"`}, Warning: true},
 		{Name: "no route to a provider", Do: func(c *Config) {
 			c.Manager(func(m *hcmv3.HttpConnectionManager) {
 				for _, h := range m.GetRouteConfig().VirtualHosts {

@@ -1,0 +1,84 @@
+package envoy
+
+import (
+	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+)
+
+// Headers by which proxies that log people in tell an API who somebody is. An
+// API that stands behind such a proxy believes them of whoever sends them: none
+// of an agent's goes up. Those of people on an app that is open to them do: what
+// is in front of Envoy may have set them.
+var (
+	identityHeaders = [...]string{
+		"x-remote-user", "x-remote-email", "x-remote-groups", "remote-user", "remote-email", "remote-groups", "remote-name",
+		"x-client-cert", "x-client-verify", "x-user", "x-user-id", "x-user-email", "x-webauth-user", "x-consumer-username",
+		"x-forwarded-user", "x-forwarded-email", "x-forwarded-groups", "x-forwarded-access-token", "x-forwarded-id-token",
+		"x-forwarded-preferred-username", "x-forwarded-client-cert",
+	}
+	identityPrefixes = [...]string{
+		"x-auth-request-", "x-authenticated-", "x-authentik-", "x-vouch-", "x-pomerium-", "x-goog-authenticated-", "x-goog-iap-",
+		"x-amzn-oidc-", "x-ms-client-principal", "x-ms-token-", "cf-access-", "ssl-client-", "x-ssl-client-", "tailscale-user-",
+	}
+)
+
+// identifies reports whether a name, with hyphens or underscores, is one of
+// these.
+func identifies(name []byte) bool {
+	for _, h := range identityHeaders {
+		if len(h) == len(name) && foldedPrefix(name, h) {
+			return true
+		}
+	}
+	for _, p := range identityPrefixes {
+		if len(name) >= len(p) && foldedPrefix(name, p) {
+			return true
+		}
+	}
+	return false
+}
+
+// foldedPrefix compares the beginning of a name with a text in lower case with
+// hyphens, which is no longer.
+func foldedPrefix(name []byte, lower string) bool {
+	for i := range len(lower) {
+		switch c := name[i]; {
+		case lower[i] == '-':
+			if c != '-' && c != '_' {
+				return false
+			}
+		case 'A' <= c && c <= 'Z':
+			if c|0x20 != lower[i] {
+				return false
+			}
+		case c != lower[i]:
+			return false
+		}
+	}
+	return true
+}
+
+// tellsIdentity matches these headers, for Envoy.
+func tellsIdentity() []*matcherv3.StringMatcher {
+	var out []*matcherv3.StringMatcher
+	for _, h := range identityHeaders {
+		out = append(out, exact(h))
+	}
+	for _, p := range identityPrefixes {
+		out = append(out, startsWith(p))
+	}
+	return out
+}
+
+// withoutIdentity removes them.
+func withoutIdentity() []*mutationv3.HeaderMutation {
+	var out []*mutationv3.HeaderMutation
+	for _, m := range tellsIdentity() {
+		if name := m.GetExact(); name != "" {
+			out = append(out, remove(name))
+		} else {
+			out = append(out, removeMatching(m))
+		}
+	}
+	return out
+}
