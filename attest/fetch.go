@@ -29,7 +29,6 @@ const (
 func newHTTPClient(c Config) *http.Client {
 	dialer := &net.Dialer{Timeout: connectTimeout, Control: control(c.AllowPrivateHosts)}
 	return &http.Client{
-		Timeout:       fetchTimeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &http.Transport{
 			Proxy:                  nil,
@@ -50,6 +49,8 @@ func fetchDocument(ctx context.Context, client *http.Client, agent ath.AgentID, 
 	if !allowHTTP && !strings.HasPrefix(agent.String(), "https://") {
 		return nil, 0, errors.New("agent_id is not an https URL")
 	}
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, agent.String(), nil)
 	if err != nil {
 		return nil, 0, errors.New("agent_id cannot be fetched")
@@ -74,6 +75,11 @@ func fetchDocument(ctx context.Context, client *http.Client, agent ath.AgentID, 
 		return nil, 0, fmt.Errorf("the document is larger than %d bytes", maxDocumentBytes)
 	}
 	if err != nil {
+		return nil, 0, transport(err)
+	}
+	// A host may end its answer when it hears us give up: what came by then is
+	// cut off, and does not look so.
+	if err := ctx.Err(); err != nil {
 		return nil, 0, transport(err)
 	}
 	doc, err := parseDocument(body, agent)
