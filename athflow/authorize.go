@@ -47,7 +47,7 @@ func (f *Flow) authorize(ctx context.Context, c *call, req *authorizeRequest) (a
 	if err != nil {
 		return authorizeResponse{}, err
 	}
-	if err := f.inGoodStanding(agent); err != nil {
+	if err := f.goodStanding(ctx, agent); err != nil {
 		return authorizeResponse{}, err
 	}
 	redirect, err := f.redirectFor(agent, req.RedirectURI)

@@ -2,6 +2,7 @@ package athflow
 
 import (
 	"context"
+	"errors"
 	"net/url"
 	"slices"
 	"strconv"
@@ -195,10 +196,7 @@ func (f *Flow) denyAgent(ctx context.Context, c *call, req *denyRequest) (agentV
 // they stay dead when it is resumed; then it ends the connections behind them.
 func (f *Flow) suspendAgent(ctx context.Context, c *call, _ *nothing) (agentView, error) {
 	v, err := f.decideAgent(ctx, c, audit.AgentSuspended, func(a *tokenstore.Agent) error {
-		if !a.Suspended {
-			a.Suspended = true
-			a.Generation++
-		}
+		suspend(a)
 		return nil
 	})
 	if err == nil {
@@ -207,9 +205,22 @@ func (f *Flow) suspendAgent(ctx context.Context, c *call, _ *nothing) (agentView
 	return v, err
 }
 
+func suspend(a *tokenstore.Agent) {
+	if !a.Suspended {
+		a.Suspended = true
+		a.Generation++
+	}
+}
+
 // resumeAgent ends a suspension. Users consent anew.
 func (f *Flow) resumeAgent(ctx context.Context, c *call, _ *nothing) (agentView, error) {
 	return f.decideAgent(ctx, c, audit.AgentResumed, func(a *tokenstore.Agent) error {
+		if err := f.hostStands(ctx, a.ID); err != nil {
+			if e := (*ath.Error)(nil); errors.As(err, &e) {
+				return ath.Errorf(ath.Conflict, "The agent's host is suspended: resume that first.")
+			}
+			return err
+		}
 		a.Suspended = false
 		return nil
 	})

@@ -89,6 +89,9 @@ func (f *Flow) register(ctx context.Context, c *call, req *registerRequest) (reg
 	}
 	// Two writers at once: the loser reads what the winner wrote and adds to it.
 	for round := 1; ; round++ {
+		if err := f.hostStands(ctx, agent.String()); err != nil {
+			return registerResponse{}, err
+		}
 		held, err := f.Store.Agent(ctx, agent.Tag())
 		known := err == nil
 		if err != nil && !errors.Is(err, tokenstore.ErrNotFound) {

@@ -42,8 +42,11 @@ func (f *Flow) operatorAgentRoutes() map[[2]string]methods {
 // operatorRoutes are the other routes for operators.
 func (f *Flow) operatorRoutes() map[string]methods {
 	routes := map[string]methods{
-		adminAgentsPath:    {http.MethodGet: about(f, byOperator(f, f.listAgents))},
-		adminProvidersPath: {http.MethodGet: about(f, byOperator(f, f.listProviders))},
+		adminAgentsPath:             {http.MethodGet: about(f, byOperator(f, f.listAgents))},
+		adminHostsPath:              {http.MethodGet: about(f, byOperator(f, f.listHosts))},
+		adminHostsPath + "/suspend": {http.MethodPost: about(f, byOperator(f, f.suspendHost))},
+		adminHostsPath + "/resume":  {http.MethodPost: about(f, byOperator(f, f.resumeHost))},
+		adminProvidersPath:          {http.MethodGet: about(f, byOperator(f, f.listProviders))},
 	}
 	if f.Explain != nil {
 		routes[adminExplainPath] = methods{http.MethodPost: about(f, byOperator(f, f.explain))}

@@ -87,7 +87,7 @@ func (f *Flow) token(ctx context.Context, c *call, req *tokenRequest) (tokenResp
 	if err != nil {
 		return tokenResponse{}, err
 	}
-	if err := f.inGoodStanding(agent); err != nil {
+	if err := f.goodStanding(ctx, agent); err != nil {
 		return tokenResponse{}, err
 	}
 	session := held.Value

@@ -45,11 +45,17 @@ const (
 	AgentRemoved   Kind = "agent_removed"
 )
 
+// The kinds of deeds on all agents of some hosts, by an operator.
+const (
+	HostSuspended Kind = "host_suspended"
+	HostResumed   Kind = "host_resumed"
+)
+
 // Takes reports whether events of this kind tell of rights that were taken
 // away. That is never refused or delayed for want of a record.
 func (k Kind) Takes() bool {
 	switch k {
-	case TokenRevoked, AgentDenied, AgentSuspended, AgentRemoved:
+	case TokenRevoked, AgentDenied, AgentSuspended, AgentRemoved, HostSuspended:
 		return true
 	}
 	return false
@@ -64,7 +70,7 @@ const RequestExplained Kind = "request_explained"
 func Kinds() []Kind {
 	return []Kind{AgentRegistered, AgentRegistrationDenied, AttestationFailed, AuthorizationStarted,
 		AccessGranted, AccessDenied, TokenRevoked, ProxyRequest, ScopeViolation,
-		AgentApproved, AgentDenied, AgentSuspended, AgentResumed, AgentRemoved, RequestExplained}
+		AgentApproved, AgentDenied, AgentSuspended, AgentResumed, AgentRemoved, HostSuspended, HostResumed, RequestExplained}
 }
 
 // An Event is one decision, with the fields of U-1.
@@ -79,6 +85,7 @@ type Event struct {
 	Denied     ath.Scopes
 	Reason     string // denial_reason; "" when nothing was denied
 	DecisionID string
+	Host       string // the hosts of a deed on all of their agents: a name, or *. and a name
 	By         string // the operator who did it, for what an operator does
 	Client     string // the client's address, as the nearest trusted proxy told it; "" where nobody did
 	Upstream   string // what the provider's server said that ended a handshake, bounded; "" where it said nothing

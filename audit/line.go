@@ -25,6 +25,9 @@ func (e *Event) fields(text func(name, value string), list func(name string, val
 	list("denied_scopes", e.Denied)
 	text("denial_reason", e.Reason)
 	text("decision_id", e.DecisionID)
+	if e.Host != "" {
+		text("host", e.Host)
+	}
 	if e.By != "" {
 		text("by", e.By)
 	}
@@ -115,7 +118,7 @@ func plain(e *Event, alone bool) bool {
 		}
 		return true
 	}
-	for _, s := range [...]string{string(e.Kind), e.AgentID, e.UserID, e.ProviderID, e.Reason, e.DecisionID, e.By, e.Client, e.Upstream} {
+	for _, s := range [...]string{string(e.Kind), e.AgentID, e.UserID, e.ProviderID, e.Reason, e.DecisionID, e.By, e.Client, e.Upstream, e.Host} {
 		if !is(s) {
 			return false
 		}

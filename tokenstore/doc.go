@@ -41,6 +41,8 @@
 //	                                         tombstone
 //	ath:{connection tag}:grants              digests of the     until 24 hours after the last one expires
 //	                                         live grants
+//	ath:{suspended-hosts-}:hosts             hosts that operators       no end
+//	                                         suspended, one record
 //	ath:{any tag}:<what>:<digest>            a value used once  as given
 //
 // A digest is the SHA-256 of a token or value: none is stored itself. Records

@@ -12,12 +12,13 @@ import (
 // and writes it again, so that the second try can be waited for too.
 type scripts struct {
 	roomScripts
-	swap, putGrant, deleteGrant, revoke, remove, note *redis.Script
+	swap, swapHosts, putGrant, deleteGrant, revoke, remove, note *redis.Script
 }
 
 func newScripts() scripts {
 	return scripts{
 		roomScripts: newRoomScripts(),
+		swapHosts:   newSwapHosts(),
 
 		// KEYS record; ARGV old bytes, next bytes, ttl in ms or 0 for none
 		swap: redis.NewScript(`

@@ -25,7 +25,8 @@ const (
 	grantKind       kind = "grant"
 	connectionKind  kind = "conn"
 	grantsKind      kind = "grants" // an index; it holds digests only and is not sealed
-	connectionsKind kind = "conns"  // an index; it holds tags only and is not sealed
+	hostsKind       kind = "hosts"
+	connectionsKind kind = "conns" // an index; it holds tags only and is not sealed
 )
 
 // seal encrypts a record for one key. Whatever binding names must be named

@@ -61,7 +61,7 @@ type agentsCommand struct {
 func runAgents(ctx context.Context, args []string, t terminal) error {
 	verbs := map[string]func(context.Context, []string, *agentsCommand) error{
 		"list": runList, "show": runShow, "approve": runApprove, "deny": runDeny,
-		"suspend": runPlain("suspend"), "resume": runPlain("resume"), "remove": runRemove,
+		"suspend": runPlain("suspend"), "resume": runPlain("resume"), "remove": runRemove, "hosts": runHosts,
 	}
 	if len(args) == 0 {
 		fmt.Fprint(t.stderr, usage)
@@ -146,6 +146,16 @@ func runShow(ctx context.Context, args []string, c *agentsCommand) error {
 
 func runPlain(verb string) func(context.Context, []string, *agentsCommand) error {
 	return func(ctx context.Context, args []string, c *agentsCommand) error {
+		host := c.String("host", "", "not one agent but all of a `HOST`, such as agents.example.com, or *.example.com for all below that name, those to come as well")
+		plain, err := c.parse(args)
+		switch {
+		case err != nil:
+			return err
+		case *host != "" && len(plain) > 0:
+			return c.wrong("want one CLIENT_ID or -host, not both")
+		case *host != "":
+			return c.ofHost(ctx, verb, *host)
+		}
 		return c.do(ctx, args, http.MethodPost, "/"+verb, nil)
 	}
 }

@@ -25,15 +25,18 @@ usage:
   athctl agents show    CLIENT_ID
   athctl agents approve CLIENT_ID [-scope PROVIDER/SCOPE]... [-expires 90d]
   athctl agents deny    CLIENT_ID [-scope PROVIDER/SCOPE]... [-reason TEXT]
-  athctl agents suspend CLIENT_ID
-  athctl agents resume  CLIENT_ID
+  athctl agents suspend CLIENT_ID | -host HOST
+  athctl agents resume  CLIENT_ID | -host HOST
+  athctl agents hosts
   athctl agents remove  CLIENT_ID
   athctl explain [-token ATH_TOKEN | -token-stdin] [-agent AGENT_ID] [-check] METHOD URL
   athctl scopes  [PRESET]
   athctl scopes  -server URL [PROVIDER]
   athctl verify-envoy -envoy URL | -dump FILE [-authz ADDRESS] [-strict]
 
-Without -scope, approve and deny are about all that is under review.
+Without -scope, approve and deny are about all that is under review. With -host,
+suspend is about all agents of agents.example.com, or with '*.example.com' of
+all hosts below that name, those to come as well; hosts lists what is suspended.
 
 explain tells how a call would be judged, and why. Nobody makes the call.
 scopes prints what each scope opens: of a preset, from athctl itself; or, with

@@ -1,0 +1,80 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"text/tabwriter"
+
+	"github.com/athd/athd/ath"
+)
+
+const hostsPath = "/ath/admin/hosts"
+
+// runHosts lists the hosts that are suspended.
+func runHosts(ctx context.Context, args []string, c *agentsCommand) error {
+	c.wantsAgent = false
+	server, err := c.dial(args)
+	if err != nil {
+		return err
+	}
+	var all struct {
+		Hosts []struct {
+			Host  string `json:"host"`
+			By    string `json:"by"`
+			Since string `json:"since"`
+		} `json:"hosts"`
+	}
+	if err := server.ask(ctx, http.MethodGet, hostsPath, nil, &all); err != nil {
+		return err
+	}
+	if *c.output == "json" {
+		return c.json(all)
+	}
+	if len(all.Hosts) == 0 {
+		_, err = fmt.Fprintln(c.stdout, "no hosts are suspended.")
+		return err
+	}
+	w := tabwriter.NewWriter(c.stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "HOST\tSINCE\tBY")
+	for _, h := range all.Hosts {
+		fmt.Fprintf(w, "%s\t%s\t%s\n", printable(h.Host, 260), printable(h.Since, 40), printable(h.By, 60))
+	}
+	return w.Flush()
+}
+
+// ofHost suspends or resumes all agents of a host.
+func (c *agentsCommand) ofHost(ctx context.Context, verb, host string) error {
+	pattern, err := ath.ParseHostPattern(host)
+	if err != nil {
+		return c.wrong("-host: %v", err)
+	}
+	server, err := c.client()
+	if err != nil {
+		return err
+	}
+	var reply struct {
+		Host      string `json:"host"`
+		Suspended int    `json:"suspended_agents"`
+		Already   *int   `json:"already_suspended_agents,omitempty"`
+	}
+	body := map[string]string{"host": pattern.String()}
+	if err := server.ask(ctx, http.MethodPost, hostsPath+"/"+verb, body, &reply); err != nil {
+		return err
+	}
+	switch {
+	case *c.output == "json":
+		return c.json(reply)
+	case verb == "resume":
+		_, err = fmt.Fprintf(c.stdout, "resumed %s: agents there can register again.\n"+
+			"%d of its agents are still suspended, each until athctl agents resume CLIENT_ID.\n", printable(reply.Host, 260), reply.Suspended)
+		return err
+	}
+	already := 0
+	if reply.Already != nil {
+		already = *reply.Already
+	}
+	_, err = fmt.Fprintf(c.stdout, "suspended %s: %d agents now, %d were suspended before. No agent there can register, or get a token.\n",
+		printable(reply.Host, 260), reply.Suspended, already)
+	return err
+}

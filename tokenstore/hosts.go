@@ -1,0 +1,102 @@
+package tokenstore
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/athd/athd/ath"
+)
+
+// A HostSuspension is an operator's word that no agent of some hosts may do
+// anything: neither those that are registered nor those that come later.
+type HostSuspension struct {
+	Hosts ath.HostPattern
+	By    string // the operator's name
+	Since time.Time
+}
+
+// MaxHostSuspensions bounds the one record that holds them.
+const MaxHostSuspensions = 1000
+
+type hostSuspensionJSON struct {
+	Hosts ath.HostPattern `json:"hosts"`
+	By    string          `json:"by,omitempty"`
+	Since time.Time       `json:"at,omitzero"`
+}
+
+// hostsTag is that of the one record, which every registration, authorization
+// and token exchange reads.
+const hostsTag ath.Tag = "suspended-hosts-"
+
+func hostsKey() (string, error) { return key(hostsTag, string(hostsKind)) }
+
+// HostSuspensions returns what operators have suspended by host, in the order in
+// which they did. None are no error.
+func (s *Store) HostSuspensions(ctx context.Context) (Held[[]HostSuspension], error) {
+	key, err := hostsKey()
+	if err != nil {
+		return Held[[]HostSuspension]{}, err
+	}
+	held, err := get(ctx, s, "suspended_hosts", key, s.openHosts)
+	if errors.Is(err, ErrNotFound) {
+		return Held[[]HostSuspension]{key: key}, nil
+	}
+	return held, err
+}
+
+// SwapHostSuspensions replaces them as they were read. ErrChanged: somebody else
+// did so first. It waits for replicas as [Config].WaitReplicas says.
+func (s *Store) SwapHostSuspensions(ctx context.Context, old Held[[]HostSuspension], next []HostSuspension) error {
+	if old.key == "" {
+		return errNotHeld
+	}
+	if len(next) > MaxHostSuspensions {
+		return errors.New("store: too many hosts are suspended")
+	}
+	list := make([]hostSuspensionJSON, len(next))
+	for i, h := range next {
+		list[i] = hostSuspensionJSON(h)
+		list[i].Since = h.Since.UTC()
+	}
+	plain, err := json.Marshal(list)
+	if err != nil {
+		return err
+	}
+	sealed, err := s.keys.seal(hostsKind, old.key, plain)
+	if err != nil {
+		return err
+	}
+	return s.do(ctx, "swap_suspended_hosts", func(ctx context.Context) error {
+		return s.confirmed(ctx, s.scripts.swapHosts, ErrChanged, []string{old.key}, old.raw, sealed)
+	})
+}
+
+func (s *Store) openHosts(key, raw string) ([]HostSuspension, error) {
+	plain, err := s.keys.open(hostsKind, key, raw)
+	if err != nil {
+		return nil, err
+	}
+	in, err := decodeStrictly[[]hostSuspensionJSON](hostsKind, plain)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]HostSuspension, len(in))
+	for i, h := range in {
+		out[i] = HostSuspension(h)
+	}
+	return out, nil
+}
+
+// newSwapHosts is swap for a record that may not be there yet and does not age.
+// KEYS record; ARGV old bytes or "" for none, next bytes.
+func newSwapHosts() *redis.Script {
+	return redis.NewScript(`
+local now = redis.call('GET', KEYS[1]) or ''
+if now ~= ARGV[1] and now ~= ARGV[2] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2])
+return 1`)
+}
