@@ -218,6 +218,9 @@ func (f *Flow) callbackURL(p *provider.Provider) string {
 	if p.App != nil {
 		return p.App.CallbackURL
 	}
+	if f.CallbackPerProvider {
+		return f.PublicURL + callbackPath + "/" + p.Listed()
+	}
 	return f.PublicURL + callbackPath
 }
 

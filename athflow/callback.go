@@ -40,7 +40,7 @@ func (f *Flow) callback(ctx context.Context, c *call, w http.ResponseWriter, r *
 	if p == nil {
 		return ath.Errorf(ath.StateMismatch, "This authorization cannot be continued here.")
 	}
-	if err := f.fromProvider(ctx, v, p, q); err != nil {
+	if err := f.fromProvider(ctx, v, p, r); err != nil {
 		return err
 	}
 	if v.session.Phase != tokenstore.Started {
@@ -83,15 +83,34 @@ func (f *Flow) callback(ctx context.Context, c *call, w http.ResponseWriter, r *
 }
 
 // fromProvider wants the answer to be from the server that was asked (C-2): the
-// code of another one is never sent to this one (RFC 9207, RFC 9700, section 4.4).
-func (f *Flow) fromProvider(ctx context.Context, v *visit, p *provider.Provider, q url.Values) error {
-	iss, sent := q["iss"]
-	if sent && p.Issuer != "" && (len(iss) != 1 || iss[0] != p.Issuer) {
-		told := provider.TwoIssuers(p.Issuer, strings.Join(iss, " "))
-		v.event.Upstream = "iss: " + told
-		return ath.Errorf(ath.StateMismatch, "The answer came from another authorization server.").WithCause(errors.New("iss: " + told))
+// code of another one is never sent to this one (RFC 9207, RFC 9700, section
+// 4.4). It must arrive where that server was told to send it, and name no other
+// server, by its iss if that is sent or promised.
+func (f *Flow) fromProvider(ctx context.Context, v *visit, p *provider.Provider, r *http.Request) error {
+	if asked, err := url.Parse(v.session.CallbackURL); err != nil || asked.Path != r.URL.Path {
+		return otherServer(v, "the answer arrived at "+r.URL.Path+", which is not this provider's redirect URI")
+	}
+	switch iss, sent := r.URL.Query()["iss"]; {
+	case !sent && f.OAuth.PromisesIssuer(ctx, p):
+		return otherServer(v, "iss: it is not there, though the metadata of "+provider.Quoted(p.Issuer)+" promises it")
+	case !sent:
+	case len(iss) != 1:
+		return otherServer(v, "iss: it is there more than once")
+	case p.Issuer != "" && iss[0] != p.Issuer:
+		return otherServer(v, "iss: "+provider.TwoIssuers(p.Issuer, iss[0]))
+	case p.Issuer == "":
+		if other := f.Providers.ByIssuer(iss[0], p); other != nil {
+			return otherServer(v, "iss: "+provider.Quoted(iss[0])+" is the server of "+other.ID)
+		}
 	}
 	return nil
+}
+
+// otherServer refuses an answer and leaves the session as it is: the right one
+// may still come. The agent and the user hear less than log and event.
+func otherServer(v *visit, why string) error {
+	v.event.Upstream = why
+	return ath.Errorf(ath.StateMismatch, "The answer came from another authorization server.").WithCause(errors.New(why))
 }
 
 // refusedThere ends a session whose authorization the provider's server

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/athd/athd/ath"
@@ -43,6 +44,10 @@ type Config struct {
 	TokenTTL   time.Duration // at most MaxTokenTTL
 	SessionTTL time.Duration // at most MaxSessionTTL
 	Consent    string        // ConsentPage, ConsentRedirect or ConsentDirect
+
+	// CallbackPerProvider gives each OAuth server a redirect URI of its own,
+	// /ath/callback/{provider_id}. Apps bring theirs with them.
+	CallbackPerProvider bool
 
 	Now         func() time.Time // nil: time.Now
 	AdminTokens []AdminToken     // none: nobody is an operator
@@ -157,6 +162,9 @@ func (f *Flow) Handler() http.Handler {
 		m, ok := routes[r.URL.Path]
 		if !ok {
 			m, ok = agentRoute(agentRoutes, r)
+		}
+		if name, of := strings.CutPrefix(r.URL.Path, callbackPath+"/"); of && f.Providers.Get(name) != nil {
+			m, ok = routes[callbackPath], true
 		}
 		on := f.origins.ground(r.Host)
 		if !ok || r.URL.RawPath != "" || !on.answers(r.URL.Path) {

@@ -131,8 +131,11 @@ const (
 
 // routeOf names the routes that a flood of the others must leave room for.
 func routeOf(path string) string {
+	if isCallback(path) {
+		return callbackPath // also of one provider
+	}
 	switch path {
-	case registerPath, authorizePath, tokenPath, callbackPath, startPath, decidePath, donePath:
+	case registerPath, authorizePath, tokenPath, startPath, decidePath, donePath:
 		return path
 	}
 	return "other"

@@ -50,6 +50,7 @@ type configured struct {
 	Providers   []configuredView `json:"providers"`
 	Destination string           `json:"destination"`
 	ConsentHost string           `json:"consent_host,omitempty"` // that the consent pages have for themselves
+	Callback    string           `json:"callback"`               // shared or per_provider
 }
 
 // listProviders shows every provider and app, ordered by id.
@@ -57,7 +58,10 @@ func (f *Flow) listProviders(_ context.Context, c *call, _ *nothing) (configured
 	if len(c.query) > 0 {
 		return configured{}, ath.Errorf(ath.InvalidRequest, "This path takes no parameter.")
 	}
-	l := configured{Providers: []configuredView{}, Destination: f.Destination}
+	l := configured{Providers: []configuredView{}, Destination: f.Destination, Callback: "shared"}
+	if f.CallbackPerProvider {
+		l.Callback = "per_provider"
+	}
 	if f.origins.separate {
 		l.ConsentHost = f.origins.name.String()
 	}

@@ -24,7 +24,7 @@ func (q *inquiry) companionAnswers() Reason {
 
 // forCompanion: of a target that is canonical.
 func (q *inquiry) forCompanion() bool {
-	return q.ByHost && q.request.Provider == "" && isCompanion(q.segments) && q.consentKeptApart()
+	return q.ByHost && q.request.Provider == "" && isCompanion(q.segments, q.CallbackPerProvider) && q.consentKeptApart()
 }
 
 // consentKeptApart wants the consent pages on their own host alone, where they
@@ -39,7 +39,7 @@ func (q *inquiry) consentKeptApart() bool {
 
 // isCompanion reports whether segments are those of a path that athd answers
 // itself. The generated configuration has the same paths as a pattern.
-func isCompanion(segments []string) bool {
+func isCompanion(segments []string, callbackPerProvider bool) bool {
 	switch {
 	case len(segments) < 2:
 		return false
@@ -47,10 +47,12 @@ func isCompanion(segments []string) bool {
 		return len(segments) == 2 && slices.Contains([]string{"ath.json", "ath-app.json"}, segments[1])
 	case segments[0] != "ath":
 		return false
+	case len(segments) == 3 && segments[1] == "callback":
+		return callbackPerProvider && segments[2] != ""
 	case len(segments) == 2:
 		return slices.Contains([]string{"authorize", "callback", "token", "revoke"}, segments[1])
 	}
-	return slices.Contains([]string{"agents", "consent", "admin"}, segments[1]) || len(segments) == 3 && segments[1] == "callback"
+	return slices.Contains([]string{"agents", "consent", "admin"}, segments[1])
 }
 
 // pathSegments cuts a target's path as it is written, canonical or not.
@@ -60,7 +62,7 @@ func pathSegments(target string) []string {
 
 func (q *inquiry) tellCompanion() string {
 	switch {
-	case !isCompanion(q.segments):
+	case !isCompanion(q.segments, q.CallbackPerProvider):
 		return "not a path that athd answers itself"
 	case !q.ByHost:
 		return "a path that athd answers itself; Envoy's routes let it past the check"

@@ -21,7 +21,7 @@ func TestMeshesKeepTheConsentPagesApart(t *testing.T) {
 		t.Fatal(err)
 	}
 	d, err := New(Config{
-		Store: s, Providers: set, ByHost: true, ConsentHost: ath.RequestedHost("consent.example"),
+		Store: s, Providers: set, ByHost: true, ConsentHost: ath.RequestedHost("consent.example"), CallbackPerProvider: true,
 		Logger: slog.New(slog.DiscardHandler), Audit: audit.New(audit.Config{Writer: io.Discard}),
 	})
 	if err != nil {
@@ -123,6 +123,21 @@ func TestMeshesLetPassWhatAthdAnswersItself(t *testing.T) {
 		{"a route to a provider", with(func(r *Request) { r.Provider, r.Mount = "shop", "/ath/" }), TokenMissing},
 	}
 	d := newDeciderOf(t, s, true, app("site", false, ""))
+	// S-6: what is below the callback is athd's where each provider has its own.
+	below := at("GET", "/ath/callback/shop?code=x&state=y")
+	if got := d.Decide(t.Context(), below); got.Reason() != TokenMissing {
+		t.Errorf("below the shared callback: %s", got.Reason())
+	}
+	each := newDeciderOf(t, s, true, app("site", false, ""))
+	each.config.CallbackPerProvider = true
+	for path, want := range map[string]Reason{
+		"/ath/callback/shop?code=x&state=y": Companion, "/ath/callback/com.acme.api": Companion, "/ath/callback": Companion,
+		"/ath/callback/": TokenMissing, "/ath/callback/shop/x": TokenMissing, "/ath/callback/..%2Fx": TargetRefused, "/ath/callback/../admin": TargetRefused,
+	} {
+		if got := each.Decide(t.Context(), at("GET", path)); got.Reason() != want {
+			t.Errorf("%s: %s, want %s", path, got.Reason(), want)
+		}
+	}
 	for _, tt := range cases {
 		t.Run(tt.name, func(t *testing.T) {
 			decision := d.Decide(t.Context(), tt.r)

@@ -31,6 +31,9 @@ type Config struct {
 	// no other host has them. The zero Host: they are wherever athd answers.
 	// Looked at with ByHost; otherwise Envoy's routes see to it.
 	ConsentHost ath.Host
+	// CallbackPerProvider: athd answers below /ath/callback/, too. Where it does
+	// not, a mesh's routes may well lead there to an app.
+	CallbackPerProvider bool
 
 	Audit   *audit.Log
 	Logger  *slog.Logger

@@ -116,7 +116,7 @@ func (d *Decider) agentOf(ctx context.Context, question Question) []string {
 
 func tellPlace(r Request) string {
 	switch {
-	case isCompanion(pathSegments(r.Path)):
+	case isCompanion(pathSegments(r.Path), true):
 		return "athd's own pages"
 	case r.Provider == "":
 		return "host and path lead to no provider and no app"

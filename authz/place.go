@@ -53,7 +53,7 @@ func (p places) find(host, target string) (id, mount string) {
 		}
 		return known.ID, mountPrefix + name + "/"
 	}
-	if within(path, "/ath") || isCompanion(pathSegments(path)) {
+	if within(path, "/ath") || isCompanion(pathSegments(path), true) {
 		return "", "" // the handshake's own
 	}
 	apps, known := p.apps[asked]

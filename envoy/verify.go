@@ -25,6 +25,8 @@ type Expectation struct {
 	// ConsentHost, without a port, has the consent pages and nothing else; no
 	// other host has them. The zero Host: they have no host of their own.
 	ConsentHost ath.Host
+	// CallbackPerProvider says that athd answers below /ath/callback/, too.
+	CallbackPerProvider bool
 }
 
 // A Severity says how bad a finding is.

@@ -3,6 +3,7 @@ package envoy
 import (
 	"maps"
 	"regexp"
+	"slices"
 	"strings"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
@@ -94,7 +95,11 @@ func (m *manager) companionReachesNoAPI(c *chain) {
 		}
 	}
 	said := map[*routev3.Route]bool{}
-	for _, path := range companionSamples {
+	samples := slices.Clone(companionSamples)
+	if m.expect.CallbackPerProvider {
+		samples = append(samples, "/ath/callback/…")
+	}
+	for _, path := range samples {
 		first := map[*routev3.VirtualHost]*routev3.Route{} // that takes the path whatever else the request has
 		for _, w := range m.lanes {
 			if r := first[w.host]; r != nil && r != w.route || !w.takes(path) {

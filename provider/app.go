@@ -125,13 +125,17 @@ func (a AppConfig) provider(c *check, server serverFields) *Provider {
 		app.Hosts = append(app.Hosts, host)
 	}
 	app.Audience = c.audience(a.Audience)
-	app.CallbackURL = app.Audience + "/ath/callback"
-	switch atConsent := c.opt.ConsentURL + "/ath/callback"; {
+	callback := "/ath/callback"
+	if c.opt.CallbackPerProvider {
+		callback += "/" + p.Listed()
+	}
+	app.CallbackURL = app.Audience + callback
+	switch atConsent := c.opt.ConsentURL + callback; {
 	case a.CallbackURL == "" || a.CallbackURL == app.CallbackURL:
 	case c.opt.ConsentURL == "":
-		c.fail("callback_url", "must be the audience followed by /ath/callback")
+		c.fail("callback_url", "must be the audience followed by "+callback)
 	case a.CallbackURL != atConsent:
-		c.fail("callback_url", "must be the audience or consent_url, followed by /ath/callback")
+		c.fail("callback_url", "must be the audience or consent_url, followed by "+callback)
 	default:
 		app.CallbackURL = atConsent
 	}

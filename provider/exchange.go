@@ -36,6 +36,7 @@ type Client struct {
 	transport http.RoundTripper
 	allowHTTP bool
 	issuers   issuers
+	metadata  metadata
 }
 
 // NewClient returns a client.

@@ -17,6 +17,8 @@ type Options struct {
 	// ConsentURL is the origin of the consent pages: an app's callback_url may
 	// be there, too. "": only at the app's audience.
 	ConsentURL string
+	// CallbackPerProvider gives each OAuth server a redirect URI of its own.
+	CallbackPerProvider bool
 	// Env answers ${NAME} in values. A nil Env knows no variable.
 	Env func(string) (string, bool)
 	// ReadFile reads client_secret_file. A nil ReadFile reads none.

@@ -14,6 +14,7 @@ type providers struct {
 	Providers   []fronted `json:"providers"`
 	Destination string    `json:"destination"`
 	ConsentHost string    `json:"consent_host,omitempty"`
+	Callback    string    `json:"callback"` // shared or per_provider
 }
 
 // A fronted is a provider, or an app where App is there.

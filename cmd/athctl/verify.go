@@ -79,7 +79,7 @@ func isAddress(s string) bool {
 
 // expectation is what athd says of its providers, as verification wants it.
 func (p providers) expectation(authz []string) (envoy.Expectation, error) {
-	e := envoy.Expectation{Authz: authz, ByHost: p.Destination == "host_and_path"}
+	e := envoy.Expectation{Authz: authz, ByHost: p.Destination == "host_and_path", CallbackPerProvider: p.Callback == "per_provider"}
 	if !e.ByHost && p.Destination != "route" {
 		return e, fmt.Errorf("finds providers by %q, which this athctl does not know", printable(p.Destination, 40))
 	}

@@ -65,14 +65,14 @@ func (endless) Read(p []byte) (int, error) { return len(p), nil }
 func TestVerifyWantsProvidersAsAthdTellsThem(t *testing.T) {
 	one := fronted{ID: "github", APIBase: "https://api.github.com"}
 	app := fronted{ID: "shop", APIBase: "http://shop", App: &frontedApp{Upstream: "http://shop", Hosts: ath.MustParseHosts("s.example"), Unauthenticated: "passthrough"}}
-	e, err := providers{[]fronted{app, one}, "host_and_path", ""}.expectation([]string{"unix:/a"})
+	e, err := providers{[]fronted{app, one}, "host_and_path", "", "per_provider"}.expectation([]string{"unix:/a"})
 	if err != nil || !e.ByHost || !slices.Equal(e.Authz, []string{"unix:/a"}) || len(e.Providers.All()) != 2 || !e.Providers.Get("shop").App.Passthrough {
 		t.Errorf("%+v, %v", e, err)
 	}
 	for _, bad := range []providers{
-		{[]fronted{one}, "", ""}, {[]fronted{one}, "by_magic", ""}, {[]fronted{one}, "route", "a b"}, {[]fronted{one, one}, "route", ""},
-		{[]fronted{{ID: "github"}}, "route", ""}, {[]fronted{{ID: "../x", APIBase: "https://x"}}, "route", ""},
-		{[]fronted{{ID: "shop", APIBase: "http://shop", App: &frontedApp{}}}, "route", ""},
+		{[]fronted{one}, "", "", "shared"}, {[]fronted{one}, "by_magic", "", "shared"}, {[]fronted{one}, "route", "a b", "shared"}, {[]fronted{one, one}, "route", "", "shared"},
+		{[]fronted{{ID: "github"}}, "route", "", "shared"}, {[]fronted{{ID: "../x", APIBase: "https://x"}}, "route", "", "shared"},
+		{[]fronted{{ID: "shop", APIBase: "http://shop", App: &frontedApp{}}}, "route", "", "shared"},
 	} {
 		if _, err := bad.expectation(nil); err == nil {
 			t.Errorf("%+v was taken", bad)

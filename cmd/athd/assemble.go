@@ -50,7 +50,7 @@ func assemble(s *settings, log *slog.Logger, events io.Writer) (_ *assembly, err
 	}
 	decider, err := authz.New(authz.Config{
 		Store: store, Providers: s.providers, Audit: trail, Logger: log, Observe: m.observeDecision,
-		ByHost: s.envoy.destination == byHostAndPath, ConsentHost: s.consentHost(),
+		ByHost: s.envoy.destination == byHostAndPath, ConsentHost: s.consentHost(), CallbackPerProvider: s.perProvider,
 	})
 	if err != nil {
 		return nil, err
@@ -93,7 +93,7 @@ func newFlow(s *settings, store *tokenstore.Store, decider *authz.Decider, trail
 		PublicURL: s.publicURL, ConsentURL: s.consentURL, Providers: s.providers, Store: store, Attest: verifier,
 		OAuth: provider.NewClient(provider.ClientConfig{AllowHTTP: d.AllowHTTP}),
 		Audit: trail, Logger: log, Policy: s.policy,
-		TokenTTL: s.tokenTTL, SessionTTL: s.sessionTTL, Consent: s.consent, AdminTokens: s.adminTokens, AdminPrivate: s.adminPrivate, Limits: s.limits,
+		TokenTTL: s.tokenTTL, SessionTTL: s.sessionTTL, Consent: s.consent, CallbackPerProvider: s.perProvider, AdminTokens: s.adminTokens, AdminPrivate: s.adminPrivate, Limits: s.limits,
 		Limited: m.observeLimit, Destination: s.envoy.destination, Explain: explainer(decider),
 		AllowHTTP: d.AllowHTTP, AcceptAnyCode: d.AcceptAnyCode, SkipAttestation: d.SkipAttestation,
 	})

@@ -21,6 +21,7 @@ type file struct {
 	Approval      approvalFile         `yaml:"approval"`
 	Tokens        lifeFile             `yaml:"tokens"`
 	Sessions      lifeFile             `yaml:"sessions"`
+	Callback      string               `yaml:"callback"`
 	Consent       string               `yaml:"consent"`
 	Limits        limitsFile           `yaml:"limits"`
 	Envoy         envoyFile            `yaml:"envoy"`

@@ -36,6 +36,7 @@ func parse(path string, data []byte, out outside) (*settings, strict.Faults) {
 	l.consentURL()
 	l.listen()
 	l.store()
+	l.callback()
 	l.providers()
 	l.admin()
 	l.approval()

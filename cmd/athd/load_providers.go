@@ -43,6 +43,7 @@ func (l *loader) providers() {
 		l.fail(err.Error(), "providers_file")
 		return
 	}
+	l.noMixUp(set, l.authMethodFault)
 	l.s.providers = set
 	l.consentHostIsItsOwn(set)
 	for _, p := range set.All() {
@@ -113,8 +114,9 @@ func (l *loader) providerOptions(dir string) provider.Options {
 			data, _, err := l.read(path)
 			return data, err
 		},
-		StrictScopes: l.c.StrictScopes,
-		Warn:         func(f strict.Fault) { l.warn("%v", f) },
+		CallbackPerProvider: l.s.perProvider,
+		StrictScopes:        l.c.StrictScopes,
+		Warn:                func(f strict.Fault) { l.warn("%v", f) },
 	}
 }
 

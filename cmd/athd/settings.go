@@ -32,6 +32,7 @@ type settings struct {
 	tokenTTL     time.Duration
 	sessionTTL   time.Duration
 	consent      string
+	perProvider  bool // each OAuth server has a redirect URI of its own
 	limits       athflow.Limits
 	connections  int // of the companion
 	drainDelay   time.Duration

@@ -28,6 +28,11 @@ type upstream struct {
 // to providers.json.
 func newUpstream(t *testing.T, fields string) (*upstream, *world) {
 	t.Helper()
+	u := startUpstream(t)
+	return u, newWorld(t, func(c *athflow.Config) { c.Providers = u.provider(t, c.PublicURL, fields) })
+}
+
+func startUpstream(t *testing.T) *upstream {
 	u := &upstream{back: url.Values{"code": {"upstream-code"}}, token: `{"access_token":"upstream-token","scope":"things:read"}`}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /authorize", func(w http.ResponseWriter, r *http.Request) {
@@ -47,8 +52,7 @@ func newUpstream(t *testing.T, fields string) (*upstream, *world) {
 	})
 	u.Server = httptest.NewServer(mux)
 	t.Cleanup(u.Close)
-	w := newWorld(t, func(c *athflow.Config) { c.Providers = u.provider(t, c.PublicURL, fields) })
-	return u, w
+	return u
 }
 
 func (u *upstream) provider(t *testing.T, public, fields string) *provider.Set {

@@ -77,6 +77,7 @@ type Options struct {
 	// Unauthenticated is the app's: deny (the default) or passthrough.
 	Unauthenticated string
 	PathPrefix      string // the app's
+	PerProvider     bool   // callback: per_provider
 	AppID           string // default shop
 	AppMore         string // further lines of the app's YAML, indented by two
 	Destination     string // envoy.destination: route (the default) or host_and_path
@@ -118,7 +119,7 @@ store: {url: "{{.Store}}", keyset_file: keyset.json, timeout: {{.StoreTimeout}}}
 {{.AppMore}}  name: The Shop
   upstream: {{.AppURL}}
   audience: {{.Public}}
-  callbackUrl: {{.Public}}/ath/callback
+  callbackUrl: {{.Public}}/ath/callback{{if .PerProvider}}/{{.AppID}}{{end}}
   availableScopes: ["products:read", "cart:write", "orders:read"]
   unauthenticated: {{.Unauthenticated}}
   path_prefix: "{{.PathPrefix}}"
@@ -129,7 +130,8 @@ approval:
 tokens: {ttl: {{.TokenTTL}}}
 sessions: {ttl: {{.SessionTTL}}}
 consent: {{.Consent}}
-drain_delay: 0s
+{{if .PerProvider}}callback: per_provider
+{{end}}drain_delay: 0s
 envoy: {listen: "{{.EnvoyListen}}", admin: "127.0.0.1:0", ca_file: "{{.CA}}"{{with .TLS}}, tls: [{{range .}}{cert_file: "{{.Cert}}", key_file: "{{.Key}}"},{{end}}]{{end}}{{with .Destination}}, destination: {{.}}{{end}}}
 log: {format: json, level: debug}
 development: {allow_http: true, allow_private_hosts: true}
@@ -206,7 +208,7 @@ func Start(t testing.TB, o Options) *Stage {
 		"AppURL": s.App.URL, "GalleryURL": s.Gallery.URL, "OAuth": s.Issuer, "Secret": Secret,
 		"StoreTimeout": or(o.StoreTimeout, "900ms"), "Approval": or(o.Approval, "  default: approve"), "TokenTTL": or(o.TokenTTL, "1h"), "SessionTTL": or(o.SessionTTL, "10m"),
 		"Consent": or(o.Consent, "page"), "EnvoyListen": envoyListen, "CA": authority.CAFile, "Extra": o.Extra,
-		"TLS": pairs, "ConsentURL": consentURL, "Unauthenticated": or(o.Unauthenticated, "deny"), "PathPrefix": o.PathPrefix, "AppID": or(o.AppID, App), "AppMore": o.AppMore,
+		"TLS": pairs, "ConsentURL": consentURL, "Unauthenticated": or(o.Unauthenticated, "deny"), "PathPrefix": o.PathPrefix, "AppID": or(o.AppID, App), "AppMore": o.AppMore, "PerProvider": o.PerProvider,
 		"Destination": o.Destination,
 	}
 	s.write("athd.yaml", fill(t, configuration, values))
@@ -248,7 +250,7 @@ func (s *Stage) startOAuth(o Options) string {
 	s.OAuth, err = oauthserver.New(oauthserver.Config{
 		Issuer: issuer, AccessTokenTTL: o.AccessTTL,
 		Clients: []oauthserver.Client{{
-			ID: "athd", Name: "athd", Secret: Secret, RedirectURIs: []string{s.Public + "/ath/callback"},
+			ID: "athd", Name: "athd", Secret: Secret, RedirectURIs: s.callbacks(o),
 			Scopes: append(append([]string{}, AppScopes...), ProviderScopes...),
 		}},
 		Users: []oauthserver.User{
@@ -263,6 +265,15 @@ func (s *Stage) startOAuth(o Options) string {
 	srv.Start()
 	s.t.Cleanup(srv.Close)
 	return issuer
+}
+
+// callbacks are the redirect URIs that the OAuth server knows.
+func (s *Stage) callbacks(o Options) []string {
+	shared := s.Public + "/ath/callback"
+	if o.PerProvider {
+		return []string{shared + "/" + or(o.AppID, App), shared + "/" + Provider}
+	}
+	return []string{shared}
 }
 
 // NewAgent publishes the identity of a new agent and returns its client.
