@@ -106,6 +106,7 @@ func newPlace(t *testing.T, page string) (p *place, listen string) {
 	p.env = append(p.env, "ATHCTL_SERVER="+p.public, "ATHCTL_TOKEN_FILE=admin.token")
 	p.put("https://localhost:8443", p.public)
 	p.put("http://localhost:8080", p.public)
+	p.put("http://consent.localhost:8080", "http://127.0.0.1:"+port) // a second name that no lookup is needed for
 	for _, m := range variable.FindAllStringSubmatch(read(t, page), -1) {
 		if strings.HasSuffix(m[1], "_CLIENT_ID") {
 			t.Setenv(m[1], standins.ClientID)
