@@ -107,11 +107,13 @@ const (
 const hostSelections = 5
 
 // asksAgain is the one retry of a check on a connection that never answered. A
-// check changes nothing, so that it may be made twice.
+// check changes nothing, so that it may be made twice. Envoy takes the longest
+// interval for the time that each try may take, too (perTry says otherwise): it
+// must not cut off a decision that athd and its store still have time for.
 func (g *generator) asksAgain() *corev3.RetryPolicy {
 	return &corev3.RetryPolicy{
 		RetryOn: retryReads, NumRetries: wrapperspb.UInt32(1),
-		RetryBackOff:                  &corev3.BackoffStrategy{BaseInterval: seconds(0.001), MaxInterval: seconds(0.01)},
+		RetryBackOff:                  &corev3.BackoffStrategy{BaseInterval: seconds(0.001), MaxInterval: seconds(authzSeconds)},
 		RetryHostPredicate:            []*corev3.RetryPolicy_RetryHostPredicate{g.otherReplica()},
 		HostSelectionRetryMaxAttempts: hostSelections,
 	}

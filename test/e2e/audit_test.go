@@ -216,7 +216,13 @@ func TestALogThatNobodyReadsStopsNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	logs := &reader{from: r}
-	t.Cleanup(func() { r.Close() })
+	t.Cleanup(func() {
+		if t.Failed() {
+			text := logs.String()
+			t.Logf("athd's log ends with\n%s", text[max(0, len(text)-20_000):])
+		}
+		r.Close()
+	})
 	go logs.run()
 	s := stage.Start(t, stage.Options{Mode: "gateway", Approval: reviewsLate, Athd: func(cmd *exec.Cmd) { cmd.Stderr = w }})
 	w.Close()
