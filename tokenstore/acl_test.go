@@ -15,11 +15,10 @@ import (
 // What the package documentation says that an ACL user needs, on any server
 // and on top of it.
 const (
-	aclUser = "user athd on >" + password + " ~ath:* +ping +get +mget +set +del +exists +pttl +pexpire" +
+	aclUser   = aclBefore + " +wait +role"
+	aclBefore = "user athd on >" + password + " ~ath:* +ping +get +mget +set +del +exists +pttl +pexpire" +
 		" +zadd +zrem +zremrangebyscore +zcard +zrange +scan +eval +evalsha +hello +client|setname"
-	aclCluster  = " +cluster|slots +command"
-	aclSentinel = " +role"
-	aclReplicas = " +wait"
+	aclCluster = " +cluster|slots +command"
 )
 
 // TestACL holds that the permissions in the package documentation suffice, and
@@ -29,12 +28,16 @@ func TestACL(t *testing.T) {
 		"standalone": func(t *testing.T) (string, func(*tokenstore.Config)) {
 			return "redis://athd:PASSWORD@" + realredis.Start(t, aclUser).Addr(), nil
 		},
+		// F-1: whoever upgrades with the ACL of before goes on, with a warning.
+		"as it was before WAIT and ROLE": func(t *testing.T) (string, func(*tokenstore.Config)) {
+			return "redis://athd:PASSWORD@" + realredis.Start(t, aclBefore).Addr(), nil
+		},
 		"cluster": func(t *testing.T) (string, func(*tokenstore.Config)) {
 			nodes := realredis.StartCluster(t, 2, aclUser+aclCluster)
 			return "redis+cluster://athd:PASSWORD@" + nodes[1].Addr(), nil
 		},
 		"Sentinel, waiting for a replica": func(t *testing.T) (string, func(*tokenstore.Config)) {
-			w := realredis.StartWatched(t, 1, aclUser+aclSentinel+aclReplicas)
+			w := realredis.StartWatched(t, 1, aclUser)
 			return strings.Replace(w.URL(), ":"+w.Servers[0].Password()+"@", "athd:PASSWORD@", 1), func(c *tokenstore.Config) {
 				c.SentinelPassword, c.WaitReplicas = ath.NewSecret(w.SentinelPassword), 1
 			}
@@ -54,7 +57,7 @@ func TestACL(t *testing.T) {
 			}
 			health, err := s.Ready(t.Context())
 			noErr(t, err)
-			equal(t, health, tokenstore.Health{Server: "redis"})
+			equal(t, health, tokenstore.Health{Server: "redis", Unproven: name == "as it was before WAIT and ROLE"})
 
 			b.url = strings.Replace(url, "PASSWORD", "wrong-"+password, 1)
 			_, err = b.open(t, change).Session(t.Context(), ath.NewTag())

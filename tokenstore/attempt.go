@@ -38,15 +38,19 @@ func (s *Store) try(ctx context.Context, op string, f func(context.Context) erro
 
 func (s *Store) attempt(ctx context.Context, f func(context.Context) error) error {
 	if !s.breaker.TryAcquirePermit() {
-		return errBreaker
+		return s.notAsked()
 	}
 	// A permit that is not given back would keep a half-open breaker shut for
 	// ever, so a panic counts as a failure.
-	verdict := s.breaker.RecordFailure
+	var err error
+	verdict := func() {
+		s.fail(err)
+		s.breaker.RecordFailure()
+	}
 	defer func() { verdict() }()
 
 	start := time.Now()
-	err := f(ctx)
+	err = f(ctx)
 	switch {
 	case err == nil || isAnswer(err) || isReply(err) || errors.Is(err, errUnconfirmed):
 		verdict = s.breaker.RecordSuccess
@@ -59,6 +63,16 @@ func (s *Store) attempt(ctx context.Context, f func(context.Context) error) erro
 		verdict = func() {}
 	}
 	return err
+}
+
+func (s *Store) fail(err error) { s.failed.Store(&err) }
+
+// notAsked is what the breaker answers, with what it opened for.
+func (s *Store) notAsked() error {
+	if last := s.failed.Load(); last != nil && *last != nil {
+		return fmt.Errorf("%w; the last one: %w", errBreaker, *last)
+	}
+	return errBreaker
 }
 
 func isShared(err error) bool {

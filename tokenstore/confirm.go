@@ -22,9 +22,9 @@ func (s *Store) confirmed(ctx context.Context, script *redis.Script, unmet error
 	if s.waitReplicas == 0 {
 		return s.run(ctx, script, unmet, keys, args...)
 	}
-	cluster, isCluster := s.client.(*redis.ClusterClient)
+	cluster, isCluster := s.server.client().(*redis.ClusterClient)
 	if !isCluster {
-		return s.runAndWait(ctx, s.client, script, unmet, keys, args)
+		return s.runAndWait(ctx, s.server.ask, script, unmet, keys, args)
 	}
 	// A batch of the cluster client would send WAIT, which has no key, to any
 	// node. On one node's client nobody follows redirections but we.
@@ -33,7 +33,7 @@ func (s *Store) confirmed(ctx context.Context, script *redis.Script, unmet error
 		if err != nil {
 			return err
 		}
-		err = s.runAndWait(ctx, node, script, unmet, keys, args)
+		err = s.runAndWait(ctx, askOf(node), script, unmet, keys, args)
 		if err == nil || isAnswer(err) || errors.Is(err, errUnconfirmed) {
 			return err
 		}
@@ -50,12 +50,16 @@ func (s *Store) confirmed(ctx context.Context, script *redis.Script, unmet error
 
 // runAndWait is one round trip. The script goes as a whole, since its digest
 // alone might be unknown to the server, and nothing could be sent between.
-func (s *Store) runAndWait(ctx context.Context, on redis.Cmdable, script *redis.Script, unmet error, keys []string, args []any) error {
-	batch := on.Pipeline()
-	ran := script.Eval(ctx, batch, keys, args...)
-	// Half of our time, so that the answer comes before we have gone.
-	have := batch.Do(ctx, "WAIT", s.waitReplicas, (s.timeout / 2).Milliseconds())
-	_, _ = batch.Exec(ctx) // each command is asked
+func (s *Store) runAndWait(ctx context.Context, ask asker, script *redis.Script, unmet error, keys []string, args []any) error {
+	var ran, have *redis.Cmd
+	err := ask(ctx, func(batch redis.Pipeliner) {
+		ran = script.Eval(ctx, batch, keys, args...)
+		// Half of our time, so that the answer comes before we have gone.
+		have = batch.Do(ctx, "WAIT", s.waitReplicas, (s.timeout / 2).Milliseconds())
+	})
+	if err != nil {
+		return err
+	}
 	switch done, err := ran.Int(); {
 	case err != nil:
 		return err

@@ -1,6 +1,7 @@
 package tokenstore
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"time"
@@ -17,25 +18,37 @@ type access struct {
 	cas              *x509.CertPool // nil: the system's
 	sentinelUser     string
 	sentinelPassword ath.Secret
+	fresh            bool // one connection, which serves once
 }
+
+// onceEach is for a client that dials each time.
+func (a access) onceEach() access {
+	a.fresh = true
+	return a
+}
+
+// onConnect is run on each new connection, and may refuse it.
+type onConnect = func(context.Context, *redis.Conn) error
 
 // connect returns a client. It does not dial yet. Whatever the kind, reads go
 // to masters only, since a replica may not know yet what was revoked (V-4):
 // ReadOnly, ReplicaOnly and the Route options stay off.
-func (a address) connect(with access) redis.UniversalClient {
+func (a address) connect(with access, meet onConnect) redis.UniversalClient {
 	single := a.single(with)
+	single.OnConnect = meet
 	switch {
 	case a.master != "":
 		return redis.NewFailoverClient(&redis.FailoverOptions{
 			MasterName: a.master, SentinelAddrs: a.addrs,
 			SentinelUsername: with.sentinelUser, SentinelPassword: with.sentinelPassword.Reveal(),
 			Username: single.Username, Password: single.Password, DB: single.DB, TLSConfig: single.TLSConfig,
-			OnConnect: isMaster, ClientName: single.ClientName, Protocol: single.Protocol, DisableIdentity: true,
+			OnConnect: meet, ClientName: single.ClientName, Protocol: single.Protocol, DisableIdentity: true,
 			ContextTimeoutEnabled: true,
 			DialTimeout:           single.DialTimeout, ReadTimeout: single.ReadTimeout,
 			WriteTimeout: single.WriteTimeout, PoolTimeout: single.PoolTimeout,
 			MaxRetries: single.MaxRetries, MinRetryBackoff: single.MinRetryBackoff, MaxRetryBackoff: single.MaxRetryBackoff,
 			DialerRetries: 1, PipelinePoolSize: -1, ConnMaxIdleTime: single.ConnMaxIdleTime,
+			PoolSize: single.PoolSize, ConnMaxLifetime: single.ConnMaxLifetime,
 		})
 	case a.cluster:
 		return redis.NewClusterClient(&redis.ClusterOptions{
@@ -66,6 +79,9 @@ func (a address) single(with access) *redis.Options {
 		PipelinePoolSize:         -1,
 		ConnMaxIdleTime:          5 * time.Minute,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+	}
+	if with.fresh {
+		o.PoolSize, o.ConnMaxLifetime, o.ClientName = 1, time.Nanosecond, "athd-watch"
 	}
 	if a.tls {
 		// Without a ServerName the name is that of the address dialled: with

@@ -31,10 +31,15 @@ func (s *Store) PutConnection(ctx context.Context, tag ath.Tag, c Connection, un
 		return err
 	}
 	return s.do(ctx, "put_connection", func(ctx context.Context) error {
-		batch := s.client.Pipeline()
-		noted := note(ctx, batch)
-		put := batch.Set(ctx, key, sealed, time.Duration(s.ttl(until))*time.Millisecond)
-		_, _ = batch.Exec(ctx) // each command is asked
+		var noted *redis.Cmd
+		var put *redis.StatusCmd
+		err := s.server.ask(ctx, func(batch redis.Pipeliner) {
+			noted = note(ctx, batch)
+			put = batch.Set(ctx, key, sealed, time.Duration(s.ttl(until))*time.Millisecond)
+		})
+		if err != nil {
+			return err
+		}
 		return errors.Join(put.Err(), noted.Err())
 	})
 }

@@ -13,9 +13,10 @@
 // lets one request through every 200 ms to see whether it is back.
 // Reads for decisions that are asked for at the same time share a round trip.
 //
-// A verb fails with one of five errors: [ErrNotFound], [ErrExists] and
+// A verb fails with one of six errors: [ErrNotFound], [ErrExists] and
 // [ErrChanged] are answers of a healthy store, [ErrCorrupt] says that a record
-// did not open, and all that server or network do wrong is [ErrUnavailable].
+// did not open, [ErrOtherKeyset] that none would, and all that server or
+// network do wrong is [ErrUnavailable]; [Reason] says what, for an operator.
 // Any other error is the caller's own mistake. After ErrUnavailable a write
 // may or may not have happened.
 //
@@ -44,6 +45,8 @@
 //	ath:{suspended-hosts-}:hosts             hosts that operators       no end
 //	                                         suspended, one record
 //	ath:{any tag}:<what>:<digest>            a value used once  as given
+//	ath:{canary}:keyset                      tells whose keys   no end
+//	                                         sealed all this
 //
 // A digest is the SHA-256 of a token or value: none is stored itself. Records
 // carry their own expiry too, and are returned past it: callers judge by their
@@ -65,7 +68,15 @@
 //
 // # Replicas of Redis
 //
-// All reads go to masters. A failover to a replica loses what it had not heard
+// Nobody is read from who is no master. Outside of a cluster, where a replica
+// redirects, each batch ends with a WAIT for no replicas, which only a master
+// answers with a number: an answer that a replica gave, or a server that was
+// made one while the connection was open, does not count, all connections to it
+// end, and what the address leads to now is asked instead. An address that has
+// moved to another server, though the old one still takes itself for a master,
+// is noticed within a second; see docs/threat-model.md for what that leaves.
+//
+// A failover to a replica loses what it had not heard
 // of: up to about a second of writes, of which each was acknowledged. A lost
 // registration, session or grant is one that must be made again. A lost
 // revocation would give access back, so that [Config].WaitReplicas makes
@@ -79,11 +90,15 @@
 // An ACL user needs the keys ath:* and the commands PING, GET, MGET, SET, DEL,
 // EXISTS, PTTL, PEXPIRE, ZADD, ZREM, ZREMRANGEBYSCORE, ZCARD, ZRANGE, SCAN (to
 // list agents; it tells the names of all keys), EVAL, EVALSHA,
-// HELLO, CLIENT SETNAME; in a cluster CLUSTER SLOTS and COMMAND; with Sentinel
-// ROLE; and with [Config].WaitReplicas WAIT. The Sentinels' own user needs
+// HELLO, CLIENT SETNAME, ROLE and WAIT; in a cluster CLUSTER SLOTS and COMMAND.
+// Without ROLE and WAIT, as before athd asked for them, a master is told from a
+// replica by a DEL of nothing, which a replica that takes writes accepts;
+// [Health].Unproven says so. The Sentinels' own user needs
 // SENTINEL GET-MASTER-ADDR-BY-NAME, SENTINEL SENTINELS, ROLE, PING, HELLO,
-// CLIENT SETNAME and SUBSCRIBE to every channel. With INFO and CONFIG GET, [Store.Ready] can also tell whether the server persists
-// and whether it may evict.
+// CLIENT SETNAME and SUBSCRIBE to every channel. With INFO and CONFIG GET,
+// [Store.Ready] can also tell whether the server persists, whether it may evict
+// and how full it is, and an address that leads to another server is noticed
+// within a second.
 //
 // A server with an append-only file must leave its default user all rights, be
 // it off: Redis 7.0 replays the file as that user, and drops what scripts wrote

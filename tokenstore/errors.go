@@ -17,6 +17,9 @@ var (
 	// ErrCorrupt: the stored bytes do not open with our keys under this key,
 	// or were written by a version of athd that this one does not understand.
 	ErrCorrupt = errors.New("corrupt record")
+	// ErrOtherKeyset: nothing that is stored opens, since it was sealed with a
+	// keyset that shares no key with ours.
+	ErrOtherKeyset = errors.New("this Redis was written with another keyset")
 )
 
 // errBreaker is the cause when the breaker answered in place of the server.
@@ -25,5 +28,5 @@ var errBreaker = errors.New("too many failures in a row; not asked")
 // isAnswer reports whether err is something that a healthy store says.
 func isAnswer(err error) bool {
 	return errors.Is(err, ErrNotFound) || errors.Is(err, ErrExists) ||
-		errors.Is(err, ErrChanged) || errors.Is(err, ErrCorrupt)
+		errors.Is(err, ErrChanged) || errors.Is(err, ErrCorrupt) || errors.Is(err, ErrOtherKeyset)
 }

@@ -27,7 +27,7 @@ const (
 
 // A gatherer sends reads for decisions.
 type gatherer struct {
-	client  redis.UniversalClient
+	server  *server
 	slots   bool // a command's keys must share one
 	timeout time.Duration
 	turns   chan struct{} // holds one for each batch that is under way
@@ -56,8 +56,8 @@ type sharedError struct{ error }
 
 func (e sharedError) Unwrap() error { return e.error }
 
-func newGatherer(client redis.UniversalClient, slots bool, timeout time.Duration) *gatherer {
-	return &gatherer{client: client, slots: slots, timeout: timeout, turns: make(chan struct{}, maxUnderWay)}
+func newGatherer(server *server, slots bool, timeout time.Duration) *gatherer {
+	return &gatherer{server: server, slots: slots, timeout: timeout, turns: make(chan struct{}, maxUnderWay)}
 }
 
 // fetch reads grant, connection and agent for one decision. The keys of the
@@ -115,8 +115,7 @@ func (g *gatherer) lead(b *batch) {
 	case err != nil: // it took as long to get a turn
 		b.err = err
 	case g.slots:
-		b.err = nil
-		g.sendEach(ctx, b)
+		b.err = g.sendEach(ctx, b)
 	default:
 		b.err = g.sendTogether(ctx, b)
 	}
@@ -167,7 +166,11 @@ func (b *batch) answer(place int) (values [3]any, err error) {
 
 // sendTogether asks for all keys by one command.
 func (g *gatherer) sendTogether(ctx context.Context, b *batch) (err error) {
-	b.values, err = g.client.MGet(ctx, b.keys...).Result()
+	var got *redis.SliceCmd
+	if err = g.server.ask(ctx, func(batch redis.Pipeliner) { got = batch.MGet(ctx, b.keys...) }); err != nil {
+		return err
+	}
+	b.values, err = got.Result()
 	if err == nil && len(b.values) != len(b.keys) {
 		err = fmt.Errorf("MGET of %d keys answered with %d values", len(b.keys), len(b.values))
 	}
@@ -175,18 +178,19 @@ func (g *gatherer) sendTogether(ctx context.Context, b *batch) (err error) {
 }
 
 // sendEach asks for each slot's keys by a command of their own.
-func (g *gatherer) sendEach(ctx context.Context, b *batch) {
+func (g *gatherer) sendEach(ctx context.Context, b *batch) error {
 	n := len(b.keys) / 3
 	b.values, b.errs = make([]any, len(b.keys)), make([]error, n)
-	pipeline := g.client.Pipeline()
 	pairs, agents := make([]*redis.SliceCmd, n), make([]*redis.StringCmd, n)
-	for i := range n {
-		pairs[i] = pipeline.MGet(ctx, b.keys[3*i], b.keys[3*i+1])
-		agents[i] = pipeline.Get(ctx, b.keys[3*i+2])
+	err := g.server.ask(ctx, func(batch redis.Pipeliner) {
+		for i := range n {
+			pairs[i] = batch.MGet(ctx, b.keys[3*i], b.keys[3*i+1])
+			agents[i] = batch.Get(ctx, b.keys[3*i+2])
+		}
+	})
+	if err != nil {
+		return err
 	}
-	// Exec returns the first command's error, which may be that there is no
-	// such agent: each command is asked instead.
-	_, _ = pipeline.Exec(ctx)
 	for i := range n {
 		switch values, err := pairs[i].Result(); {
 		case err != nil:
@@ -203,4 +207,5 @@ func (g *gatherer) sendEach(ctx context.Context, b *batch) {
 			b.errs[i] = errors.Join(b.errs[i], err)
 		}
 	}
+	return nil
 }

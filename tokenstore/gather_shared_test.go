@@ -3,6 +3,7 @@ package tokenstore
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"runtime"
 	"strconv"
@@ -29,11 +30,16 @@ func serverless(t *testing.T) *Store {
 	return s
 }
 
+// serverOf is one that proves nothing.
+func serverOf(client redis.UniversalClient) *server {
+	return newServer("a test", false, slog.New(slog.DiscardHandler), func(onConnect) redis.UniversalClient { return client })
+}
+
 // One round trip that fails is one failure, however many reads it carried.
 func TestABatchThatFailsCountsOnce(t *testing.T) {
 	s := serverless(t)
 	for _, slots := range []bool{false, true} {
-		g := newGatherer(s.client, slots, time.Second)
+		g := newGatherer(s.server, slots, time.Second)
 		for failures := range breakerThreshold {
 			if !s.breaker.IsClosed() {
 				t.Fatalf("slots %v: the breaker opened after %d batches", slots, failures)
@@ -77,7 +83,7 @@ func TestReadsOfAServerThatNeverAnswersEnd(t *testing.T) {
 		batches = 40
 	)
 	for _, slots := range []bool{false, true} {
-		g := newGatherer(client, slots, timeout)
+		g := newGatherer(serverOf(client), slots, timeout)
 		start := time.Now()
 		var reading sync.WaitGroup
 		for range batches * maxGather {
@@ -102,12 +108,12 @@ func TestReadsOfAServerThatNeverAnswersEnd(t *testing.T) {
 // Who comes while both turns are taken shares the next round trip.
 func TestReadsThatWaitShareARoundTrip(t *testing.T) {
 	server := miniredis.RunT(t)
-	client := redis.NewClient(&redis.Options{Addr: server.Addr()})
+	client := redis.NewClient(&redis.Options{Addr: server.Addr(), PipelinePoolSize: -1})
 	defer client.Close()
 	if err := client.Ping(t.Context()).Err(); err != nil { // dials, and says hello
 		t.Fatal(err)
 	}
-	g := newGatherer(client, false, 10*time.Second)
+	g := newGatherer(serverOf(client), false, 10*time.Second)
 	for range maxUnderWay {
 		g.turns <- struct{}{}
 	}

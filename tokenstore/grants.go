@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/athd/athd/ath"
 )
 
@@ -30,11 +32,15 @@ func (s *Store) PutGrant(ctx context.Context, token ath.Token, g Grant) error {
 		return err
 	}
 	return s.do(ctx, "put_grant", func(ctx context.Context) error {
-		batch := s.client.Pipeline()
-		noted := note(ctx, batch)
-		put := s.scripts.putGrant.Eval(ctx, batch, []string{keys.connection, keys.grant, keys.grants()},
-			sealed, s.ttl(g.Expires.Add(grantLinger)), token.Digest().String(), g.Expires.UnixMilli(), s.ttl(g.Expires))
-		_, _ = batch.Exec(ctx) // each command is asked
+		var noted, put *redis.Cmd
+		err := s.server.ask(ctx, func(batch redis.Pipeliner) {
+			noted = note(ctx, batch)
+			put = s.scripts.putGrant.Eval(ctx, batch, []string{keys.connection, keys.grant, keys.grants()},
+				sealed, s.ttl(g.Expires.Add(grantLinger)), token.Digest().String(), g.Expires.UnixMilli(), s.ttl(g.Expires))
+		})
+		if err != nil {
+			return err
+		}
 		if done, err := put.Int(); err != nil || done == 1 {
 			return errors.Join(err, noted.Err())
 		}

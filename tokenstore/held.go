@@ -22,7 +22,11 @@ var errNotHeld = errors.New("store: the record was not read from a store")
 func get[T any](ctx context.Context, s *Store, op, key string, open func(key, raw string) (T, error)) (Held[T], error) {
 	held := Held[T]{key: key}
 	err := s.do(ctx, op, func(ctx context.Context) (err error) {
-		switch held.raw, err = s.client.Get(ctx, key).Result(); {
+		var got *redis.StringCmd
+		if err := s.server.ask(ctx, func(batch redis.Pipeliner) { got = batch.Get(ctx, key) }); err != nil {
+			return err
+		}
+		switch held.raw, err = got.Result(); {
 		case errors.Is(err, redis.Nil):
 			return ErrNotFound
 		case err != nil:
@@ -50,7 +54,11 @@ func (s *Store) setIfAbsent(ctx context.Context, key, value string, ttl int64) e
 	if ttl != noTTL {
 		args = append(args, "PX", ttl)
 	}
-	switch there, err := s.client.Do(ctx, args...).Text(); {
+	var set *redis.Cmd
+	if err := s.server.ask(ctx, func(batch redis.Pipeliner) { set = batch.Do(ctx, args...) }); err != nil {
+		return err
+	}
+	switch there, err := set.Text(); {
 	case errors.Is(err, redis.Nil):
 		return nil
 	case err != nil:

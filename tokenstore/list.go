@@ -32,6 +32,8 @@ type Listing struct {
 // whatever keep wants, and count towards the limit. What is registered or
 // removed meanwhile may be on a page or not; all else is on exactly one.
 //
+// [ErrOtherKeyset]: none of them would open.
+//
 // It walks over every key of every master, in steps each of which is one
 // operation with the store's timeout: for operators, not for requests.
 func (s *Store) Agents(ctx context.Context, after ath.Tag, limit int, keep func(*Agent) bool) (Listing, error) {
@@ -44,6 +46,9 @@ func (s *Store) Agents(ctx context.Context, after ath.Tag, limit int, keep func(
 		if last, err = agentKey(after); err != nil {
 			return Listing{}, err
 		}
+	}
+	if err := s.do(ctx, "keyset", s.sameKeyset); err != nil {
+		return Listing{}, err
 	}
 	var page Listing
 	for {
@@ -87,7 +92,7 @@ func tagOf(agentKey string) ath.Tag {
 // there are more. It keeps no more than maxNames keys at a time, twice while
 // it sorts.
 func (s *Store) agentKeys(ctx context.Context, last string) (keys []string, more bool, err error) {
-	var nodes []*redis.Client
+	var nodes []asker
 	if nodes, err = s.masters(ctx); err != nil {
 		return nil, false, err
 	}
@@ -97,11 +102,18 @@ func (s *Store) agentKeys(ctx context.Context, last string) (keys []string, more
 			keys, more = keys[:limit], true
 		}
 	}
-	for _, node := range nodes {
+	for _, ask := range nodes {
 		for cursor := uint64(0); ; {
 			var found []string
 			err := s.do(ctx, "scan_agents", func(ctx context.Context) (err error) {
-				found, cursor, err = node.Scan(ctx, cursor, "ath:{*}:"+string(agentKind), scanBatch).Result()
+				var step *redis.ScanCmd
+				err = ask(ctx, func(batch redis.Pipeliner) {
+					step = batch.Scan(ctx, cursor, "ath:{*}:"+string(agentKind), scanBatch)
+				})
+				if err != nil {
+					return err
+				}
+				found, cursor, err = step.Result()
 				return err
 			})
 			if err != nil {
@@ -124,25 +136,36 @@ func (s *Store) agentKeys(ctx context.Context, last string) (keys []string, more
 	return keys, more, nil
 }
 
-// masters returns a client of each server that holds a part of the keys.
-func (s *Store) masters(ctx context.Context) ([]*redis.Client, error) {
-	switch client := s.client.(type) {
+// masters returns who asks each server that holds a part of the keys. A cursor
+// means something to one server only, so that none is asked in place of
+// another.
+func (s *Store) masters(ctx context.Context) (nodes []asker, err error) {
+	err = s.do(ctx, "masters", func(ctx context.Context) (err error) {
+		nodes, err = s.masterNodes(ctx)
+		return err
+	})
+	return nodes, err
+}
+
+func (s *Store) masterNodes(ctx context.Context) ([]asker, error) {
+	at := s.server.current.Load()
+	switch client := at.client.(type) {
 	case *redis.Client:
-		return []*redis.Client{client}, nil
+		return []asker{func(ctx context.Context, fill func(redis.Pipeliner)) error {
+			return s.server.askOn(ctx, at, fill)
+		}}, nil
 	case *redis.ClusterClient:
 		var mu sync.Mutex
-		var nodes []*redis.Client
-		err := s.do(ctx, "masters", func(ctx context.Context) error {
-			return client.ForEachMaster(ctx, func(_ context.Context, node *redis.Client) error {
-				mu.Lock()
-				defer mu.Unlock()
-				nodes = append(nodes, node)
-				return nil
-			})
+		var nodes []asker
+		err := client.ForEachMaster(ctx, func(_ context.Context, node *redis.Client) error {
+			mu.Lock()
+			defer mu.Unlock()
+			nodes = append(nodes, askOf(node))
+			return nil
 		})
 		return nodes, err
 	}
-	return nil, fmt.Errorf("store: no listing on a %T", s.client)
+	return nil, fmt.Errorf("store: no listing on a %T", at.client)
 }
 
 // A found is a record as a listing reads it: its key may have gone meanwhile.
@@ -154,12 +177,15 @@ type found struct {
 func (s *Store) readAgents(ctx context.Context, keys []string) ([]found, error) {
 	out := make([]found, len(keys))
 	err := s.do(ctx, "read_agents", func(ctx context.Context) error {
-		batch := s.client.Pipeline() // the keys are in as many slots
 		replies := make([]*redis.StringCmd, len(keys))
-		for i, key := range keys {
-			replies[i] = batch.Get(ctx, key)
+		err := s.server.ask(ctx, func(batch redis.Pipeliner) {
+			for i, key := range keys { // in as many slots
+				replies[i] = batch.Get(ctx, key)
+			}
+		})
+		if err != nil {
+			return err
 		}
-		_, _ = batch.Exec(ctx) // each command is asked instead
 		for i, reply := range replies {
 			raw, err := reply.Result()
 			if errors.Is(err, redis.Nil) {

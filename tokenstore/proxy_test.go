@@ -1,6 +1,7 @@
 package tokenstore_test
 
 import (
+	"bytes"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -8,7 +9,9 @@ import (
 )
 
 // A proxy stands between store and server, counts round trips, and can lose a
-// reply: the request arrives, and the connection breaks before its answer.
+// reply: the request arrives, and the connection breaks before its answer. It
+// leaves the connections alone that the store makes each second to look where
+// its address leads.
 type proxy struct {
 	addr  string
 	lose  atomic.Bool  // the next reply
@@ -46,16 +49,16 @@ func startProxy(t *testing.T, server string) *proxy {
 }
 
 func (p *proxy) carry(down, up net.Conn) {
-	var asked atomic.Bool
+	var asked, watch atomic.Bool
 	var both sync.WaitGroup
-	pass := func(to, from net.Conn, seen func() bool) {
+	pass := func(to, from net.Conn, seen func([]byte) bool) {
 		defer to.Close()
 		defer from.Close()
 		buf := make([]byte, 64<<10)
 		for {
 			n, err := from.Read(buf)
 			if n > 0 {
-				if !seen() {
+				if !seen(buf[:n]) {
 					return
 				}
 				if _, err := to.Write(buf[:n]); err != nil {
@@ -68,15 +71,21 @@ func (p *proxy) carry(down, up net.Conn) {
 		}
 	}
 	both.Go(func() {
-		pass(up, down, func() bool {
-			if !asked.Swap(true) {
+		pass(up, down, func(sent []byte) bool {
+			if bytes.Contains(sent, []byte("athd-watch")) { // in its first words
+				watch.Store(true)
+			}
+			if !watch.Load() && !asked.Swap(true) {
 				p.trips.Add(1)
 			}
 			return true
 		})
 	})
 	both.Go(func() {
-		pass(down, up, func() bool {
+		pass(down, up, func([]byte) bool {
+			if watch.Load() {
+				return true
+			}
 			asked.Store(false)
 			return !p.lose.CompareAndSwap(true, false)
 		})

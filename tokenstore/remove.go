@@ -5,6 +5,8 @@ import (
 	"errors"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/athd/athd/ath"
 )
 
@@ -35,7 +37,11 @@ func (s *Store) EndConnections(ctx context.Context, agentID string, at time.Time
 	}
 	var tags []string
 	err = s.do(ctx, "connections", func(ctx context.Context) (err error) {
-		tags, err = s.client.ZRange(ctx, index, 0, -1).Result()
+		var found *redis.StringSliceCmd
+		if err := s.server.ask(ctx, func(batch redis.Pipeliner) { found = batch.ZRange(ctx, index, 0, -1) }); err != nil {
+			return err
+		}
+		tags, err = found.Result()
 		return err
 	})
 	if err != nil {
@@ -49,7 +55,7 @@ func (s *Store) EndConnections(ctx context.Context, agentID string, at time.Time
 		ended += was
 		// Only now: what could not be ended must be found again.
 		err = s.do(ctx, "forget_connection", func(ctx context.Context) error {
-			return s.client.ZRem(ctx, index, tag).Err()
+			return s.askInt(ctx, func(batch redis.Pipeliner) *redis.IntCmd { return batch.ZRem(ctx, index, tag) })
 		})
 		if err != nil {
 			return ended, err
@@ -68,11 +74,16 @@ func (s *Store) endConnection(ctx context.Context, agentID string, tag ath.Tag, 
 	var digests []string
 	var there int64
 	err = s.do(ctx, "grants", func(ctx context.Context) (err error) {
-		if there, err = s.client.Exists(ctx, connection).Result(); err != nil {
+		var exists *redis.IntCmd
+		var found *redis.StringSliceCmd
+		err = s.server.ask(ctx, func(batch redis.Pipeliner) {
+			exists, found = batch.Exists(ctx, connection), batch.ZRange(ctx, index, 0, -1)
+		})
+		if err != nil {
 			return err
 		}
-		digests, err = s.client.ZRange(ctx, index, 0, -1).Result()
-		return err
+		there, digests = exists.Val(), found.Val()
+		return errors.Join(exists.Err(), found.Err())
 	})
 	if err != nil {
 		return 0, err
@@ -93,10 +104,19 @@ func (s *Store) endConnection(ctx context.Context, agentID string, tag ath.Tag, 
 		}
 	}
 	err = s.do(ctx, "end_connection", func(ctx context.Context) error {
-		return s.client.Del(ctx, connection).Err()
+		return s.askInt(ctx, func(batch redis.Pipeliner) *redis.IntCmd { return batch.Del(ctx, connection) })
 	})
 	if err != nil {
 		return 0, err
 	}
 	return int(there), nil
+}
+
+// askInt runs one command whose answer is of no interest.
+func (s *Store) askInt(ctx context.Context, command func(redis.Pipeliner) *redis.IntCmd) error {
+	var ran *redis.IntCmd
+	if err := s.server.ask(ctx, func(batch redis.Pipeliner) { ran = command(batch) }); err != nil {
+		return err
+	}
+	return ran.Err()
 }

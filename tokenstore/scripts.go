@@ -83,8 +83,15 @@ type runner func(ctx context.Context, script *redis.Script, unmet error, keys []
 
 // run executes a script and returns unmet unless it says "done".
 func (s *Store) run(ctx context.Context, script *redis.Script, unmet error, keys []string, args ...any) error {
-	done, err := script.Run(ctx, s.client, keys, args...).Int()
-	switch {
+	var ran *redis.Cmd
+	err := s.server.ask(ctx, func(batch redis.Pipeliner) { ran = script.EvalSha(ctx, batch, keys, args...) })
+	if err == nil && redis.HasErrorPrefix(ran.Err(), "NOSCRIPT") {
+		err = s.server.ask(ctx, func(batch redis.Pipeliner) { ran = script.Eval(ctx, batch, keys, args...) })
+	}
+	if err != nil {
+		return err
+	}
+	switch done, err := ran.Int(); {
 	case err != nil:
 		return err
 	case done != 1:

@@ -1,13 +1,9 @@
 package tokenstore
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"net/url"
 	"strings"
-
-	"github.com/redis/go-redis/v9"
 )
 
 const sentinelSuffix = "+sentinel"
@@ -55,20 +51,6 @@ func (a *address) sentinels(u *url.URL, more []string) error {
 		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte(".-_", c) >= 0) {
 			return errors.New("the master's name in store url holds a character other than letters, digits, '.', '-' and '_'")
 		}
-	}
-	return nil
-}
-
-// isMaster refuses a server that is no master any more, or not yet: a Sentinel
-// that was cut off may still name it, and it may not know what was revoked
-// (V-4). The client asks it of the Sentinels too, which answer "sentinel".
-func isMaster(ctx context.Context, conn *redis.Conn) error {
-	answer, err := conn.Do(ctx, "ROLE").Slice()
-	if err != nil {
-		return err
-	}
-	if len(answer) == 0 || answer[0] != "master" && answer[0] != "sentinel" {
-		return fmt.Errorf("the Sentinels named a server that is no master but %v", answer[:min(1, len(answer))])
 	}
 	return nil
 }

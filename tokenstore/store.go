@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/failsafe-go/failsafe-go/circuitbreaker"
@@ -74,7 +75,7 @@ func (c Config) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(c)) }
 // A Store holds athd's records. It is safe for concurrent use. It prints
 // nothing but its address.
 type Store struct {
-	client   redis.UniversalClient
+	server   *server
 	address  address
 	embedded *embedded // nil: a server of its own
 	keys     *Keyset
@@ -86,11 +87,13 @@ type Store struct {
 	agents      *opened[Agent]
 	closed      func() // ends the ageing of these
 
+	failed  atomic.Pointer[error] // the last failure that the breaker counted
 	breaker circuitbreaker.CircuitBreaker[any]
 	now     func() time.Time
 	timeout time.Duration
 	// waitReplicas 0: nobody waits.
 	waitReplicas int
+	resealed     atomic.Bool // the canary, with the key that seals now
 
 	observe func(string, time.Duration, error)
 	log     *slog.Logger
@@ -154,11 +157,18 @@ func Open(c Config) (*Store, error) {
 	}
 	s.grants, s.connections, s.agents = newOpened(s.openGrant), newOpened[Connection](nil), newOpened(s.openAgent)
 	s.scripts = newScripts()
-	s.client = s.address.connect(access{
+	with := access{
 		timeout: s.timeout, cas: c.CAs, sentinelUser: c.SentinelUser, sentinelPassword: c.SentinelPassword,
+	}
+	proves := s.embedded == nil && !s.address.cluster
+	s.server = newServer(s.String(), proves, s.log, func(meet onConnect) redis.UniversalClient {
+		return s.address.connect(with, meet)
 	})
+	if proves {
+		s.server.watch(s.address.connect(with.onceEach(), s.server.glance), s.timeout)
+	}
 	s.breaker = s.newBreaker()
-	s.gatherer = newGatherer(s.client, s.address.cluster, s.timeout)
+	s.gatherer = newGatherer(s.server, s.address.cluster, s.timeout)
 	s.closed = s.forgetUnused()
 	return s, nil
 }
@@ -166,7 +176,7 @@ func Open(c Config) (*Store, error) {
 // Close gives the connections up and stops the embedded server.
 func (s *Store) Close() error {
 	s.closed()
-	err := s.client.Close()
+	err := s.server.close()
 	if s.embedded != nil {
 		s.embedded.stop()
 	}

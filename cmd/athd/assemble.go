@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -103,7 +104,10 @@ func newFlow(s *settings, store *tokenstore.Store, decider *authz.Decider, trail
 func (a *assembly) firstLook(ctx context.Context, log *slog.Logger) {
 	health, err := a.ready.ask(ctx)
 	if err != nil {
-		log.Warn("the store does not answer yet: calls and handshakes get 503 until it does", "error", err)
+		if errors.Is(err, tokenstore.ErrOtherKeyset) {
+			log.Error("this Redis was written with another keyset: nothing that it holds opens", "store", a.store.String())
+		}
+		log.Warn("the store does not answer yet: calls and handshakes get 503 until it does", "reason", tokenstore.Reason(err), "error", err)
 		return
 	}
 	for _, text := range storeWarnings(health) {

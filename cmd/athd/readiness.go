@@ -78,7 +78,7 @@ func (r *readiness) report(ctx context.Context) report {
 	store := check{OK: err == nil}
 	rep := report{Status: "ready", Warnings: slices.Clone(r.warnings)}
 	if err != nil {
-		store.Error = "the store does not answer" // the log knows more
+		store.Error = tokenstore.Reason(err)
 	} else {
 		store.Server = health.Server
 		if !health.Embedded {
@@ -101,6 +101,11 @@ func (r *readiness) report(ctx context.Context) report {
 			rep.Checks["audit"] = check{OK: err == nil, Error: "see warnings"}
 			rep.Warnings = append(rep.Warnings, text)
 		}
+	}
+	if err == nil {
+		// It does not make athd unready: calls of those who have a token go on, and
+		// rights can be taken away. No replica of athd could do more.
+		rep.Checks["store_writes"] = check{OK: health.Refuses == "", Error: health.Refuses}
 	}
 	if r.draining.Load() {
 		rep.Status = "draining"
@@ -130,6 +135,12 @@ func storeWarnings(h tokenstore.Health) []string {
 	var out []string
 	if h.Evicts != "" {
 		out = append(out, "the store may evict records (maxmemory-policy "+h.Evicts+"): set noeviction, or users lose their grants")
+	}
+	if h.Refuses != "" {
+		out = append(out, "the store takes no writes: nobody can register, consent or get a token; calls go on ("+h.Refuses+")")
+	}
+	if h.Unproven {
+		out = append(out, "the store's user may not use WAIT: a replica that takes writes could pass for a master (allow WAIT and ROLE)")
 	}
 	return out
 }
