@@ -59,6 +59,7 @@ func (f *Flow) showOwn(ctx context.Context, c *call, _ *nothing) (registration, 
 // on it. Its connections go first: an agent that hears of an error can
 // ask again.
 func (f *Flow) removeOwn(ctx context.Context, c *call, _ *nothing) (removedResponse, error) {
+	ctx = tokenstore.TakingAway(ctx) // the attestation's jti is remembered also in a full store
 	held, err := f.own(ctx, c)
 	if err != nil {
 		return removedResponse{}, err

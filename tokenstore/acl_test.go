@@ -1,6 +1,7 @@
 package tokenstore_test
 
 import (
+	"crypto/tls"
 	"crypto/x509"
 	"os"
 	"strings"
@@ -64,6 +65,49 @@ func TestACL(t *testing.T) {
 			wantErr(t, err, tokenstore.ErrUnavailable)
 			if strings.Contains(err.Error(), password) {
 				t.Errorf("the error holds the password: %v", err)
+			}
+		})
+	}
+}
+
+// F-4. A server with redis-server's own default wants a certificate of each
+// client.
+func TestAServerThatWantsCertificatesOfItsClients(t *testing.T) {
+	authority, stranger := realenvoy.NewAuthority(t), realenvoy.NewAuthority(t)
+	cert, key := authority.Issue("127.0.0.1")
+	files := realredis.TLS{CertFile: cert, KeyFile: key, CAFile: authority.CAFile, AuthClients: true}
+	mine, foreign := authority.Certificate("athd.example"), stranger.Certificate("athd.example")
+	for name, start := range map[string]func(t *testing.T) (url string, change func(*tokenstore.Config)){
+		"standalone": func(t *testing.T) (string, func(*tokenstore.Config)) {
+			return realredis.StartTLS(t, files).URL(), func(*tokenstore.Config) {}
+		},
+		"cluster": func(t *testing.T) (string, func(*tokenstore.Config)) {
+			nodes := realredis.StartClusterTLS(t, 2, files)
+			return "rediss+cluster://:" + nodes[0].Password() + "@" + nodes[1].Addr(), func(*tokenstore.Config) {}
+		},
+		"Sentinel": func(t *testing.T) (string, func(*tokenstore.Config)) {
+			w := realredis.StartWatchedTLS(t, 1, files)
+			return w.URL(), func(c *tokenstore.Config) { c.SentinelPassword = ath.NewSecret(w.SentinelPassword) }
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			url, change := start(t)
+			b := backend{url: url, keys: newKeyset(t)}
+			with := func(certificate *tls.Certificate) *tokenstore.Store {
+				return b.open(t, change, func(c *tokenstore.Config) { c.CAs, c.Certificate = authority.Pool(), certificate })
+			}
+			s := with(&mine)
+			for name, do := range verbs(t, s) {
+				if err := do(t.Context(), s); err != nil {
+					t.Errorf("%s: %v", name, err)
+				}
+			}
+			for name, certificate := range map[string]*tls.Certificate{"no certificate": nil, "another CA's": &foreign} {
+				_, err := with(certificate).Ready(t.Context())
+				wantErr(t, err, tokenstore.ErrUnavailable)
+				if reason := tokenstore.Reason(err); name == "no certificate" && !strings.Contains(reason, "client certificate") && !strings.Contains(reason, "ends connections") {
+					t.Errorf("with %s the reason is %q (%v)", name, reason, err)
+				}
 			}
 		})
 	}

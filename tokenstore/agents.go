@@ -34,7 +34,8 @@ func (s *Store) Agent(ctx context.Context, tag ath.Tag) (Held[Agent], error) {
 // SwapAgent replaces a registration as it was read. ErrChanged: somebody else
 // did so first, or it is gone. An agent's id never changes. What it takes away
 // is waited for as [Config].WaitReplicas says; a swap for the same value waits
-// for what was written before.
+// for what was written before. What gives the agent nothing that it had not
+// succeeds also when the server is full.
 func (s *Store) SwapAgent(ctx context.Context, old Held[Agent], next Agent) error {
 	if old.key == "" {
 		return errNotHeld
@@ -46,7 +47,11 @@ func (s *Store) SwapAgent(ctx context.Context, old Held[Agent], next Agent) erro
 	if err != nil {
 		return err
 	}
-	_, err = swap(ctx, s, s.confirmed, "swap_agent", old, next, sealed, s.agentTTL(&next))
+	script := s.scripts.swap
+	if next.givesNoMoreThan(&old.Value) {
+		script = s.scripts.swapDown
+	}
+	_, err = swap(ctx, s, s.confirmed, script, "swap_agent", old, next, sealed, s.agentTTL(&next))
 	return err
 }
 

@@ -18,10 +18,14 @@ var errUnconfirmed = errors.New("written, but not confirmed by enough replicas")
 //
 // The script must write whenever it returns 1, also when it finds its own
 // work: WAIT waits for what this very connection wrote.
-func (s *Store) confirmed(ctx context.Context, script *redis.Script, unmet error, keys []string, args ...any) error {
+func (s *Store) confirmed(ctx context.Context, script script, unmet error, keys []string, args ...any) error {
 	if s.waitReplicas == 0 {
 		return s.run(ctx, script, unmet, keys, args...)
 	}
+	return s.pick(script, func(text *redis.Script) error { return s.runConfirmed(ctx, text, unmet, keys, args) })
+}
+
+func (s *Store) runConfirmed(ctx context.Context, script *redis.Script, unmet error, keys []string, args []any) error {
 	cluster, isCluster := s.server.client().(*redis.ClusterClient)
 	if !isCluster {
 		return s.runAndWait(ctx, s.server.ask, script, unmet, keys, args)

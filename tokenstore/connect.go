@@ -16,6 +16,7 @@ import (
 type access struct {
 	timeout          time.Duration
 	cas              *x509.CertPool // nil: the system's
+	certificate      *tls.Certificate
 	sentinelUser     string
 	sentinelPassword ath.Secret
 	fresh            bool // one connection, which serves once
@@ -87,6 +88,9 @@ func (a address) single(with access) *redis.Options {
 		// Without a ServerName the name is that of the address dialled: with
 		// Sentinel, each server's own.
 		o.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, ServerName: a.host, RootCAs: with.cas}
+		if with.certificate != nil {
+			o.TLSConfig.Certificates = []tls.Certificate{*with.certificate}
+		}
 	}
 	return o
 }

@@ -55,7 +55,7 @@ func (s *Store) note(agentID string, tag ath.Tag, until time.Time) (func(context
 		return nil, err
 	}
 	return func(ctx context.Context, batch redis.Pipeliner) *redis.Cmd {
-		return s.scripts.note.Eval(ctx, batch, []string{index},
+		return s.scripts.note.plain.Eval(ctx, batch, []string{index},
 			string(tag), until.UnixMilli(), s.ttl(until.Add(clockSkew)), s.now().Add(-clockSkew).UnixMilli())
 	}, nil
 }

@@ -37,6 +37,7 @@
 //	ath:{agent tag}:conns                    tags of the        until the last one's end
 //	                                         agent's connections
 //	ath:{session tag}:session                an authorization   until 10 minutes after it expires
+//	ath:{session tag}:ended                  that it ended      as long
 //	ath:{connection tag}:conn                a user's tokens    as given, then until its last grant expires
 //	ath:{connection tag}:grant:<digest>      a grant, or its    until 24 hours after it expires
 //	                                         tombstone

@@ -35,7 +35,7 @@ func (s *Store) PutGrant(ctx context.Context, token ath.Token, g Grant) error {
 		var noted, put *redis.Cmd
 		err := s.server.ask(ctx, func(batch redis.Pipeliner) {
 			noted = note(ctx, batch)
-			put = s.scripts.putGrant.Eval(ctx, batch, []string{keys.connection, keys.grant, keys.grants()},
+			put = s.scripts.putGrant.plain.Eval(ctx, batch, []string{keys.connection, keys.grant, keys.grants()},
 				sealed, s.ttl(g.Expires.Add(grantLinger)), token.Digest().String(), g.Expires.UnixMilli(), s.ttl(g.Expires))
 		})
 		if err != nil {

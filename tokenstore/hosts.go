@@ -4,9 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 
 	"github.com/athd/athd/ath"
 )
@@ -49,7 +48,8 @@ func (s *Store) HostSuspensions(ctx context.Context) (Held[[]HostSuspension], er
 }
 
 // SwapHostSuspensions replaces them as they were read. ErrChanged: somebody else
-// did so first. It waits for replicas as [Config].WaitReplicas says.
+// did so first. It waits for replicas as [Config].WaitReplicas says. What lifts
+// none succeeds also when the server is full.
 func (s *Store) SwapHostSuspensions(ctx context.Context, old Held[[]HostSuspension], next []HostSuspension) error {
 	if old.key == "" {
 		return errNotHeld
@@ -70,8 +70,12 @@ func (s *Store) SwapHostSuspensions(ctx context.Context, old Held[[]HostSuspensi
 	if err != nil {
 		return err
 	}
+	script := s.scripts.swapHosts
+	if keepsAll(old.Value, next) {
+		script = s.scripts.swapHostsDown
+	}
 	return s.do(ctx, "swap_suspended_hosts", func(ctx context.Context) error {
-		return s.confirmed(ctx, s.scripts.swapHosts, ErrChanged, []string{old.key}, old.raw, sealed)
+		return s.confirmed(ctx, script, ErrChanged, []string{old.key}, old.raw, sealed)
 	})
 }
 
@@ -91,12 +95,20 @@ func (s *Store) openHosts(key, raw string) ([]HostSuspension, error) {
 	return out, nil
 }
 
-// newSwapHosts is swap for a record that may not be there yet and does not age.
+// swapHosts is swap for a record that may not be there yet and does not age.
 // KEYS record; ARGV old bytes or "" for none, next bytes.
-func newSwapHosts() *redis.Script {
-	return redis.NewScript(`
+const swapHosts = `
 local now = redis.call('GET', KEYS[1]) or ''
 if now ~= ARGV[1] and now ~= ARGV[2] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2])
-return 1`)
+return 1`
+
+// keepsAll reports whether no suspension is lifted.
+func keepsAll(old, next []HostSuspension) bool {
+	for _, h := range old {
+		if !slices.ContainsFunc(next, func(n HostSuspension) bool { return n.Hosts == h.Hosts }) {
+			return false
+		}
+	}
+	return true
 }

@@ -49,7 +49,7 @@ func key(tag ath.Tag, parts ...string) (string, error) {
 // secret.
 func onceKey(tag ath.Tag, what, value string) (string, error) {
 	switch kind(what) {
-	case agentKind, sessionKind, grantKind, connectionKind, grantsKind, connectionsKind, hostsKind, "":
+	case agentKind, sessionKind, grantKind, connectionKind, grantsKind, connectionsKind, hostsKind, endedKind, canaryKind, "":
 		return "", errors.New("what is used once needs a name of its own")
 	}
 	for _, c := range []byte(what) {

@@ -81,9 +81,9 @@ func (s *Store) Agents(ctx context.Context, after ath.Tag, limit int, keep func(
 	}
 }
 
-// tagOf is the reverse of agentKey.
-func tagOf(agentKey string) ath.Tag {
-	_, rest, _ := strings.Cut(agentKey, "{")
+// tagOf returns the tag in a key.
+func tagOf(key string) ath.Tag {
+	_, rest, _ := strings.Cut(key, "{")
 	tag, _, _ := strings.Cut(rest, "}")
 	return ath.Tag(tag)
 }

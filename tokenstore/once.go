@@ -23,7 +23,12 @@ func (s *Store) Once(ctx context.Context, tag ath.Tag, what, value string, ttl t
 	}
 	caller := rand.Text()
 	err = s.do(ctx, "once", func(ctx context.Context) error {
-		err := s.setIfAbsent(ctx, key, caller, s.ttl(s.now().Add(ttl)))
+		var err error
+		if left := s.ttl(s.now().Add(ttl)); isTakingAway(ctx) {
+			err = s.run(ctx, s.scripts.onceDown, ErrExists, []string{key}, caller, left)
+		} else {
+			err = s.setIfAbsent(ctx, key, caller, left)
+		}
 		if first = err == nil; errors.Is(err, ErrExists) {
 			return nil // a plain answer here, not a failure
 		}

@@ -2,6 +2,7 @@ package tokenstore_test
 
 import (
 	"bytes"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
 	"fmt"
@@ -68,6 +69,7 @@ func TestOpenRefuses(t *testing.T) {
 		"a strange name":                          {Keyset: keys, URL: "redis+sentinel://h/ma%20in"},
 		"a Sentinel's bad database":               {Keyset: keys, URL: "redis+sentinel://h/main/" + password},
 		"CAs without TLS":                         {Keyset: keys, URL: "redis://localhost", CAs: x509.NewCertPool()},
+		"a certificate without TLS":               {Keyset: keys, URL: "redis://localhost", Certificate: &tls.Certificate{}},
 		"a Sentinel's password without Sentinels": {Keyset: keys, URL: "redis://localhost", SentinelPassword: ath.NewSecret(password)},
 		"embedded with replicas":                  {Keyset: keys, URL: tokenstore.Embedded, WaitReplicas: 1},
 		"less than no replicas":                   {Keyset: keys, URL: "redis://localhost", WaitReplicas: -1},

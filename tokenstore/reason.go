@@ -64,14 +64,15 @@ func networkReason(err error) string {
 		invalid  x509.CertificateInvalidError
 		hostname x509.HostnameError
 		verify   *tls.CertificateVerificationError
-		alert    tls.AlertError
 		record   tls.RecordHeaderError
 		lookup   *net.DNSError
+
+		operation *net.OpError
 	)
 	switch {
 	case errors.As(err, &unknown), errors.As(err, &invalid), errors.As(err, &hostname), errors.As(err, &verify):
 		return "the server's certificate is not one that athd may trust"
-	case errors.As(err, &alert):
+	case errors.As(err, &operation) && operation.Op == "remote error": // an alert
 		return "the server ends the TLS handshake: it may want another client certificate"
 	case errors.As(err, &record):
 		return "the server does not speak TLS"

@@ -101,6 +101,9 @@ const (
 	Consumed  Phase = "consumed"  // a token was handed out, or too many codes were guessed
 )
 
+// ends reports whether nothing follows.
+func (p Phase) ends() bool { return p == Refused || p == Failed || p == Consumed }
+
 // A Session is one authorization, from authorize to token (Z-4).
 type Session struct {
 	ID    ath.Secret // ath_session_id, which the agent's redirect repeats (C-6)

@@ -74,7 +74,7 @@ func (s *Store) TakeRoom(ctx context.Context, tag ath.Tag, r Room) error {
 	}
 	full := int64(0)
 	err := s.do(ctx, "take_room", func(ctx context.Context) (err error) {
-		full, err = s.scripts.takeRoom.Run(ctx, s.client, keys, args...).Int64()
+		full, err = s.count(ctx, s.scripts.takeRoom, keys, args...)
 		return err
 	})
 	if err == nil && full > 0 && int(full) <= len(places) {
@@ -90,20 +90,25 @@ func (s *Store) GiveRoom(ctx context.Context, tag ath.Tag) error {
 	}
 	mark := pendingMark(tag)
 	return s.do(ctx, "give_room", func(ctx context.Context) error {
-		value, err := s.client.Get(ctx, mark).Result()
+		var got *redis.StringCmd
+		if err := s.server.ask(ctx, func(batch redis.Pipeliner) { got = batch.Get(ctx, mark) }); err != nil {
+			return err
+		}
+		value, err := got.Result()
 		if err == redis.Nil {
 			return nil
 		}
 		if err != nil {
 			return err
 		}
-		batch := s.client.Pipeline()
-		asked := []redis.Cmder{batch.Del(ctx, mark), batch.ZRem(ctx, pendingKey("all", ""), string(tag))}
-		var domain, address string
-		if n, _ := fmt.Sscanf(value, "%s %s", &domain, &address); n == 2 {
-			asked = append(asked, batch.ZRem(ctx, domain, string(tag)), batch.ZRem(ctx, address, string(tag)))
-		}
-		_, err = batch.Exec(ctx)
+		var asked []redis.Cmder
+		err = s.server.ask(ctx, func(batch redis.Pipeliner) {
+			asked = []redis.Cmder{batch.Del(ctx, mark), batch.ZRem(ctx, pendingKey("all", ""), string(tag))}
+			var domain, address string
+			if n, _ := fmt.Sscanf(value, "%s %s", &domain, &address); n == 2 {
+				asked = append(asked, batch.ZRem(ctx, domain, string(tag)), batch.ZRem(ctx, address, string(tag)))
+			}
+		})
 		for _, c := range asked {
 			if err == nil {
 				err = c.Err()
@@ -120,10 +125,10 @@ func (s *Store) TakeSession(ctx context.Context, agent ath.Tag, session ath.Tag,
 	if err != nil {
 		return err
 	}
-	taken := 0
+	taken := int64(0)
 	err = s.do(ctx, "take_session", func(ctx context.Context) (err error) {
-		taken, err = s.scripts.takeSession.Run(ctx, s.client, []string{index},
-			string(session), s.now().UnixMilli(), until.UnixMilli(), s.ttl(until), limit).Int()
+		taken, err = s.count(ctx, s.scripts.takeSession, []string{index},
+			string(session), s.now().UnixMilli(), until.UnixMilli(), s.ttl(until), limit)
 		return err
 	})
 	if err == nil && taken == 0 {
@@ -139,7 +144,7 @@ func (s *Store) GiveSession(ctx context.Context, agent ath.Tag, session ath.Tag)
 		return err
 	}
 	return s.do(ctx, "give_session", func(ctx context.Context) error {
-		return s.client.ZRem(ctx, index, string(session)).Err()
+		return s.askInt(ctx, func(batch redis.Pipeliner) *redis.IntCmd { return batch.ZRem(ctx, index, string(session)) })
 	})
 }
 

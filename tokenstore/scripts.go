@@ -2,6 +2,7 @@ package tokenstore
 
 import (
 	"context"
+	"strings"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -12,16 +13,37 @@ import (
 // and writes it again, so that the second try can be waited for too.
 type scripts struct {
 	roomScripts
-	swap, swapHosts, putGrant, deleteGrant, revoke, remove, note *redis.Script
+	swap, putGrant, deleteGrant, revoke, remove, note script
+	// swapDown, endSession and onceDown are for what takes rights away.
+	swapDown, endSession, onceDown script
+	swapHosts, swapHostsDown       script
+}
+
+// A script is run as it is, or, if it takes rights away, with the flag by which
+// Redis 7 runs it also when its memory is full: what it writes is no larger
+// than what it replaces, or small, and nobody but agents that are registered
+// and operators come so far. What gives rights fails there.
+type script struct{ plain, whenFull *redis.Script }
+
+func normal(text string) script { return script{plain: redis.NewScript(text)} }
+
+func whenFull(text string) script {
+	return script{plain: redis.NewScript(text), whenFull: redis.NewScript("#!lua flags=allow-oom" + text)}
 }
 
 func newScripts() scripts {
-	return scripts{
-		roomScripts: newRoomScripts(),
-		swapHosts:   newSwapHosts(),
-
-		// KEYS record; ARGV old bytes, next bytes, ttl in ms or 0 for none
-		swap: redis.NewScript(`
+	// KEYS value; ARGV caller, ttl in ms. What SET NX GET does, of which a
+	// full server would refuse the SET.
+	const once = `
+local now = redis.call('GET', KEYS[1])
+if now then
+  if now == ARGV[1] then return 1 end
+  return 0
+end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1`
+	// KEYS record; ARGV old bytes, next bytes, ttl in ms or 0 for none
+	const swap = `
 local now = redis.call('GET', KEYS[1])
 if now ~= ARGV[1] and now ~= ARGV[2] then return 0 end
 if ARGV[3] == '0' then
@@ -29,12 +51,29 @@ if ARGV[3] == '0' then
 else
   redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 end
-return 1`),
+return 1`
+	// KEYS session, mark; ARGV old bytes, next bytes, ttl in ms, what this call
+	// leaves at the mark. A session that is there though the mark is was put
+	// back from before its end.
+	const endSession = `
+local now = redis.call('GET', KEYS[1])
+if now ~= ARGV[1] and now ~= ARGV[2] then return 0 end
+local mark = redis.call('GET', KEYS[2])
+if mark and mark ~= ARGV[4] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+redis.call('SET', KEYS[2], ARGV[4], 'PX', ARGV[3])
+return 1`
+	return scripts{
+		roomScripts: newRoomScripts(),
+		swapHosts:   normal(swapHosts), swapHostsDown: whenFull(swapHosts),
+
+		endSession: whenFull(endSession),
+		swap:       normal(swap), swapDown: whenFull(swap), onceDown: whenFull(once),
 
 		// KEYS connection, grant, index; ARGV sealed grant, its ttl in ms,
 		// its digest, its expiry in Unix ms, the least ttl of the connection.
 		// An index without a TTL shows -1 and so gets one.
-		putGrant: redis.NewScript(`
+		putGrant: normal(`
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
 redis.call('ZADD', KEYS[3], ARGV[4], ARGV[3])
@@ -43,14 +82,14 @@ if redis.call('PTTL', KEYS[3]) < tonumber(ARGV[2]) then redis.call('PEXPIRE', KE
 return 1`),
 
 		// KEYS grant, index; ARGV digest
-		deleteGrant: redis.NewScript(`
+		deleteGrant: whenFull(`
 redis.call('DEL', KEYS[1])
 redis.call('ZREM', KEYS[2], ARGV[1])
 return 1`),
 
 		// KEYS connection, grant, index; ARGV old bytes, tombstone, its ttl in
 		// ms, digest, Unix ms before which an expired grant holds no connection
-		revoke: redis.NewScript(`
+		revoke: whenFull(`
 local now = redis.call('GET', KEYS[2])
 if now ~= ARGV[1] and now ~= ARGV[2] then return 0 end
 redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
@@ -61,7 +100,7 @@ return 1`),
 
 		// KEYS record; ARGV old bytes. Gone is as good as removed; the SET is
 		// there so that even then something is written that can be waited for.
-		remove: redis.NewScript(`
+		remove: whenFull(`
 local now = redis.call('GET', KEYS[1])
 if now and now ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], '', 'PX', 1)
@@ -70,7 +109,7 @@ return 1`),
 
 		// KEYS index; ARGV tag, its expiry in Unix ms, ttl of the index in ms,
 		// Unix ms before which an entry is over
-		note: redis.NewScript(`
+		note: normal(`
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(' .. ARGV[4])
 redis.call('ZADD', KEYS[1], 'GT', ARGV[2], ARGV[1])
 if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[3]) then redis.call('PEXPIRE', KEYS[1], ARGV[3]) end
@@ -79,23 +118,44 @@ return 1`),
 }
 
 // A runner executes a script.
-type runner func(ctx context.Context, script *redis.Script, unmet error, keys []string, args ...any) error
+type runner func(ctx context.Context, script script, unmet error, keys []string, args ...any) error
 
-// run executes a script and returns unmet unless it says "done".
-func (s *Store) run(ctx context.Context, script *redis.Script, unmet error, keys []string, args ...any) error {
+// count executes a script and returns what it says.
+func (s *Store) count(ctx context.Context, text *redis.Script, keys []string, args ...any) (int64, error) {
 	var ran *redis.Cmd
-	err := s.server.ask(ctx, func(batch redis.Pipeliner) { ran = script.EvalSha(ctx, batch, keys, args...) })
+	err := s.server.ask(ctx, func(batch redis.Pipeliner) { ran = text.EvalSha(ctx, batch, keys, args...) })
 	if err == nil && redis.HasErrorPrefix(ran.Err(), "NOSCRIPT") {
-		err = s.server.ask(ctx, func(batch redis.Pipeliner) { ran = script.Eval(ctx, batch, keys, args...) })
+		err = s.server.ask(ctx, func(batch redis.Pipeliner) { ran = text.Eval(ctx, batch, keys, args...) })
 	}
 	if err != nil {
-		return err
+		return 0, err
 	}
-	switch done, err := ran.Int(); {
-	case err != nil:
-		return err
-	case done != 1:
-		return unmet
+	return ran.Int64()
+}
+
+// run executes a script and returns unmet unless it says "done".
+func (s *Store) run(ctx context.Context, script script, unmet error, keys []string, args ...any) error {
+	return s.pick(script, func(text *redis.Script) error {
+		switch done, err := s.count(ctx, text, keys, args...); {
+		case err != nil:
+			return err
+		case done != 1:
+			return unmet
+		}
+		return nil
+	})
+}
+
+// pick runs a script as it should run. Work-alikes of Redis that know no flags
+// of scripts, as the embedded one, get it without.
+func (s *Store) pick(script script, run func(*redis.Script) error) error {
+	if script.whenFull == nil || s.noFlags.Load() {
+		return run(script.plain)
 	}
-	return nil
+	err := run(script.whenFull)
+	if isReply(err) && strings.Contains(strings.ToLower(err.Error()), "compiling script") {
+		s.noFlags.Store(true)
+		return run(script.plain)
+	}
+	return err
 }

@@ -2,6 +2,7 @@ package tokenstore
 
 import (
 	"context"
+	"crypto/sha256"
 
 	"github.com/athd/athd/ath"
 )
@@ -32,7 +33,9 @@ func (s *Store) Session(ctx context.Context, tag ath.Tag) (Held[Session], error)
 // SwapSession moves a session on from where it was read, and returns it as it
 // is now, ready for the next step. ErrChanged: somebody else moved it first,
 // or it is gone; of any number of callers who hold the same state, one wins
-// (Z-4, T-4, C-1).
+// (Z-4, T-4, C-1). What ends a session succeeds also when the server is full,
+// and happens once: a session that was put back from before its end is
+// ErrChanged.
 func (s *Store) SwapSession(ctx context.Context, old Held[Session], next Session) (Held[Session], error) {
 	if old.key == "" {
 		return Held[Session]{}, errNotHeld
@@ -41,7 +44,28 @@ func (s *Store) SwapSession(ctx context.Context, old Held[Session], next Session
 	if err != nil {
 		return Held[Session]{}, err
 	}
-	return swap(ctx, s, s.run, "swap_session", old, next, sealed, s.ttl(next.Expires.Add(sessionLinger)))
+	ttl := s.ttl(next.Expires.Add(sessionLinger))
+	if next.Phase.ends() {
+		return s.endSession(ctx, old, next, sealed, ttl)
+	}
+	return swap(ctx, s, s.run, s.scripts.swap, "swap_session", old, next, sealed, ttl)
+}
+
+// endSession leaves a mark beside the record, in the same step, so that a
+// session ends once: also if somebody puts an older state of it back.
+func (s *Store) endSession(ctx context.Context, old Held[Session], next Session, sealed string, ttl int64) (Held[Session], error) {
+	mark, err := key(tagOf(old.key), string(endedKind))
+	if err != nil {
+		return Held[Session]{}, err
+	}
+	own := sha256.Sum256([]byte(sealed)) // so that a second try of ours knows the first one's work
+	err = s.do(ctx, "swap_session", func(ctx context.Context) error {
+		return s.run(ctx, s.scripts.endSession, ErrChanged, []string{old.key, mark}, old.raw, sealed, ttl, string(own[:16]))
+	})
+	if err != nil {
+		return Held[Session]{}, err
+	}
+	return Held[Session]{Value: next, key: old.key, raw: sealed}, nil
 }
 
 func sessionKey(tag ath.Tag) (string, error) { return key(tag, string(sessionKind)) }

@@ -2,6 +2,7 @@ package tokenstore
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -35,6 +36,9 @@ type Config struct {
 	// CAs, with TLS, are who may sign the servers' certificates; default the
 	// system's.
 	CAs *x509.CertPool
+	// Certificate, with TLS, is what athd shows to servers and Sentinels that
+	// want one of their clients; nil: none.
+	Certificate *tls.Certificate
 	// SentinelUser and SentinelPassword are for the Sentinels themselves: the
 	// URL's are for the servers that they watch.
 	SentinelUser     string
@@ -93,6 +97,7 @@ type Store struct {
 	timeout time.Duration
 	// waitReplicas 0: nobody waits.
 	waitReplicas int
+	noFlags      atomic.Bool // the server knows no flags of scripts
 	resealed     atomic.Bool // the canary, with the key that seals now
 
 	observe func(string, time.Duration, error)
@@ -145,6 +150,8 @@ func Open(c Config) (*Store, error) {
 		return nil, errors.New("the store needs a keyset")
 	case c.CAs != nil && !s.address.tls:
 		return nil, errors.New("the store has CAs, but its url is without TLS")
+	case c.Certificate != nil && !s.address.tls:
+		return nil, errors.New("the store has a certificate, but its url is without TLS")
 	case (c.SentinelUser != "" || !c.SentinelPassword.IsZero()) && s.address.master == "":
 		return nil, errors.New("the store has a user or password for Sentinels, but its url names none")
 	case c.WaitReplicas < 0 || c.WaitReplicas > 0 && c.URL == Embedded:
@@ -157,8 +164,9 @@ func Open(c Config) (*Store, error) {
 	}
 	s.grants, s.connections, s.agents = newOpened(s.openGrant), newOpened[Connection](nil), newOpened(s.openAgent)
 	s.scripts = newScripts()
+	s.noFlags.Store(s.embedded != nil)
 	with := access{
-		timeout: s.timeout, cas: c.CAs, sentinelUser: c.SentinelUser, sentinelPassword: c.SentinelPassword,
+		timeout: s.timeout, cas: c.CAs, certificate: c.Certificate, sentinelUser: c.SentinelUser, sentinelPassword: c.SentinelPassword,
 	}
 	proves := s.embedded == nil && !s.address.cluster
 	s.server = newServer(s.String(), proves, s.log, func(meet onConnect) redis.UniversalClient {

@@ -124,6 +124,9 @@ type Kind struct {
 	// InTheClear: it leads to another host without TLS, so that whoever is
 	// between reads the password.
 	InTheClear bool
+	// UserOnly: it has a user and no password, so that nobody logs in. It may be
+	// that the user is meant to be the password.
+	UserOnly bool
 }
 
 // KindOf returns the zero Kind for [Embedded] and for what [CheckURL] refuses.
@@ -132,7 +135,7 @@ func KindOf(raw string) Kind {
 	if err != nil {
 		return Kind{}
 	}
-	k := Kind{TLS: a.tls, Sentinel: a.master != ""}
+	k := Kind{TLS: a.tls, Sentinel: a.master != "", UserOnly: a.user != "" && a.password.IsZero()}
 	for _, addr := range a.addrs {
 		if host, _, err := net.SplitHostPort(addr); a.network == "tcp" && (err != nil || !ath.IsLoopbackHost(host)) {
 			k.InTheClear = !a.tls

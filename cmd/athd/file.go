@@ -51,6 +51,8 @@ type storeFile struct {
 	URLFile              string     `yaml:"url_file"`
 	KeysetFile           string     `yaml:"keyset_file"`
 	CAFile               string     `yaml:"ca_file"`
+	CertFile             string     `yaml:"cert_file"`
+	KeyFile              string     `yaml:"key_file"`
 	Timeout              string     `yaml:"timeout"`
 	WaitReplicas         int        `yaml:"wait_replicas"`
 	SentinelUser         string     `yaml:"sentinel_user"`

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/tls"
 	"crypto/x509"
 	"fmt"
 	"time"
@@ -59,7 +60,11 @@ func (l *loader) checkStore(key string) {
 	if kind.InTheClear {
 		l.warn("store.%s leads to another host without TLS: records are sealed, but the password is not; rediss:// is TLS", key)
 	}
+	if kind.UserOnly {
+		l.warn("store.%s has a user and no password, so that athd does not log in: a password alone is written redis://:PASSWORD@host", key)
+	}
 	l.storeTLS(kind)
+	l.storeCertificate(kind)
 	l.sentinels(kind)
 	l.storeTimes()
 }
@@ -79,6 +84,34 @@ func (l *loader) storeTLS(kind tokenstore.Kind) {
 			l.fail("holds no certificate in PEM", "store", "ca_file")
 		}
 	}
+}
+
+// storeCertificate reads what athd shows to a server that wants certificates of
+// its clients.
+func (l *loader) storeCertificate(kind tokenstore.Kind) {
+	c := &l.c.Store
+	if c.CertFile == "" && c.KeyFile == "" {
+		return
+	}
+	whole := l.required(c.CertFile, "store", "cert_file")
+	if whole = l.required(c.KeyFile, "store", "key_file") && whole; !whole {
+		return
+	}
+	if !kind.TLS {
+		l.fail("has no effect: store.url is without TLS", "store", "cert_file")
+		return
+	}
+	cert, okay := l.file(c.CertFile, 0, "store", "cert_file")
+	key, fine := l.file(c.KeyFile, byOthers, "store", "key_file")
+	if !okay || !fine {
+		return
+	}
+	pair, err := tls.X509KeyPair(cert, key)
+	if err != nil { // its words may quote the key
+		l.fail("does not fit its key", "store", "cert_file")
+		return
+	}
+	l.s.store.Certificate = &pair
 }
 
 // sentinels checks the credentials for the Sentinels themselves.

@@ -164,6 +164,11 @@ func TestFaults(t *testing.T) {
 		{"a Sentinel's user without a password", set{"store": "{url: 'redis+sentinel://localhost/main', sentinel_user: u, keyset_file: keyset.json}"}, "2:49: store.sentinel_user: wants store.sentinel_password too"},
 		{"a CA needs TLS", set{"store": "{url: 'redis://localhost', ca_file: keyset.json, keyset_file: keyset.json}"}, "2:35: store.ca_file: has no effect"},
 		{"a CA is a certificate", set{"store": "{url: 'rediss://localhost', ca_file: keyset.json, keyset_file: keyset.json}"}, "2:36: store.ca_file: holds no certificate in PEM"},
+		{"a client certificate", set{"store": "{url: 'rediss://localhost', cert_file: cert.pem, key_file: key.pem, keyset_file: keyset.json}"}, ""},
+		{"a client certificate needs TLS", set{"store": "{url: 'redis://localhost', cert_file: cert.pem, key_file: key.pem, keyset_file: keyset.json}"}, "2:35: store.cert_file: has no effect"},
+		{"a client certificate without its key", set{"store": "{url: 'rediss://localhost', cert_file: cert.pem, keyset_file: keyset.json}"}, "store.key_file: is missing"},
+		{"a client's key without a certificate", set{"store": "{url: 'rediss://localhost', key_file: key.pem, keyset_file: keyset.json}"}, "store.cert_file: is missing"},
+		{"a client certificate with another key", set{"store": "{url: 'rediss://localhost', cert_file: cert.pem, key_file: otherkey.pem, keyset_file: keyset.json}"}, "2:36: store.cert_file: does not fit its key"},
 		{"replicas that there are not", set{"store": "{url: embedded, wait_replicas: 1}"}, "2:24: store.wait_replicas: the embedded store has no replicas"},
 		{"less than no replicas", set{"store": "{url: embedded, wait_replicas: -1}"}, "2:24: store.wait_replicas: want a number"},
 		{"a patient store", set{"store": "{url: embedded, timeout: 1m}"}, "2:24: store.timeout: want between 10ms and 5s"},
@@ -388,6 +393,12 @@ func TestWarnings(t *testing.T) {
 		{"the consent pages beside an app", map[string]string{"apps": apps("")}, "public_url's host also serves shop"},
 		{"the consent pages beside an app of that host", map[string]string{"apps": apps(", hosts: [Gateway.example.com]")}, "public_url's host also serves shop"},
 		{"Redis without TLS", map[string]string{"store": "{url: 'redis://:hunter2@redis.example.com', keyset_file: keyset.json}"}, "without TLS"},
+		// F-5
+		{"a password for a user", map[string]string{"store": "{url: 'redis://hunter2@127.0.0.1', keyset_file: keyset.json}"}, "a password alone is written redis://:PASSWORD@host"},
+		{"a password for a user, with a colon", map[string]string{"store": "{url: 'redis://hunter2:@127.0.0.1', keyset_file: keyset.json}"}, "does not log in"},
+		{"a password for a user, at Sentinels", map[string]string{"store": "{url: 'redis+sentinel://hunter2@localhost,127.0.0.1/main', keyset_file: keyset.json}"}, "does not log in"},
+		{"a password for a user, of a cluster", map[string]string{"store": "{url: 'redis+cluster://hunter2@localhost', keyset_file: keyset.json}"}, "does not log in"},
+		{"a password for a user, at a socket", map[string]string{"store": "{url: 'unix://hunter2@/run/redis.sock', keyset_file: keyset.json}"}, "does not log in"},
 	} {
 		s, faults := parse("/etc/athd/athd.yaml", []byte(configuration(test.parts)), newPlace(t).outside())
 		if faults != nil {

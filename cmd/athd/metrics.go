@@ -98,7 +98,7 @@ func (m *metrics) countDropped(n int) { m.dropped.Add(float64(n)) }
 func (m *metrics) observeStore(op string, took time.Duration, err error) {
 	m.storeTime.WithLabelValues(op).Observe(took.Seconds())
 	failed := m.storeErrors.WithLabelValues(op)
-	if errors.Is(err, tokenstore.ErrUnavailable) || errors.Is(err, tokenstore.ErrCorrupt) {
+	if errors.Is(err, tokenstore.ErrUnavailable) || errors.Is(err, tokenstore.ErrCorrupt) || errors.Is(err, tokenstore.ErrOtherKeyset) {
 		failed.Inc()
 	}
 }
@@ -116,6 +116,28 @@ func (m *metrics) showReadiness(r *readiness) {
 		}
 		return 0
 	}))
+	// Of a store that does not answer nothing is known: 0.
+	for name, part := range map[string]struct {
+		help string
+		of   func(tokenstore.Health) float64
+	}{
+		"athd_store_refuses_writes": {"1 while the store answers but takes no writes: it is full, cannot write to its disk, or lacks replicas.", func(h tokenstore.Health) float64 {
+			if h.Refuses != "" {
+				return 1
+			}
+			return 0
+		}},
+		"athd_store_used_memory_bytes": {"Memory that Redis uses. 0: not known.", func(h tokenstore.Health) float64 { return float64(h.UsedMemory) }},
+		"athd_store_max_memory_bytes":  {"Redis' maxmemory. 0: not known, or no limit.", func(h tokenstore.Health) float64 { return float64(h.MaxMemory) }},
+	} {
+		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: part.help}, func() float64 {
+			health, err := r.ask(context.Background())
+			if err != nil {
+				return 0
+			}
+			return part.of(health)
+		}))
+	}
 }
 
 func (m *metrics) showUnwritten(l *audit.Log) {

@@ -17,12 +17,23 @@ const slots = 16384
 // them says that the cluster is whole. [AddReplica] gives a master a replica.
 func StartCluster(t testing.TB, masters int, extra ...string) []*Server {
 	t.Helper()
+	return startCluster(t, masters, nil, extra)
+}
+
+// StartClusterTLS is [StartCluster] with TLS in place of plaintext.
+func StartClusterTLS(t testing.TB, masters int, files TLS, extra ...string) []*Server {
+	t.Helper()
+	return startCluster(t, masters, &files, extra)
+}
+
+func startCluster(t testing.TB, masters int, files *TLS, extra []string) []*Server {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
 	defer cancel()
 	password := rand.Text()
 	nodes := make([]*Server, masters)
 	for i := range nodes {
-		nodes[i] = start(t, Server{password: password, extra: append(clusterConf(password), extra...)})
+		nodes[i] = start(t, Server{password: password, tls: files, extra: append(clusterConf(password), extra...)})
 		client := nodes[i].Client()
 		from, to := i*slots/masters, (i+1)*slots/masters-1
 		if err := client.ClusterAddSlotsRange(ctx, from, to).Err(); err != nil {
@@ -49,7 +60,7 @@ func AddReplica(t testing.TB, master *Server) *Server {
 	if err != nil {
 		t.Fatalf("asking a cluster node for its id: %v", err)
 	}
-	replica := start(t, Server{password: master.password, extra: master.extra})
+	replica := start(t, Server{password: master.password, tls: master.tls, extra: master.extra})
 	host, port, _ := strings.Cut(master.addr, ":")
 	if err := replica.Client().ClusterMeet(ctx, host, port).Err(); err != nil {
 		t.Fatalf("joining cluster nodes: %v", err)

@@ -105,6 +105,30 @@ func (s *Server) Start() {
 	}
 }
 
+// StartReplica starts a replica of a server that stands alone, and returns when
+// it has caught up.
+func StartReplica(t testing.TB, master *Server) *Server {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	replica := start(t, Server{password: master.password, tls: master.tls, extra: replicaConf(master)})
+	replica.awaitLink(ctx)
+	return replica
+}
+
+func replicaConf(master *Server) []string {
+	host, port, _ := net.SplitHostPort(master.addr)
+	return []string{"masterauth " + master.password, "repl-diskless-sync-delay 0", "replicaof " + host + " " + port}
+}
+
+// StartAsReplica is [Server.Start] for a server that comes back as a replica of
+// another.
+func (s *Server) StartAsReplica(of *Server) {
+	s.t.Helper()
+	s.extra = replicaConf(of)
+	s.Start()
+}
+
 // Stop ends the server in good order.
 func (s *Server) Stop() { s.end(syscall.SIGTERM) }
 
@@ -117,6 +141,15 @@ func (s *Server) Pause() { s.signal(syscall.SIGSTOP) }
 
 // Resume lets a paused server go on.
 func (s *Server) Resume() { s.signal(syscall.SIGCONT) }
+
+// LoseDisk takes the server's data directory away, so that nothing can be
+// saved any more.
+func (s *Server) LoseDisk() {
+	s.t.Helper()
+	if err := os.RemoveAll(s.dir); err != nil {
+		s.t.Fatal(err)
+	}
+}
 
 // Client returns a plain client, closed with the test.
 func (s *Server) Client() *redis.Client {
@@ -135,7 +168,11 @@ func (s *Server) conf() string {
 	}
 	port := s.addr[strings.LastIndex(s.addr, ":")+1:]
 	if s.tls != nil {
-		conf = append(conf, "port 0", "tls-port "+port, "tls-auth-clients no", "tls-replication yes",
+		clients := "tls-auth-clients no"
+		if s.tls.AuthClients {
+			clients = "tls-auth-clients yes"
+		}
+		conf = append(conf, "port 0", "tls-port "+port, clients, "tls-replication yes", "tls-cluster yes",
 			"tls-cert-file "+s.tls.CertFile, "tls-key-file "+s.tls.KeyFile, "tls-ca-cert-file "+s.tls.CAFile)
 	} else {
 		conf = append(conf, "port "+port)

@@ -31,22 +31,34 @@ type Watched struct {
 // knows all the others: only then can they agree on anything.
 func StartWatched(t testing.TB, replicas int, extra ...string) *Watched {
 	t.Helper()
+	return startWatched(t, replicas, nil, extra)
+}
+
+// StartWatchedTLS is [StartWatched] with TLS in place of plaintext, for the
+// Sentinels too.
+func StartWatchedTLS(t testing.TB, replicas int, files TLS, extra ...string) *Watched {
+	t.Helper()
+	return startWatched(t, replicas, &files, extra)
+}
+
+func startWatched(t testing.TB, replicas int, files *TLS, extra []string) *Watched {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
 	defer cancel()
 	password := rand.Text()
 	w := &Watched{t: t, SentinelPassword: rand.Text()}
 	// Any of them may be the replica of any other one day.
 	extra = append([]string{"masterauth " + password, "repl-diskless-sync-delay 0"}, extra...)
-	master := start(t, Server{password: password, extra: extra})
+	master := start(t, Server{password: password, tls: files, extra: extra})
 	w.Servers = []*Server{master}
 	host, port, _ := net.SplitHostPort(master.addr)
 	for range replicas {
-		replica := start(t, Server{password: password, extra: append(slices.Clone(extra), "replicaof "+host+" "+port)})
+		replica := start(t, Server{password: password, tls: files, extra: append(slices.Clone(extra), "replicaof "+host+" "+port)})
 		replica.awaitLink(ctx)
 		w.Servers = append(w.Servers, replica)
 	}
 	for range 3 {
-		w.sentinels = append(w.sentinels, start(t, Server{password: w.SentinelPassword, sentinel: true, extra: []string{
+		w.sentinels = append(w.sentinels, start(t, Server{password: w.SentinelPassword, sentinel: true, tls: files, extra: []string{
 			fmt.Sprintf("sentinel monitor %s %s %s 2", masterName, host, port),
 			"sentinel auth-pass " + masterName + " " + password,
 			"sentinel sentinel-pass " + w.SentinelPassword,
@@ -74,7 +86,20 @@ func (w *Watched) URL() string {
 	for _, s := range w.sentinels {
 		hosts = append(hosts, s.addr)
 	}
-	return fmt.Sprintf("redis+sentinel://:%s@%s/%s/0", w.Servers[0].password, strings.Join(hosts, ","), masterName)
+	scheme := "redis+sentinel"
+	if w.Servers[0].tls != nil {
+		scheme = "rediss+sentinel"
+	}
+	return fmt.Sprintf("%s://:%s@%s/%s/0", scheme, w.Servers[0].password, strings.Join(hosts, ","), masterName)
+}
+
+// Failover has a Sentinel make another server the master, without a fault: the
+// old one is demoted while its connections are open.
+func (w *Watched) Failover() {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), 3*patience)
+	defer cancel()
+	until(w.t, ctx, "no Sentinel fails over", func() bool { return w.ask[0].Failover(ctx, masterName).Err() == nil })
 }
 
 // AwaitFailover returns the server that has become master in place of old, as

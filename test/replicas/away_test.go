@@ -71,7 +71,7 @@ func TestStoreAway(t *testing.T) {
 		{name: "paused (SIGSTOP)", begin: server.Pause, heal: server.Resume},
 		{name: "slow (1.5 s an answer)", begin: func() { proxy.delay.Store(int64(1500 * time.Millisecond)) }, heal: func() { proxy.delay.Store(0) }},
 		{name: "out of memory (noeviction)", begin: set("maxmemory", "1"), heal: set("maxmemory", "0"), reads: true},
-		{name: "read-only (replica of a dead master)", begin: replicaOf("127.0.0.1", deadPort), heal: replicaOf("NO", "ONE"), reads: true},
+		{name: "read-only (replica of a dead master)", begin: replicaOf("127.0.0.1", deadPort), heal: replicaOf("NO", "ONE")},
 		{name: "too few replicas (min-replicas-to-write 1)", begin: set("min-replicas-to-write", "1"), heal: set("min-replicas-to-write", "0"), reads: true},
 	} {
 		t.Run(f.name, func(t *testing.T) {
@@ -100,7 +100,8 @@ func TestStoreAway(t *testing.T) {
 		})
 	}
 	t.Run("the scan finds what is planted", func(t *testing.T) { plant(t, p, raw) })
-	r.WriteString("\nOut of memory, read-only and too few replicas stop writes alone: the handshake is 503, calls pass as ever.\n")
+	r.WriteString("\nOut of memory and too few replicas stop writes alone: the handshake is 503, calls pass as ever. " +
+		"A replica is not read from: it may not know what was revoked.\n")
 	t.Log(r.String())
 }
 

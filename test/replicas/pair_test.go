@@ -41,6 +41,8 @@ type store struct {
 	drain    string // drain_delay of both; "": none
 }
 
+const adminToken = "0123456789abcdef0123456789abcdef"
+
 const configuration = `public_url: {{.Public}}
 listen: {grpc: "unix:{{.Dir}}/authz.sock", http: "{{.HTTP}}", admin: "{{.Admin}}"}
 store: { {{.Store}}, keyset_file: ../keyset.json}
@@ -50,6 +52,7 @@ apps:
   available_scopes: ["products:read", "cart:write"]
   oauth: {authorize_endpoint: "{{.OAuth}}/authorize", token_endpoint: "{{.OAuth}}/token", userinfo_endpoint: "{{.OAuth}}/userinfo", client_id: athd, client_secret: client-secret-of-athd}
 approval: {default: approve}
+admin: {tokens: [{name: tests, token_file: ../admin.token}]}
 consent: direct
 drain_delay: {{.Drain}}
 envoy: {listen: "{{.Envoy}}", admin: "127.0.0.1:0", athd_grpc: {{.GRPCs}}, athd_http: {{.HTTPs}}}
@@ -86,6 +89,9 @@ func newPair(t testing.TB, on store) *pair {
 
 	if _, stderr, err := stage.Run(t, dir, "keys", "new", "-o", "keyset.json"); err != nil {
 		t.Fatalf("athd keys new: %v\n%s", err, stderr)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "admin.token"), []byte(adminToken), 0o600); err != nil {
+		t.Fatal(err)
 	}
 	keys, err := os.ReadFile(filepath.Join(dir, "keyset.json"))
 	if err != nil {

@@ -9,9 +9,12 @@ import (
 	"time"
 )
 
-// A proxy stands between athd and Redis, and can be slow.
+// A proxy stands between athd and Redis. It can be slow, and lead new
+// connections elsewhere, as the address of a Service does: those that are open
+// stay where they are.
 type proxy struct {
 	addr  string
+	to    atomic.Pointer[string]
 	delay atomic.Int64 // of each piece that a server sends, in nanoseconds
 }
 
@@ -22,6 +25,7 @@ func startProxy(t testing.TB, server string) *proxy {
 		t.Fatal(err)
 	}
 	p := &proxy{addr: l.Addr().String()}
+	p.to.Store(&server)
 	var all sync.WaitGroup
 	var open sync.Map
 	all.Go(func() {
@@ -30,7 +34,7 @@ func startProxy(t testing.TB, server string) *proxy {
 			if err != nil {
 				return
 			}
-			up, err := net.Dial("tcp", server)
+			up, err := net.Dial("tcp", *p.to.Load())
 			if err != nil {
 				down.Close()
 				continue
