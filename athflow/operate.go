@@ -81,8 +81,23 @@ func byOperator[Req, Resp any](f *Flow, step func(context.Context, *call, *Req) 
 			return none, ath.Errorf(ath.Unauthorized, "An admin token is required.")
 		}
 		c.event.By = name
-		return step(ctx, c, req)
+		resp, err := step(ctx, c, req)
+		return resp, storeFault(err)
 	}
+}
+
+// storeFault says to an operator what is wrong with what is stored. Everybody
+// else hears that something is.
+func storeFault(err error) error {
+	switch {
+	case errors.Is(err, tokenstore.ErrOtherKeyset):
+		return ath.Errorf(ath.InternalError, "This Redis was written with another keyset: nothing that it holds opens.").
+			WithDetail("reason", "other_keyset").WithCause(err)
+	case errors.Is(err, tokenstore.ErrCorrupt):
+		return ath.Errorf(ath.InternalError, "The stored record does not open: it was written with another keyset, or tampered with.").
+			WithDetail("reason", "record_corrupt").WithCause(err)
+	}
+	return err
 }
 
 type listing struct {

@@ -39,9 +39,9 @@
 //	ath:{session tag}:session                an authorization   until 10 minutes after it expires
 //	ath:{session tag}:ended                  that it ended      as long
 //	ath:{connection tag}:conn                a user's tokens    as given, then until its last grant expires
-//	ath:{connection tag}:grant:<digest>      a grant, or its    until 24 hours after it expires
-//	                                         tombstone
-//	ath:{connection tag}:grants              digests of the     until 24 hours after the last one expires
+//	ath:{connection tag}:grant:<digest>      a grant, or its    until 24 hours after it expires,
+//	                                         tombstone          or Config.RememberEnded
+//	ath:{connection tag}:grants              digests of the     as long as the last one
 //	                                         live grants
 //	ath:{suspended-hosts-}:hosts             hosts that operators       no end
 //	                                         suspended, one record

@@ -36,7 +36,7 @@ func (s *Store) PutGrant(ctx context.Context, token ath.Token, g Grant) error {
 		err := s.server.ask(ctx, func(batch redis.Pipeliner) {
 			noted = note(ctx, batch)
 			put = s.scripts.putGrant.plain.Eval(ctx, batch, []string{keys.connection, keys.grant, keys.grants()},
-				sealed, s.ttl(g.Expires.Add(grantLinger)), token.Digest().String(), g.Expires.UnixMilli(), s.ttl(g.Expires))
+				sealed, s.ttl(g.Expires.Add(s.rememberEnded)), token.Digest().String(), g.Expires.UnixMilli(), s.ttl(g.Expires))
 		})
 		if err != nil {
 			return err
@@ -119,7 +119,7 @@ func (s *Store) bury(ctx context.Context, old Held[Grant], at time.Time) error {
 	digest := old.key[len(old.key)-2*len(ath.Digest{}):]
 	return s.do(ctx, "revoke", func(ctx context.Context) error {
 		return s.confirmed(ctx, s.scripts.revoke, ErrChanged, []string{connection, old.key, grants},
-			old.raw, sealed, s.ttl(dead.Expires.Add(grantLinger)), digest, s.now().Add(-clockSkew).UnixMilli())
+			old.raw, sealed, s.ttl(dead.Expires.Add(s.rememberEnded)), digest, s.now().Add(-clockSkew).UnixMilli())
 	})
 }
 

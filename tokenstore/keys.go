@@ -15,7 +15,7 @@ const (
 	agentAfterwards = 30 * 24 * time.Hour  // others, after their approval ends
 	agentBarred     = 120 * 24 * time.Hour // at least, from its last write, one that an operator denied something
 	sessionLinger   = 10 * time.Minute     // so that a late callback hears "expired"
-	grantLinger     = 24 * time.Hour       // so that a late call hears "expired" or "revoked" (P-1)
+	grantLinger     = 24 * time.Hour       // so that a late call hears "expired" or "revoked" (P-1), unless configured
 )
 
 // longest bounds every TTL, far from where milliseconds overflow.

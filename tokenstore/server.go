@@ -89,7 +89,13 @@ func (v *server) askOn(ctx context.Context, at *link, fill func(redis.Pipeliner)
 	batch := at.client.Pipeline()
 	fill(batch)
 	if !v.proves {
-		return exec(ctx, batch)
+		commands, err := send(ctx, batch)
+		if cluster, is := at.client.(*redis.ClusterClient); is && lost(commands, err) {
+			// The client does not look who took over from a node that it cannot
+			// reach, but once a minute.
+			cluster.ReloadState(ctx)
+		}
+		return err
 	}
 	// The proof comes last, so that it was a master when it answered the rest.
 	// A server reads up to 16 KiB of one connection before it turns to another.
@@ -118,16 +124,35 @@ func askOf(node *redis.Client) asker {
 // could not be set up because the server refused (WRONGPASS, no such database,
 // too many clients): then no command has an error, and none was sent.
 func exec(ctx context.Context, batch redis.Pipeliner) error {
+	_, err := send(ctx, batch)
+	return err
+}
+
+func send(ctx context.Context, batch redis.Pipeliner) ([]redis.Cmder, error) {
 	commands, err := batch.Exec(ctx)
 	if err == nil {
-		return nil
+		return commands, nil
 	}
 	for _, c := range commands {
 		if c.Err() != nil {
-			return nil
+			return commands, nil
 		}
 	}
-	return err
+	return commands, err
+}
+
+// lost reports whether a command of a batch, or all of it, met with a
+// network that failed, and not with an answer.
+func lost(commands []redis.Cmder, err error) bool {
+	if err != nil {
+		return !isReply(err)
+	}
+	for _, c := range commands {
+		if err := c.Err(); err != nil && !isReply(err) {
+			return true
+		}
+	}
+	return false
 }
 
 // leave ends all connections of a link whose server should not be asked any

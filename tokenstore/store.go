@@ -52,6 +52,10 @@ type Config struct {
 	Keyset *Keyset
 	// Now is the clock that TTLs are computed with; default time.Now.
 	Now func() time.Time
+	// RememberEnded is how long a grant stays beyond its end, so that a late call
+	// hears that its token has expired or was revoked; after it the token is
+	// unknown, and refused as such (P-1). Default 24 hours.
+	RememberEnded time.Duration
 	// Timeout bounds each operation; default 250 ms, embedded 900 ms.
 	Timeout time.Duration
 	// Observe, if any, is told of each operation: its name, how long it took
@@ -95,6 +99,8 @@ type Store struct {
 	breaker circuitbreaker.CircuitBreaker[any]
 	now     func() time.Time
 	timeout time.Duration
+	// rememberEnded follows the end of a grant.
+	rememberEnded time.Duration
 	// waitReplicas 0: nobody waits.
 	waitReplicas int
 	noFlags      atomic.Bool // the server knows no flags of scripts
@@ -112,11 +118,14 @@ type Store struct {
 // was opened with a Logger gets its lines, at debug level.
 func Open(c Config) (*Store, error) {
 	s := &Store{
-		keys: c.Keyset, now: c.Now, timeout: c.Timeout, waitReplicas: c.WaitReplicas,
+		keys: c.Keyset, now: c.Now, timeout: c.Timeout, waitReplicas: c.WaitReplicas, rememberEnded: c.RememberEnded,
 		observe: c.Observe, log: c.Logger,
 	}
 	if s.now == nil {
 		s.now = time.Now
+	}
+	if s.rememberEnded == 0 {
+		s.rememberEnded = grantLinger
 	}
 	if s.timeout == 0 {
 		s.timeout = defaultTimeout
@@ -132,6 +141,9 @@ func Open(c Config) (*Store, error) {
 	}
 	if s.timeout < time.Millisecond {
 		return nil, errors.New("store timeout is less than a millisecond")
+	}
+	if s.rememberEnded < 0 {
+		return nil, errors.New("the store cannot remember what has ended for less than no time")
 	}
 	redis.SetLogger(clientLog{s.log})
 

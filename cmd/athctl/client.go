@@ -98,6 +98,7 @@ type refusal struct {
 	Message  string   `json:"message"`
 	Decision string   `json:"-"`
 	Field    string   `json:"-"`
+	Reason   string   `json:"-"`
 }
 
 func (r *refusal) Error() string {
@@ -118,6 +119,8 @@ func (r *refusal) next(command string) string {
 		return "check that -token-file is one of the files in admin.tokens of that athd"
 	case r.Code == ath.RateLimited:
 		return "wait a little and try again"
+	case r.Reason == "other_keyset":
+		return "give that athd the keyset that this Redis was written with (store.keyset_file), or another Redis"
 	case r.Status == http.StatusServiceUnavailable:
 		return "athd's store does not answer; try again, and look at athd's /readyz"
 	}
@@ -186,12 +189,13 @@ func refusalOf(base string, status int, reply []byte) error {
 		Details struct {
 			Decision string `json:"decision_id"`
 			Field    string `json:"field"`
+			Reason   string `json:"reason"`
 		} `json:"details"`
 	}
 	if json.Unmarshal(reply, &said) != nil || said.Code == "" {
 		return fmt.Errorf("%s answered %d, but not as athd does\nnext: check that -server is athd's public URL", base, status)
 	}
 	r := said.refusal
-	r.Status, r.Decision, r.Field = status, said.Details.Decision, said.Details.Field
+	r.Status, r.Decision, r.Field, r.Reason = status, said.Details.Decision, said.Details.Field, said.Details.Reason
 	return &r
 }

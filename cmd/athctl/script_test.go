@@ -39,6 +39,7 @@ func TestMain(m *testing.M) {
 //	register NAME SCOPE...   registers an agent for scopes of the gallery; $NAME is its client_id
 //	hostile                  stores an agent, $hostile, whose words would steer a terminal
 //	plant                    puts an agent's record into the store that does not open
+//	rekey                    leaves the store as one that was written with another keyset
 //	away                     takes the store away
 //	logged TEXT              the companion's log holds TEXT
 func TestScripts(t *testing.T) {
@@ -57,7 +58,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"register": scriptRegister, "hostile": scriptHostile, "plant": scriptPlant, "away": scriptAway, "logged": scriptLogged,
+			"register": scriptRegister, "hostile": scriptHostile, "plant": scriptPlant, "rekey": scriptRekey, "away": scriptAway, "logged": scriptLogged,
 		},
 	})
 }
@@ -183,6 +184,30 @@ func scriptHostile(ts *testscript.TestScript, _ bool, _ []string) {
 		ID: id.String(), ClientID: clientID, Name: "\x1b[2J\rgood\u202e", Developer: tokenstore.Developer{Name: "\x1b]0;x\a"}, Purpose: "\x1b[1A",
 	}))
 	ts.Setenv("hostile", clientID)
+}
+
+func scriptRekey(ts *testscript.TestScript, _ bool, _ []string) {
+	c := of(ts)
+	elsewhere := miniredis.NewMiniRedis()
+	ts.Check(elsewhere.Start())
+	defer elsewhere.Close()
+	keys, err := tokenstore.NewKeyset()
+	ts.Check(err)
+	other, err := tokenstore.Open(tokenstore.Config{URL: "redis://" + elsewhere.Addr(), Keyset: keys, Timeout: 5 * time.Second})
+	ts.Check(err)
+	defer other.Close()
+	_, err = other.Ready(context.Background())
+	ts.Check(err)
+	for _, key := range elsewhere.Keys() {
+		value, err := elsewhere.Get(key)
+		ts.Check(err)
+		ts.Check(c.redis.Set(key, value))
+	}
+	for _, key := range c.redis.Keys() {
+		if strings.HasSuffix(key, ":agent") {
+			ts.Check(c.redis.Set(key, "\x01another keyset's"))
+		}
+	}
 }
 
 func scriptPlant(ts *testscript.TestScript, _ bool, _ []string) {

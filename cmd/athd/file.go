@@ -19,7 +19,7 @@ type file struct {
 	StrictScopes  bool                 `yaml:"strict_scopes"`
 	Admin         adminFile            `yaml:"admin"`
 	Approval      approvalFile         `yaml:"approval"`
-	Tokens        lifeFile             `yaml:"tokens"`
+	Tokens        tokensFile           `yaml:"tokens"`
 	Sessions      lifeFile             `yaml:"sessions"`
 	Callback      string               `yaml:"callback"`
 	Consent       string               `yaml:"consent"`
@@ -83,6 +83,11 @@ type ruleFile struct {
 	Scopes     []string `yaml:"scopes"`
 	Action     string   `yaml:"action"`
 	Expires    string   `yaml:"expires"`
+}
+
+type tokensFile struct {
+	TTL           string `yaml:"ttl"`
+	RememberEnded string `yaml:"remember_ended"`
 }
 
 type lifeFile struct {

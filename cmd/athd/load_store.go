@@ -15,6 +15,10 @@ const (
 	minStoreTimeout = 10 * time.Millisecond
 	maxStoreTimeout = 5 * time.Second
 	maxReplicas     = 16
+
+	defaultRememberEnded = 24 * time.Hour
+	minRememberEnded     = time.Minute
+	maxRememberEnded     = 7 * 24 * time.Hour
 )
 
 // store checks where state lives and what seals it.
@@ -144,6 +148,17 @@ func (l *loader) sentinels(kind tokenstore.Kind) {
 
 func (l *loader) storeTimes() {
 	c := &l.c.Store
+	l.s.store.RememberEnded = defaultRememberEnded
+	if text := l.c.Tokens.RememberEnded; text != "" {
+		d, err := parseDuration(text)
+		switch {
+		case err != nil:
+			l.fail(err.Error(), "tokens", "remember_ended")
+		case d < minRememberEnded || d > maxRememberEnded:
+			l.fail(fmt.Sprintf("want between %v and %v", minRememberEnded, maxRememberEnded), "tokens", "remember_ended")
+		}
+		l.s.store.RememberEnded = d
+	}
 	l.s.store.Timeout = defaultStoreTimeout
 	if c.Timeout != "" {
 		d, err := parseDuration(c.Timeout)

@@ -126,6 +126,15 @@ func (w *Watched) AwaitFailover(old *Server) *Server {
 	return found
 }
 
+// AwaitLink returns when a replica has caught up with its master, which may
+// have given it up meanwhile.
+func (s *Server) AwaitLink() {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.t.Context(), 3*patience)
+	defer cancel()
+	s.awaitLink(ctx)
+}
+
 // awaitLink returns when a replica has caught up with its master.
 func (s *Server) awaitLink(ctx context.Context) {
 	s.t.Helper()
