@@ -99,7 +99,7 @@ func (v *server) introduce(ctx context.Context, conn *redis.Conn) (runID string,
 	batch := conn.Pipeline()
 	role := batch.Do(ctx, "ROLE")
 	wait := batch.Do(ctx, waitForNobody...)
-	info := batch.Info(ctx, "server")
+	info := batch.Do(ctx, "INFO", "server")
 	if err := exec(ctx, batch); err != nil {
 		return "", err
 	}
@@ -128,7 +128,8 @@ func (v *server) introduce(ctx context.Context, conn *redis.Conn) (runID string,
 			return "", err
 		}
 	}
-	for line := range strings.Lines(info.Val()) {
+	facts, _ := info.Text() // "" where it may not be asked
+	for line := range strings.Lines(facts) {
 		if id, ok := strings.CutPrefix(strings.TrimSpace(line), "run_id:"); ok {
 			runID = id
 		}
