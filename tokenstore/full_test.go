@@ -89,6 +89,17 @@ func TestRightsCanBeTakenAwayWhenTheServerIsFull(t *testing.T) {
 			if took := time.Since(start); took > time.Second+slack {
 				t.Errorf("it took %v", took)
 			}
+			hosts, err := s.HostSuspensions(ctx)
+			noErr(t, err)
+			pattern, err := ath.ParseHostPattern("*.evil.example")
+			noErr(t, err)
+			noErr(t, s.SwapHostSuspensions(ctx, hosts, []tokenstore.HostSuspension{{Hosts: pattern, By: "ops", Since: time.Now()}}))
+			hosts, err = s.HostSuspensions(ctx)
+			noErr(t, err)
+			if len(hosts.Value) != 1 {
+				t.Errorf("the hosts are %+v", hosts.Value)
+			}
+			wantErr(t, s.SwapHostSuspensions(ctx, hosts, nil), tokenstore.ErrUnavailable)
 			tag := ath.NewTag()
 			for _, first := range []bool{true, false} { // the proof of who removes itself is used once here too
 				got, err := s.Once(tokenstore.TakingAway(ctx), tag, "jti", "x", time.Minute)
