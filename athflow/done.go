@@ -88,9 +88,13 @@ func (f *Flow) done(ctx context.Context, c *call, w http.ResponseWriter, r *http
 	case tokenstore.Refused:
 		return f.leave(w, r, v.session, leaving{Error: "access_denied", Description: "The user did not allow it.", ID: v.id})
 	case tokenstore.Failed:
-		v.event.Kind, v.event.Reason = audit.AccessDenied, "server_error"
+		v.event.Kind, v.event.Reason, v.event.Upstream = audit.AccessDenied, "server_error", v.session.Upstream
 		f.record(ctx, v.event)
-		return f.leave(w, r, v.session, leaving{Error: "server_error", Description: "The authorization server did not go along with it.", ID: v.id})
+		description := "The authorization server did not go along with it."
+		if v.session.Upstream != "" {
+			description = "The authorization server did not go along with it: " + v.session.Upstream + "."
+		}
+		return f.leave(w, r, v.session, leaving{Error: "server_error", Description: description, ID: v.id})
 	}
 	return ath.Errorf(ath.StateMismatch, "This authorization was used already.")
 }

@@ -276,7 +276,7 @@ func TestRepeatedRefusalShowsItsEnd(t *testing.T) {
 		u.RawQuery = q.Encode()
 		for range 2 {
 			page, err := b.Get(t.Context(), u.String())
-			if err != nil || page.Status != 502 || !strings.Contains(page.Text, "tell them: OAUTH_ERROR") {
+			if err != nil || page.Status != 502 || !strings.Contains(page.Text, "tell them: OAUTH_ERROR") || !strings.Contains(page.Text, "invalid_grant") {
 				t.Fatalf("%v %v", page, err)
 			}
 			id := decisionID.FindString(page.Text)
