@@ -7,6 +7,7 @@ import (
 	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
+	bufferv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/buffer/v3"
 	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
 	headersv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_mutation/v3"
 	guardv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
@@ -14,6 +15,7 @@ import (
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/athd/athd/provider"
 )
@@ -24,6 +26,7 @@ const (
 	checkFilter   = "envoy.filters.http.ext_authz"
 	guardFilter   = "envoy.filters.http.rbac"
 	hygieneFilter = "envoy.filters.http.header_mutation"
+	bodiesFilter  = "envoy.filters.http.buffer"
 	routerFilter  = "envoy.filters.http.router"
 )
 
@@ -31,7 +34,7 @@ const (
 // towards its store is well under it.
 const authzSeconds = 1
 
-// filters is the chain: check, guard, hygiene, router.
+// filters is the chain: check, guard, hygiene, bodies of the handshake, router.
 func (g *generator) filters() []*hcmv3.HttpFilter {
 	return []*hcmv3.HttpFilter{
 		g.filter(checkFilter, g.check()),
@@ -43,8 +46,30 @@ func (g *generator) filters() []*hcmv3.HttpFilter {
 				MatchPattern: &matcherv3.StringMatcher_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{Regex: ".*"}},
 			})},
 		}}),
+		g.bodies(),
 		g.filter(routerFilter, &routerv3.Router{SuppressEnvoyHeaders: true}),
 	}
+}
+
+// maxCompanionBytes is what the companion takes of a body.
+const maxCompanionBytes = 64 << 10
+
+// bodies reads the whole body of a request before the companion sees any of it,
+// so that nobody holds its slots by sending slowly. It sleeps on all other
+// routes, where bodies stream.
+func (g *generator) bodies() *hcmv3.HttpFilter {
+	f := g.filter(bodiesFilter, &bufferv3.Buffer{MaxRequestBytes: wrapperspb.UInt32(maxCompanionBytes)})
+	f.Disabled = true
+	return f
+}
+
+// uncheckedWhole is for the companion's routes: unchecked, with whole bodies.
+func (g *generator) uncheckedWhole() perFilter {
+	out := g.unchecked()
+	out[bodiesFilter] = g.pack(&bufferv3.BufferPerRoute{Override: &bufferv3.BufferPerRoute_Buffer{
+		Buffer: &bufferv3.Buffer{MaxRequestBytes: wrapperspb.UInt32(maxCompanionBytes)},
+	}})
+	return out
 }
 
 func (g *generator) filter(name string, m validated) *hcmv3.HttpFilter {

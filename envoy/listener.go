@@ -10,6 +10,8 @@ import (
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	overloadv3 "github.com/envoyproxy/go-control-plane/envoy/config/overload/v3"
 	streamv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/stream/v3"
+	httpinspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/http_inspector/v3"
+	tlsinspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	connectionsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/resource_monitors/downstream_connections/v3"
 	heapv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/resource_monitors/fixed_heap/v3"
@@ -34,14 +36,27 @@ func (g *generator) listener() *listenerv3.Listener {
 	}}}
 	if t := g.config.ListenTLS; len(t) > 0 {
 		chain.TransportSocket = g.downstreamTLS(t)
-		chain.TransportSocketConnectTimeout = seconds(10)
+		chain.TransportSocketConnectTimeout = seconds(silenceSeconds)
 	}
 	return &listenerv3.Listener{
 		Name:                          listenerName,
 		Address:                       e.address(),
 		PerConnectionBufferLimitBytes: wrapperspb.UInt32(bufferBytes),
 		FilterChains:                  []*listenerv3.FilterChain{chain},
+		ListenerFilters:               []*listenerv3.ListenerFilter{g.firstBytes()},
+		ListenerFiltersTimeout:        seconds(silenceSeconds),
 	}
+}
+
+// firstBytes waits for what a client says first, so that one which says nothing
+// is told by the timeout of listener filters: no other ends connections on which
+// nothing was ever asked.
+func (g *generator) firstBytes() *listenerv3.ListenerFilter {
+	name, config := "envoy.filters.listener.http_inspector", g.pack(&httpinspectorv3.HttpInspector{})
+	if len(g.config.ListenTLS) > 0 {
+		name, config = "envoy.filters.listener.tls_inspector", g.pack(&tlsinspectorv3.TlsInspector{})
+	}
+	return &listenerv3.ListenerFilter{Name: name, ConfigType: &listenerv3.ListenerFilter_TypedConfig{TypedConfig: config}}
 }
 
 // connectionManager reads requests strictly: one spelling of a path is left
@@ -59,10 +74,10 @@ func (g *generator) connectionManager() *hcmv3.HttpConnectionManager {
 		CommonHttpProtocolOptions: &corev3.HttpProtocolOptions{
 			// Many servers read x_ath_agent_id as x-ath-agent-id.
 			HeadersWithUnderscoresAction: corev3.HttpProtocolOptions_REJECT_REQUEST,
-			IdleTimeout:                  seconds(idleSeconds),
+			IdleTimeout:                  seconds(keepAliveSeconds),
 		},
 		Http2ProtocolOptions:  h2,
-		RequestHeadersTimeout: seconds(10),
+		RequestHeadersTimeout: seconds(silenceSeconds),
 		StreamIdleTimeout:     seconds(idleSeconds),
 		UseRemoteAddress:      yes(),
 		XffNumTrustedHops:     uint32(g.config.TrustedHops),
@@ -148,6 +163,9 @@ func (g *generator) admin() *bootstrapv3.Admin {
 }
 
 const (
+	silenceSeconds   = 5  // for a client's first bytes, its TLS handshake, and all headers of a request
+	keepAliveSeconds = 60 // between the requests of a connection
+
 	maxConnections = 10000
 	maxHeapBytes   = 512 << 20
 )
@@ -178,10 +196,33 @@ func (g *generator) overloadManager() *overloadv3.OverloadManager {
 			},
 		},
 		Actions: []*overloadv3.OverloadAction{
+			g.reducesTimeouts(heap),
 			action("shrink_heap", 90),
 			action("disable_http_keepalive", 92),
 			action("stop_accepting_requests", 95),
 			action("stop_accepting_connections", 98),
 		},
+	}
+}
+
+// reducesTimeouts makes Envoy wait for less the more of its memory is used, so
+// that connections which do nothing make room for others.
+func (g *generator) reducesTimeouts(heap string) *overloadv3.OverloadAction {
+	const connectionIdle, streamIdle, handshake = overloadv3.ScaleTimersOverloadActionConfig_HTTP_DOWNSTREAM_CONNECTION_IDLE,
+		overloadv3.ScaleTimersOverloadActionConfig_HTTP_DOWNSTREAM_STREAM_IDLE, overloadv3.ScaleTimersOverloadActionConfig_TRANSPORT_SOCKET_CONNECT
+	atLeast := func(timer overloadv3.ScaleTimersOverloadActionConfig_TimerType, n float64) *overloadv3.ScaleTimersOverloadActionConfig_ScaleTimer {
+		return &overloadv3.ScaleTimersOverloadActionConfig_ScaleTimer{
+			Timer:          timer,
+			OverloadAdjust: &overloadv3.ScaleTimersOverloadActionConfig_ScaleTimer_MinTimeout{MinTimeout: seconds(n)},
+		}
+	}
+	return &overloadv3.OverloadAction{
+		Name: "envoy.overload_actions.reduce_timeouts",
+		Triggers: []*overloadv3.Trigger{{Name: heap, TriggerOneof: &overloadv3.Trigger_Scaled{
+			Scaled: &overloadv3.ScaledTrigger{ScalingThreshold: 0.3, SaturationThreshold: 0.8},
+		}}},
+		TypedConfig: g.pack(&overloadv3.ScaleTimersOverloadActionConfig{TimerScaleFactors: []*overloadv3.ScaleTimersOverloadActionConfig_ScaleTimer{
+			atLeast(connectionIdle, 2), atLeast(streamIdle, 30), atLeast(handshake, 1),
+		}}),
 	}
 }

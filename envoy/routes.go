@@ -57,6 +57,7 @@ const (
 
 const (
 	companionSeconds = 30  // redeeming a code at a slow OAuth server is the longest
+	bodySeconds      = 10  // for the body of a request to it
 	idleSeconds      = 300 // a stream may last for ever, but not in silence
 )
 
@@ -120,9 +121,11 @@ func (g *generator) companion(name string, match *routev3.RouteMatch) *routev3.R
 			ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: companionCluster},
 			Timeout:          seconds(companionSeconds),
 			RetryPolicy:      g.sendsAgain(),
+			// Of the body too, which may come slowly.
+			MaxStreamDuration: &routev3.RouteAction_MaxStreamDuration{MaxStreamDuration: seconds(companionSeconds + bodySeconds)},
 		}},
 		RequestHeadersToAdd:  g.clientForCompanion(),
-		TypedPerFilterConfig: g.unchecked(),
+		TypedPerFilterConfig: g.uncheckedWhole(),
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	bufferv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/buffer/v3"
 	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
 	guardv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	"google.golang.org/protobuf/proto"
@@ -71,6 +72,10 @@ func (m *manager) companionHolds(c *chain) {
 		m.fault(m.where, "the handshake's paths lead to several clusters", "let them lead to athd's HTTP listener only")
 	}
 	for _, w := range m.lanes {
+		if w.forwards() && m.isCompanion(w) && w.handshake() && !c.wholeBodies(w) {
+			m.warning(w.where, "bodies reach athd as slowly as they are sent: whoever trickles them keeps others from the handshake",
+				"put a buffer filter into the chain, and max_request_bytes: 65536 for it on this route")
+		}
 		if w.forwards() && !m.isCompanion(w) && w.handshake() && c.unchecked(w) {
 			where := "a cluster that the request or a plugin chooses"
 			if w.cluster != "" {
@@ -80,6 +85,22 @@ func (m *manager) companionHolds(c *chain) {
 				"let them lead to athd's HTTP listener")
 		}
 	}
+}
+
+// wholeBodies reports whether a filter reads the body of a request on this lane
+// before it goes on.
+func (c *chain) wholeBodies(w *lane) bool {
+	for _, f := range c.filters {
+		if f.kind != httpFilters+"buffer.v3.Buffer" || !f.runs(w) {
+			continue
+		}
+		var per bufferv3.BufferPerRoute
+		s := w.settings(f.name)
+		if len(s) == 0 || s[0].config == nil || !open(s[0].config, &per) || !per.GetDisabled() {
+			return true
+		}
+	}
+	return false
 }
 
 // companionReachesNoAPI wants none of the paths that athd lets pass, since it

@@ -18,6 +18,7 @@ var why = map[string]string{
 	"early_header_mutation_extensions": "What a client says of where it comes from does not count.",
 	"local_reply_config":               "Envoy's own refusals as JSON. The first mapper leaves athd's alone: those have a content type.",
 	"access_log":                       "No query and no header that could hold a secret. decision leads to athd's log.",
+	"[envoy.filters.http.buffer]":      "Sleeps but on the handshake's routes: athd gets whole bodies, so that nobody holds it by sending slowly.",
 	"request_headers_timeout":          "A client that sends headers slowly holds no connection for ever.",
 	"use_remote_address":               "The address that the companion's limits count is the client's own.",
 	"common_http_protocol_options.headers_with_underscores_action":         "Many servers read x_ath_agent_id as x-ath-agent-id.",

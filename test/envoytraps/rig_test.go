@@ -59,6 +59,7 @@ type rig struct {
 	checks    []*authv3.CheckRequest
 	storeDown bool
 	stopAuthz func()
+	config    string // Envoy's
 }
 
 // A script answers a check, if it likes by asking athd's real server.
@@ -100,8 +101,20 @@ func newRig(t *testing.T, change ...func(*rig, *envoy.BootstrapConfig)) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
+	r.config = string(yaml)
 	r.envoy = realenvoy.Start(t, yaml)
 	return r
+}
+
+// restart starts Envoy anew, with a change of its configuration.
+func (r *rig) restart(change func(config string) string) {
+	r.t.Helper()
+	config := change(r.config)
+	if config == r.config {
+		r.t.Fatal("there was nothing to change")
+	}
+	r.envoy.Stop()
+	r.envoy = realenvoy.Start(r.t, []byte(config))
 }
 
 func providers(t *testing.T, bases map[string]string, apps map[string]*provider.App) *provider.Set {

@@ -71,6 +71,9 @@ func ofRoutes() []Spoil {
 		}), Finds: []string{"Envoy follows redirects"}},
 		{Name: "authorization set by the route", Do: onProvider(func(r *routev3.Route) { r.RequestHeadersToAdd = token }), Finds: []string{`it sets the header "Authorization"`}},
 		{Name: "authorization removed by the route", Do: onProvider(func(r *routev3.Route) { r.RequestHeadersToRemove = []string{"authorization"} }), Finds: []string{"it removes authorization"}},
+		{Name: "bodies that trickle into the handshake", Do: func(c *Config) {
+			c.Route("companion", func(r *routev3.Route) { delete(r.TypedPerFilterConfig, "envoy.filters.http.buffer") })
+		}, Finds: []string{"bodies reach athd as slowly as they are sent"}, Warning: true},
 		{Name: "no hygiene", Do: onProvider(func(r *routev3.Route) { delete(r.TypedPerFilterConfig, hygiene) }),
 			Finds: []string{`the API sees "x-ath-agent-id"`, `the API sees "cookie"`, `the API sees "x-forwarded-user"`, `the API sees "x-auth-request-user"`}, Warning: true},
 		{Name: "no route to a provider", Do: func(c *Config) {
