@@ -57,6 +57,9 @@ type Config struct {
 	Limits       Limits // the zero value: DefaultLimits
 	Destination  string // how Envoy says where a request goes, as operators are told it
 
+	// Turns are shared with what verifies attestations. nil: it has none.
+	Turns *Turns
+
 	// Limited is called with what was too much, one of [LimitNames], for
 	// metrics. nil: nobody counts.
 	Limited func(limit string)
@@ -119,7 +122,10 @@ func New(c Config) (*Flow, error) {
 	if !origins.separate && c.ConsentURL != c.PublicURL {
 		return nil, errors.New("athflow: the consent URL has the public URL's host name, and is another URL")
 	}
-	pages, err := newPages()
+	if c.Turns == nil {
+		c.Turns = NewTurns()
+	}
+	pages, err := newPages(c.Turns)
 	if err != nil {
 		return nil, err
 	}
@@ -168,12 +174,14 @@ func (f *Flow) Handler() http.Handler {
 		}
 		on := f.origins.ground(r.Host)
 		if !ok || r.URL.RawPath != "" || !on.answers(r.URL.Path) {
-			f.limited(w, r, f.refuses(ath.Errorf(ath.NotFound, "There is nothing at this path.")))
+			r = unreadBody(w, r)
+			f.limited(w, r, strangers, f.refuses(ath.Errorf(ath.NotFound, "There is nothing at this path.")))
 			return
 		}
 		h, ok := m.lookup(r.Method)
 		if !ok {
 			w.Header().Set("Allow", m.allow())
+			r = unreadBody(w, r)
 			h = f.refuses(ath.Errorf(ath.MethodNotAllowed, "This path does not take this method."))
 		}
 		switch {
@@ -182,6 +190,11 @@ func (f *Flow) Handler() http.Handler {
 		case ok && on == handshake && isCallback(r.URL.Path):
 			h = http.HandlerFunc(f.sendOn)
 		}
-		f.limited(w, r, h)
+		in := f.laneOf(r)
+		if ok && in != operators && strings.HasPrefix(r.URL.Path, adminPath) {
+			r = unreadBody(w, r)
+			h = f.refuses(f.noOperator(r.Header, clientAddress(r, f.limiter.Envoys)))
+		}
+		f.limited(w, r, in, h)
 	})
 }

@@ -73,7 +73,10 @@ func serveJSON[Req, Resp any](f *Flow, status int, refused audit.Kind, step func
 
 		var req Req
 		var resp Resp
-		err := decode(w, r, &req)
+		var err error
+		if busy := f.work(ctx, laneIn(ctx), func() { err = decode(w, r, &req) }); busy != nil {
+			err = busy
+		}
 		if err == nil {
 			resp, err = step(ctx, c, &req)
 		}
@@ -98,11 +101,8 @@ type optionalBody interface{ optional() string }
 // decode reads a JSON object, or a form where the step's request can be one.
 func decode(w http.ResponseWriter, r *http.Request, into any) error {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBodyBytes))
-	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
-		return ath.Errorf(ath.PayloadTooLarge, "The body is larger than %d bytes.", maxBodyBytes)
-	}
 	if err != nil {
-		return ath.Errorf(ath.InvalidRequest, "The body could not be read.").WithCause(err)
+		return unread(err)
 	}
 	media, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if form, ok := into.(formDecoder); ok && media == "application/x-www-form-urlencoded" {

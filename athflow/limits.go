@@ -98,15 +98,29 @@ type limiter struct {
 	registrations *rates[netip.Addr]
 	agents        *rates[ath.Tag]
 
+	ending  *rates[netip.Addr] // requests that end rights, by the same rate
+	guesses *rates[netip.Addr] // wrong admin proofs
+	bodies  bodies
+
 	mu      sync.Mutex
-	all     int
-	byRoute map[string]int     // of the routes that exist
-	byPeer  map[netip.Addr]int // of those with a request under way
+	all     [lanes]int
+	byRoute map[string]int // of the routes that exist
+	byPeer  map[place]int  // of those with a request under way
 }
+
+// A place is taken by a client in a lane.
+type place struct {
+	in   lane
+	from netip.Addr
+}
+
+// adminGuesses is how many wrong admin proofs of an address are answered as
+// such.
+var adminGuesses = Rate{10, time.Minute}
 
 // LimitNames are what a request can be too much for, as metrics name it.
 func LimitNames() []string {
-	return []string{"per_address", "registrations_per_address", "per_agent", "concurrent_per_address", "concurrent",
+	return []string{"busy", "admin_proofs", "per_address", "registrations_per_address", "per_agent", "concurrent_per_address", "concurrent",
 		"pending_" + tokenstore.FullAll, "pending_" + tokenstore.FullDomain, "pending_" + tokenstore.FullAddress, "sessions_per_agent"}
 }
 
@@ -118,8 +132,10 @@ func newLimiter(l Limits, count func(limit string)) (*limiter, error) {
 	return &limiter{
 		Limits: l, count: count,
 		addresses: newRates[netip.Addr](l.PerAddress), registrations: newRates[netip.Addr](l.Registrations),
-		agents:  newRates[ath.Tag](l.PerAgent),
-		byRoute: map[string]int{}, byPeer: map[netip.Addr]int{},
+		agents: newRates[ath.Tag](l.PerAgent),
+		ending: newRates[netip.Addr](l.PerAddress), guesses: newRates[netip.Addr](adminGuesses),
+		bodies:  bodies{byPeer: map[netip.Addr]int{}},
+		byRoute: map[string]int{}, byPeer: map[place]int{},
 	}, nil
 }
 
@@ -141,44 +157,59 @@ func routeOf(path string) string {
 	return "other"
 }
 
-// admit lets a request in, or says why not. What was let in must be released.
-// route is a name from a closed set.
-func (l *limiter) admit(r *http.Request, route string, now time.Time) (release func(), err error) {
-	from := network(clientAddress(r, l.Envoys))
+// rate counts a request of a client, or says why it is too much. route is a
+// name from a closed set. An operator is not counted.
+func (l *limiter) rate(r *http.Request, in lane, from netip.Addr, now time.Time) error {
+	if in == operators {
+		return nil
+	}
 	if wait := l.addresses.take(from, now); wait > 0 {
 		l.count("per_address")
-		return nil, tooMany("There were too many requests from this address.", wait)
+		return tooMany("There were too many requests from this address.", wait)
 	}
-	if route == registerPath && r.Method == http.MethodPost {
+	if r.URL.Path == registerPath && r.Method == http.MethodPost {
 		if wait := l.registrations.take(from, now); wait > 0 {
 			l.count("registrations_per_address")
-			return nil, tooMany("There were too many registrations from this address.", wait)
+			return tooMany("There were too many registrations from this address.", wait)
 		}
 	}
+	return nil
+}
+
+// enter gives a request a place among those under way, or says why not. It must
+// be left.
+func (l *limiter) enter(route string, in lane, from netip.Addr) (leave func(), err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.byPeer[from] >= l.ConcurrentPerAddress {
+	all, at := l.Concurrent, place{in, from}
+	switch in {
+	case operators:
+		all, at.from = operatorPlaces, netip.Addr{} // where they come from does not count
+	case endings:
+		all, route = endingPlaces, "" // one route, as far as the places go
+	}
+	if in != operators && l.byPeer[at] >= min(l.ConcurrentPerAddress, all/2) {
 		l.count("concurrent_per_address")
 		return nil, tooMany("Too many requests from this address are under way.", time.Second)
 	}
 	// Nobody's fault in particular, so it is not 429.
-	if l.all >= l.Concurrent || l.byRoute[route] >= l.Concurrent/2 {
+	if l.all[in] >= all || in == strangers && l.byRoute[route] >= l.Concurrent/2 {
 		l.count("concurrent")
 		return nil, ath.Errorf(ath.InternalError, "Too many requests are under way; try again.").WithStatus(http.StatusServiceUnavailable)
 	}
-	l.all++
+	l.all[in]++
 	l.byRoute[route]++
-	l.byPeer[from]++
-	return sync.OnceFunc(func() { l.release(route, from) }), nil
+	l.byPeer[at]++
+	return sync.OnceFunc(func() { l.leave(route, at) }), nil
 }
 
-func (l *limiter) release(route string, from netip.Addr) {
+func (l *limiter) leave(route string, at place) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.all--
+	l.all[at.in]--
 	l.byRoute[route]--
-	if l.byPeer[from]--; l.byPeer[from] == 0 {
-		delete(l.byPeer, from)
+	if l.byPeer[at]--; l.byPeer[at] == 0 {
+		delete(l.byPeer, at)
 	}
 }
 
@@ -201,17 +232,18 @@ func tooMany(message string, wait time.Duration) error {
 }
 
 // limited runs h unless that is too much now: then it answers as the route
-// would, a page for people and JSON for programs.
-func (f *Flow) limited(w http.ResponseWriter, r *http.Request, h http.Handler) {
+// would, a page for people and JSON for programs. The order is that of what a
+// request costs: its address, its body, its place.
+func (f *Flow) limited(w http.ResponseWriter, r *http.Request, in lane, h http.Handler) {
 	if r.URL.Path == healthPath { // asked by those who would restart us
 		h.ServeHTTP(w, r)
 		return
 	}
-	route := routeOf(r.URL.Path)
-	release, err := f.limiter.admit(r, route, f.Now())
+	from, route := network(clientAddress(r, f.limiter.Envoys)), routeOf(r.URL.Path)
+	leave, err := f.admit(w, r, in, route, from)
 	if err == nil {
-		defer release()
-		h.ServeHTTP(w, r)
+		defer leave()
+		h.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), laneKey{}, in)))
 		return
 	}
 	switch route {
@@ -220,6 +252,26 @@ func (f *Flow) limited(w http.ResponseWriter, r *http.Request, h http.Handler) {
 		return
 	}
 	f.refuses(err).ServeHTTP(w, r)
+}
+
+type laneKey struct{}
+
+// admit lets a request in, with its body read, or says why not. What was let in
+// must leave.
+func (f *Flow) admit(w http.ResponseWriter, r *http.Request, in lane, route string, from netip.Addr) (leave func(), err error) {
+	if err := f.limiter.rate(r, in, from, f.Now()); err != nil {
+		return nil, err
+	}
+	done, err := f.readAhead(w, r, from)
+	if err != nil {
+		return nil, err
+	}
+	left, err := f.limiter.enter(route, in, from)
+	if err != nil {
+		done()
+		return nil, err
+	}
+	return func() { left(); done() }, nil
 }
 
 // refuses answers with an error and nothing else, and says so in the audit log

@@ -21,6 +21,7 @@ var pageFiles embed.FS
 // pages are what browsers see. They run no script, load nothing, and may not
 // be framed.
 type pages struct {
+	turns     *Turns
 	templates *template.Template
 	style     template.CSS
 	policy    string
@@ -46,7 +47,7 @@ type errorPage struct {
 	DecisionID string
 }
 
-func newPages() (*pages, error) {
+func newPages(turns *Turns) (*pages, error) {
 	style, err := pageFiles.ReadFile("pages/style.css")
 	if err != nil {
 		return nil, err
@@ -57,7 +58,7 @@ func newPages() (*pages, error) {
 	}
 	sum := sha256.Sum256(style)
 	return &pages{
-		templates: t, style: template.CSS(style),
+		turns: turns, templates: t, style: template.CSS(style),
 		policy: "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
 			"'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
 	}, nil
@@ -65,10 +66,19 @@ func newPages() (*pages, error) {
 
 func (p *pages) write(w http.ResponseWriter, status int, name string, data any) error {
 	var b bytes.Buffer
-	if err := p.templates.ExecuteTemplate(&b, name+".html", struct {
-		Style template.CSS
-		Page  any
-	}{p.style, data}); err != nil {
+	var err error
+	draw := func() {
+		err = p.templates.ExecuteTemplate(&b, name+".html", struct {
+			Style template.CSS
+			Page  any
+		}{p.style, data})
+	}
+	if name == "error" { // small, and what is said when there is too much to do
+		draw()
+	} else if busy := p.turns.Run(context.Background(), draw); busy != nil {
+		return busy
+	}
+	if err != nil {
 		return err
 	}
 	h := w.Header()

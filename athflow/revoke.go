@@ -50,6 +50,9 @@ func (f *Flow) revoke(ctx context.Context, c *call, req *revokeRequest) (revokeR
 	} else {
 		operator, ok := f.operator(c.header)
 		if !ok {
+			if err := f.guessed(c.header, c.from); err != nil {
+				return revokeResponse{}, err
+			}
 			return revokeResponse{}, ath.Errorf(ath.Unauthorized, "client_id and client_secret, or an admin token, are required.")
 		}
 		c.event.By = operator

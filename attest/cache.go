@@ -28,6 +28,7 @@ type documents struct {
 	now       func() time.Time
 	flights   singleflight.Group
 	slots     *slots
+	turn      func(ctx context.Context, piece func()) error
 
 	mu     sync.Mutex
 	byID   map[string]*list.Element // of *entry
@@ -44,8 +45,8 @@ type entry struct {
 func newDocuments(c Config) *documents {
 	return &documents{
 		client: newHTTPClient(c), allowHTTP: c.AllowHTTP, now: c.Now,
-		slots: newSlots(),
-		byID:  map[string]*list.Element{}, recent: list.New(),
+		slots: newSlots(), turn: c.Turn,
+		byID: map[string]*list.Element{}, recent: list.New(),
 	}
 }
 
@@ -84,7 +85,7 @@ func (d *documents) fly(ctx context.Context, agent ath.AgentID) (*document, erro
 	// The port is left out: a host with many ports is one host.
 	err := d.slots.run(ctx, agent.Host().Name(), func(ctx context.Context) (err error) {
 		asked = true
-		doc, fresh, err = fetchDocument(ctx, d.client, agent, d.allowHTTP)
+		doc, fresh, err = fetchDocument(ctx, d.client, agent, d.allowHTTP, d.turn)
 		return err
 	})
 	switch {

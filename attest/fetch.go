@@ -45,7 +45,7 @@ func newHTTPClient(c Config) *http.Client {
 
 // fetchDocument gets and reads the document of an agent, and says for how
 // long it may be kept.
-func fetchDocument(ctx context.Context, client *http.Client, agent ath.AgentID, allowHTTP bool) (*document, time.Duration, error) {
+func fetchDocument(ctx context.Context, client *http.Client, agent ath.AgentID, allowHTTP bool, turn func(context.Context, func()) error) (*document, time.Duration, error) {
 	if !allowHTTP && !strings.HasPrefix(agent.String(), "https://") {
 		return nil, 0, errors.New("agent_id is not an https URL")
 	}
@@ -82,7 +82,11 @@ func fetchDocument(ctx context.Context, client *http.Client, agent ath.AgentID, 
 	if err := ctx.Err(); err != nil {
 		return nil, 0, transport(err)
 	}
-	doc, err := parseDocument(body, agent)
+	var doc *document
+	parse := func() { doc, err = parseDocument(body, agent) }
+	if turn(ctx, parse) != nil { // it was long in coming: the fetch must not have been for nothing
+		parse()
+	}
 	if err != nil {
 		return nil, 0, err
 	}

@@ -20,6 +20,10 @@ type Config struct {
 	// Required.
 	Once func(ctx context.Context, agent ath.AgentID, what, value string, ttl time.Duration) (first bool, err error)
 
+	// Turn runs a piece of work of bounded size when there is a processor for
+	// it, or says why not: what it does is asked for by strangers. nil: at once.
+	Turn func(ctx context.Context, piece func()) error
+
 	Now    func() time.Time // default time.Now
 	Logger *slog.Logger     // default: none
 
@@ -37,6 +41,7 @@ type Verifier struct {
 	once      func(ctx context.Context, agent ath.AgentID, what, value string, ttl time.Duration) (bool, error)
 	now       func() time.Time
 	log       *slog.Logger
+	turn      func(ctx context.Context, piece func()) error
 	skip      bool
 	documents *documents
 }
@@ -45,6 +50,9 @@ type Verifier struct {
 func New(c Config) (*Verifier, error) {
 	if c.Once == nil {
 		return nil, errors.New("attest: Once is required: without it attestations could be replayed")
+	}
+	if c.Turn == nil {
+		c.Turn = func(_ context.Context, piece func()) error { piece(); return nil }
 	}
 	if c.Now == nil {
 		c.Now = time.Now
@@ -55,7 +63,7 @@ func New(c Config) (*Verifier, error) {
 	if c.SkipVerification {
 		c.Logger.Warn("attestations are NOT verified: whoever knows an agent's id can act as that agent (skip_attestation_verification)")
 	}
-	return &Verifier{once: c.Once, now: c.Now, log: c.Logger, skip: c.SkipVerification, documents: newDocuments(c)}, nil
+	return &Verifier{once: c.Once, turn: c.Turn, now: c.Now, log: c.Logger, skip: c.SkipVerification, documents: newDocuments(c)}, nil
 }
 
 // UnreachableFor is how long the failure of a host that is away is remembered,
@@ -87,11 +95,16 @@ func (v *Verifier) Verify(ctx context.Context, compact string, want Expect) (*Id
 	if want.Agent.IsZero() {
 		return nil, errors.New("attest: no agent to verify an attestation of")
 	}
-	a, err := parse(compact)
-	if err != nil {
-		return nil, err
+	var a *attestation
+	var err error
+	if e := v.turn(ctx, func() {
+		if a, err = parse(compact); err == nil {
+			err = a.check(v.now(), want)
+		}
+	}); e != nil {
+		return nil, e
 	}
-	if err := a.check(v.now(), want); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	identity := &Identity{}
@@ -125,7 +138,9 @@ func (v *Verifier) authenticate(ctx context.Context, a *attestation, agent ath.A
 		}
 		return nil, &Error{Reason: Document, message: "no identity document", cause: err}
 	}
-	if doc.verifies(a) {
+	if ok, err := v.verifies(ctx, doc, a); err != nil {
+		return nil, err
+	} else if ok {
 		return doc.identity(), nil
 	}
 	mismatch := refuse(Signature, "the signature does not match the published key")
@@ -144,10 +159,17 @@ func (v *Verifier) authenticate(ctx context.Context, a *attestation, agent ath.A
 		v.log.InfoContext(ctx, "identity document not fetched again", "agent_id", agent.String(), "error", err)
 		return nil, mismatch
 	}
-	if !doc.verifies(a) {
+	if ok, err := v.verifies(ctx, doc, a); err != nil {
+		return nil, err
+	} else if !ok {
 		return nil, mismatch
 	}
 	return doc.identity(), nil
+}
+
+func (v *Verifier) verifies(ctx context.Context, d *document, a *attestation) (ok bool, err error) {
+	err = v.turn(ctx, func() { ok = d.verifies(a) })
+	return ok && err == nil, err
 }
 
 // verifies reports whether the attestation is signed with the document's key.

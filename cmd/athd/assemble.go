@@ -80,7 +80,9 @@ func assemble(s *settings, log *slog.Logger, events io.Writer) (_ *assembly, err
 
 func newFlow(s *settings, store *tokenstore.Store, decider *authz.Decider, trail *audit.Log, m *metrics, log *slog.Logger) (*athflow.Flow, error) {
 	d := s.development
+	turns := athflow.NewTurns()
 	verifier, err := attest.New(attest.Config{
+		Turn:      turns.Run,
 		AllowHTTP: d.AllowHTTP, AllowPrivateHosts: d.AllowPrivateHosts, SkipVerification: d.SkipAttestation,
 		Once: func(ctx context.Context, agent ath.AgentID, what, value string, ttl time.Duration) (bool, error) {
 			return store.Once(ctx, agent.Tag(), what, value, ttl)
@@ -95,7 +97,7 @@ func newFlow(s *settings, store *tokenstore.Store, decider *authz.Decider, trail
 		OAuth: provider.NewClient(provider.ClientConfig{AllowHTTP: d.AllowHTTP}),
 		Audit: trail, Logger: log, Policy: s.policy,
 		TokenTTL: s.tokenTTL, SessionTTL: s.sessionTTL, Consent: s.consent, CallbackPerProvider: s.perProvider, AdminTokens: s.adminTokens, AdminPrivate: s.adminPrivate, Limits: s.limits,
-		Limited: m.observeLimit, Destination: s.envoy.destination, Explain: explainer(decider),
+		Turns: turns, Limited: m.observeLimit, Destination: s.envoy.destination, Explain: explainer(decider),
 		AllowHTTP: d.AllowHTTP, AcceptAnyCode: d.AcceptAnyCode, SkipAttestation: d.SkipAttestation,
 	})
 }

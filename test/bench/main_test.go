@@ -28,6 +28,10 @@ func TestMain(m *testing.M) {
 		serveNoop(socket)
 		return
 	}
+	if addr := os.Getenv(stubAddr); addr != "" {
+		serveStub(addr)
+		return
+	}
 	if flag.Parse(); *pin {
 		if err := leaveOne(); err != nil {
 			log.Fatalf("no processor for Envoy alone: %v (-pin=false does without)", err)
