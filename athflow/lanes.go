@@ -34,7 +34,7 @@ const adminPath = "/ath/admin/"
 // is read.
 func (f *Flow) laneOf(r *http.Request) lane {
 	switch {
-	case (r.URL.Path == revokePath || strings.HasPrefix(r.URL.Path, adminPath)) && f.isOperator(r.Header):
+	case !f.AdminPrivate && (r.URL.Path == revokePath || strings.HasPrefix(r.URL.Path, adminPath)) && f.isOperator(r.Header):
 		return operators
 	case r.URL.Path == revokePath, r.Method == http.MethodDelete && strings.HasPrefix(r.URL.Path, agentsPath):
 		return endings

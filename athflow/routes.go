@@ -74,6 +74,9 @@ func (f *Flow) AdminHandler() http.Handler {
 			w.Header().Set("Allow", m.allow())
 			h = f.refuses(ath.Errorf(ath.MethodNotAllowed, "This path does not take this method."))
 		}
+		if f.isOperator(r.Header) {
+			r = r.WithContext(context.WithValue(r.Context(), laneKey{}, operators))
+		}
 		h.ServeHTTP(w, r)
 	})
 }
