@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -15,11 +14,19 @@ import (
 // load reads a configuration and everything that it refers to. It returns
 // settings, or every fault of all its files; never both.
 func load(path string, out outside) (*settings, strict.Faults) {
-	data, _, err := out.read(path)
+	data, mode, err := out.read(path)
 	if err != nil {
 		return nil, strict.Faults{{File: path, Message: "cannot be read: " + err.Error()}}
 	}
-	return parse(path, data, out)
+	fault, warning := keptByContent.judge(mode, data)
+	if fault != "" {
+		return nil, strict.Faults{{File: path, Message: fault}}
+	}
+	s, faults := parse(path, data, out)
+	if s != nil && warning != "" {
+		s.warnings = append(s.warnings, path+": "+warning)
+	}
+	return s, faults
 }
 
 // parse is load for an athd.yaml that has been read.
@@ -112,42 +119,11 @@ func (l *loader) resolve(path string) string {
 	return filepath.Join(l.dir, path)
 }
 
-// Permission bits that a secret's file must not have.
-const (
-	byOthers    fs.FileMode = 0o007 // a key of TLS
-	byOthersOrW fs.FileMode = 0o037 // the keyset: 0640 at most
-)
-
-// file reads a file that athd.yaml names at path. Its mode must have none of
-// the forbidden bits.
-func (l *loader) file(name string, forbidden fs.FileMode, path ...any) ([]byte, bool) {
-	if l.doc.Faulty(path...) {
-		return nil, false
-	}
-	data, mode, err := l.read(l.resolve(name))
-	switch {
-	case err != nil:
-		l.fail("cannot be read: "+err.Error(), path...)
-	case mode&forbidden != 0:
-		l.fail(fmt.Sprintf("the file holds a secret, but its mode is %#o: want %#o", mode, 0o640&^forbidden), path...)
-	default:
-		return data, true
-	}
-	return nil, false
-}
-
 // line reads a file that holds one secret on one line.
 func (l *loader) line(name string, path ...any) (ath.Secret, bool) {
-	if l.doc.Faulty(path...) {
+	data, ok := l.kept(name, keptSecret, path...)
+	if !ok {
 		return ath.Secret{}, false
-	}
-	data, mode, err := l.read(l.resolve(name))
-	if err != nil {
-		l.fail("cannot be read: "+err.Error(), path...)
-		return ath.Secret{}, false
-	}
-	if mode&byOthers != 0 {
-		l.warn("%s: every user of this machine can read the secret in the file (mode %#o)", label(path), mode)
 	}
 	text := strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")
 	if err := checkLine(text); err != nil {

@@ -112,8 +112,8 @@ func (l *loader) serverTLS() bool {
 		return true
 	}
 	t := &serverTLS{clientSANs: c.ClientSANs}
-	cert, ok := l.file(c.CertFile, 0, "listen", "tls", "cert_file")
-	key, keyOK := l.file(c.KeyFile, byOthers, "listen", "tls", "key_file")
+	cert, ok := l.kept(c.CertFile, keptOpen, "listen", "tls", "cert_file")
+	key, keyOK := l.kept(c.KeyFile, keptKey, "listen", "tls", "key_file")
 	if ok && keyOK {
 		var err error
 		if t.certificate, err = tls.X509KeyPair(cert, key); err != nil {
@@ -121,7 +121,7 @@ func (l *loader) serverTLS() bool {
 			l.fail("does not fit its key: "+strings.TrimPrefix(err.Error(), "tls: "), "listen", "tls", "cert_file")
 		}
 	}
-	if ca, ok := l.file(c.ClientCAFile, 0, "listen", "tls", "client_ca_file"); ok {
+	if ca, ok := l.kept(c.ClientCAFile, keptOpen, "listen", "tls", "client_ca_file"); ok {
 		t.clientCAs = x509.NewCertPool()
 		if !t.clientCAs.AppendCertsFromPEM(ca) {
 			l.fail("holds no certificate in PEM", "listen", "tls", "client_ca_file")

@@ -82,7 +82,7 @@ func (l *loader) namesFree(i int, p *provider.Provider, taken map[string]bool) b
 }
 
 func (l *loader) providersFile(path string) []*provider.Provider {
-	data, ok := l.file(l.c.ProvidersFile, 0, "providers_file")
+	data, ok := l.kept(l.c.ProvidersFile, keptByContent, "providers_file")
 	if !ok {
 		return nil
 	}
@@ -103,17 +103,11 @@ func (l *loader) providerOptions(dir string) provider.Options {
 		consent = l.c.ConsentURL // as above
 	}
 	return provider.Options{
-		AllowHTTP:  l.c.Development.AllowHTTP,
-		PublicURL:  public,
-		ConsentURL: consent,
-		Env:        l.env,
-		ReadFile: func(path string) ([]byte, error) {
-			if !filepath.IsAbs(path) {
-				path = filepath.Join(dir, path)
-			}
-			data, _, err := l.read(path)
-			return data, err
-		},
+		AllowHTTP:           l.c.Development.AllowHTTP,
+		PublicURL:           public,
+		ConsentURL:          consent,
+		Env:                 l.env,
+		ReadFile:            func(path string) ([]byte, error) { return l.secretBeside(dir, path) },
 		CallbackPerProvider: l.s.perProvider,
 		StrictScopes:        l.c.StrictScopes,
 		Warn:                func(f strict.Fault) { l.warn("%v", f) },

@@ -82,7 +82,7 @@ func (l *loader) storeTLS(kind tokenstore.Kind) {
 		l.fail("has no effect: store.url is without TLS", "store", "ca_file")
 		return
 	}
-	if ca, ok := l.file(c.CAFile, 0, "store", "ca_file"); ok {
+	if ca, ok := l.kept(c.CAFile, keptOpen, "store", "ca_file"); ok {
 		l.s.store.CAs = x509.NewCertPool()
 		if !l.s.store.CAs.AppendCertsFromPEM(ca) {
 			l.fail("holds no certificate in PEM", "store", "ca_file")
@@ -105,8 +105,8 @@ func (l *loader) storeCertificate(kind tokenstore.Kind) {
 		l.fail("has no effect: store.url is without TLS", "store", "cert_file")
 		return
 	}
-	cert, okay := l.file(c.CertFile, 0, "store", "cert_file")
-	key, fine := l.file(c.KeyFile, byOthers, "store", "key_file")
+	cert, okay := l.kept(c.CertFile, keptOpen, "store", "cert_file")
+	key, fine := l.kept(c.KeyFile, keptKey, "store", "key_file")
 	if !okay || !fine {
 		return
 	}
@@ -179,7 +179,7 @@ func (l *loader) storeTimes() {
 }
 
 func (l *loader) keyset() {
-	data, ok := l.file(l.c.Store.KeysetFile, byOthersOrW, "store", "keyset_file")
+	data, ok := l.kept(l.c.Store.KeysetFile, keptKeyset, "store", "keyset_file")
 	if !ok {
 		return
 	}
