@@ -43,11 +43,12 @@ type Config struct {
 
 // A Decider judges requests. It is safe for concurrent use.
 type Decider struct {
-	config Config
-	rules  []rule
-	places places
-	goesTo map[string]string // provider.Destination, by id
-	alone  map[string]bool   // apps of which no neighbour is more strictly kept; see passesThrough
+	config  Config
+	rules   []rule
+	places  places
+	goesTo  map[string]string // provider.Destination, by id
+	unknown *unknown
+	alone   map[string]bool // apps of which no neighbour is more strictly kept; see passesThrough
 }
 
 // New returns a Decider that applies every rule.
@@ -61,7 +62,7 @@ func New(c Config) (*Decider, error) {
 	if c.Observe == nil {
 		c.Observe = func(*Decision, string, time.Duration) {}
 	}
-	d := &Decider{config: c, rules: allRules(), places: newPlaces(c.Providers), goesTo: map[string]string{}, alone: loners(c.Providers)}
+	d := &Decider{config: c, rules: allRules(), places: newPlaces(c.Providers), goesTo: map[string]string{}, alone: loners(c.Providers), unknown: new(unknown)}
 	d.places.consent = c.ConsentHost
 	for _, p := range c.Providers.All() {
 		d.goesTo[p.ID] = p.Destination()
@@ -89,6 +90,9 @@ func (d *Decider) Decide(ctx context.Context, r Request) (decision Decision) {
 // inquire applies the rules. The watcher, if there is one, sees each at work.
 func (d *Decider) inquire(ctx context.Context, r Request, watch func(*inquiry, rule, Reason)) (decision Decision) {
 	q := &inquiry{Config: &d.config, ctx: ctx, request: r, now: d.config.Now(), goesTo: d.goesTo, alone: d.alone}
+	if watch == nil { // an operator who asks wants to hear what the store says
+		q.unknown = d.unknown
+	}
 	q.decision = Decision{ID: r.ID, Provider: r.Provider, reason: Internal}
 	defer func() {
 		if p := recover(); p != nil {

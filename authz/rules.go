@@ -25,6 +25,7 @@ type inquiry struct {
 	provider *provider.Provider // that the route leads to; nil: none
 	goesTo   map[string]string
 	alone    map[string]bool
+	unknown  *unknown // nil: the store is asked
 	scope    string
 	decision Decision
 }
@@ -130,6 +131,9 @@ func (q *inquiry) agentID() string {
 // is looked up by what the request claims; agentIDMatches makes sure that it
 // is the right one before anyone looks.
 func (q *inquiry) read() Reason {
+	if q.unknown.has(q.token, q.now) {
+		return "" // read, a moment ago, and there was nothing
+	}
 	reading, err := q.Store.Read(q.ctx, q.token, q.agentID())
 	switch {
 	case errors.Is(err, tokenstore.ErrCorrupt):
@@ -140,6 +144,9 @@ func (q *inquiry) read() Reason {
 		return StoreUnavailable
 	}
 	q.reading = reading
+	if reading.Grant == nil {
+		q.unknown.remember(q.token, q.now)
+	}
 	if g := reading.Grant; g != nil {
 		q.decision.Agent, q.decision.User, q.decision.Scopes = g.Agent, g.User, g.Scopes
 	}

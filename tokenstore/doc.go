@@ -43,6 +43,10 @@
 //	                                         tombstone          or Config.RememberEnded
 //	ath:{connection tag}:grants              digests of the     as long as the last one
 //	                                         live grants
+//	ath:{agent tag}:sessions                 tags of its open    until the last one
+//	                                         sessions            expires
+//	ath:{pending}:…                          who waits for an    7 days from the last
+//	                                         operator, counted
 //	ath:{suspended-hosts-}:hosts             hosts that operators       no end
 //	                                         suspended, one record
 //	ath:{any tag}:<what>:<digest>            a value used once  as given
