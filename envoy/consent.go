@@ -8,7 +8,7 @@ import (
 	"github.com/athd/athd/ath"
 )
 
-// consentRoute names the one route of the consent pages' own host.
+// consentRoute names the virtual host of the consent pages, and its one route.
 const consentRoute = "consent"
 
 // consentHost returns the name of the host that only the consent pages have,
@@ -35,5 +35,5 @@ func (g *generator) consentHost(host string) *routev3.VirtualHost {
 		routes = append(routes, g.escapedCompanion())
 	}
 	routes = append(routes, g.companion(consentRoute, pathRegex(consentPaths)), g.nothing())
-	return &routev3.VirtualHost{Name: "consent", Domains: []string{host}, Routes: routes}
+	return &routev3.VirtualHost{Name: consentRoute, Domains: []string{host}, Routes: routes}
 }

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/athd/athd/envoy"
 )
 
 // S-5
@@ -53,5 +55,20 @@ func TestConsentPagesHaveAVirtualHostForThemselves(t *testing.T) {
 	}
 	if !found {
 		t.Error("the consent pages have no virtual host")
+	}
+}
+
+// What goes into an Envoy that is there keeps the whole of this virtual host,
+// and leaves what answers everything out of the others.
+func TestConsentHostIsPastedWhole(t *testing.T) {
+	text, err := envoy.Print(variants(t)["consent apart"], envoy.Routes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(string(text), "name: nothing\n"); n != 1 {
+		t.Errorf("%d routes answer everything, want that of the consent pages' host", n)
+	}
+	if !strings.Contains(string(text), "- consent.localhost\n") {
+		t.Error("there is no virtual host for consent.localhost")
 	}
 }

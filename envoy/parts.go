@@ -111,6 +111,9 @@ func managerOf(l *listenerv3.Listener) (*hcmv3.HttpConnectionManager, error) {
 func pastedRoutes(c *routev3.RouteConfiguration) *routev3.RouteConfiguration {
 	for _, host := range c.VirtualHosts {
 		last := len(host.Routes) - 1
+		if host.Name == consentRoute {
+			continue // its own alone: nothing of the user's belongs there
+		}
 		if host.Routes[last].Name == catchAll {
 			host.Routes = host.Routes[:last]
 		}
