@@ -3,8 +3,11 @@ package athflow
 import (
 	"context"
 	"errors"
+	"html/template"
 	"net/http"
 	"net/url"
+	"strconv"
+	"time"
 
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/audit"
@@ -82,7 +85,7 @@ func (f *Flow) done(ctx context.Context, c *call, w http.ResponseWriter, r *http
 	}
 	switch v.session.Phase {
 	case tokenstore.Redeeming:
-		return f.pages.write(w, http.StatusOK, "wait", endPage{Provider: f.providerName(v.session)})
+		return f.wait(w, v, r)
 	case tokenstore.Consented:
 		return f.leave(w, r, v.session, leaving{Code: v.ownCode().Secret})
 	case tokenstore.Refused:
@@ -97,6 +100,23 @@ func (f *Flow) done(ctx context.Context, c *call, w http.ResponseWriter, r *http
 		return f.leave(w, r, v.session, leaving{Error: "server_error", Description: description, ID: v.id})
 	}
 	return ath.Errorf(ath.StateMismatch, "This authorization was used already.")
+}
+
+// maxWaits is how often the page for waiting loads itself, once a second:
+// longer than a code may take to be redeemed. Whoever did that is gone then, and
+// the session ends by its time.
+const maxWaits = 2 * int(redeemTimeout/time.Second)
+
+// wait shows a page that asks again by itself.
+func (f *Flow) wait(w http.ResponseWriter, v *visit, r *http.Request) error {
+	n, _ := strconv.Atoi(single(r.URL.Query(), "waited"))
+	if n < 0 || n >= maxWaits {
+		return ath.Errorf(ath.OAuthError, "The authorization server's answer did not come to an end.")
+	}
+	next := url.Values{"state": {v.state}, "waited": {strconv.Itoa(n + 1)}}
+	return f.pages.write(w, http.StatusOK, "wait", waitPage{
+		Provider: f.providerName(v.session), Next: template.URL(donePath + "?" + next.Encode()),
+	})
 }
 
 // providerName is what people are shown of a session's provider.

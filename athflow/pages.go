@@ -41,6 +41,11 @@ type continuePage struct {
 
 type endPage struct{ Domain, Provider, Code string }
 
+type waitPage struct {
+	Provider string
+	Next     template.URL
+}
+
 type errorPage struct {
 	Code       ath.Code
 	Message    string

@@ -216,6 +216,12 @@ func TestCallbackThatComesTwiceAtOnce(t *testing.T) {
 	if page := w.once(b, done); page.status != 200 || !strings.Contains(page.raw, `http-equiv="refresh"`) || athCode.MatchString(page.raw) {
 		t.Errorf("while the code is redeemed: %d %s", page.status, page.raw)
 	}
+	if page := w.once(b, done); !strings.Contains(page.raw, "waited=1") {
+		t.Errorf("the page does not go on by itself: %s", page.raw)
+	}
+	if page := w.once(b, done+"&waited=24"); page.status != 502 || !strings.Contains(page.raw, "OAUTH_ERROR") || strings.Contains(page.raw, "refresh") {
+		t.Errorf("after long waiting: %d %s", page.status, page.raw)
+	}
 	if r := w.once(nil, done); r.status != 400 {
 		t.Errorf("a stranger meanwhile: %d", r.status)
 	}
