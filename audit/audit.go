@@ -89,5 +89,6 @@ type Event struct {
 	By         string // the operator who did it, for what an operator does
 	Client     string // the client's address, as the nearest trusted proxy told it; "" where nobody did
 	Upstream   string // what the provider's server said that ended a handshake, bounded; "" where it said nothing
+	Count      int    // of refusals like this one that have no event of their own; 0: it is one alone
 	Derived    bool   // the rule that let a call pass was derived from the scope's name; nobody wrote it down
 }

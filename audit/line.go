@@ -37,6 +37,9 @@ func (e *Event) fields(text func(name, value string), list func(name string, val
 	if e.Upstream != "" {
 		text("upstream_error", e.Upstream)
 	}
+	if e.Count > 0 {
+		text("count", strconv.Itoa(e.Count))
+	}
 }
 
 // appendJSON appends an event as slog's JSONHandler writes it.

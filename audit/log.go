@@ -42,6 +42,7 @@ type Log struct {
 	requests *outlet // the same, or where events of allowed requests go
 
 	closed atomic.Bool
+	floods floods
 
 	mu      sync.Mutex
 	dropped int // not told yet
@@ -85,6 +86,7 @@ func New(c Config) *Log {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	l := &Log{config: c}
+	l.floods.later = l.tellFloods
 	l.events = &outlet{w: c.Writer, json: c.JSON, tried: l.tell}
 	l.requests = l.events
 	if c.Requests != nil {
@@ -102,6 +104,21 @@ func (l *Log) Record(_ context.Context, e Event) {
 		e.Time = now
 	}
 	l.config.Count(e)
+	if !l.closed.Load() && l.floods.swallow(now, &e) {
+		return
+	}
+	l.put(now, e)
+}
+
+// tellFloods writes how many refusals were only counted.
+func (l *Log) tellFloods() {
+	now := l.config.Now()
+	for _, e := range l.floods.ended(now) {
+		l.put(now, e)
+	}
+}
+
+func (l *Log) put(now time.Time, e Event) {
 	o, most, late := l.events, maxRefused, time.Duration(0)
 	switch {
 	case e.Kind == ProxyRequest && e.Reason == "":
@@ -208,6 +225,7 @@ func (l *Log) tell() {
 // then on no event waits.
 func (l *Log) Close() {
 	l.closed.Store(true)
+	l.tellFloods()
 	lost := l.events.end(endWithin)
 	if l.requests != l.events {
 		lost += l.requests.end(endWithin)
