@@ -24,7 +24,12 @@ func (s *Store) do(ctx context.Context, op string, f func(context.Context) error
 // try is do for an operation that keeps a deadline by itself.
 func (s *Store) try(ctx context.Context, op string, f func(context.Context) error) error {
 	start := time.Now()
-	err := s.attempt(ctx, f)
+	var err error
+	if s.foreign.Load() && op != opReady && op != opKeyset {
+		err = errForeign // what we wrote would be the one record that opens
+	} else {
+		err = s.attempt(ctx, f)
+	}
 	switch {
 	case err == nil:
 	case isAnswer(err):

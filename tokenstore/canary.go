@@ -23,6 +23,10 @@ const (
 // there: so that to try tells whether the server would let us.
 const neverWritten = "ath:{canary}:never"
 
+// The operations that look whose keyset it was; no other goes on where it was
+// another's.
+const opReady, opKeyset = "ready", "keyset"
+
 // A store without a canary is new, or was written by an athd that knew none:
 // then as many of its records are looked at.
 const (

@@ -2,6 +2,7 @@ package tokenstore_test
 
 import (
 	"bytes"
+	"errors"
 	"testing"
 
 	"github.com/tink-crypto/tink-go/v2/aead"
@@ -32,6 +33,22 @@ func TestAnotherKeysetIsTold(t *testing.T) {
 			}
 			_, err = s.Agents(ctx, "", 10, all)
 			wantErr(t, err, tokenstore.ErrOtherKeyset)
+		}
+		before, f := raw.DBSize(ctx).Val(), newFlow(t)
+		for name, err := range map[string]error{
+			"create agent":   s.CreateAgent(ctx, f.agent),
+			"create session": s.CreateSession(ctx, f.sessionID.Tag(), f.session),
+			"put connection": s.PutConnection(ctx, f.token.Tag(), f.connection, f.session.Expires),
+		} {
+			if !errors.Is(err, tokenstore.ErrOtherKeyset) || !errors.Is(err, tokenstore.ErrUnavailable) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		if _, err := s.Read(ctx, f.token, f.agent.ID); !errors.Is(err, tokenstore.ErrUnavailable) {
+			t.Errorf("a decision reads: %v", err)
+		}
+		if after := raw.DBSize(ctx).Val(); after != before {
+			t.Errorf("of %d records there are %d", before, after)
 		}
 	}
 	open := func(keys *tokenstore.Keyset) *tokenstore.Store { return backend{url: server.URL(), keys: keys}.open(t) }

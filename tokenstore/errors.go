@@ -1,6 +1,9 @@
 package tokenstore
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // What a verb can answer beside success. They come wrapped in the name of the
 // verb: compare with errors.Is.
@@ -24,6 +27,9 @@ var (
 
 // errBreaker is the cause when the breaker answered in place of the server.
 var errBreaker = errors.New("too many failures in a row; not asked")
+
+// errForeign is what every verb says once it is known that nothing opens.
+var errForeign = fmt.Errorf("%w: %w", ErrUnavailable, ErrOtherKeyset)
 
 // isAnswer reports whether err is something that a healthy store says.
 func isAnswer(err error) bool {

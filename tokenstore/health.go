@@ -44,11 +44,13 @@ type facts struct{ info, save, canary, refuses string }
 // [Reason] has words for each.
 func (s *Store) Ready(ctx context.Context) (Health, error) {
 	var f facts
-	err := s.do(ctx, "ready", func(ctx context.Context) (err error) {
+	err := s.do(ctx, opReady, func(ctx context.Context) (err error) {
 		if f, err = s.facts(ctx); err != nil {
 			return err
 		}
-		switch err := s.checkKeyset(ctx, f.canary); {
+		err = s.checkKeyset(ctx, f.canary)
+		s.foreign.Store(errors.Is(err, ErrOtherKeyset))
+		switch {
 		case err != nil && f.refuses != "" && !isAnswer(err) && isReply(err):
 			return nil // it would not take the canary either
 		case err != nil:

@@ -47,7 +47,7 @@ func (s *Store) Agents(ctx context.Context, after ath.Tag, limit int, keep func(
 			return Listing{}, err
 		}
 	}
-	if err := s.do(ctx, "keyset", s.sameKeyset); err != nil {
+	if err := s.do(ctx, opKeyset, s.sameKeyset); err != nil {
 		return Listing{}, err
 	}
 	var page Listing

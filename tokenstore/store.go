@@ -104,6 +104,7 @@ type Store struct {
 	// waitReplicas 0: nobody waits.
 	waitReplicas int
 	noFlags      atomic.Bool // the server knows no flags of scripts
+	foreign      atomic.Bool // written with another keyset, when it was looked at last
 	resealed     atomic.Bool // the canary, with the key that seals now
 
 	observe func(string, time.Duration, error)
