@@ -1,6 +1,7 @@
 package replicas
 
 import (
+	"crypto/rand"
 	"cmp"
 	"net/http"
 	"net/http/httptest"
@@ -41,7 +42,8 @@ type store struct {
 	drain    string // drain_delay of both; "": none
 }
 
-const adminToken = "0123456789abcdef0123456789abcdef"
+// adminToken is an operator's, one for all pairs.
+var adminToken = rand.Text() + rand.Text()
 
 const configuration = `public_url: {{.Public}}
 listen: {grpc: "unix:{{.Dir}}/authz.sock", http: "{{.HTTP}}", admin: "{{.Admin}}"}
