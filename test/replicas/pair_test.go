@@ -1,8 +1,8 @@
 package replicas
 
 import (
-	"crypto/rand"
 	"cmp"
+	"crypto/rand"
 	"net/http"
 	"net/http/httptest"
 	"os"
