@@ -1,11 +1,26 @@
 package strict
 
-import "reflect"
+import (
+	"iter"
+	"maps"
+	"reflect"
+	"slices"
+)
 
 // nearest returns the known key that key is probably a misspelling of, or "".
 func nearest(key string, fields map[string]reflect.Type) string {
+	return among(key, maps.Keys(fields))
+}
+
+// Nearest returns the name that what somebody wrote is probably a misspelling
+// of, or "".
+func Nearest(written string, names []string) string {
+	return among(written, slices.Values(names))
+}
+
+func among(key string, names iter.Seq[string]) string {
 	best, bestName := 1+min(len(key), 64)/4, "" // at most about a quarter may differ
-	for name := range fields {
+	for name := range names {
 		d := distance(clip(key), name)
 		if d < best || d == best && (bestName == "" || name < bestName) {
 			best, bestName = d, name

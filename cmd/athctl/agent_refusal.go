@@ -53,6 +53,10 @@ func (r agentRefusal) next() string {
 		cure = "not approved: " + strings.Join(r.list("unapproved_scopes"), " ") + "; " + cure
 	case r.detail("agent_status") != "":
 		cure = "it is " + printable(r.detail("agent_status"), 20) + "; " + cure
+	case byEnvoy(r.detail("decision_id")) && r.Status == http.StatusServiceUnavailable && strings.Contains(r.Message, "athd"):
+		cure = "it is Envoy that answers, since athd is away or late: try again; if it stays, tell the operator the id, which is in Envoy's access log"
+	case byEnvoy(r.detail("decision_id")) && r.Status == http.StatusServiceUnavailable:
+		cure = "it is Envoy that answers: the API behind it is away, not athd; try again; if it stays, tell the operator the id, which is in Envoy's access log"
 	case reason == "reauthorization_required":
 		cure = "the user's grant at the provider has ended: authorize anew"
 	case attest.Reason(reason) == attest.Unreachable:

@@ -10,6 +10,7 @@ import (
 
 	"github.com/athd/athd/ath"
 	identity "github.com/athd/athd/cmd/athdemo/agent"
+	"github.com/athd/athd/strict"
 )
 
 // loopbackRedirect is what is registered for authorize's listener: on a
@@ -36,10 +37,63 @@ func runRegister(ctx context.Context, args []string, c *agentCommand) error {
 	if err != nil {
 		return err
 	}
-	if *c.output == "json" {
-		return c.json(shownRegistration(reply))
+	slips, err := c.slips(ctx, *provider, scopes, reply)
+	if err != nil {
+		return err
 	}
-	return c.showRegistration(reply)
+	if *c.output == "json" {
+		shown := shownRegistration(reply)
+		if len(slips) > 0 {
+			shown["unknown_scopes"] = slips
+		}
+		err = c.json(shown)
+	} else {
+		err = c.showRegistration(reply)
+	}
+	for _, s := range slips {
+		fmt.Fprintf(c.stderr, "athctl: %s offers no scope %s", printable(*provider, 64), printable(s.Scope, 128))
+		if s.Meant != "" {
+			fmt.Fprintf(c.stderr, ", did you mean %s?", printable(s.Meant, 128))
+		}
+		fmt.Fprintln(c.stderr)
+	}
+	if err == nil && len(slips) > 0 {
+		fmt.Fprintln(c.stderr, "next: register again with the right scope, which adds it; athctl agent discover shows what there is")
+		err = errFound
+	}
+	return err
+}
+
+// A slip is a scope that was asked for and that nobody offers.
+type slip struct {
+	Scope string `json:"scope"`
+	Meant string `json:"did_you_mean,omitempty"`
+}
+
+// slips finds the scopes that were asked for and denied, since the provider
+// does not offer them: not by anybody's decision, but by how they are written.
+func (c *agentCommand) slips(ctx context.Context, provider string, asked []string, r identity.Registration) ([]slip, error) {
+	denied := map[string]bool{}
+	for _, p := range r.Providers {
+		for _, s := range p.Denied {
+			denied[s] = true
+		}
+	}
+	if !slices.ContainsFunc(asked, func(s string) bool { return denied[s] }) {
+		return nil, nil
+	}
+	found, err := discover(ctx, c.client)
+	if err != nil {
+		return nil, err
+	}
+	offered := found.scopesOf(provider)
+	var out []slip
+	for _, s := range asked {
+		if denied[s] && !slices.Contains(offered, s) {
+			out = append(out, slip{s, strict.Nearest(s, offered)})
+		}
+	}
+	return out, nil
 }
 
 // register registers and keeps what comes back.

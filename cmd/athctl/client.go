@@ -121,6 +121,14 @@ func (r *refusal) next(command string) string {
 		return "wait a little and try again"
 	case r.Reason == "other_keyset":
 		return "give that athd the keyset that this Redis was written with (store.keyset_file), or another Redis"
+	case byEnvoy(r.Decision) && strings.Contains(r.Message, "athd"):
+		return "it is Envoy that answers, since athd is away or late: see that athd runs; where its log ends it says why"
+	case byEnvoy(r.Decision):
+		return "it is Envoy that answers, not athd: look for the id in Envoy's access log, whose flags and details say what is away"
+	case r.Status == http.StatusServiceUnavailable && strings.Contains(r.Message, "put on record"):
+		return "athd's audit log cannot be written: make room for it; athd's /readyz says why. Rights can be taken away meanwhile"
+	case r.Status == http.StatusServiceUnavailable && strings.Contains(r.Message, "under way"):
+		return "athd has too much to do; try again"
 	case r.Status == http.StatusServiceUnavailable:
 		return "athd's store does not answer; try again, and look at athd's /readyz"
 	}
@@ -135,10 +143,14 @@ func (r *refusal) next(command string) string {
 		}
 	}
 	if r.Code == ath.NotFound {
-		return "check that -server is athd's public URL, and that the athd there is as new as athctl"
+		return "check that -server is athd's public URL, or, with admin.public: false, the address of its listen.admin; and that the athd there is as new as athctl"
 	}
 	return "look for the decision_id in athd's log"
 }
+
+// byEnvoy reports whether a refusal is Envoy's own: nobody asked athd, or it
+// did not answer.
+func byEnvoy(decision string) bool { return strings.HasPrefix(decision, "env_") }
 
 // ask sends a request and decodes the reply.
 func (c *client) ask(ctx context.Context, method, path string, body, into any) error {

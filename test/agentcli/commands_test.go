@@ -131,8 +131,26 @@ func TestCommandByCommand(t *testing.T) {
 			if found.Gateway.ID != s.Public || found.App.ID != stage.App {
 				t.Errorf("discover: %+v", found)
 			}
-			if out := a.must("register", "-provider", c.provider, "-scope", c.scope+",nobodys"); !strings.Contains(out, "approved:        "+c.provider+"/"+c.scope) || !strings.Contains(out, "denied:          "+c.provider+"/nobodys (") {
-				t.Errorf("register: %s", out)
+			// F-30: a slip is no success, though the rest is registered.
+			slip := strings.Replace(c.scope, "s:", ":", 1)
+			r := a.types("", "register", "-provider", c.provider, "-scope", c.scope+",nobodys,"+slip)
+			if r.code != 1 || !strings.Contains(r.stdout, "approved:        "+c.provider+"/"+c.scope) || !strings.Contains(r.stdout, "denied:          "+c.provider+"/nobodys ") ||
+				!strings.Contains(r.stderr, "athctl: "+c.provider+" offers no scope nobodys\n") ||
+				!strings.Contains(r.stderr, "athctl: "+c.provider+" offers no scope "+slip+", did you mean "+c.scope+"?\n") {
+				t.Errorf("register: exit code %d\n%s%s", r.code, r.stdout, r.stderr)
+			}
+			a.must("register", "-provider", c.provider, "-scope", c.scope, "-replace")
+			var slips struct {
+				ID    string `json:"client_id"`
+				Slips []struct {
+					Scope string `json:"scope"`
+					Meant string `json:"did_you_mean"`
+				} `json:"unknown_scopes"`
+			}
+			json := a.types("", "register", "-provider", c.provider, "-scope", c.scope+","+slip, "-replace", "-o", "json")
+			decode(t, json.stdout, &slips)
+			if json.code != 1 || slips.ID == "" || len(slips.Slips) != 1 || slips.Slips[0].Scope != slip || slips.Slips[0].Meant != c.scope {
+				t.Errorf("register for programs: exit code %d, %+v", json.code, slips)
 			}
 			first, second, r := a.asksUser(c.provider, c.scope, true)
 			if r.code != 0 || second["code"] != "received" || first.Provider != c.provider || len(first.Scopes) != 1 || first.Expires == "" {

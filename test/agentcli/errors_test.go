@@ -110,7 +110,7 @@ func TestRefusals(t *testing.T) {
 		{"a token of another provider", "PROVIDER_MISMATCH", "use a token of that provider", func(t *testing.T) *author {
 			return authorized(t, s, stage.App, "products:read")
 		}, []string{"call", "GET", "/ath/proxy/gallery/pictures/1"}},
-		{"no such provider", "NOT_FOUND", "check server and path", func(t *testing.T) *author {
+		{"no such provider", "PROVIDER_MISMATCH", "use a token of that provider", func(t *testing.T) *author {
 			return authorized(t, s, stage.App, "products:read")
 		}, []string{"call", "GET", "/ath/proxy/nobody/pictures/1"}},
 		{"a path that could be read in two ways", "INVALID_REQUEST", "send paths without", func(t *testing.T) *author {
@@ -165,13 +165,29 @@ func TestRefusals(t *testing.T) {
 		}
 		a.must("status")
 	})
-	t.Run("the store is away", func(t *testing.T) { // last: it does not come back
+	late := authorized(t, s, stage.App, "products:read")
+	t.Run("the store is away", func(t *testing.T) { // it does not come back
 		a := authorized(t, s, stage.App, "products:read")
 		s.Redis.Kill()
 		for _, args := range [][]string{call, {"status"}} {
 			if r := a.types("", args...); r.code != 1 || !strings.Contains(r.stderr, "athctl: INTERNAL_ERROR (503)") || !strings.Contains(r.stderr, "\nnext: try again in 1 s") {
 				t.Errorf("%q: exit code %d\n%s", args, r.code, r.stderr)
 			}
+		}
+	})
+	t.Run("athd is away", func(t *testing.T) { // F-29: Envoy says so, and nobody blames the store
+		a := late
+		s.Athd.Kill()
+		for _, args := range [][]string{call, {"status"}} {
+			if r := a.types("", args...); r.code != 1 || !strings.Contains(r.stderr, "(athd) cannot be reached") || !strings.Contains(r.stderr, "\nnext: it is Envoy that answers, since athd is away") {
+				t.Errorf("%q: exit code %d\n%s", args, r.code, r.stderr)
+			}
+		}
+		cmd := a.command(t.Context(), "list", "-token-file", s.Dir+"/admin.token")
+		cmd.Args[1] = "agents"
+		out, err := cmd.CombinedOutput()
+		if err == nil || !strings.Contains(string(out), "\nnext: it is Envoy that answers, since athd is away") || strings.Contains(string(out), "store") {
+			t.Errorf("an operator's command: %v\n%s", err, out)
 		}
 	})
 	t.Run("nothing runs there", func(t *testing.T) {
