@@ -127,7 +127,7 @@ func providersWordsAreNotRepeated(t *testing.T, s *stage.Stage) {
 			b := newBrowser(t)
 			b.allow(l)
 			q := b.where().Query()
-			answer := url.Values{"state": {q.Get("state")}, "error": {code}, "error_description": {said}, "error_uri": {"javascript:alert(1)"}}
+			answer := url.Values{"state": {q.Get("state")}, "iss": {s.Issuer}, "error": {code}, "error_description": {said}, "error_uri": {"javascript:alert(1)"}}
 			b.open(s.Public + "/ath/callback?" + answer.Encode())
 			want := "#error"
 			if code == "access_denied" {
