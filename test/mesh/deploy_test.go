@@ -183,7 +183,7 @@ func TestKubernetesConfigurationIsValid(t *testing.T) {
 				write(filepath.Join("config", name), text)
 			}
 			for _, name := range []string{"shop.secret", "gallery.secret", "admin.token"} {
-				write(filepath.Join("secrets", name), []byte("a-secret-of-enough-letters"))
+				write(filepath.Join("secrets", name), []byte("q7Vw2mKx9TzR4cYbN6hJ1sLd8FgP3aEuXo5iCtZkWvQ"))
 			}
 			write("secrets/redis.url", []byte("rediss://athd:password@redis.redis.svc.cluster.local:6379"))
 			authority := realenvoy.NewAuthority(t)
