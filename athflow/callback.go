@@ -257,6 +257,9 @@ func (f *Flow) showEnd(w http.ResponseWriter, s *tokenstore.Session, l leaving) 
 	page := endPage{Provider: f.providerName(s)}
 	if agent, err := ath.ParseAgentID(s.AgentID, f.AllowHTTP); err == nil {
 		page.Domain = agent.Host().String()
+		if identity := f.Attest.Pinned(s.AgentID); identity != nil {
+			page.Pinned = shown(identity.Name)
+		}
 	}
 	switch {
 	case l.Error == "":

@@ -123,9 +123,15 @@ func (f *Flow) consentPage(ctx context.Context, v *visit, p *provider.Provider) 
 	if err != nil || held.Value.ClientID != v.session.ClientID || f.inGoodStanding(&held.Value) != nil {
 		return consentPage{}, ath.Errorf(ath.AgentUnapproved, "The agent that sent you here is not approved.")
 	}
+	name, developer := held.Value.Name, held.Value.Developer.Name
+	identity := f.Attest.Pinned(agent.String())
+	if identity != nil {
+		name, developer = identity.Name, identity.Developer.Name
+	}
+	written, _ := writingOf(agent.Host())
 	return consentPage{
-		Agent: shown(held.Value.Name), Domain: agent.Host().String(), AgentID: agent.String(),
-		Developer: shown(held.Value.Developer.Name), Purpose: shown(held.Value.Purpose),
+		Agent: shown(name), Domain: agent.Host().String(), Written: written, Pinned: identity != nil, AgentID: agent.String(),
+		Developer: shown(developer), Purpose: shown(held.Value.Purpose),
 		Provider: shown(p.DisplayName), Scopes: v.session.Requested,
 		Action: decidePath, State: v.state, Token: formToken(v.session, v.nonce),
 	}, nil

@@ -31,6 +31,7 @@ type agentView struct {
 	ApprovalExpires string         `json:"approval_expires,omitempty"`
 	RedirectURIs    []string       `json:"redirect_uris"`
 	Registered      string         `json:"registered_at,omitempty"`
+	Pinned          bool           `json:"pinned"` // its key, and what it is called, are the operator's word (A-9)
 }
 
 type developerView struct {
@@ -48,12 +49,15 @@ type providerView struct {
 	DenialReason string   `json:"denial_reason,omitempty"`
 }
 
-func viewOf(a *tokenstore.Agent) agentView {
+func (f *Flow) viewOf(a *tokenstore.Agent) agentView {
 	v := agentView{
 		ClientID: a.ClientID, AgentID: a.ID, Status: string(a.Standing()),
 		Name: a.Name, Developer: developerView(a.Developer), Purpose: a.Purpose,
 		Providers: []providerView{}, RedirectURIs: orEmpty(a.RedirectURIs),
 		ApprovalExpires: instant(a.ApprovalExpires), Registered: instant(a.Registered),
+	}
+	if identity := f.Attest.Pinned(a.ID); identity != nil {
+		v.Pinned, v.Name, v.Developer.Name, v.Developer.ID = true, identity.Name, identity.Developer.Name, identity.Developer.ID
 	}
 	for _, p := range a.Approvals {
 		v.Providers = append(v.Providers, providerView{
@@ -121,7 +125,7 @@ func (f *Flow) listAgents(ctx context.Context, c *call, _ *nothing) (listing, er
 	}
 	l := listing{Agents: []agentView{}, Unreadable: orEmpty(page.Corrupt), Next: string(page.Next)}
 	for i := range page.Agents {
-		l.Agents = append(l.Agents, viewOf(&page.Agents[i]))
+		l.Agents = append(l.Agents, f.viewOf(&page.Agents[i]))
 	}
 	c.quiet = true
 	return l, nil
@@ -165,7 +169,7 @@ func (f *Flow) showAgent(ctx context.Context, c *call, _ *nothing) (agentView, e
 		return agentView{}, err
 	}
 	c.quiet = true
-	return viewOf(&held.Value), nil
+	return f.viewOf(&held.Value), nil
 }
 
 // decideAgent makes one operator's decision about the registration in the path.
@@ -188,7 +192,7 @@ func (f *Flow) decideAgent(ctx context.Context, c *call, kind audit.Kind, change
 		c.event.Kind = ""
 		return agentView{}, err
 	}
-	return viewOf(a), nil
+	return f.viewOf(a), nil
 }
 
 // decided completes the event of an operator's decision.

@@ -29,6 +29,8 @@ type pages struct {
 
 type consentPage struct {
 	Agent, Domain, AgentID, Developer, Purpose string
+	Written                                    writing // of Domain
+	Pinned                                     bool    // the operator named agent and key: no domain was checked
 	Provider                                   string
 	Scopes                                     []string
 	Action, State, Token                       string
@@ -39,7 +41,10 @@ type continuePage struct {
 	URL template.URL
 }
 
-type endPage struct{ Domain, Provider, Code string }
+type endPage struct {
+	Domain, Provider, Code string
+	Pinned                 string // the name of a pinned agent; "": of none
+}
 
 type waitPage struct {
 	Provider string

@@ -16,6 +16,9 @@ func (f *Flow) checkRegister(req *registerRequest) (ath.AgentID, error) {
 	if err != nil {
 		return ath.AgentID{}, invalidField("agent_id", "The agent_id is not acceptable: %v.", err)
 	}
+	if _, ok := writingOf(agent.Host()); !ok {
+		return ath.AgentID{}, invalidField("agent_id", "The agent_id is not acceptable: its host holds a label that is no A-label of IDNA.")
+	}
 	if req.Attestation == "" {
 		return agent, ath.Errorf(ath.InvalidAttestation, "agent_attestation is missing.").WithStatus(400)
 	}

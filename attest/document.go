@@ -88,12 +88,22 @@ func text(m map[string]json.RawMessage, name string, limit int) (string, error) 
 	if json.Unmarshal(m[name], &s) != nil || strings.TrimSpace(s) == "" {
 		return "", fmt.Errorf("%s is missing, or not text", name)
 	}
+	if err := checkText(s, limit); err != nil {
+		return "", fmt.Errorf("%s %w", name, err)
+	}
+	return s, nil
+}
+
+func checkText(s string, limit int) error {
+	if strings.TrimSpace(s) == "" {
+		return errors.New("is missing, or not text")
+	}
 	if len(s) > limit || strings.ContainsFunc(s, func(r rune) bool {
 		return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == 0x2028 || r == 0x2029
 	}) {
-		return "", fmt.Errorf("%s is too long, or holds control characters", name)
+		return errors.New("is too long, or holds control characters")
 	}
-	return s, nil
+	return nil
 }
 
 // parseKey reads a P-256 public key: a JWK object (RFC 7517) or a PEM string.

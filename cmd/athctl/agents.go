@@ -33,6 +33,7 @@ type agent struct {
 	ApprovalExpires string    `json:"approval_expires,omitempty"`
 	RedirectURIs    []string  `json:"redirect_uris"`
 	Registered      string    `json:"registered_at,omitempty"`
+	Pinned          bool      `json:"pinned"`
 }
 
 // A decided is what policy and operators said about one provider.

@@ -57,8 +57,12 @@ func (c *command) details(a *agent) error {
 		line("approved until", printable(a.ApprovalExpires, 30)+ended(a.ApprovalExpires))
 	}
 	line("registered", printable(a.Registered, 30))
-	line("name (its own words)", printable(a.Name, 200))
-	line("developer (its own words)", printable(strings.Trim(strings.Join([]string{a.Developer.Name, a.Developer.ID, a.Developer.Contact}, ", "), ", "), 300))
+	whose := "its own words"
+	if a.Pinned {
+		whose = "named by your operator"
+	}
+	line("name ("+whose+")", printable(a.Name, 200))
+	line("developer ("+whose+")", printable(strings.Trim(strings.Join([]string{a.Developer.Name, a.Developer.ID, a.Developer.Contact}, ", "), ", "), 300))
 	line("purpose (its own words)", printable(a.Purpose, 512))
 	for _, u := range a.RedirectURIs {
 		line("redirects to", printable(u, 2048))

@@ -83,7 +83,7 @@ func newFlow(s *settings, store *tokenstore.Store, decider *authz.Decider, trail
 	turns := athflow.NewTurns()
 	verifier, err := attest.New(attest.Config{
 		Turn:      turns.Run,
-		AllowHTTP: d.AllowHTTP, AllowPrivateHosts: d.AllowPrivateHosts, SkipVerification: d.SkipAttestation,
+		AllowHTTP: d.AllowHTTP, AllowPrivateHosts: d.AllowPrivateHosts, SkipVerification: d.SkipAttestation, Pinned: s.pinned,
 		Once: func(ctx context.Context, agent ath.AgentID, what, value string, ttl time.Duration) (bool, error) {
 			return store.Once(ctx, agent.Tag(), what, value, ttl)
 		},

@@ -18,6 +18,7 @@ type file struct {
 	Apps          []provider.AppConfig `yaml:"apps"`
 	StrictScopes  bool                 `yaml:"strict_scopes"`
 	Admin         adminFile            `yaml:"admin"`
+	Agents        []agentFile          `yaml:"agents"`
 	Approval      approvalFile         `yaml:"approval"`
 	Tokens        tokensFile           `yaml:"tokens"`
 	Sessions      lifeFile             `yaml:"sessions"`
@@ -68,6 +69,18 @@ type adminFile struct {
 type adminTokenFile struct {
 	Name      string `yaml:"name"`
 	TokenFile string `yaml:"token_file"`
+}
+
+type agentFile struct {
+	AgentID       string        `yaml:"agent_id"`
+	PublicKeyFile string        `yaml:"public_key_file"`
+	Name          string        `yaml:"name"`
+	Developer     developerFile `yaml:"developer"`
+}
+
+type developerFile struct {
+	Name string `yaml:"name"`
+	ID   string `yaml:"id"`
 }
 
 type approvalFile struct {

@@ -46,6 +46,7 @@ func parse(path string, data []byte, out outside) (*settings, strict.Faults) {
 	l.callback()
 	l.providers()
 	l.admin()
+	l.agents()
 	l.approval()
 	l.lives()
 	l.limits()

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"crypto/x509"
+	"encoding/pem"
 	"io/fs"
 	"maps"
 	"os"
@@ -11,6 +13,7 @@ import (
 	"time"
 
 	"github.com/athd/athd/athflow"
+	"github.com/athd/athd/attest"
 	"github.com/athd/athd/tokenstore"
 )
 
@@ -18,6 +21,19 @@ import (
 const filesJSON = `{"files": {"display_name": "Files", "available_scopes": ["files:read"],
 	"authorize_endpoint": "https://files.example.com/authorize", "token_endpoint": "https://files.example.com/token",
 	"client_id": "id", "client_secret": "secret"}}`
+
+// agentPEM is the example key of RFC 7515, appendix A.3.
+var agentPEM = func() string {
+	key, err := attest.ParsePublicKey([]byte(`{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}`))
+	if err != nil {
+		panic(err)
+	}
+	der, err := x509.MarshalPKIXPublicKey(key)
+	if err != nil {
+		panic(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
+}()
 
 // A place is a machine with a few files and variables, for load.
 type place struct {
@@ -70,8 +86,11 @@ func newPlace(t testing.TB) place {
 			"/etc/athd/redis.url":   "redis://:hunter2@127.0.0.1:6379/0\n",
 			"/etc/athd/cert.pem":    pki.cert, "/etc/athd/key.pem": pki.key, "/etc/athd/ca.pem": pki.ca,
 			"/etc/athd/otherkey.pem": pki.clientKey,
+			"/etc/athd/agent.pem":    agentPEM, "/etc/athd/open.pem": agentPEM,
+			"/etc/athd/agent.jwk":   `{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}`,
+			"/etc/athd/private.jwk": `{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0","d":"jpsQnnGQmL-YBIffH1136cspYG6-0iY7X1fCE9-E9LI"}`,
 		},
-		modes: map[string]fs.FileMode{},
+		modes: map[string]fs.FileMode{"/etc/athd/open.pem": 0o666},
 		env:   map[string]string{"HOST": "gateway.example.com"},
 	}
 }
@@ -87,7 +106,7 @@ func configuration(parts map[string]string) string {
 	}
 	maps.Copy(all, parts)
 	var b strings.Builder
-	for _, key := range []string{"public_url", "consent_url", "listen", "store", "providers_file", "apps", "strict_scopes", "admin", "approval",
+	for _, key := range []string{"public_url", "consent_url", "listen", "store", "providers_file", "apps", "strict_scopes", "admin", "agents", "approval",
 		"tokens", "sessions", "consent", "limits", "drain_delay", "envoy", "log", "audit", "development"} {
 		if v := all[key]; v != "" {
 			b.WriteString(key + ": " + v + "\n")
@@ -203,6 +222,19 @@ func TestFaults(t *testing.T) {
 		{"an admin token is not empty", set{"admin": "{tokens: [{name: ops, token_file: none.token}]}"}, "admin.tokens[0].token_file: is empty"},
 		{"an admin token's name is its own", set{"admin": "{tokens: [{name: ops, token_file: admin.token}, {name: ops, token_file: long.token}]}"}, "admin.tokens[1].name: is taken"},
 		{"an admin token is used once", set{"admin": "{tokens: [{name: ops, token_file: admin.token}, {name: dev, token_file: again.token}]}"}, "admin.tokens[1].token_file: the file holds the same token as another one"},
+
+		{"A-9: a pinned agent", set{"agents": "[{agent_id: 'https://laptop.invalid/a', public_key_file: agent.pem, name: A, developer: {name: D, id: d}}, {agent_id: 'https://laptop.invalid/b', public_key_file: agent.jwk, name: B, developer: {name: D, id: d}}]"}, ""},
+		{"A-9: its key is there", set{"agents": "[{agent_id: 'https://laptop.invalid/a', public_key_file: gone.pem, name: A, developer: {name: D, id: d}}]"}, "4:49: agents[0].public_key_file: cannot be read"},
+		{"A-9: its key is public", set{"agents": "[{agent_id: 'https://laptop.invalid/a', public_key_file: private.jwk, name: A, developer: {name: D, id: d}}]"}, "agents[0].public_key_file: want a P-256 public key, as a PEM block PUBLIC KEY or a JWK: the JWK holds a private key"},
+		{"A-9: its key is no certificate", set{"agents": "[{agent_id: 'https://laptop.invalid/a', public_key_file: cert.pem, name: A, developer: {name: D, id: d}}]"}, "agents[0].public_key_file: want a P-256 public key, as a PEM block PUBLIC KEY or a JWK: want one PEM block"},
+		{"A-9: its key is the operator's", set{"agents": "[{agent_id: 'https://laptop.invalid/a', public_key_file: open.pem, name: A, developer: {name: D, id: d}}]"}, "agents[0].public_key_file: everybody on this machine can replace the key"},
+		{"A-9: its key is named", set{"agents": "[{agent_id: 'https://laptop.invalid/a', name: A, developer: {name: D, id: d}}]"}, "agents[0].public_key_file: is missing"},
+		{"A-9: its id is canonical", set{"agents": "[{agent_id: 'https://Laptop.invalid/a', public_key_file: agent.pem, name: A, developer: {name: D, id: d}}]"}, "agents[0].agent_id: want an https URL, as agents name themselves; nothing needs to be there: agent_id's host is not in canonical form"},
+		{"A-9: its id is https", set{"agents": "[{agent_id: 'http://laptop.invalid/a', public_key_file: agent.pem, name: A, developer: {name: D, id: d}}]"}, "agents[0].agent_id: want an https URL"},
+		{"A-9: it is pinned once", set{"agents": "[{agent_id: 'https://laptop.invalid/a', public_key_file: agent.pem, name: A, developer: {name: D, id: d}}, {agent_id: 'https://laptop.invalid/a', public_key_file: agent.jwk, name: A, developer: {name: D, id: d}}]"}, "agents[1].agent_id: is taken"},
+		{"A-9: it has a name", set{"agents": "[{agent_id: 'https://laptop.invalid/a', public_key_file: agent.pem, developer: {name: D, id: d}}]"}, "agents[0].name: is missing"},
+		{"A-9: its developer has an id", set{"agents": "[{agent_id: 'https://laptop.invalid/a', public_key_file: agent.pem, name: A, developer: {name: D}}]"}, "agents[0].developer.id: is missing"},
+		{"A-9: its name is plain", set{"agents": "[{agent_id: 'https://laptop.invalid/a', public_key_file: agent.pem, name: \"a\\u202eb\", developer: {name: D, id: d}}]"}, "agents[0].name: is too long, or holds control characters"},
 
 		{"R-1: the default must be said", set{"approval": ""}, "approval.default: is missing"},
 		{"R-1: the default is an action", set{"approval": "{default: yes}"}, "4:12: approval.default: want approve, review or deny"},

@@ -8,6 +8,7 @@ import (
 
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/athflow"
+	"github.com/athd/athd/attest"
 	"github.com/athd/athd/provider"
 	"github.com/athd/athd/tokenstore"
 )
@@ -29,6 +30,7 @@ type settings struct {
 	// adminPrivate: operators are served on the admin listener alone.
 	adminPrivate bool
 	policy       athflow.Policy
+	pinned       []attest.Pinned
 	tokenTTL     time.Duration
 	sessionTTL   time.Duration
 	consent      string
