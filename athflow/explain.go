@@ -16,6 +16,7 @@ type ExplainRequest struct {
 	Token   ath.Secret // the ATH token; empty: a call without one
 	AgentID string     // X-ATH-Agent-ID; "": that of the token's agent
 	Method  string
+	Upgrade string // the header of this name; "": none
 	URL     string // as the agent would write it, or its path alone
 }
 
@@ -60,6 +61,7 @@ type NearRule struct {
 	Scope   string   `json:"scope"`
 	Methods []string `json:"methods"`
 	Paths   []string `json:"paths"`
+	Upgrade []string `json:"upgrade,omitempty"`
 	Held    bool     `json:"scope_held"`
 	Method  bool     `json:"method_fits"`
 	Path    bool     `json:"path_fits"`
@@ -71,11 +73,12 @@ type explainRequest struct {
 	AgentID string     `json:"agent_id"`
 	Method  string     `json:"method"`
 	URL     string     `json:"url"`
+	Upgrade string     `json:"upgrade"`
 }
 
 // optional makes the decoding strict: with a misspelt agent_id another
 // question would be answered.
-func (*explainRequest) optional() string { return "token, agent_id, method and url" }
+func (*explainRequest) optional() string { return "token, agent_id, method, url and upgrade" }
 
 // secretText keeps a secret from printing from the moment it is decoded.
 type secretText struct{ ath.Secret }
@@ -96,7 +99,7 @@ func (f *Flow) explain(ctx context.Context, c *call, req *explainRequest) (*Expl
 	case req.URL == "":
 		return nil, invalidField("url", "A URL is required.")
 	}
-	e, err := f.Explain(ctx, ExplainRequest{Token: req.Token.Secret, AgentID: req.AgentID, Method: req.Method, URL: req.URL})
+	e, err := f.Explain(ctx, ExplainRequest{Token: req.Token.Secret, AgentID: req.AgentID, Method: req.Method, URL: req.URL, Upgrade: req.Upgrade})
 	if err != nil {
 		return nil, err
 	}

@@ -34,6 +34,7 @@ type ruleView struct {
 	Scope   string   `json:"scope"`
 	Methods []string `json:"methods"`
 	Paths   []string `json:"paths"`
+	Upgrade []string `json:"upgrade,omitempty"`
 	Origin  string   `json:"origin"`
 }
 
@@ -79,7 +80,7 @@ func configuredOf(p *provider.Provider) configuredView {
 		ClientID: p.ClientID, Preset: p.Preset, Derived: p.Derived, EncodedSlash: p.EncodedSlash, Encoded: p.Encoded.Delimiters(), Rules: []ruleView{},
 	}
 	for _, r := range p.Rules {
-		v.Rules = append(v.Rules, ruleView{Scope: r.Scope, Methods: r.Methods, Paths: r.Paths, Origin: r.Origin})
+		v.Rules = append(v.Rules, ruleView{Scope: r.Scope, Methods: r.Methods, Paths: r.Paths, Upgrade: r.Upgrade, Origin: r.Origin})
 	}
 	if a := p.App; a != nil {
 		v.App = &appView{

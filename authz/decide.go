@@ -123,6 +123,7 @@ func (d *Decider) inquire(ctx context.Context, r Request, watch func(*inquiry, r
 	}
 	q.decision.Scope = q.scope
 	q.decision.credential = q.reading.Connection.Access
+	q.decision.Rest = min(q.reading.Grant.Expires.Sub(q.now), q.reading.Agent.ApprovalExpires.Sub(q.now))
 	q.decision.reason, q.decision.allow = Allowed, true
 	return q.decision
 }
@@ -147,7 +148,7 @@ func (d *Decider) record(ctx context.Context, decision *Decision, client string)
 	case decision.Allowed():
 		e.Effective = decision.Scopes
 		e.Derived = p != nil && p.Derived
-	case decision.Reason() == ScopeMissing:
+	case decision.Reason() == ScopeMissing || decision.Reason() == UpgradeRefused:
 		e.Kind, e.Effective, e.Reason = audit.ScopeViolation, decision.Scopes, string(decision.Reason())
 	default:
 		e.Kind, e.Reason = audit.AccessDenied, string(decision.Reason())

@@ -31,6 +31,8 @@ const providersJSON = `{
   "authorize_endpoint":"https://auth.shop.example/authorize","token_endpoint":"https://auth.shop.example/token",
   "api_base_url":"https://api.shop.example/v1","client_id":"c","client_secret":"s",
   "scope_rules":[{"scope":"products:read","methods":["GET"],"paths":["/products/**"]},
+                 {"scope":"products:read","methods":["GET"],"paths":["/products/live"],"upgrade":["websocket"]},
+                 {"scope":"orders:write","methods":["GET"],"paths":["/products/other"],"upgrade":["websocket"]},
                  {"scope":"orders:write","methods":["POST"],"paths":["/orders"]}]},
  "other": {"display_name":"Other","available_scopes":["products:read"],
   "authorize_endpoint":"https://auth.other.example/authorize","token_endpoint":"https://auth.other.example/token",
@@ -173,6 +175,22 @@ func refusals() []refusalCase {
 			s.agents[agentID].Approvals[0].Approved = ath.Scopes{"orders:write"}
 		}, ScopeMissing, 403, ath.ScopeNotApproved},
 		{"P-4: a grant without scopes", "P-4 scope", func(s *S, _ *Request) { s.grant.Scopes = nil }, ScopeMissing, 403, ath.ScopeNotApproved},
+		{"P-4: a WebSocket that no rule allows", "P-4 upgrade", func(_ *S, r *Request) { r.Upgrade = []string{"websocket"} }, UpgradeRefused, 403, ath.ScopeNotApproved},
+		{"P-4: a WebSocket that only a scope which is not held allows", "P-4 upgrade", func(_ *S, r *Request) {
+			r.Path, r.Upgrade = "/ath/proxy/shop/products/other", []string{"websocket"}
+		}, UpgradeRefused, 403, ath.ScopeNotApproved},
+		{"P-4: another protocol than WebSocket", "P-4 upgrade", func(_ *S, r *Request) {
+			r.Path, r.Upgrade = "/ath/proxy/shop/products/live", []string{"h2c"}
+		}, UpgradeRefused, 403, ath.ScopeNotApproved},
+		{"P-4: two protocols", "P-4 upgrade", func(_ *S, r *Request) {
+			r.Path, r.Upgrade = "/ath/proxy/shop/products/live", []string{"websocket", "websocket"}
+		}, UpgradeRefused, 403, ath.ScopeNotApproved},
+		{"P-4: two protocols, joined", "P-4 upgrade", func(_ *S, r *Request) {
+			r.Path, r.Upgrade = "/ath/proxy/shop/products/live", []string{"websocket, h2c"}
+		}, UpgradeRefused, 403, ath.ScopeNotApproved},
+		{"P-4: an empty protocol", "P-4 upgrade", func(_ *S, r *Request) {
+			r.Path, r.Upgrade = "/ath/proxy/shop/products/live", []string{""}
+		}, UpgradeRefused, 403, ath.ScopeNotApproved},
 		{"P-6: the connection is gone", "P-6 credential there", func(s *S, _ *Request) { s.connection = nil }, Reauthorize, 401, ath.TokenInvalid},
 		{"P-6: the provider ended it", "P-6 credential there", func(s *S, _ *Request) { s.connection.Ended = true }, Reauthorize, 401, ath.TokenInvalid},
 		{"P-6: an empty upstream token", "P-6 credential there", func(s *S, _ *Request) { s.connection.Access = ath.Secret{} }, Reauthorize, 401, ath.TokenInvalid},
@@ -185,6 +203,22 @@ func refusals() []refusalCase {
 
 func pend(a *tokenstore.Agent) {
 	a.Approvals[0].Pending, a.Approvals[0].Approved = a.Approvals[0].Approved, nil
+}
+
+// F-19: a WebSocket passes where a rule of a held scope says so, and what is
+// allowed says how long the token still lasts.
+func TestWebSocketsPassWhereARuleSaysSo(t *testing.T) {
+	s, r := good()
+	s.grant.Expires, s.agents[agentID].ApprovalExpires = now.Add(40*time.Minute), now.Add(30*time.Minute)
+	r.Path, r.Upgrade = "/ath/proxy/shop/products/live", []string{"WebSocket"}
+	var logs recorder
+	if d := newDecider(t, s, &logs).Decide(t.Context(), r); !d.Allowed() || d.Scope != "products:read" || d.Rest != 30*time.Minute {
+		t.Errorf("%v, scope %q, rest %v", d.Reason(), d.Scope, d.Rest)
+	}
+	r.Upgrade, s.agents[agentID].ApprovalExpires = nil, now.Add(time.Hour)
+	if d := newDecider(t, s, &logs).Decide(t.Context(), r); !d.Allowed() || d.Rest != 40*time.Minute {
+		t.Errorf("without the upgrade: %v, rest %v", d.Reason(), d.Rest)
+	}
 }
 
 func TestEveryRuleRefuses(t *testing.T) {

@@ -2,6 +2,7 @@ package authz
 
 import (
 	"net/http"
+	"time"
 
 	"github.com/athd/athd/ath"
 )
@@ -32,6 +33,7 @@ const (
 	ProviderUnknown    Reason = "provider_unknown"         // P-3: host and path lead to none
 	ProviderMismatched Reason = "provider_mismatch"        // P-3
 	ScopeMissing       Reason = "scope_missing"            // P-4
+	UpgradeRefused     Reason = "upgrade_not_allowed"      // P-4: no rule of a held scope lets the request switch protocols
 	Reauthorize        Reason = "reauthorization_required" // P-6
 	Allowed            Reason = "allowed"
 	PassedThrough      Reason = "passed_through" // no ATH token, on an app whose people call it without one
@@ -44,7 +46,7 @@ func Reasons() []Reason {
 	return []Reason{Internal, MethodRefused, TargetRefused, TokenInQuery, TokenMissing, TokenMalformed,
 		StoreUnavailable, RecordCorrupt, TokenUnknown, TokenRevoked, TokenExpired, AgentIDMissing,
 		AgentIDMismatch, AgentGone, AgentNotApproved, ApprovalExpired, ProviderUnknown,
-		ProviderMismatched, ScopeMissing, Reauthorize, Allowed, PassedThrough, Companion}
+		ProviderMismatched, ScopeMissing, UpgradeRefused, Reauthorize, Allowed, PassedThrough, Companion}
 }
 
 // A Decision is the answer to one [Request]. The zero value refuses.
@@ -55,6 +57,9 @@ type Decision struct {
 	Provider string // that the route leads to
 	Scope    string // the held scope that covers the request, when allowed
 	Scopes   ath.Scopes
+	// Rest is how long the grant still lasts, when an agent's request is
+	// allowed: what streams after that streams without one.
+	Rest time.Duration
 
 	reason     Reason
 	allow      bool
@@ -150,6 +155,8 @@ func refusal(r Reason) *ath.Error {
 		return ath.Errorf(ath.ProviderMismatch, "The ATH token is for another provider.")
 	case ScopeMissing:
 		return ath.Errorf(ath.ScopeNotApproved, "No scope of the ATH token covers this method and path.")
+	case UpgradeRefused:
+		return ath.Errorf(ath.ScopeNotApproved, "No scope of the ATH token allows this request to switch protocols.")
 	case Reauthorize:
 		return ath.Errorf(ath.TokenInvalid, "The user must authorize the agent again.").
 			WithDetail("reason", "reauthorization_required")

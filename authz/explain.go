@@ -14,6 +14,7 @@ type Question struct {
 	Token   ath.Secret // the ATH token; empty: a request without one
 	AgentID string     // X-ATH-Agent-ID; "": the agent whose token it is
 	Method  string
+	Upgrade string // the Upgrade header; "": none
 	URL     string // absolute, or a path alone, as the client writes it
 }
 
@@ -65,6 +66,9 @@ func (d *Decider) Explain(ctx context.Context, question Question) (Explanation, 
 	}
 	r := Request{ID: ath.NewDecisionID(), Method: question.Method, Host: host, Path: target}
 	r.Provider, r.Mount = d.places.find(host, target)
+	if question.Upgrade != "" {
+		r.Upgrade = []string{question.Upgrade}
+	}
 	if !question.Token.IsZero() {
 		r.Authorization = []string{"Bearer " + question.Token.Reveal()}
 		r.AgentID = d.agentOf(ctx, question)
@@ -90,7 +94,7 @@ func (d *Decider) Explain(ctx context.Context, question Question) (Explanation, 
 			e.Steps = append(e.Steps, Step{Rule: rule.id, Verdict: NotAsked})
 		}
 	}
-	if e.Decision.Reason() == ScopeMissing && last != nil {
+	if reason := e.Decision.Reason(); (reason == ScopeMissing || reason == UpgradeRefused) && last != nil {
 		e.Nearest = last.provider.Nearest(r.Method, last.segments, e.Decision.Scopes, maxNearest)
 	}
 	return e, nil

@@ -24,5 +24,6 @@ type Request struct {
 	Authorization []string // every value of the header, as it arrived
 	AgentID       []string // every value of X-ATH-Agent-ID
 	Cookies       []string // every value of Cookie, where Envoy was told to send it; only looked through for a token
+	Upgrade       []string // every value of Upgrade, where Envoy was told to send it
 	ID            string   // the decision's id; "" makes Decide choose one
 }

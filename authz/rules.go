@@ -63,6 +63,7 @@ func allRules() []rule {
 		{"P-3 provider exists", (*inquiry).providerExists, (*inquiry).tellProvider},
 		{"P-3 the token's provider", (*inquiry).providerMatches, (*inquiry).tellProviders},
 		{"P-4 scope", (*inquiry).scopeCovers, (*inquiry).tellScope},
+		{"P-4 upgrade", (*inquiry).upgradeAllowed, (*inquiry).tellUpgrade},
 		{"P-6 credential there", (*inquiry).credentialThere, (*inquiry).tellCredential},
 		{"O-2 credential for this destination", (*inquiry).credentialForHere, (*inquiry).tellDestination},
 		{"P-6 credential current", (*inquiry).credentialCurrent, (*inquiry).tellCredentialExpiry},
@@ -247,6 +248,24 @@ func (q *inquiry) scopeCovers() Reason {
 	scope, ok := q.provider.Permits(q.request.Method, q.segments, held)
 	if !ok {
 		return ScopeMissing
+	}
+	q.scope = scope
+	return ""
+}
+
+// upgradeAllowed wants a rule that says so where the request asks for another
+// protocol, on which athd is not asked again. No protocol but WebSocket is let
+// through, and only one that is named once.
+func (q *inquiry) upgradeAllowed() Reason {
+	if len(q.request.Upgrade) == 0 {
+		return ""
+	}
+	if len(q.request.Upgrade) > 1 || !strings.EqualFold(q.request.Upgrade[0], provider.WebSocket) {
+		return UpgradeRefused
+	}
+	scope, ok := q.provider.PermitsUpgrade(q.request.Method, q.segments, q.decision.Scopes)
+	if !ok {
+		return UpgradeRefused
 	}
 	q.scope = scope
 	return ""

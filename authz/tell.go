@@ -129,6 +129,18 @@ func (q *inquiry) tellScope() string {
 	return fmt.Sprintf("%s %s is not covered by %s", q.request.Method, quoted("/"+strings.Join(q.segments, "/")), scopeList(q.decision.Scopes))
 }
 
+func (q *inquiry) tellUpgrade() string {
+	switch n := len(q.request.Upgrade); {
+	case n == 0:
+		return "no other protocol is asked for"
+	case n > 1:
+		return fmt.Sprintf("%d Upgrade headers", n)
+	case q.upgradeAllowed() != "":
+		return quoted(q.request.Upgrade[0]) + " is asked for, which no rule of " + scopeList(q.decision.Scopes) + " allows here"
+	}
+	return "a WebSocket, which " + q.scope + " allows here"
+}
+
 func (q *inquiry) tellCredential() string {
 	switch c := q.reading.Connection; {
 	case c == nil:

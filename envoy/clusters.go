@@ -104,6 +104,9 @@ func (g *generator) providerCluster(p *provider.Provider) *clusterv3.Cluster {
 	o := &httpv3.HttpProtocolOptions{HttpFilters: g.replyHygiene()}
 	if target.Scheme == "https" {
 		c.TransportSocket = g.upstreamTLS(target.Hostname(), g.config.CAFile, nil, false)
+	}
+	// WebSockets are HTTP/1.1's: few servers take them over HTTP/2 (RFC 8441).
+	if target.Scheme == "https" && !p.Upgrades() {
 		o.UpstreamProtocolOptions = &httpv3.HttpProtocolOptions_AutoConfig{
 			AutoConfig: &httpv3.HttpProtocolOptions_AutoHttpConfig{
 				HttpProtocolOptions:  &corev3.Http1ProtocolOptions{},

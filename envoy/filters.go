@@ -80,7 +80,7 @@ func (g *generator) filter(name string, m validated) *hcmv3.HttpFilter {
 // reply change no header but those that it has to.
 func (g *generator) check() *extauthzv3.ExtAuthz {
 	tell := []*matcherv3.StringMatcher{
-		exact(headerAuthorization), startsWith(headerPrefix), exact(":method"), exact(":path"),
+		exact(headerAuthorization), startsWith(headerPrefix), exact(":method"), exact(":path"), exact(headerUpgrade),
 	}
 	for _, name := range overrideHeaders {
 		tell = append(tell, exact(name))
@@ -171,7 +171,7 @@ func said(key string, value *matcherv3.ValueMatcher) *rbacv3.Principal {
 // checked is a route to a provider's API: what athd is told of it, what the
 // guard wants, and what the API must not see.
 func (g *generator) checked(provider, mount string, strip []*mutationv3.HeaderMutation) perFilter {
-	extensions := map[string]string{extProvider: provider}
+	extensions := map[string]string{extProvider: provider, extStream: headerStream}
 	if mount != "" {
 		extensions[extMount] = mount
 	}
@@ -199,7 +199,7 @@ func (g *generator) unchecked() perFilter {
 // business: what of us or of the agent's way here it would show.
 func providerHygiene() []*mutationv3.HeaderMutation {
 	out := []*mutationv3.HeaderMutation{
-		removePrefix(headerPrefix), removePrefix("x-envoy-"), removePrefix("x-forwarded-"),
+		removePrefix("x-envoy-"), streamRest(), removePrefix(headerPrefix), removePrefix("x-forwarded-"),
 	}
 	for _, name := range []string{"forwarded", "via", "x-real-ip", "x-request-id", "traceparent", "tracestate", "baggage", "cookie", "http2-settings"} {
 		out = append(out, remove(name))
@@ -212,12 +212,23 @@ func providerHygiene() []*mutationv3.HeaderMutation {
 // identifies somebody where the app is open to people.
 func (g *generator) appHygiene(app *provider.App) []*mutationv3.HeaderMutation {
 	out := []*mutationv3.HeaderMutation{
-		removePrefix(headerPrefix), removePrefix("x-envoy-"), remove("x-request-id"), remove("http2-settings"),
+		removePrefix("x-envoy-"), streamRest(), removePrefix(headerPrefix), remove("x-request-id"), remove("http2-settings"),
 	}
 	if !app.Passthrough {
 		out = append(out, withoutIdentity()...)
 	}
 	return append(out, g.protoForApp(app)...)
+}
+
+// streamRest hands the rest of the token's life, which an allow of an agent's
+// request tells, to the router: it ends the exchange then, a stream or a
+// WebSocket too, and takes the header away. Of people's requests there is none,
+// and none is made.
+func streamRest() *mutationv3.HeaderMutation {
+	return &mutationv3.HeaderMutation{Action: &mutationv3.HeaderMutation_Append{Append: &corev3.HeaderValueOption{
+		Header:       &corev3.HeaderValue{Key: headerStreamEnvoy, Value: "%REQ(" + headerStream + ")%"},
+		AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
+	}}}
 }
 
 func remove(name string) *mutationv3.HeaderMutation {

@@ -11,6 +11,7 @@ import (
 // come from Envoy's configuration; a client cannot set them.
 const (
 	extProvider = "ath_provider" // the provider's id
+	extStream   = "ath_stream"   // the header in which the route takes how long a stream may last; absent: none
 	extMount    = "ath_mount"    // the prefix above the provider's API, with both slashes; absent in native mode
 )
 
@@ -18,12 +19,22 @@ const (
 	headerAuthorization = "authorization"
 	headerAgentID       = "x-ath-agent-id"
 	headerCookie        = "cookie"
+	headerUpgrade       = "upgrade"
 	headerPrefix        = "x-ath-"
 	headerDecisionID    = "x-ath-decision-id" // of replies
 
 	// Envoy takes 100 headers of a request by default.
 	maxHeaderNames     = 100
 	maxHeaderNameBytes = 256
+)
+
+// Headers of an allow reply that say, in milliseconds, how long the exchange may
+// last. The router obeys the second, for streams and WebSockets too, and takes
+// it away. The generated routes make it of the first, behind the check: so a
+// reply needs no more rights than over x-ath-*.
+const (
+	headerStream      = "x-ath-stream-ms"
+	headerStreamEnvoy = "x-envoy-upstream-stream-duration-ms"
 )
 
 // overrideHeaders are those by which some servers take another method or path
@@ -37,6 +48,7 @@ var overrideHeaders = [...]string{
 // of the request's headers that must not reach the API.
 type question struct {
 	authz.Request          // Cookies only where a route is open to people: see [generator.check]
+	stream        string   // headerStream or headerStreamEnvoy: where the route takes the stream's rest; "": nowhere
 	removes       []string // lower case, sorted, without repetition
 	overrides     []string // lower case; of an agent's request only
 }
@@ -63,8 +75,11 @@ func readCheck(check *attributes, trustedHops int) (question, bool) {
 	}
 	q := question{Request: authz.Request{
 		Host: check.host, Client: clientOf(check.client, seen.forwardedFor, trustedHops), Provider: check.provider, Mount: check.mount,
-		Authorization: seen.authorization, AgentID: seen.agentID, Cookies: seen.cookies,
+		Authorization: seen.authorization, AgentID: seen.agentID, Cookies: seen.cookies, Upgrade: seen.upgrade,
 	}}
+	if check.stream == headerStream || check.stream == headerStreamEnvoy {
+		q.stream = check.stream
+	}
 	q.removes = append(seen.ath, headerAgentID)
 	slices.Sort(q.removes)
 	q.removes, q.overrides = slices.Compact(q.removes), seen.overrides
@@ -99,6 +114,7 @@ type headers struct {
 	method, path                    once
 	forwardedFor                    string
 	authorization, agentID, cookies []string
+	upgrade                         []string
 
 	ath         []string // names of the headers that start with x-ath-
 	unremovable bool     // one of those, or their number, is nothing that a reply can remove
@@ -116,6 +132,8 @@ func (h *headers) add(name, value string) {
 		h.authorization = append(h.authorization, value)
 	case headerAgentID:
 		h.agentID = append(h.agentID, value)
+	case headerUpgrade:
+		h.upgrade = append(h.upgrade, value)
 	case headerCookie:
 		h.cookies = append(h.cookies, value)
 	case headerForwardedFor:

@@ -53,6 +53,12 @@ func (q question) reply(d authz.Decision) (answer, error) {
 		// An agent has no business with cookies; a browser's cookies that it
 		// got hold of must not count.
 		a.removes = append(slices.Insert(q.removes, 0, headerCookie), q.overrides...)
+		if q.stream != "" {
+			// What is set and removed is gone: a client's own must not take
+			// the limit away.
+			a.removes = slices.DeleteFunc(a.removes, func(name string) bool { return name == q.stream })
+			a.restIn, a.rest = q.stream, max(1, d.Rest.Milliseconds())
+		}
 	}
 	a.metadata = append(a.metadata, metadatum{key: metaAllow, yes: true}, metadatum{key: metaScope, text: d.Scope})
 	return a, nil

@@ -55,6 +55,7 @@ var ways = []way{
 	{"P-3: a route to no provider", nil, func(a *authv3.AttributeContext) { delete(a.ContextExtensions, extProvider) }, authz.ProviderUnknown, 403, ath.ProviderMismatch},
 	{"P-3: another provider's token", func(w *world) { w.reading.Grant.Provider = "other" }, nil, authz.ProviderMismatched, 403, ath.ProviderMismatch},
 	{"P-4: no scope covers it", nil, with(":method", "POST"), authz.ScopeMissing, 403, ath.ScopeNotApproved},
+	{"P-4: a WebSocket that no rule allows", nil, with("upgrade", "websocket"), authz.UpgradeRefused, 403, ath.ScopeNotApproved},
 	{"P-6: the connection has ended", func(w *world) { w.reading.Connection.Ended = true }, nil, authz.Reauthorize, 401, ath.TokenInvalid},
 	{"a rule panics", func(w *world) { w.panics = "secret in a panic" }, nil, authz.Internal, 500, ath.InternalError},
 	{"P-5: a credential with a line break", func(w *world) { w.reading.Connection.Access = ath.NewSecret("x\r\nhost: evil") }, nil, authz.Internal, 500, ath.InternalError},

@@ -164,7 +164,6 @@ func (g *generator) mounted(p *provider.Provider, name string) *routev3.Route {
 // native is an app on its own paths. Host and path stay as they came.
 func (g *generator) native(p *provider.Provider) *routev3.Route {
 	action := g.forward(p)
-	action.UpgradeConfigs = []*routev3.RouteAction_UpgradeConfig{{UpgradeType: "websocket"}}
 	match := prefix("/")
 	if p.App.PathPrefix != "" {
 		// Whole segments: /shop and /shop/cart, not /shopping.
@@ -188,6 +187,8 @@ func (g *generator) forward(p *provider.Provider) *routev3.RouteAction {
 		ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: providerCluster(p.ID)},
 		Timeout:          seconds(0),
 		IdleTimeout:      seconds(idleSeconds),
+		// Envoy lets it through, so that athd is asked: see the rule for upgrades.
+		UpgradeConfigs: []*routev3.RouteAction_UpgradeConfig{{UpgradeType: provider.WebSocket}},
 	}
 }
 

@@ -90,6 +90,10 @@ func (c *chain) tells(where string) {
 	if slices.ContainsFunc(c.expect.Providers.Apps(), func(p *provider.Provider) bool { return p.App.Passthrough }) {
 		need = append(need, headerCookie)
 	}
+	if !c.told(headerUpgrade) {
+		c.warning(where, "athd is not told that a request asks for another protocol: where a route allows upgrades, agents get WebSockets that no scope opens",
+			"add upgrade to allowed_headers")
+	}
 	for _, name := range need {
 		if !c.told(name) {
 			c.fault(where, "athd is not told the header "+quote(name), "add it to allowed_headers, and remove it from disallowed_headers")

@@ -43,6 +43,10 @@ func (c *chain) leadsRight(w *lane) {
 // providerTold wants athd to be told the provider of the lane.
 func (c *chain) providerTold(w *lane) {
 	told, there, readable := w.told(extProvider)
+	if _, limited := w.extensions()[extStream]; there && !limited && !c.expect.ByHost {
+		c.warning(w.where, "streams and WebSockets may outlive the agent's token: the route does not take their limit",
+			"set the context extension ath_stream and the mutation of "+headerStreamEnvoy+", as athd bootstrap prints them")
+	}
 	mount := w.mountOf()
 	switch {
 	case !there && !c.expect.ByHost:

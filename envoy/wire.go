@@ -19,7 +19,7 @@ type attributes struct {
 	client string // the address of whose connection it is, as Envoy sees it; a part of text
 
 	// The context extensions of the route.
-	provider, mount string
+	provider, mount, stream string
 
 	// raw says that the headers came in a header_map, where each value stands
 	// by itself, byte for byte; then joined does not count. Without it they
@@ -137,6 +137,8 @@ func (a *attributes) extension(entry []byte) error {
 	switch string(p.key) {
 	case extProvider:
 		return a.set(&a.provider, p.value)
+	case extStream:
+		return a.set(&a.stream, p.value)
 	case extMount:
 		return a.set(&a.mount, p.value)
 	}
@@ -264,6 +266,8 @@ func wanted(name []byte) bool {
 		return is(headerAuthorization)
 	case 'c', 'C':
 		return is(headerCookie) || identifies(name)
+	case 'u', 'U':
+		return is(headerUpgrade)
 	case 'x', 'X':
 		return startsOurs(name) || overrides(name) || identifies(name) || is(headerForwardedFor)
 	case 'r', 'R', 's', 'S', 't', 'T':

@@ -2,6 +2,7 @@ package envoy
 
 import (
 	"net/http"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -18,6 +19,9 @@ type answer struct {
 	reason string // for the gRPC status
 	status int    // of HTTP
 	body   string
+
+	restIn string // the header that gets rest; "": none
+	rest   int64  // milliseconds
 
 	sets     [][2]string // headers by name and value: of the request or, refusing, of the response
 	removes  []string    // headers of the request, if it is allowed
@@ -105,15 +109,23 @@ func (a *answer) encodeRefusal(w *writer) {
 // which ext_authz makes an empty header.
 func (a *answer) encodeHeaders(w *writer) {
 	for _, h := range a.sets {
-		option := w.open(anyHeader)
-		header := w.open(optionHeader)
-		w.text(pairKey, h[0])
-		w.text(pairValue, h[1])
-		w.close(header)
-		w.close(w.open(optionAppend)) // false
-		w.number(optionAction, overwrite)
-		w.close(option)
+		encodeHeader(w, h[0], h[1])
 	}
+	if a.restIn != "" {
+		var room [20]byte
+		encodeHeader(w, a.restIn, string(strconv.AppendInt(room[:0], a.rest, 10)))
+	}
+}
+
+func encodeHeader(w *writer, name, value string) {
+	option := w.open(anyHeader)
+	header := w.open(optionHeader)
+	w.text(pairKey, name)
+	w.text(pairValue, value)
+	w.close(header)
+	w.close(w.open(optionAppend)) // false
+	w.number(optionAction, overwrite)
+	w.close(option)
 }
 
 func (a *answer) encodeMetadata(w *writer) {

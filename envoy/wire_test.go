@@ -22,7 +22,7 @@ func generated(data []byte) (attributes, error) {
 	extensions := message.GetAttributes().GetContextExtensions()
 	a := attributes{
 		http: http != nil, method: http.GetMethod(), path: http.GetPath(), host: http.GetHost(),
-		provider: extensions[extProvider], mount: extensions[extMount],
+		provider: extensions[extProvider], mount: extensions[extMount], stream: extensions[extStream],
 		raw: http.GetHeaderMap() != nil, joined: map[string]string{},
 	}
 	for _, h := range http.GetHeaderMap().GetHeaders() {
@@ -56,7 +56,7 @@ func isWanted(name string) bool {
 
 func sameAttributes(a, b attributes) bool {
 	return a.http == b.http && a.method == b.method && a.path == b.path && a.host == b.host &&
-		a.provider == b.provider && a.mount == b.mount && a.raw == b.raw &&
+		a.provider == b.provider && a.mount == b.mount && a.stream == b.stream && a.raw == b.raw &&
 		slices.Equal(a.headers, b.headers) && maps.Equal(a.joined, b.joined)
 }
 

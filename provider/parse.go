@@ -68,6 +68,7 @@ type ruleEntry struct {
 	Scope   string   `yaml:"scope"`
 	Methods []string `yaml:"methods"`
 	Paths   []string `yaml:"paths"`
+	Upgrade []string `yaml:"upgrade"`
 }
 
 // secretText keeps a secret from printing from the moment it is decoded.

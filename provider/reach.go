@@ -87,6 +87,11 @@ func (r *Rule) covers(other *Rule) bool {
 	if r.Scope != other.Scope || len(other.patterns) == 0 || other.anywhere != "" {
 		return false
 	}
+	for _, protocol := range other.Upgrade {
+		if !slices.Contains(r.Upgrade, protocol) {
+			return false
+		}
+	}
 	for _, m := range other.Methods {
 		if !r.coversMethod(m) {
 			return false

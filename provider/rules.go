@@ -19,6 +19,7 @@ import (
 type Rule struct {
 	Scope   string
 	Methods []string // GET covers HEAD too
+	Upgrade []string // protocols that the request may ask to switch to: "websocket" or none
 	Origin  string   // who says so: [OriginScopeRules], [OriginPreset] or [OriginDerived]
 	Paths   []string // of a derived rule: for people to read, e.g. "/**/products/**"
 
@@ -60,6 +61,32 @@ func (p *Provider) Permits(method string, path []string, scopes ath.Scopes) (sco
 	return "", false
 }
 
+// WebSocket is the only protocol that a rule can let a request switch to.
+const WebSocket = "websocket"
+
+// PermitsUpgrade is [Provider.Permits] for a request that asks to switch to
+// WebSocket (RFC 6455), after which nothing of it is looked at any more: only a
+// rule that says so covers it.
+func (p *Provider) PermitsUpgrade(method string, path []string, scopes ath.Scopes) (scope string, ok bool) {
+	if p == nil {
+		return "", false
+	}
+	for _, held := range scopes {
+		for i := range p.Rules {
+			r := &p.Rules[i]
+			if r.Scope == held && held != "" && slices.Contains(r.Upgrade, WebSocket) && r.matches(method, path) {
+				return held, true
+			}
+		}
+	}
+	return "", false
+}
+
+// Upgrades reports whether some rule lets requests switch protocols.
+func (p *Provider) Upgrades() bool {
+	return slices.ContainsFunc(p.Rules, func(r Rule) bool { return len(r.Upgrade) > 0 })
+}
+
 func (r *Rule) matches(method string, path []string) bool {
 	return r.coversMethod(method) && r.coversPath(path)
 }
@@ -89,7 +116,7 @@ func (p pattern) matches(path []string) bool {
 
 // rule checks one entry of scope_rules and compiles it.
 func (c *check) rule(of *Provider, i int, e ruleEntry) Rule {
-	r := Rule{Scope: e.Scope, Methods: e.Methods, Paths: e.Paths, Origin: OriginScopeRules}
+	r := Rule{Scope: e.Scope, Methods: e.Methods, Upgrade: e.Upgrade, Paths: e.Paths, Origin: OriginScopeRules}
 	switch {
 	case e.Scope == "":
 		c.fail("scope_rules", "scope is missing", i)
@@ -102,6 +129,13 @@ func (c *check) rule(of *Provider, i int, e ruleEntry) Rule {
 	for j, m := range e.Methods {
 		if !slices.Contains([]string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}, m) {
 			c.fail("scope_rules", "want GET, HEAD, POST, PUT, PATCH, DELETE or OPTIONS", i, "methods", j)
+		}
+	}
+	for j, protocol := range e.Upgrade {
+		if protocol != WebSocket {
+			c.fail("scope_rules", "want websocket: no other protocol is let through", i, "upgrade", j)
+		} else if !slices.Contains(e.Methods, "GET") {
+			c.fail("scope_rules", "a WebSocket is asked for by GET, which is not among the methods", i, "upgrade", j)
 		}
 	}
 	if len(e.Paths) == 0 {

@@ -43,6 +43,7 @@ type near struct {
 	Scope   string   `json:"scope"`
 	Methods []string `json:"methods"`
 	Paths   []string `json:"paths"`
+	Upgrade []string `json:"upgrade,omitempty"`
 	Held    bool     `json:"scope_held"`
 	Method  bool     `json:"method_fits"`
 	Path    bool     `json:"path_fits"`
@@ -53,6 +54,7 @@ func runExplain(ctx context.Context, args []string, t terminal) error {
 	token := c.String("token", "", "the `ATH_TOKEN` of the call; every user of this machine can see it in the list of processes")
 	fromStdin := c.Bool("token-stdin", false, "read the ATH token from standard input")
 	agentID := c.String("agent", "", "the `AGENT_ID` that the call would carry; without, that of the token's agent")
+	upgrade := c.String("upgrade", "", "the `PROTOCOL` that the call would ask to switch to, such as websocket")
 	check := c.Bool("check", false, "exit with 1 where the call would be refused")
 	plain, err := c.parse(args)
 	switch {
@@ -74,6 +76,9 @@ func runExplain(ctx context.Context, args []string, t terminal) error {
 		return err
 	}
 	question := map[string]string{"token": held.Reveal(), "agent_id": *agentID, "method": plain[0], "url": plain[1]}
+	if *upgrade != "" {
+		question["upgrade"] = *upgrade
+	}
 	var e explanation
 	if err := server.ask(ctx, http.MethodPost, explainPath, question, &e); err != nil {
 		return err
@@ -114,7 +119,7 @@ func (e *explanation) print(out io.Writer) error {
 	if len(e.Nearest) > 0 {
 		fmt.Fprintln(out, "\nscopes that come nearest:")
 		for _, n := range e.Nearest {
-			fmt.Fprintf(w, "  %s\t%s\t%s\t%s\n", printable(n.Scope, 128), printable(strings.Join(n.Methods, ","), 60), printable(strings.Join(n.Paths, " "), 300), n.why())
+			fmt.Fprintf(w, "  %s\t%s\t%s\t%s\n", printable(n.Scope, 128), printable(withUpgrade(n.Methods, n.Upgrade), 60), printable(strings.Join(n.Paths, " "), 300), n.why())
 		}
 		if err := w.Flush(); err != nil {
 			return err
@@ -147,6 +152,16 @@ func (e *explanation) verdict() string {
 		return "pass through: it goes on as it came, as a person's call"
 	}
 	return fmt.Sprintf("%s: %d %s (%s): %s", printable(e.Verdict, 20), e.Status, printable(e.Code, 60), printable(e.Reason, 60), printable(e.Message, 500))
+}
+
+// withUpgrade is what a rule lets a request do: its methods, and protocols that
+// it may switch to.
+func withUpgrade(methods, upgrade []string) string {
+	text := strings.Join(methods, ",")
+	if len(upgrade) > 0 {
+		text += " (also " + strings.Join(upgrade, ", ") + ")"
+	}
+	return text
 }
 
 func counted(n int, noun string) string {

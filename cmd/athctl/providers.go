@@ -39,6 +39,7 @@ type ruleOf struct {
 	Scope   string   `json:"scope"`
 	Methods []string `json:"methods"`
 	Paths   []string `json:"paths"`
+	Upgrade []string `json:"upgrade,omitempty"`
 	Origin  string   `json:"origin"` // scope_rules, preset or derived
 }
 

@@ -40,8 +40,8 @@ type scopeRow struct {
 }
 
 type scopeRule struct {
-	methods, paths []string
-	last           string
+	methods, paths, upgrade []string
+	last                    string
 }
 
 // print gives each path a line of its own.
@@ -56,7 +56,7 @@ func (s *scopeTable) print(out io.Writer) error {
 			line(scope, "nothing", "", printable(last, 300))
 		}
 		for _, r := range row.rules {
-			methods := printable(strings.Join(r.methods, ","), 60)
+			methods := printable(withUpgrade(r.methods, r.upgrade), 60)
 			if r.last != "" {
 				last = r.last
 			}

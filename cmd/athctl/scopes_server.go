@@ -24,6 +24,7 @@ type scopeOpens struct {
 type opens struct {
 	Methods []string `json:"methods"`
 	Paths   []string `json:"paths"`
+	Upgrade []string `json:"upgrade,omitempty"`
 	From    string   `json:"from"`
 }
 
@@ -58,7 +59,7 @@ func (p *fronted) opens() *scopesOf {
 		o := scopeOpens{Scope: scope, Rules: []opens{}}
 		for _, r := range p.Rules {
 			if r.Scope == scope {
-				o.Rules = append(o.Rules, opens{r.Methods, r.Paths, r.Origin})
+				o.Rules = append(o.Rules, opens{r.Methods, r.Paths, r.Upgrade, r.Origin})
 			}
 		}
 		s.Scopes = append(s.Scopes, o)
@@ -76,7 +77,7 @@ func (s *scopesOf) print(c *command, p *fronted) error {
 	for _, o := range s.Scopes {
 		row := scopeRow{scope: o.Scope}
 		for _, r := range o.Rules {
-			row.rules = append(row.rules, scopeRule{r.Methods, r.Paths, from(r.From, s.Preset)})
+			row.rules = append(row.rules, scopeRule{r.Methods, r.Paths, r.Upgrade, from(r.From, s.Preset)})
 		}
 		t.rows = append(t.rows, row)
 	}

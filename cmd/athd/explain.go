@@ -13,7 +13,7 @@ import (
 // explainer lets operators ask the decider, which the handshake does not know.
 func explainer(d *authz.Decider) func(context.Context, athflow.ExplainRequest) (*athflow.Explanation, error) {
 	return func(ctx context.Context, r athflow.ExplainRequest) (*athflow.Explanation, error) {
-		e, err := d.Explain(ctx, authz.Question{Token: r.Token, AgentID: r.AgentID, Method: r.Method, URL: r.URL})
+		e, err := d.Explain(ctx, authz.Question{Token: r.Token, AgentID: r.AgentID, Method: r.Method, URL: r.URL, Upgrade: r.Upgrade})
 		switch {
 		case errors.Is(err, authz.ErrNoMethod):
 			return nil, ath.Errorf(ath.InvalidRequest, "A method is required.").WithDetail("field", "method")
@@ -45,7 +45,7 @@ func explained(e *authz.Explanation) *athflow.Explanation {
 	}
 	for _, n := range e.Nearest {
 		out.Nearest = append(out.Nearest, athflow.NearRule{
-			Scope: n.Rule.Scope, Methods: n.Rule.Methods, Paths: n.Rule.Paths, Held: n.Held, Method: n.Method, Path: n.Path,
+			Scope: n.Rule.Scope, Methods: n.Rule.Methods, Paths: n.Rule.Paths, Upgrade: n.Rule.Upgrade, Held: n.Held, Method: n.Method, Path: n.Path,
 		})
 	}
 	return out

@@ -97,7 +97,7 @@ func (a *rawAPI) serve(conn net.Conn) {
 			continue
 		}
 		s := seen{method: parts[0], target: parts[1], header: http.Header(header)}
-		if s.header.Get("Upgrade") == "websocket" {
+		if strings.EqualFold(s.header.Get("Upgrade"), "websocket") {
 			a.add(s)
 			io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
 			io.Copy(conn, in) // an echo

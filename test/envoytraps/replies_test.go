@@ -26,7 +26,7 @@ func TestP7EnvoysOwnRefusalsAreJSON(t *testing.T) {
 		{"nothing listens at the API", r.h1("down", "GET", "/ath/proxy/down/x"), 503, ath.InternalError},
 		{"the API's certificate is another's", r.h1("wrong", "GET", "/ath/proxy/wrong/x"), 503, ath.InternalError},
 		{"a tunnel", "CONNECT api.example:443 HTTP/1.1\r\nHost: api.example:443\r\n\r\n", 405, ath.MethodNotAllowed},
-		{"an upgrade where there is none", r.h1("plain", "GET", "/ath/proxy/plain/x", "Upgrade: websocket", "Connection: upgrade"), 403, ath.InvalidRequest},
+		{"an upgrade where there is none", r.h1("plain", "GET", "/ath/proxy/plain/x", "Upgrade: spdy", "Connection: upgrade"), 403, ath.InvalidRequest},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

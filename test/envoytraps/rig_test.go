@@ -1,6 +1,7 @@
 package envoytraps
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -58,6 +59,7 @@ type rig struct {
 	script    script
 	checks    []*authv3.CheckRequest
 	storeDown bool
+	life      time.Duration // of tokens; 0: an hour
 	stopAuthz func()
 	config    string // Envoy's
 }
@@ -121,10 +123,14 @@ func providers(t *testing.T, bases map[string]string, apps map[string]*provider.
 	t.Helper()
 	var entries []string
 	for id, base := range bases {
+		socket := ""
+		if id == "plain" || id == "app" {
+			socket = `, {"scope": "all", "methods": ["GET"], "paths": ["/socket"], "upgrade": ["websocket"]}`
+		}
 		entries = append(entries, fmt.Sprintf(`%q: {"display_name": "API", "available_scopes": ["all"],
 			"authorize_endpoint": "https://auth.example/a", "token_endpoint": "https://auth.example/t",
 			"api_base_url": %q, "client_id": "c", "client_secret": "s",
-			"scope_rules": [{"scope": "all", "methods": ["GET", "POST"], "paths": ["/**"]}]}`, id, base))
+			"scope_rules": [{"scope": "all", "methods": ["GET", "POST"], "paths": ["/**"]}%s]}`, id, base, socket))
 	}
 	list, faults := provider.Parse("providers.json", []byte("{"+strings.Join(entries, ",")+"}"),
 		provider.Options{AllowHTTP: true, PublicURL: "http://localhost:8080"})
@@ -170,7 +176,7 @@ func (r *rig) Read(_ context.Context, token ath.Token, agent string) (tokenstore
 		return tokenstore.Reading{}, errors.New("away")
 	}
 	id := strings.TrimRight(string(token.Tag()), "-")
-	later := time.Now().Add(time.Hour)
+	later := time.Now().Add(cmp.Or(r.life, time.Hour))
 	destination := ""
 	if p := r.set.Get(id); p != nil {
 		destination = p.Destination()
