@@ -96,7 +96,7 @@ func TestMeshesLetPassWhatAthdAnswersItself(t *testing.T) {
 		{"P-1: in HTTP Basic", with(func(r *Request) { r.Authorization = []string{"Basic eDphdGhfdGtfeA=="} }), TokenMissing},
 		{"P-1: in a cookie", with(func(r *Request) { r.Cookies = []string{"t=" + token} }), TokenMissing},
 		{"P-1: as an agent's id", with(func(r *Request) { r.AgentID = []string{token} }), TokenMissing},
-		{"P-1: in the path", at("GET", "/ath/agents/"+token), TokenMissing},
+		{"P-1: in the path", at("GET", "/ath/agents/"+token), TokenInQuery},
 		{"P-5: in the query", at("GET", "/ath/callback?code="+token), TokenInQuery},
 
 		{"P-7: two slashes", at("GET", "//ath/token"), TargetRefused},

@@ -72,7 +72,7 @@ func TestPeoplePassWhereTheAppIsOpen(t *testing.T) {
 		{"in the query, encoded", Request{Method: "GET", Path: "/products?access_token=%61th%5ftk%5fx"}, TokenInQuery},
 		{"in the query of such a target", Request{Method: "GET", Path: "/?t=" + token + "&b=!", Blurred: true}, TargetRefused},
 		{"a request that contradicts itself", Request{Method: "GET", Path: ""}, TargetRefused},
-		{"in the path", Request{Method: "GET", Path: "/products/" + token}, TokenMissing},
+		{"in the path", Request{Method: "GET", Path: "/products/" + token}, TokenInQuery},
 		{"in a cookie", Request{Method: "GET", Path: "/products", Cookies: []string{"a=1; t=" + token}}, TokenMissing},
 	}
 	for _, tt := range cases {

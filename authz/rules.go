@@ -90,8 +90,10 @@ func (q *inquiry) targetCanonical() Reason {
 	return ""
 }
 
+// noTokenInQuery looks at the whole target: in the path, too, a token would
+// reach the API and its log.
 func (q *inquiry) noTokenInQuery() Reason {
-	if holdsToken(q.query) {
+	if holdsToken(q.request.Path) {
 		return TokenInQuery
 	}
 	return ""

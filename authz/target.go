@@ -83,8 +83,14 @@ func holdsToken(s string) bool {
 	return true // encoded deeper than anyone does
 }
 
+// containsFold is for ASCII, and allocates nothing: it is asked of every target.
 func containsFold(s, lower string) bool {
-	return strings.Contains(strings.ToLower(s), lower)
+	for i := 0; i+len(lower) <= len(s); i++ {
+		if s[i]|0x20 == lower[0] && strings.EqualFold(s[i:i+len(lower)], lower) {
+			return true
+		}
+	}
+	return false
 }
 
 // unescapeLoosely decodes every valid %XX and leaves the rest as it is.
