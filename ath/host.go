@@ -119,7 +119,7 @@ func defaultPort(scheme string) uint16 {
 	switch scheme {
 	case "https":
 		return 443
-	case "http":
+	case "http", "h2c":
 		return 80
 	}
 	return 0

@@ -104,9 +104,9 @@ func (c BootstrapConfig) check() error {
 	owners := map[place]string{}
 	for _, p := range c.Providers.All() {
 		target := upstream(p)
-		if target == nil || target.Scheme != "http" && target.Scheme != "https" || target.Hostname() == "" ||
+		if target == nil || !slices.Contains([]string{"http", "https", provider.HTTP2}, target.Scheme) || target.Scheme == provider.HTTP2 && p.App == nil || target.Hostname() == "" ||
 			target.User != nil || target.RawQuery != "" || target.Fragment != "" {
-			fault("provider %q: its API's URL is not an absolute http or https URL without user, query and fragment", p.ID)
+			fault("provider %q: its API's URL is not an absolute http or https URL (of an app, h2c too) without user, query and fragment", p.ID)
 			continue
 		}
 		if target.Scheme == "https" && c.CAFile == "" {

@@ -102,7 +102,8 @@ func (g *generator) providerCluster(p *provider.Provider) *clusterv3.Cluster {
 		c.AltStatName = providerCluster(strings.ReplaceAll(p.ID, ".", "_"))
 	}
 	o := &httpv3.HttpProtocolOptions{HttpFilters: g.replyHygiene()}
-	if target.Scheme == "https" {
+	switch target.Scheme {
+	case "https":
 		c.TransportSocket = g.upstreamTLS(target.Hostname(), g.config.CAFile, nil, false)
 	}
 	// WebSockets are HTTP/1.1's: few servers take them over HTTP/2 (RFC 8441).
@@ -113,7 +114,13 @@ func (g *generator) providerCluster(p *provider.Provider) *clusterv3.Cluster {
 				Http2ProtocolOptions: http2Options(),
 			},
 		}
-	} else {
+	case provider.HTTP2:
+		o.UpstreamProtocolOptions = &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{
+			ExplicitHttpConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig{
+				ProtocolConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{Http2ProtocolOptions: http2Options()},
+			},
+		}
+	default:
 		o.UpstreamProtocolOptions = &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{
 			ExplicitHttpConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig{
 				ProtocolConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_HttpProtocolOptions{

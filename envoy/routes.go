@@ -144,7 +144,7 @@ func (g *generator) mounted(p *provider.Provider, name string) *routev3.Route {
 	action := g.forward(p)
 	action.PrefixRewrite = strings.TrimRight(target.EscapedPath(), "/") + "/"
 	host := target.Host
-	if port := target.Port(); port == "80" && target.Scheme == "http" || port == "443" && target.Scheme == "https" {
+	if port := target.Port(); port == "80" && target.Scheme != "https" || port == "443" && target.Scheme == "https" {
 		host = strings.TrimSuffix(host, ":"+port)
 	}
 	action.HostRewriteSpecifier = &routev3.RouteAction_HostRewriteLiteral{HostRewriteLiteral: host}

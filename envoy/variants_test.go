@@ -63,6 +63,7 @@ func variants(t testing.TB) map[string]envoy.BootstrapConfig {
 	apps := []*provider.Provider{
 		appProvider(t, "shop", "http://127.0.0.1:3000", ""),
 		appProvider(t, "blog", "https://blog.internal:8443/base", "/blog", "Blog.example.com:8080", "www.example.com"),
+		appProvider(t, "rpc", "h2c://rpc:50051", "", "rpc.example.com"),
 		appProvider(t, "wiki", "http://wiki:80", "", "www.example.com"),
 	}
 	gateway, native, both, tls := plain, plain, plain, plain

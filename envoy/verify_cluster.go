@@ -148,7 +148,10 @@ func (c *chain) clusterHolds(w *lane, p *provider.Provider) {
 				"let the route lead to the provider's own cluster")
 		}
 	}
-	if target.Scheme == "http" && !private(target.Hostname()) && !c.expect.ByHost {
+	if target.Scheme == provider.HTTP2 && !speaksHTTP2(cluster) {
+		c.warning(where, "the API speaks HTTP/2 without TLS (h2c), and gets HTTP/1.1", "set explicit_http_config.http2_protocol_options")
+	}
+	if target.Scheme != "https" && !private(target.Hostname()) && !c.expect.ByHost {
 		c.warning(where, "the user's token travels in plaintext to "+quote(target.Host), "use the API's https URL")
 	}
 	if !c.expect.ByHost && !c.cannotSpeakForUs(cluster) {

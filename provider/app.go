@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"net/url"
 	"slices"
 	"strings"
 
@@ -113,10 +114,11 @@ func (a AppConfig) provider(c *check, server serverFields) *Provider {
 	for i, category := range a.Categories {
 		c.text("categories", category, i)
 	}
+	var upstream *url.URL
 	if c.required("upstream", a.Upstream) {
-		p.APIBase = c.upstream("upstream", a.Upstream)
+		p.APIBase, upstream = c.upstream("upstream", a.Upstream)
 	}
-	app := &App{Name: a.Name, Upstream: p.APIBase, PathPrefix: c.prefix("path_prefix", a.PathPrefix)}
+	app := &App{Name: a.Name, Upstream: upstream, PathPrefix: c.prefix("path_prefix", a.PathPrefix)}
 	for i, text := range a.Hosts {
 		host, err := ath.ParseHost(text)
 		if err != nil {

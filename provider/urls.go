@@ -76,9 +76,26 @@ func (c *check) baseURL(name, s string) *url.URL {
 	return c.base(name, s, c.opt.AllowHTTP)
 }
 
+// HTTP2 is the scheme of an app's upstream that speaks HTTP/2 without TLS, as
+// gRPC servers do.
+const HTTP2 = "h2c"
+
 // upstream is a baseURL on the operator's own network, often the loopback
-// interface: http is normal there.
-func (c *check) upstream(name, s string) *url.URL { return c.base(name, s, true) }
+// interface: http is normal there, and [HTTP2]. It also returns the URL as which
+// users agreed to it, whatever the protocol.
+func (c *check) upstream(name, s string) (base, upstream *url.URL) {
+	rest, http2 := strings.CutPrefix(s, HTTP2+"://")
+	if http2 {
+		s = "http://" + rest
+	}
+	base = c.base(name, s, true)
+	if base == nil || !http2 {
+		return base, base
+	}
+	u := *base
+	u.Scheme = HTTP2
+	return base, &u
+}
 
 func (c *check) base(name, s string, allowHTTP bool) *url.URL {
 	u := c.url(name, s, allowHTTP)
