@@ -102,19 +102,19 @@ func (g *generator) providerCluster(p *provider.Provider) *clusterv3.Cluster {
 		c.AltStatName = providerCluster(strings.ReplaceAll(p.ID, ".", "_"))
 	}
 	o := &httpv3.HttpProtocolOptions{HttpFilters: g.replyHygiene()}
-	switch target.Scheme {
-	case "https":
+	if target.Scheme == "https" {
 		c.TransportSocket = g.upstreamTLS(target.Hostname(), g.config.CAFile, nil, false)
 	}
 	// WebSockets are HTTP/1.1's: few servers take them over HTTP/2 (RFC 8441).
-	if target.Scheme == "https" && !p.Upgrades() {
+	switch {
+	case target.Scheme == "https" && !p.Upgrades():
 		o.UpstreamProtocolOptions = &httpv3.HttpProtocolOptions_AutoConfig{
 			AutoConfig: &httpv3.HttpProtocolOptions_AutoHttpConfig{
 				HttpProtocolOptions:  &corev3.Http1ProtocolOptions{},
 				Http2ProtocolOptions: http2Options(),
 			},
 		}
-	case provider.HTTP2:
+	case target.Scheme == provider.HTTP2:
 		o.UpstreamProtocolOptions = &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{
 			ExplicitHttpConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig{
 				ProtocolConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{Http2ProtocolOptions: http2Options()},
