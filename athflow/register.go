@@ -112,6 +112,11 @@ func (f *Flow) register(ctx context.Context, c *call, req *registerRequest) (reg
 		if !v.changed {
 			return registerResponse{}, f.registeredAlready(next.ClientID)
 		}
+		if known {
+			if err := f.keepsWhatWasReviewed(&held.Value, req, agent, identity, developer); err != nil {
+				return registerResponse{}, err
+			}
+		}
 		for _, u := range req.RedirectURIs {
 			if !slices.Contains(next.RedirectURIs, u) {
 				next.RedirectURIs = append(slices.Clone(next.RedirectURIs), u)
@@ -128,7 +133,9 @@ func (f *Flow) register(ctx context.Context, c *call, req *registerRequest) (reg
 		}
 		next.SecretDigest = ath.DigestOf(secret.Reveal())
 		next.Developer = developer
-		next.Purpose = req.Purpose
+		if req.Purpose != "" {
+			next.Purpose = req.Purpose
+		}
 		if identity.Name != "" {
 			next.Name = identity.Name
 		}
