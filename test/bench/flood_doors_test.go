@@ -92,6 +92,8 @@ type crowd struct {
 
 const public = "http://127.0.0.1:8080"
 
+var floodAdmin = rand.Text() + rand.Text()
+
 func newCrowd(t testing.TB, companion string) *crowd {
 	t.Helper()
 	mux := http.NewServeMux()

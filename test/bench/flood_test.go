@@ -53,8 +53,6 @@ limits: {per_address: off, registrations_per_address: off, per_agent: off, sessi
 development: {allow_http: true, allow_private_hosts: true}
 `
 
-const floodAdmin = "A7bcdefghijklmnopqrstuvwxyz0123456789abcdefgh"
-
 // A floodRig is an athd with its Redis, the documents of agents, and a stub
 // that says 429 at once.
 type floodRig struct {
