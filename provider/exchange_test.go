@@ -121,11 +121,12 @@ func TestExchangeReplies(t *testing.T) {
 		{"expires_in as text", "application/json", `{"access_token":"at","expires_in":"60"}`, provider.Tokens{Expires: now.Add(time.Minute)}, ""},
 		{"expires_in 0", "application/json", `{"access_token":"at","expires_in":0}`, provider.Tokens{}, ""},
 		{"expires_in -5", "application/json", `{"access_token":"at","expires_in":-5}`, provider.Tokens{}, ""},
-		{"F-11: JSON under text/plain", "text/plain; charset=utf-8", ` {"access_token":"at","scope":"a"} `, provider.Tokens{Scopes: ath.Scopes{"a"}, ScopesGiven: true}, ""},
-		{"F-11: JSON under a form's type", "application/x-www-form-urlencoded", `{"access_token":"at","refresh_token":"a=b&c"}`, provider.Tokens{}, "a=b&c"},
-		{"F-11: JSON under text/html, with a byte order mark", "text/html", "\ufeff{\"access_token\":\"at\"}", provider.Tokens{}, ""},
-		{"F-11: a form under application/json", "application/json", `access_token=at&scope=a%2Cb&token_type=bearer`, provider.Tokens{Scopes: ath.Scopes{"a", "b"}, ScopesGiven: true}, ""},
-		{"F-11: a form under text/plain", "text/plain", "access_token=at&expires_in=60\n", provider.Tokens{Expires: now.Add(time.Minute)}, ""},
+		// F-11
+		{"JSON under text/plain", "text/plain; charset=utf-8", ` {"access_token":"at","scope":"a"} `, provider.Tokens{Scopes: ath.Scopes{"a"}, ScopesGiven: true}, ""},
+		{"JSON under a form's type", "application/x-www-form-urlencoded", `{"access_token":"at","refresh_token":"a=b&c"}`, provider.Tokens{}, "a=b&c"},
+		{"JSON under text/html, with a byte order mark", "text/html", "\ufeff{\"access_token\":\"at\"}", provider.Tokens{}, ""},
+		{"a form under application/json", "application/json", `access_token=at&scope=a%2Cb&token_type=bearer`, provider.Tokens{Scopes: ath.Scopes{"a", "b"}, ScopesGiven: true}, ""},
+		{"a form under text/plain", "text/plain", "access_token=at&expires_in=60\n", provider.Tokens{Expires: now.Add(time.Minute)}, ""},
 		{"no content type", "", `{"access_token":"at"}`, provider.Tokens{}, ""},
 	}
 	for _, tt := range tests {

@@ -139,16 +139,16 @@ func TestSecondRegistration(t *testing.T) {
 		url, _ := way["url"].(string)
 		audience, _ := way["audience"].(string)
 		if way["method"] != "DELETE" || url != w.public+"/ath/agents/"+a.clientID || !strings.Contains(r.raw, "If its credentials are lost") {
-			t.Fatalf("F-35: %s", r.raw)
+			t.Fatalf("%s", r.raw)
 		}
 		lost := w.actor("lost")
 		lost.register("gallery", "pictures:read")
 		gone := w.ask("DELETE", "/ath/agents/"+lost.clientID, "", "Authorization", "Bearer "+lost.attest(strings.Replace(audience, a.clientID, lost.clientID, 1)))
 		if gone.status != 200 {
-			t.Fatalf("F-35: %d %s", gone.status, gone.raw)
+			t.Fatalf("%d %s", gone.status, gone.raw)
 		}
 		if r := lost.register("gallery", "pictures:read"); r.status != 201 {
-			t.Errorf("F-35: %d %s", r.status, r.raw)
+			t.Errorf("%d %s", r.status, r.raw)
 		}
 	})
 	t.Run("R-2: asks for more", func(t *testing.T) {
