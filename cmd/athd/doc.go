@@ -6,6 +6,7 @@
 //	athd bootstrap -static -config athd.yaml   print Envoy's configuration
 //	athd keys new  -o keyset.json              make the keys that seal the store
 //	athd health                                ask a running athd whether it is ready
+//	athd wait      -config athd.yaml           wait until athd and Envoy answer
 //	athd version
 //
 // This package is the only one that knows flags, environment and files. What

@@ -23,6 +23,7 @@ usage:
   athd bootstrap -static [-config athd.yaml]   print Envoy's configuration
   athd keys new  -o keyset.json                make the keys that seal the store
   athd health    [-admin 127.0.0.1:9002]       ask a running athd whether it is ready
+  athd wait      [-config athd.yaml]           wait until athd and Envoy answer, 20 s at most
   athd version
 `
 
@@ -47,6 +48,7 @@ func run(args []string, t terminal) int {
 		"bootstrap": runBootstrap,
 		"keys":      runKeys,
 		"health":    runHealth,
+		"wait":      runWait,
 		"version":   runVersion,
 	}
 	if len(args) == 0 {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httputil"
 	"os"
 	"regexp"
 	"strconv"
@@ -31,13 +32,15 @@ func TestMain(m *testing.M) {
 //	terminate                            sends SIGTERM to what runs in the background
 //	redis reserve | start                a Redis work-alike on a port that $REDIS names
 //	lines N FILE                         the file has so many lines
+//	front reserve                        a port that $FRONT names, at which nothing listens
+//	front lead SOCKET | answer STATUS    what stands before athd at $FRONT leads there, or answers so itself
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"get": scriptGet, "hang": scriptHang, "terminate": scriptTerminate, "redis": scriptRedis, "lines": scriptLines,
+			"get": scriptGet, "hang": scriptHang, "terminate": scriptTerminate, "redis": scriptRedis, "lines": scriptLines, "front": scriptFront,
 		},
 	})
 }
@@ -153,5 +156,36 @@ func TestExitCodes(t *testing.T) {
 				t.Error("nothing was said")
 			}
 		})
+	}
+}
+
+func scriptFront(ts *testscript.TestScript, _ bool, args []string) {
+	serve := func(h http.Handler) {
+		l, err := net.Listen("tcp", ts.Getenv("FRONT"))
+		ts.Check(err)
+		server := &http.Server{Handler: h}
+		go server.Serve(l)
+		ts.Defer(func() { server.Close() })
+	}
+	switch {
+	case len(args) == 1 && args[0] == "reserve":
+		address, release, err := ports.Reserve()
+		ts.Check(err)
+		ts.Defer(release)
+		ts.Setenv("FRONT", address)
+	case len(args) == 2 && args[0] == "lead":
+		socket := ts.MkAbs(args[1])
+		serve(&httputil.ReverseProxy{
+			Rewrite: func(r *httputil.ProxyRequest) { r.Out.URL.Scheme, r.Out.URL.Host = "http", "athd" },
+			Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				return new(net.Dialer).DialContext(ctx, "unix", socket)
+			}},
+		})
+	case len(args) == 2 && args[0] == "answer":
+		status, err := strconv.Atoi(args[1])
+		ts.Check(err)
+		serve(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
+	default:
+		ts.Fatalf("usage: front reserve | lead SOCKET | answer STATUS")
 	}
 }

@@ -1,0 +1,124 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"syscall"
+	"time"
+)
+
+const (
+	defaultWait = 20 * time.Second
+	waitPause   = 100 * time.Millisecond // between two looks
+	lookTimeout = 3 * time.Second
+)
+
+// runWait waits until agents are answered: until athd is ready and public_url
+// leads to it. It tells what it waits for, each time that this changes, and
+// gives up in the end.
+func runWait(args []string, t terminal) error {
+	f := newFlags("wait", t)
+	config := f.config()
+	atMost := f.Duration("for", defaultWait, "how long to wait before it fails, such as 20s")
+	if err := f.parse(args); err != nil {
+		return err
+	}
+	if *atMost <= 0 {
+		return f.wrong("-for: want a duration above zero")
+	}
+	s, faults := load(*config, outside{t.env, readFile})
+	if err := faults.Err(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), *atMost)
+	defer cancel()
+	missing, err := waitUntil(ctx, s, func(missing string) { fmt.Fprintf(t.stderr, "waiting, %v at most: %s\n", *atMost, missing) })
+	if err != nil {
+		return fmt.Errorf("athd wait: gave up after %v: %s", *atMost, missing)
+	}
+	fmt.Fprintf(t.stdout, "ready: %s leads to athd\n", s.publicURL)
+	return nil
+}
+
+// waitUntil looks until nothing is missing. tell hears what is, each time that
+// it is something else. The error is the context's.
+func waitUntil(ctx context.Context, s *settings, tell func(string)) (missing string, err error) {
+	for {
+		now := look(ctx, s)
+		if now == "" {
+			return "", nil
+		}
+		// A look that the end has cut short has seen nothing.
+		if now != missing && (ctx.Err() == nil || missing == "") {
+			missing = now
+			tell(missing)
+		}
+		select {
+		case <-ctx.Done():
+			return missing, ctx.Err()
+		case <-time.After(waitPause):
+		}
+	}
+}
+
+// look returns what is missing now, and where to look for its cause, or "".
+func look(ctx context.Context, s *settings) string {
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	if !s.admin.anyPort() {
+		a := s.admin.dialled()
+		status, err := askReady(ctx, a)
+		switch {
+		case errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOENT):
+			return fmt.Sprintf("athd does not listen at %s (listen.admin); did it start? See what athd serve wrote, such as athd.log", a)
+		case err != nil:
+			return fmt.Sprintf("athd does not answer at %s (listen.admin): %v", a, err)
+		case status != "ready":
+			return fmt.Sprintf("athd at %s is %s; see what athd serve wrote, such as athd.log", a, status)
+		}
+	}
+	return lookThroughEnvoy(ctx, s.publicURL)
+}
+
+// lookThroughEnvoy asks public_url for what only this athd answers.
+func lookThroughEnvoy(ctx context.Context, publicURL string) string {
+	client := &http.Client{
+		Transport: &http.Transport{
+			DisableKeepAlives: true,
+			// Nothing secret is asked or believed, and this machine need not
+			// trust the certificate that agents do.
+			TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, publicURL+"/.well-known/ath.json", nil)
+	if err != nil {
+		return err.Error()
+	}
+	resp, err := client.Do(req)
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		return fmt.Sprintf("nothing listens at %s (public_url); did Envoy start? See what it wrote, such as envoy.log", publicURL)
+	}
+	if err != nil {
+		return fmt.Sprintf("Envoy does not answer at %s (public_url): %v", publicURL, err)
+	}
+	defer resp.Body.Close()
+	var d struct {
+		GatewayID string `json:"gateway_id"`
+	}
+	err = json.NewDecoder(io.LimitReader(resp.Body, maxHealthBytes)).Decode(&d)
+	switch {
+	case resp.StatusCode == http.StatusServiceUnavailable:
+		return fmt.Sprintf("what answers at %s (public_url) does not reach athd's listen.http: does it have the configuration of athd bootstrap? See what Envoy wrote, such as envoy.log", publicURL)
+	case resp.StatusCode != http.StatusOK || err != nil || d.GatewayID == "":
+		return fmt.Sprintf("what answers at %s (public_url) does not lead to athd (it says %d): another program, or an Envoy without the routes of athd bootstrap", publicURL, resp.StatusCode)
+	case d.GatewayID != publicURL:
+		return fmt.Sprintf("what answers at %s (public_url) leads to an athd of another public_url, %q", publicURL, d.GatewayID)
+	}
+	return ""
+}
