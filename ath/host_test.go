@@ -61,6 +61,7 @@ func TestHostTellsWhatIsNotCanonical(t *testing.T) {
 	}
 }
 
+// proves
 func TestHostPatterns(t *testing.T) {
 	for _, tt := range []struct {
 		pattern, host string

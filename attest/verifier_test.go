@@ -187,6 +187,7 @@ func reasonOf(err error) attest.Reason {
 	return "other"
 }
 
+// proves: A-1
 func TestClaims(t *testing.T) {
 	at := func(d time.Duration) int64 { return time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC).Add(d).Unix() }
 	for _, tt := range []struct {

@@ -171,7 +171,8 @@ func TestHabitsThatFieldsSay(t *testing.T) {
 	}
 }
 
-// F-7; proves: C-5
+// F-7
+// proves: C-5
 func TestDeclined(t *testing.T) {
 	p := parseOne(t, `"denied_errors": ["4711", "no-thanks"]`)
 	for code, want := range map[string]bool{

@@ -14,7 +14,8 @@ import (
 
 // The tutorial's own example of an app id is com.acme.api: it loads, discovery
 // has it byte for byte, and agents use it on every door.
-// F-32; proves: D-1, D-2, O-2, T-5
+// F-32
+// proves: D-1, D-2, O-2, T-5
 func TestReverseDomainAppID(t *testing.T) {
 	for _, destination := range []string{"route", "host_and_path"} {
 		t.Run(destination, func(t *testing.T) {
@@ -50,7 +51,8 @@ func TestReverseDomainAppID(t *testing.T) {
 
 // Agents register, authorize and call under any of an app's names, and replies
 // use the one that the agent used.
-// F-32; proves: T-5
+// F-32
+// proves: T-5
 func TestNamesOfAnApp(t *testing.T) {
 	s := stage.Start(t, stage.Options{Mode: "native", AppID: "com.acme.api", AppMore: "  provider_id: acme\n  aliases: [Shop, shop]\n", Embedded: true})
 	anyone := s.NewAgent("anyone")

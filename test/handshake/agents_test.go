@@ -266,6 +266,26 @@ func TestOwnRemoval(t *testing.T) {
 			t.Error("the old registration's token lives under the new one")
 		}
 	})
+	t.Run("R-7: a consent to a registration that is gone gives the next one nothing", func(t *testing.T) {
+		a := w.actor("anew")
+		a.register("gallery", "pictures:read")
+		link, session := a.authorize("gallery", []string{"pictures:read"})
+		b := w.newBrowser()
+		atProvider := w.atProvider(b, link, "alice")
+		if r := w.ask("DELETE", a.path(), "", "Authorization", basic(a.clientID, a.secret)); r.status != 200 {
+			t.Fatalf("%d %s", r.status, r.raw)
+		}
+		a.register("gallery", "pictures:read")
+		page, err := b.Submit(t.Context(), atProvider.Form().Click("Allow"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		code := athCode.FindString(page.Body)
+		if code == "" {
+			t.Fatalf("%d %s", page.Status, page.Text)
+		}
+		w.refusedAs(t, w.post("/ath/token", a.exchange(session, code)), 403, "AGENT_IDENTITY_MISMATCH")
+	})
 	t.Run("R-7: a token that is issued while its agent goes is dead too", func(t *testing.T) {
 		a, _ := w.live(t, "racing")
 		link, session := a.authorize("gallery", []string{"pictures:read"})
@@ -702,7 +722,6 @@ func TestOperatorsWordStands(t *testing.T) {
 }
 
 // proves: R-6
-// proves: R-6
 func TestOperatorRemoves(t *testing.T) {
 	w := newWorld(t)
 	a, token := w.live(t, "a")
@@ -721,7 +740,6 @@ func TestOperatorRemoves(t *testing.T) {
 
 // TestNoDecisionIsLost lets operators and the agent write one record at once,
 // on two replicas: each decision that was acknowledged is in the outcome.
-// proves: R-6
 // proves
 func TestNoDecisionIsLost(t *testing.T) {
 	const writers = 32

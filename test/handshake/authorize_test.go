@@ -253,10 +253,12 @@ func TestCallbackIsBoundToItsBrowser(t *testing.T) {
 			t.Errorf("%v %v", page, err)
 		}
 	})
-	t.Run("C-1: expired", func(t *testing.T) {
+	t.Run("C-1, Z-4: expired", func(t *testing.T) {
 		w := newWorld(t)
 		a := w.actor("late")
 		a.register("gallery", "pictures:read")
+		through, consented := a.authorize("gallery", []string{"pictures:read"})
+		code := athCode.FindString(w.consent(w.newBrowser(), through).Body)
 		link, session := a.authorize("gallery", []string{"pictures:read"})
 		w.pass(10*time.Minute + time.Second)
 		page, err := w.newBrowser().Get(t.Context(), link)
@@ -264,6 +266,7 @@ func TestCallbackIsBoundToItsBrowser(t *testing.T) {
 			t.Errorf("Z-4: %v %v", page, err)
 		}
 		w.refusedAs(t, w.post("/ath/token", a.exchange(session, "x")), 400, "SESSION_EXPIRED")
+		w.refusedAs(t, w.post("/ath/token", a.exchange(consented, code)), 400, "SESSION_EXPIRED")
 	})
 	t.Run("C-1: unknown state", func(t *testing.T) {
 		for _, state := range []string{"", "x", ath.NewState(ath.NewTag()).Secret().Reveal()} {

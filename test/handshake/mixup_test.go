@@ -65,7 +65,8 @@ func attack(t *testing.T, w *world, good url.Values, path func(u *url.URL)) *bro
 	return page
 }
 
-// S-6; proves: C-2
+// S-6
+// proves: C-2
 func TestAnswerOfAnotherServerIsRefused(t *testing.T) {
 	code := url.Values{"code": {"good-code"}}
 	for _, c := range []struct {
@@ -106,7 +107,8 @@ func TestAnswerOfAnotherServerIsRefused(t *testing.T) {
 }
 
 // A server that promises to name itself is not believed where it does not.
-// S-6; proves: C-2
+// S-6
+// proves: C-2
 func TestIssuerThatIsPromisedMustBeThere(t *testing.T) {
 	for _, place := range []string{"/.well-known/openid-configuration", "/.well-known/oauth-authorization-server"} {
 		for i, c := range []struct {
@@ -138,7 +140,8 @@ func TestIssuerThatIsPromisedMustBeThere(t *testing.T) {
 
 // With a redirect URI for each server, an answer at another one's is refused,
 // whatever it says.
-// S-6; proves: C-2
+// S-6
+// proves: C-2
 func TestCallbackPerProvider(t *testing.T) {
 	each := func(c *athflow.Config) { c.CallbackPerProvider = true }
 	code := url.Values{"code": {"good-code"}}

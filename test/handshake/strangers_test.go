@@ -157,6 +157,7 @@ func (a *actor) widest(provider string, scopes ...string) body {
 }
 
 // S-2
+// proves: R-1
 func TestNothingIsKeptOfADeniedRegistration(t *testing.T) {
 	w := newWorld(t)
 	server, url := onRedis(t, w, policy(athflow.Policy{Default: athflow.Deny}))
@@ -202,6 +203,7 @@ func TestWhatAnOperatorDeniedIsKept(t *testing.T) {
 }
 
 // S-2
+// proves: R-1
 func TestWhatWaitsForAnOperatorIsBounded(t *testing.T) {
 	w := newWorld(t)
 	var limited []string
@@ -323,6 +325,7 @@ func unverified(c *athflow.Config) {
 }
 
 // S-2
+// proves: Z-4
 func TestSessionsOfAnAgentAreCounted(t *testing.T) {
 	w := newWorld(t, limits(athflow.Limits{SessionsPerAgent: 3}))
 	a, other := w.actor("a"), w.actor("other")

@@ -131,7 +131,6 @@ func TestFiveWrongCodesEndTheSession(t *testing.T) {
 	}
 }
 
-// proves: T-1
 // F-34: tutorials send a placeholder as code. The session's own agent hears
 // that it is the code that is wrong, and where the right one is.
 // proves: T-1

@@ -81,7 +81,8 @@ func (u *upstream) visit(t *testing.T, w *world, name string, redirect any) (a *
 
 // What the provider's server said at the callback reaches the log, the event
 // and the agent, bounded.
-// F-6; proves: C-5, C-6
+// F-6
+// proves: C-5, C-6
 func TestRefusalAtTheCallbackIsKept(t *testing.T) {
 	for _, c := range []struct {
 		name         string
@@ -184,7 +185,8 @@ func TestRefusalAtTheTokenEndpointIsKept(t *testing.T) {
 	}
 }
 
-// F-6; proves: C-2
+// F-6
+// proves: C-2
 func TestIssuerOfTheCallbackIsTold(t *testing.T) {
 	u, w := newUpstream(t, `, "issuer": "SERVER"`)
 	u.back.Set("iss", u.URL+"/")
@@ -250,7 +252,8 @@ func TestEmptyScopeIsTold(t *testing.T) {
 	}
 }
 
-// F-13; proves: C-4
+// F-13
+// proves: C-4
 func TestScopeUnderAnotherName(t *testing.T) {
 	u, w := newUpstream(t, `, "scope_aliases": {"email": "https://forge.example/auth/userinfo.email"}`)
 	u.token = `{"access_token":"upstream-token","scope":"things:read https://forge.example/auth/userinfo.email"}`
