@@ -181,6 +181,7 @@ func TestOnlyAllowedRequestsAreDropped(t *testing.T) {
 		close(d.stuck)
 		<-written
 		l.Close()
+		synctest.Wait() // for who writes to the log
 		all := strings.Join(d.writes, "")
 		if n := strings.Count(all, "\n"); n != sent+1-dropped || dropped == 0 || counted != sent+1 {
 			t.Errorf("%d events counted, %d written, %d dropped", counted, n, dropped)
