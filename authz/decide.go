@@ -27,6 +27,8 @@ type Config struct {
 	// names none: for meshes, whose routes cannot. Otherwise such a route leads
 	// to no provider.
 	ByHost bool
+	// PublicURL is athd's own, to whose discovery a 401 points; "": to none.
+	PublicURL string
 	// ConsentHost, without a port, has the consent pages and nothing else, and
 	// no other host has them. The zero Host: they are wherever athd answers.
 	// Looked at with ByHost; otherwise Envoy's routes see to it.
@@ -48,6 +50,7 @@ type Decider struct {
 	places  places
 	goesTo  map[string]string // provider.Destination, by id
 	unknown *unknown
+	hints   map[string]*hint
 	alone   map[string]bool // apps of which no neighbour is more strictly kept; see passesThrough
 }
 
@@ -62,7 +65,7 @@ func New(c Config) (*Decider, error) {
 	if c.Observe == nil {
 		c.Observe = func(*Decision, string, time.Duration) {}
 	}
-	d := &Decider{config: c, rules: allRules(), places: newPlaces(c.Providers), goesTo: map[string]string{}, alone: loners(c.Providers), unknown: new(unknown)}
+	d := &Decider{config: c, rules: allRules(), places: newPlaces(c.Providers), goesTo: map[string]string{}, alone: loners(c.Providers), unknown: new(unknown), hints: newHints(c.PublicURL, c.Providers)}
 	d.places.consent = c.ConsentHost
 	for _, p := range c.Providers.All() {
 		d.goesTo[p.ID] = p.Destination()
@@ -117,6 +120,8 @@ func (d *Decider) inquire(ctx context.Context, r Request, watch func(*inquiry, r
 			continue
 		case PassedThrough, Companion:
 			q.decision.allow = true
+		default:
+			q.decision.hint = d.hint(q, reason)
 		}
 		q.decision.reason = reason
 		return q.decision

@@ -64,6 +64,7 @@ type Decision struct {
 	reason     Reason
 	allow      bool
 	credential ath.Secret
+	hint       *hint // of some refusals
 }
 
 // Allowed reports whether the request may pass, with the user's credential or
@@ -120,8 +121,17 @@ func (d *Decision) Refusal() *ath.Error {
 	if d.Allowed() {
 		return nil
 	}
-	e := refusal(d.Reason())
+	e := d.hint.tell(refusal(d.Reason()))
 	return e.WithDetail("decision_id", d.ID)
+}
+
+// Missing returns the scopes that a new token must have for the request to pass,
+// where it was refused for want of one and one is known (P-11).
+func (d *Decision) Missing() ath.Scopes {
+	if d.Allowed() || d.hint == nil {
+		return nil
+	}
+	return d.hint.scopes
 }
 
 // refusal is the one table from reasons to the wire.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strings"
 
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/grpc/codes"
@@ -99,6 +100,10 @@ func (q question) refuse(d authz.Decision) answer {
 	case http.StatusUnauthorized:
 		a.code = codes.Unauthenticated
 		a.set("www-authenticate", challenge(d.Reason()))
+	case http.StatusForbidden:
+		if r := d.Reason(); r == authz.ScopeMissing || r == authz.UpgradeRefused {
+			a.set("www-authenticate", scopeChallenge(d.Missing()))
+		}
 	case http.StatusServiceUnavailable:
 		a.set("retry-after", "1")
 	}
@@ -121,6 +126,16 @@ func challenge(r authz.Reason) string {
 		return `Bearer realm="ath"`
 	}
 	return `Bearer realm="ath", error="invalid_token"`
+}
+
+// scopeChallenge is that of a token whose scopes do not suffice (P-11; RFC 6750,
+// section 3). Scopes hold neither quotes nor backslashes.
+func scopeChallenge(missing ath.Scopes) string {
+	const head = `Bearer realm="ath", error="insufficient_scope"`
+	if len(missing) == 0 {
+		return head
+	}
+	return head + `, scope="` + strings.Join(missing, " ") + `"`
 }
 
 // body is the refusal as JSON (E-1).

@@ -125,6 +125,12 @@ type refusalBody struct {
 	Details struct {
 		DecisionID string `json:"decision_id"`
 		Reason     string
+		Discovery  string
+		Next       struct {
+			Step       string
+			ProviderID string `json:"provider_id"`
+			Scopes     []string
+		}
 	}
 }
 
@@ -260,6 +266,13 @@ func mustHoldOfRefusal(t *testing.T, w *world, r *authv3.CheckResponse, wire str
 		if codes.Code(r.Status.Code) != codes.Unauthenticated {
 			t.Errorf("401 with gRPC code %d", r.Status.Code)
 		}
+	case 403:
+		if reason := r.DynamicMetadata.Fields[metaReason].GetStringValue(); reason == string(authz.ScopeMissing) || reason == string(authz.UpgradeRefused) {
+			want["www-authenticate"] = `Bearer realm="ath", error="insufficient_scope"` // P-11
+			if next := bodyOf(t, denied).Details.Next; len(next.Scopes) > 0 {
+				want["www-authenticate"] += `, scope="` + strings.Join(next.Scopes, " ") + `"`
+			}
+		}
 	case 503:
 		want["retry-after"] = "1"
 	}
@@ -273,6 +286,26 @@ func mustHoldOfRefusal(t *testing.T, w *world, r *authv3.CheckResponse, wire str
 	if id := r.DynamicMetadata.Fields[metaDecision].GetStringValue(); body.Details.DecisionID != id {
 		t.Errorf("E-2: the body says decision %q, the metadata %q", body.Details.DecisionID, id)
 	}
+}
+
+// proves: P-1, P-11
+func TestRefusalsLeadOn(t *testing.T) {
+	w := newWorld(t)
+	denied := w.check(w.checks(), w.ask(with("authorization", ""))).GetDeniedResponse()
+	if got := bodyOf(t, denied).Details.Discovery; got != "https://gw.example/.well-known/ath.json" {
+		t.Errorf("without a token: discovery is %q", got)
+	}
+	denied = w.check(w.checks(), w.ask(with(":method", "POST"))).GetDeniedResponse()
+	next := bodyOf(t, denied).Details.Next
+	if next.Step != "authorize" || next.ProviderID != apiProvider || !slices.Equal(next.Scopes, []string{"products:write"}) {
+		t.Errorf("without a scope: next is %+v", next)
+	}
+	for _, h := range denied.Headers {
+		if h.Header.Key == "www-authenticate" && h.Header.Value == `Bearer realm="ath", error="insufficient_scope", scope="products:write"` {
+			return
+		}
+	}
+	t.Errorf("P-11: headers %v", denied.Headers)
 }
 
 func TestP6ReauthorizationIsNamedInTheDetails(t *testing.T) {

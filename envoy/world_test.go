@@ -83,10 +83,10 @@ func (w *world) Read(_ context.Context, token ath.Token, agent string) (tokensto
 func (w *world) checks() *checks {
 	w.t.Helper()
 	list, faults := provider.Parse("providers.json", []byte(`{"shop": {
-		"display_name": "Shop", "available_scopes": ["products:read"],
+		"display_name": "Shop", "available_scopes": ["products:read", "products:write"],
 		"authorize_endpoint": "https://auth.shop.example/authorize", "token_endpoint": "https://auth.shop.example/token",
 		"api_base_url": "https://api.shop.example", "client_id": "c", "client_secret": "s",
-		"scope_rules": [{"scope": "products:read", "methods": ["GET"], "paths": ["/products/**"]}]
+		"scope_rules": [{"scope": "products:read", "methods": ["GET"], "paths": ["/products/**"]}, {"scope": "products:write", "methods": ["POST"], "paths": ["/products/**"]}]
 	}}`), provider.Options{PublicURL: "https://gw.example"})
 	if len(faults) > 0 {
 		w.t.Fatal(faults)
@@ -99,7 +99,7 @@ func (w *world) checks() *checks {
 		w.events = audit.New(audit.Config{Writer: io.Discard})
 	}
 	d, err := authz.New(authz.Config{
-		Store: w, Providers: set, ByHost: w.byHost, Logger: quiet, Audit: w.events,
+		Store: w, Providers: set, PublicURL: "https://gw.example", ByHost: w.byHost, Logger: quiet, Audit: w.events,
 		Now: func() time.Time { return w.now },
 	})
 	if err != nil {

@@ -51,7 +51,7 @@ func assemble(s *settings, log *slog.Logger, events io.Writer) (_ *assembly, err
 	}
 	decider, err := authz.New(authz.Config{
 		Store: store, Providers: s.providers, Audit: trail, Logger: log, Observe: m.observeDecision,
-		ByHost: s.envoy.destination == byHostAndPath, ConsentHost: s.consentHost(), CallbackPerProvider: s.perProvider,
+		PublicURL: s.publicURL, ByHost: s.envoy.destination == byHostAndPath, ConsentHost: s.consentHost(), CallbackPerProvider: s.perProvider,
 	})
 	if err != nil {
 		return nil, err

@@ -79,6 +79,7 @@ func TestRefusalsThroughEnvoy(t *testing.T) {
 			if c.status == 401 && !strings.HasPrefix(r.header.Get("WWW-Authenticate"), "Bearer") {
 				t.Errorf("P-1: WWW-Authenticate is %q", r.header.Get("WWW-Authenticate"))
 			}
+			mustLeadOn(t, s, r)
 			if s.App.Bytes()+s.Gallery.Bytes() != "" {
 				t.Error("an API saw something of it")
 			}
@@ -97,6 +98,46 @@ func TestRefusalsThroughEnvoy(t *testing.T) {
 	}
 	if r := raw(t, s, request(s, "GET", "/api/products", shop.Access, A)...); r.status != http.StatusOK {
 		t.Errorf("after all that, a good call is answered with %d", r.status)
+	}
+}
+
+// mustLeadOn: the refusal says where discovery is, and it is there (P-1); or
+// which scope to ask for (P-11).
+func mustLeadOn(t *testing.T, s *stage.Stage, r reply) {
+	t.Helper()
+	switch r.code() {
+	case "TOKEN_INVALID":
+		at, _ := r.details()["discovery"].(string)
+		response, err := http.Get(at)
+		if err != nil {
+			t.Errorf("P-1: discovery %q: %v", at, err)
+			return
+		}
+		defer response.Body.Close()
+		var found struct {
+			Version string `json:"ath_version"`
+		}
+		if json.NewDecoder(response.Body).Decode(&found); response.StatusCode != 200 || found.Version == "" {
+			t.Errorf("P-1: discovery %s: %d", at, response.StatusCode)
+		}
+	case "SCOPE_NOT_APPROVED":
+		challenge := r.header.Get("WWW-Authenticate")
+		next, _ := r.details()["next"].(map[string]any)
+		if !strings.HasPrefix(challenge, `Bearer realm="ath", error="insufficient_scope"`) {
+			t.Errorf("P-11: WWW-Authenticate is %q", challenge)
+		}
+		scopes, _ := next["scopes"].([]any)
+		if strings.HasSuffix(t.Name(), "a_path_outside_the_scopes") && (len(scopes) != 1 || scopes[0] != "orders:read") {
+			t.Errorf("P-11: next is %v, want orders:read", next)
+		}
+		if strings.Contains(challenge, "scope=\"") != (len(scopes) > 0) {
+			t.Errorf("P-11: WWW-Authenticate is %q, next %v", challenge, next)
+		}
+		for _, scope := range scopes {
+			if !strings.Contains(challenge, scope.(string)) {
+				t.Errorf("P-11: WWW-Authenticate is %q, next %v", challenge, next)
+			}
+		}
 	}
 }
 
