@@ -13,6 +13,8 @@ import (
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+
+	"github.com/athd/athd/envoy"
 )
 
 // An arrival is a request as an API received it: raw, as no library would
@@ -38,7 +40,12 @@ type record struct {
 	all  []arrival
 }
 
+// add leaves out Envoy's own health checks. No client's request is taken for
+// one: those come with the X-Forwarded-For that Envoy writes.
 func (r *record) add(a arrival) {
+	if a.target == envoy.CompanionHealthPath && a.values("x-forwarded-for") == nil {
+		return
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.all = append(r.all, a)
