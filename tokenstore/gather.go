@@ -41,8 +41,9 @@ type gatherer struct {
 // it, for all, while the others wait.
 type batch struct {
 	begun time.Time
-	keys  []string // of grant, connection and agent for each read; under the gatherer's mu until it is sent
-	done  chan struct{}
+	first [3]string     // where keys begin: most batches are of one read
+	keys  []string      // of grant, connection and agent for each read; under the gatherer's mu until it is sent
+	done  chan struct{} // nil until a second one has joined; under the gatherer's mu until then
 
 	// Set when done is closed.
 	values []any   // one for each key. One that is no string is not there
@@ -55,6 +56,8 @@ type batch struct {
 type sharedError struct{ error }
 
 func (e sharedError) Unwrap() error { return e.error }
+
+var errNotSent = errors.New("not sent")
 
 func newGatherer(server *server, slots bool, timeout time.Duration) *gatherer {
 	return &gatherer{server: server, slots: slots, timeout: timeout, turns: make(chan struct{}, maxUnderWay)}
@@ -83,10 +86,17 @@ func (g *gatherer) join(keys [3]string) (b *batch, place int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.open == nil {
-		g.open = &batch{begun: time.Now(), keys: make([]string, 0, 3*8), done: make(chan struct{})}
+		b = &batch{begun: time.Now(), first: keys}
+		b.keys = b.first[:]
+		g.open = b
+		return b, 0
 	}
 	b = g.open
 	place = len(b.keys) / 3
+	if b.done == nil {
+		b.done = make(chan struct{})
+		b.keys = append(make([]string, 0, 3*8), b.keys...)
+	}
 	b.keys = append(b.keys, keys[:]...)
 	if place+1 == maxGather {
 		g.open = nil
@@ -96,9 +106,8 @@ func (g *gatherer) join(keys [3]string) (b *batch, place int) {
 
 // lead sends the batch as soon as there is a turn.
 func (g *gatherer) lead(b *batch) {
-	b.err = errors.New("not sent")
-	defer close(b.done)
-	defer g.shut(b)
+	b.err = errNotSent
+	defer g.finish(b)
 	defer func() {
 		if p := recover(); p != nil {
 			b.err = fmt.Errorf("the client panicked: %T", p)
@@ -150,6 +159,14 @@ func (g *gatherer) shut(b *batch) {
 	}
 }
 
+// finish tells those who joined that there is an answer.
+func (g *gatherer) finish(b *batch) {
+	g.shut(b)
+	if b.done != nil {
+		close(b.done)
+	}
+}
+
 func (b *batch) answer(place int) (values [3]any, err error) {
 	err = b.err
 	if err == nil && b.errs != nil {
@@ -166,8 +183,18 @@ func (b *batch) answer(place int) (values [3]any, err error) {
 
 // sendTogether asks for all keys by one command.
 func (g *gatherer) sendTogether(ctx context.Context, b *batch) (err error) {
+	// Pointers, since a string would be copied to stand among the arguments.
+	args := make([]any, 1+len(b.keys))
+	args[0] = "mget"
+	for i := range b.keys {
+		args[1+i] = &b.keys[i]
+	}
 	var got *redis.SliceCmd
-	if err = g.server.ask(ctx, func(batch redis.Pipeliner) { got = batch.MGet(ctx, b.keys...) }); err != nil {
+	err = g.server.ask(ctx, func(batch redis.Pipeliner) {
+		got = redis.NewSliceCmd(ctx, args...)
+		batch.Process(ctx, got)
+	})
+	if err != nil {
 		return err
 	}
 	b.values, err = got.Result()

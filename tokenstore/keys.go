@@ -34,15 +34,20 @@ var errNoTag = errors.New("tag is not of the form that ath makes")
 // key returns "ath:{tag}:part[:part]". A tag that is not one would group keys
 // wrongly, or not at all: Redis ignores empty braces.
 func key(tag ath.Tag, parts ...string) (string, error) {
-	if _, err := ath.ParseTag(string(tag)); err != nil {
-		return "", errNoTag
-	}
 	var room [128]byte
-	out := append(append(append(room[:0], "ath:{"...), tag...), '}')
+	out, err := appendKey(room[:0], tag, parts...)
+	return string(out), err
+}
+
+func appendKey(out []byte, tag ath.Tag, parts ...string) ([]byte, error) {
+	if _, err := ath.ParseTag(string(tag)); err != nil {
+		return nil, errNoTag
+	}
+	out = append(append(append(out, "ath:{"...), tag...), '}')
 	for _, part := range parts {
 		out = append(append(out, ':'), part...)
 	}
-	return string(out), nil
+	return out, nil
 }
 
 // onceKey hides the value behind its digest: it may be long, and may be a
@@ -74,12 +79,15 @@ func (k connectionKeys) grants() string {
 }
 
 func keysOf(token ath.Token) (connectionKeys, error) {
-	connection, err := key(token.Tag(), string(connectionKind))
+	tag := token.Tag()
+	connection, err := key(tag, string(connectionKind))
 	if err != nil || token.IsZero() {
 		return connectionKeys{}, errNoTag
 	}
-	grant, _ := key(token.Tag(), string(grantKind), token.Digest().String())
-	return connectionKeys{token.Tag(), connection, grant}, nil
+	digest := token.Digest()
+	var room [128]byte
+	grant, _ := appendKey(room[:0], tag, string(grantKind), "")
+	return connectionKeys{tag, connection, string(hex.AppendEncode(grant, digest[:]))}, nil
 }
 
 // ttl returns the milliseconds until a record may go, rounded up, never less

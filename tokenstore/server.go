@@ -38,6 +38,16 @@ type server struct {
 type link struct {
 	client redis.UniversalClient
 	runID  atomic.Pointer[string] // of the server that its newest connection leads to; nil: not known
+	spare  sync.Pool              // of redis.Pipeliner, of this client and empty
+}
+
+// batch returns an empty one. It may be given back to spare when it was
+// executed, which empties it; the commands that were in it are not used again.
+func (l *link) batch() redis.Pipeliner {
+	if spare, ok := l.spare.Get().(redis.Pipeliner); ok {
+		return spare
+	}
+	return l.client.Pipeline()
 }
 
 func newServer(name string, proves bool, log *slog.Logger, connect func(onConnect) redis.UniversalClient) *server {
@@ -86,10 +96,11 @@ func (v *server) ask(ctx context.Context, fill func(redis.Pipeliner)) error {
 
 // askOn is ask without the second try.
 func (v *server) askOn(ctx context.Context, at *link, fill func(redis.Pipeliner)) error {
-	batch := at.client.Pipeline()
+	batch := at.batch()
 	fill(batch)
 	if !v.proves {
 		commands, err := send(ctx, batch)
+		at.spare.Put(batch)
 		if cluster, is := at.client.(*redis.ClusterClient); is && lost(commands, err) {
 			// The client does not look who took over from a node that it cannot
 			// reach, but once a minute.
@@ -101,7 +112,9 @@ func (v *server) askOn(ctx context.Context, at *link, fill func(redis.Pipeliner)
 	// A server reads up to 16 KiB of one connection before it turns to another.
 	how := v.probe.Load()
 	proof := prove(ctx, batch, how)
-	if err := exec(ctx, batch); err != nil {
+	err := exec(ctx, batch)
+	at.spare.Put(batch)
+	if err != nil {
 		return err
 	}
 	return v.judge(proof.Err(), how)
