@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -280,7 +281,7 @@ func changes() []change {
 			on, masters, replicas := clusterWithReplicas(t)
 			return on, func() {
 				for i := range masters {
-					failOver(t, replicas[i])
+					failOver(t, replicas[i], slices.Concat(masters, replicas))
 				}
 			}
 		}},
@@ -304,13 +305,35 @@ func clusterWithReplicas(t *testing.T) (on store, masters, replicas []*realredis
 	return store{yaml: fmt.Sprintf("url: %q", url), settings: tokenstore.Config{URL: url}}, masters, replicas
 }
 
-// failOver makes a cluster's replica the master.
-func failOver(t *testing.T, replica *realredis.Server) {
+// failOver makes a cluster's replica the master. It waits until all agree on
+// the epoch: a replica that has not heard of the last failover asks for votes
+// that are given, and gives up before it may ask again.
+func failOver(t *testing.T, replica *realredis.Server, all []*realredis.Server) {
 	t.Helper()
+	for end := time.Now().Add(60 * time.Second); !sameEpoch(t, all); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the cluster does not agree on an epoch")
+		}
+	}
 	if err := replica.Client().ClusterFailover(context.WithoutCancel(t.Context())).Err(); err != nil {
 		t.Fatal(err)
 	}
 	awaitMaster(t, replica)
+}
+
+func sameEpoch(t *testing.T, all []*realredis.Server) bool {
+	t.Helper()
+	epochs := map[string]bool{}
+	for _, s := range all {
+		info, err := s.Client().ClusterInfo(t.Context()).Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, after, _ := strings.Cut(info, "cluster_current_epoch:")
+		epoch, _, _ := strings.Cut(after, "\r")
+		epochs[epoch] = true
+	}
+	return len(epochs) == 1
 }
 
 func awaitMaster(t *testing.T, s *realredis.Server) {
