@@ -40,6 +40,7 @@ type store struct {
 	yaml     string // of store:, without the keyset
 	settings tokenstore.Config
 	drain    string // drain_delay of both; "": none
+	alone    bool   // Envoy knows of the first one only
 }
 
 // adminToken is an operator's, one for all pairs.
@@ -108,11 +109,15 @@ func newPair(t testing.TB, on store) *pair {
 		grpcs, https = append(grpcs, "unix:"+filepath.Join(p.home[i], "authz.sock")), append(https, reserve.Addr(t))
 		p.direct[i] = "http://" + https[i]
 	}
+	known := len(p.home)
+	if on.alone {
+		known = 1
+	}
 	for i, home := range p.home {
 		write(t, filepath.Join(home, "athd.yaml"), map[string]string{
 			"Public": p.public, "Dir": home, "HTTP": https[i], "Admin": p.admin[i], "Store": on.yaml,
 			"API": api, "OAuth": oauth, "Envoy": envoyListen, "Drain": cmp.Or(on.drain, "0s"),
-			"GRPCs": list(grpcs), "HTTPs": list(https),
+			"GRPCs": list(grpcs[:known]), "HTTPs": list(https[:known]),
 		})
 		p.startAthd(i)
 	}
