@@ -9,7 +9,7 @@ import (
 	"github.com/athd/athd/envoy"
 )
 
-// S-5
+// S-5; proves: Z-3
 func TestConsentPagesHaveAVirtualHostForThemselves(t *testing.T) {
 	c := variants(t)["consent apart"]
 	pages := []string{"/ath/consent/start", "/ath/consent/decide", "/ath/consent/done"}

@@ -50,7 +50,7 @@ func TestNamesThatIdentify(t *testing.T) {
 	}
 }
 
-// S-10
+// S-10; proves: U-1
 func TestTheClientIsWhomTrustedProxiesServe(t *testing.T) {
 	for _, tt := range []struct {
 		peer, forwarded string

@@ -132,7 +132,7 @@ func TestCompressedReplies(t *testing.T) {
 	}
 }
 
-// F-13, F-14
+// F-13, F-14; proves: C-4
 func TestHabitsThatFieldsSay(t *testing.T) {
 	const email, told = "email", "https://www.googleapis.com/auth/userinfo.email"
 	for _, c := range []struct {

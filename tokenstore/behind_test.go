@@ -117,6 +117,16 @@ func testTTL(t *testing.T, b backend) {
 		noErr(t, s.Revoke(ctx, held, time.Now()))
 		life(t, grant, time.Hour+day)
 	})
+	t.Run("P-1: what has ended is remembered for as long as was said", func(t *testing.T) {
+		s, f := b.open(t, func(c *tokenstore.Config) { c.RememberEnded = 3 * day }), newFlow(t)
+		f.store(t, s)
+		grant := "ath:{" + string(f.token.Tag()) + "}:grant:" + f.token.Digest().String()
+		life(t, grant, time.Hour+3*day)
+		held, err := s.Grant(ctx, f.token)
+		noErr(t, err)
+		noErr(t, s.Revoke(ctx, held, time.Now()))
+		life(t, grant, time.Hour+3*day)
+	})
 	t.Run("by an agent's standing", func(t *testing.T) {
 		for _, c := range []struct {
 			name   string

@@ -13,6 +13,7 @@ import (
 // TestWaitReplicas holds that what takes rights away is acknowledged only once
 // the replica has it, that a second try is not fooled by the first one's work,
 // and that nothing else waits.
+// proves: R-6, V-4
 func TestWaitReplicas(t *testing.T) {
 	for name, start := range map[string]func(t *testing.T) (url string, replica *realredis.Server, change func(*tokenstore.Config)){
 		"Sentinel": func(t *testing.T) (string, *realredis.Server, func(*tokenstore.Config)) {

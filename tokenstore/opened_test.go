@@ -43,7 +43,9 @@ func TestOpenedRecordsAreKnownByAllTheirBytes(t *testing.T) {
 	}
 }
 
-// A record that differs in one byte, wherever it is, is another record.
+// A record that differs in one byte, wherever it is, is another record: a
+// tombstone is never taken for the grant that it replaced.
+// proves: V-4
 func TestOneByteMakesAnotherRecord(t *testing.T) {
 	calls := 0
 	o := counting(&calls)
@@ -117,6 +119,7 @@ func TestWhatLiesUnusedIsForgotten(t *testing.T) {
 
 // A connection that was opened for one user must not be handed to another one
 // whose grant comes to stand beside it.
+// proves: T-3
 func TestARememberedConnectionIsForItsGrantOnly(t *testing.T) {
 	s := serverless(t)
 	c := Connection{Agent: "https://a.example/", User: "u", Provider: "p"}

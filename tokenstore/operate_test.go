@@ -209,7 +209,7 @@ func testConnectionsIndex(t *testing.T, b backend) {
 	index := endsWith(t, b.dump(t), ":conns")
 	members := func() []string { return b.raw.ZRange(ctx, index, 0, -1).Val() }
 
-	t.Run("names a connection once, until its last grant's end", func(t *testing.T) {
+	t.Run("R-7: names a connection once, until its last grant's end", func(t *testing.T) {
 		long := f.grant
 		long.Expires = f.grant.Expires.Add(time.Minute)
 		noErr(t, s.PutGrant(ctx, ath.NewToken(f.token.Tag()), long))

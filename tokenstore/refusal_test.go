@@ -13,6 +13,7 @@ import (
 
 // F-2. Every verb, the pipelined ones above all, on a server that refuses while
 // a connection is set up or afterwards: none may report success.
+// proves: V-4
 func TestNoVerbSucceedsWhereTheServerRefuses(t *testing.T) {
 	const stranger = "user stranger on >" + password + " ~ath:* -@all +hello +client +wait +role +ping +info"
 	for name, refusal := range map[string]struct {

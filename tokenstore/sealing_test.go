@@ -111,7 +111,7 @@ func testSealing(t *testing.T, b backend) {
 		})
 	}
 
-	t.Run("a connection opens for its own agent, user and provider only", func(t *testing.T) {
+	t.Run("T-3: a connection opens for its own agent, user and provider only", func(t *testing.T) {
 		good := stored(conn)
 		for name, change := range map[string]func(*tokenstore.Connection){
 			"user":     func(c *tokenstore.Connection) { c.User = "u2" },
@@ -145,6 +145,23 @@ func testSealing(t *testing.T, b backend) {
 		noErr(t, b.raw.Set(ctx, session, stored(at(other.sessionID.Tag(), "session")), 0).Err())
 		_, err = s.SwapSession(ctx, held, held.Value)
 		wantErr(t, err, tokenstore.ErrChanged)
+	})
+	t.Run("Z-4: a session that is put back from before its end ends no second time", func(t *testing.T) {
+		f := newFlow(t)
+		noErr(t, s.CreateSession(ctx, f.sessionID.Tag(), f.session))
+		key := at(f.sessionID.Tag(), "session")
+		before := stored(key)
+		end := func() error {
+			held, err := s.Session(ctx, f.sessionID.Tag())
+			noErr(t, err)
+			next := held.Value
+			next.Phase = tokenstore.Consumed
+			_, err = s.SwapSession(ctx, held, next)
+			return err
+		}
+		noErr(t, end())
+		noErr(t, b.raw.Set(ctx, key, before, 0).Err())
+		wantErr(t, end(), tokenstore.ErrChanged)
 	})
 	t.Run("swap brings nothing back that is gone", func(t *testing.T) {
 		noErr(t, s.CreateAgent(ctx, newFlow(t).agent))

@@ -97,6 +97,7 @@ func testStore(t *testing.T, start func(*testing.T) backend) {
 		{"read", testRead, false},
 		{"reads at the same time", testGather, false},
 		{"once", testOnce, false},
+		{"suspended hosts", testHosts, false},
 		{"listing", testListing, false},
 		{"removal", testRemoval, false},
 		{"the end of an agent's connections", testEndConnections, false},

@@ -7,6 +7,8 @@ import (
 	"github.com/athd/athd/ath"
 )
 
+// On a full server an operator can still take away, and nobody can give.
+// proves: R-6
 func TestWhatARegistrationGivesMore(t *testing.T) {
 	old := Agent{
 		ID: "https://a.example/", ClientID: "ath_1", SecretDigest: ath.DigestOf("s"), Name: "A", Purpose: "p",

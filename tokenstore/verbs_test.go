@@ -211,7 +211,7 @@ func testRevocation(t *testing.T, b backend) {
 			t.Fatalf("the grant lives: %+v, %v", held.Value, err)
 		}
 	})
-	t.Run("no other grant of the connection is touched", func(t *testing.T) {
+	t.Run("V-1: no other grant of the connection is touched", func(t *testing.T) {
 		g := newFlow(t)
 		g.store(t, s)
 		second := ath.NewToken(g.token.Tag())
@@ -318,6 +318,39 @@ func testOnce(t *testing.T, b backend) {
 			}
 		})
 	}
+}
+
+func testHosts(t *testing.T, b backend) {
+	s, ctx := b.open(t), t.Context()
+	suspended := func(name string) tokenstore.HostSuspension {
+		pattern, err := ath.ParseHostPattern(name)
+		noErr(t, err)
+		return tokenstore.HostSuspension{Hosts: pattern, By: "ops", Since: time.Now().UTC().Truncate(time.Second)}
+	}
+	first, second := suspended("evil.example"), suspended("*.worse.example")
+	none, err := s.HostSuspensions(ctx)
+	noErr(t, err)
+	if len(none.Value) != 0 {
+		t.Fatalf("at first they are %+v", none.Value)
+	}
+	noErr(t, s.SwapHostSuspensions(ctx, none, []tokenstore.HostSuspension{first}))
+	one, err := s.HostSuspensions(ctx)
+	noErr(t, err)
+	equal(t, one.Value, []tokenstore.HostSuspension{first})
+
+	t.Run("R-6: of two operators at once neither's word is lost", func(t *testing.T) {
+		wantErr(t, s.SwapHostSuspensions(ctx, none, []tokenstore.HostSuspension{second}), tokenstore.ErrChanged)
+		noErr(t, s.SwapHostSuspensions(ctx, one, []tokenstore.HostSuspension{first, second}))
+		wantErr(t, s.SwapHostSuspensions(ctx, one, nil), tokenstore.ErrChanged)
+		both, err := s.HostSuspensions(ctx)
+		noErr(t, err)
+		equal(t, both.Value, []tokenstore.HostSuspension{first, second})
+	})
+	t.Run("what was never read swaps with nothing", func(t *testing.T) {
+		if err := s.SwapHostSuspensions(ctx, tokenstore.Held[[]tokenstore.HostSuspension]{}, nil); err == nil {
+			t.Fatal("it did")
+		}
+	})
 }
 
 func testReady(t *testing.T, b backend) {

@@ -83,6 +83,11 @@ class Rules(unittest.TestCase):
         self.assertIn("A-1  FAILED   the first\n     FAIL     good TestTable/A-1:_one\n", out)
         self.assertIn("A-2  passed", out)
 
+    def test_numbers_of_cases_may_stand_before_a_claim(self):
+        status, out = self.rules("-a", "./...", source=GOOD.replace("// proves:", "// F-1, S-2; proves:"))
+        self.assertEqual(status, 0, out)
+        self.assertIn("A-2  passed   the second", out)
+
     def test_a_skipped_test_proves_nothing(self):
         status, out = self.rules("./...", source=GOOD.replace("TestMany(t *testing.T) {}", 'TestMany(t *testing.T) { t.Skip("later") }'))
         self.assertEqual(status, 1)

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// S-10
+// S-10; proves: O-1
 func TestOperatorsAreServedWhereTheConfigurationSays(t *testing.T) {
 	const token = "qHkW0mZ9vT3sYpL7xR2cN8fJ5gD1bK4uE6aVwXoQiM0" // of newPlace
 	const tokens = "tokens: [{name: ops, token_file: admin.token}]"

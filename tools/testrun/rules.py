@@ -8,7 +8,8 @@ ID = re.compile(r"(?<![\w-])([A-Z]-\d{1,2})(?!\d)")
 ROW = re.compile(r"^\| ([A-Z]-\d+) \| (.+?) \| ?(.*?) ?\|$", re.M)
 # A comment block that ends in a function, and the function.
 FUNCTION = re.compile(r"((?:^//.*\n)*)^func ((?:Test|Fuzz)\w+)\(", re.M)
-PROVES = re.compile(r"^// proves: (.+)$", re.M)
+# Numbers of cases may stand before it: "// F-1, S-2; proves: V-4".
+PROVES = re.compile(r"^// (?:[A-Z]-\d+(?:, [A-Z]-\d+)*; )?proves: (.+)$", re.M)
 # Texts that may name subtests: not what a test says when it fails.
 TEXT = re.compile(r'"([^"\\\n]*)"')
 SAYS = re.compile(r"\.(Error|Fatal|Log|Skip)f?\(|(?:^|\s)//")
