@@ -108,6 +108,7 @@ func TestOtherProtocolsAreNotOpened(t *testing.T) {
 
 // S-9: what an agent has opened ends when its token does: a WebSocket, a stream
 // of events and an upload that does not end, whatever the agent sends beside.
+// proves: T-6
 func TestNothingOutlivesTheToken(t *testing.T) {
 	r := newRig(t)
 	const life = 1200 * time.Millisecond
