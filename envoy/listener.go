@@ -4,18 +4,15 @@ import (
 	"fmt"
 	"slices"
 
-	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	overloadv3 "github.com/envoyproxy/go-control-plane/envoy/config/overload/v3"
-	streamv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/stream/v3"
 	httpinspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/http_inspector/v3"
 	tlsinspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	connectionsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/resource_monitors/downstream_connections/v3"
 	heapv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/resource_monitors/fixed_heap/v3"
-	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/athd/athd/provider"
@@ -88,7 +85,7 @@ func (g *generator) connectionManager() *hcmv3.HttpConnectionManager {
 		// Else an API behind TLS and HTTP/2 would be told ":scheme: http".
 		SchemeHeaderTransformation:    &corev3.SchemeHeaderTransformation{MatchUpstream: true},
 		EarlyHeaderMutationExtensions: g.earlyMutations(),
-		AccessLog:                     []*accesslogv3.AccessLog{g.accessLog()},
+		AccessLog:                     g.accessLogs(),
 		LocalReplyConfig:              g.localReplies(),
 		HttpFilters:                   g.filters(),
 		RouteSpecifier:                &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: g.routeConfig()},
@@ -107,48 +104,6 @@ func (g *generator) escapedSlashes() hcmv3.HttpConnectionManager_PathWithEscaped
 
 func (g *generator) keepsEscapedSlashes() bool {
 	return slices.ContainsFunc(g.config.Providers.All(), func(p *provider.Provider) bool { return p.EncodedSlash })
-}
-
-// accessLog writes one JSON line per request to standard output. It holds no
-// query, no header that could hold a secret, and athd's decision_id, which
-// leads to the audit log. Host and path are those that the API saw, where one
-// did; the route names the provider.
-func (g *generator) accessLog() *accesslogv3.AccessLog {
-	fields := map[string]string{
-		"time":     "%START_TIME%",
-		"method":   "%REQ(:METHOD)%",
-		"host":     "%REQ(:AUTHORITY)%",
-		"path":     "%PATH(NQ:PATH)%",
-		"status":   "%RESPONSE_CODE%",
-		"flags":    "%RESPONSE_FLAGS%",
-		"details":  "%RESPONSE_CODE_DETAILS%",
-		"route":    "%ROUTE_NAME%",
-		"ms":       "%DURATION%",
-		"failure":  "%UPSTREAM_TRANSPORT_FAILURE_REASON%",
-		"decision": "%DYNAMIC_METADATA(" + checkFilter + ":" + metaDecision + ")%",
-		"reason":   "%DYNAMIC_METADATA(" + checkFilter + ":" + metaReason + ")%",
-		"agent":    "%DYNAMIC_METADATA(" + checkFilter + ":" + metaAgent + ")%",
-		"provider": "%DYNAMIC_METADATA(" + checkFilter + ":" + metaProvider + ")%",
-		"client":   "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
-		"refusal":  "%RESP(" + headerDecisionID + ")%",
-		"scope":    "%DYNAMIC_METADATA(" + checkFilter + ":" + metaScope + ")%",
-	}
-	return &accesslogv3.AccessLog{
-		Name: "envoy.access_loggers.stdout",
-		ConfigType: &accesslogv3.AccessLog_TypedConfig{TypedConfig: g.pack(&streamv3.StdoutAccessLog{
-			AccessLogFormat: &streamv3.StdoutAccessLog_LogFormat{LogFormat: &corev3.SubstitutionFormatString{
-				Format: &corev3.SubstitutionFormatString_JsonFormat{JsonFormat: stringStruct(fields)},
-			}},
-		})},
-	}
-}
-
-func stringStruct(fields map[string]string) *structpb.Struct {
-	s := &structpb.Struct{Fields: make(map[string]*structpb.Value, len(fields))}
-	for k, v := range fields {
-		s.Fields[k] = structpb.NewStringValue(v)
-	}
-	return s
 }
 
 func (g *generator) admin() *bootstrapv3.Admin {

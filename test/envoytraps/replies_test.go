@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -188,6 +189,44 @@ func TestAccessLogHoldsNoSecret(t *testing.T) {
 	for _, line := range r.envoy.AccessLog() {
 		if strings.Contains(line, "s3cret") || strings.Contains(line, userToken) || strings.Contains(line, ath.TokenPrefix) {
 			t.Errorf("a secret in %s", line)
+		}
+	}
+}
+
+// A path in which a credential of ours stands is not shown, however it is
+// written, and whoever answers: athd, for whatever reason, Envoy or the
+// companion. Every request has its one line all the same.
+// S-11
+func TestAccessLogShowsNoPathWithACredential(t *testing.T) {
+	r := newRig(t)
+	r.play(askReal)
+	secret := strings.Repeat("s3cret", 8)[:43]
+	n := 0
+	for _, mount := range []string{"/ath/proxy/plain/", "/ath/proxy/none/", "/ath/", "/ath/agents/", "/nowhere/"} {
+		for _, written := range []string{
+			"ath_tk_", "ATH_TK_", "ath%5Ftk%5f", "%61th_t%6B_", "%41%54%48%5F%54%4B%5F", "ath%255Ftk_", "%2561th_tk_", "ath%25255ftk_",
+			"ath%%35ftk_", "ath%5%46tk_", "a%7%34h_tk_", "ath_secret_", "ath_s%65cret_", "ath_code_", "ath_sess_", "ath%_tk_%", "x;ath_tk_", "//ath_tk_",
+		} {
+			n++
+			r.rawH1(r.h1("plain", "GET", mount+written+secret+"?n="+strconv.Itoa(n)))
+			n++
+			r.rawH1(strings.Replace(r.h1("plain", "GET", mount+"x/"+written+secret+"/y"), "Authorization", "X-Other", 1))
+		}
+	}
+	before := len(r.envoy.AccessLog())
+	r.rawH1(r.h1("plain", "GET", "/ath/proxy/plain/last%20one?to=ath_tk"))
+	r.rawH1(r.h1("plain", "GET", "/ath/proxy/none/caf%C3%A9?x=100%25"))
+	r.envoy.WaitAccessLog(`"/base/last%20one"`)
+	r.envoy.WaitAccessLog(`"/ath/proxy/none/caf%C3%A9"`)
+	r.rawH1("CONNECT gw.example:443 HTTP/1.1\r\nHost: gw.example:443\r\nConnection: close\r\n\r\n")
+	r.envoy.WaitAccessLog(`"CONNECT"`)
+	lines := r.envoy.AccessLog()
+	if len(lines) != n+3 {
+		t.Errorf("%d lines of %d requests (%d before the last)", len(lines), n+3, before)
+	}
+	for _, line := range lines {
+		if strings.Contains(line, "s3cret") {
+			t.Errorf("shown: %s", line)
 		}
 	}
 }
