@@ -45,6 +45,10 @@ func (r agentRefusal) next() string {
 		cure = why.cure
 	}
 	switch {
+	case code == ath.InvalidRequest && r.detail("field") == "agent_id":
+		cure = "an agent_id is an https URL, its host in canonical form; for one with http on your own machine, as -serve makes it, athd.yaml needs `development: {allow_http: true, allow_private_hosts: true}`"
+	case code == ath.InvalidRequest && r.detail("field") != "":
+		cure = "mend the field " + printable(r.detail("field"), 100)
 	case len(r.list("expected_audience")) > 0:
 		cure = "the server wants aud to be " + strings.Join(r.list("expected_audience"), " or ") + "; " + cure
 	case code == ath.Conflict && r.detail("client_id") != "":
