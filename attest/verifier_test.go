@@ -388,7 +388,7 @@ func TestSignature(t *testing.T) {
 			t.Errorf("got %+v, %v", identity, err)
 		}
 	})
-	t.Run("A-1: by another key, or changed", func(t *testing.T) {
+	t.Run("A-1, A-5: by another key, or changed", func(t *testing.T) {
 		h := newAgentHost(t, nil)
 		good := h.attestation(h.key, nil)
 		parts := strings.Split(good, ".")
