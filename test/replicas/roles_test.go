@@ -288,6 +288,7 @@ func changes() []change {
 		{name: "cluster: a master is killed", long: true, start: func(t *testing.T) (store, func()) {
 			on, masters, replicas := clusterWithReplicas(t)
 			return on, func() {
+				awaitAgreed(t, replicas[0], slices.Concat(masters, replicas))
 				caughtUp0(t, masters[0])
 				masters[0].Kill()
 				awaitMaster(t, replicas[0])
@@ -311,17 +312,8 @@ func clusterWithReplicas(t *testing.T) (on store, masters, replicas []*realredis
 // after 20.
 func failOver(t *testing.T, replica *realredis.Server, all []*realredis.Server) {
 	t.Helper()
-	client := replica.Client()
-	id, err := client.ClusterMyID(t.Context()).Result()
-	if err != nil {
-		t.Fatal(err)
-	}
-	end := time.Now().Add(60 * time.Second)
-	for ; !agreed(t, all, id); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("the cluster does not agree on an epoch and a replica")
-		}
-	}
+	awaitAgreed(t, replica, all)
+	client, end := replica.Client(), time.Now().Add(60*time.Second)
 	var asked time.Time
 	for ; !strings.Contains(client.Info(t.Context(), "replication").Val(), "role:master"); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
@@ -332,6 +324,19 @@ func failOver(t *testing.T, replica *realredis.Server, all []*realredis.Server) 
 				t.Logf("CLUSTER FAILOVER: %v", err) // it has just become the master, or has lost its own
 			}
 			asked = time.Now()
+		}
+	}
+}
+
+func awaitAgreed(t *testing.T, replica *realredis.Server, all []*realredis.Server) {
+	t.Helper()
+	id, err := replica.Client().ClusterMyID(t.Context()).Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(60 * time.Second); !agreed(t, all, id); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the cluster does not agree on an epoch and a replica")
 		}
 	}
 }
