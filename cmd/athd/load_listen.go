@@ -34,6 +34,8 @@ func (l *loader) listen() {
 		l.fail("contradicts listen.tls, which authenticates clients", "listen", "insecure_grpc_without_client_auth")
 	case c.InsecureGRPC:
 		l.warn("listen.insecure_grpc_without_client_auth is on: whoever reaches %s can read users' tokens", l.s.grpc)
+	case l.s.grpc.network == "tcp" && l.s.grpc.private() && !withTLS:
+		l.warn("listen.grpc is %s: every program on this machine, an agent too, can ask there for users' tokens: use a Unix socket, or listen.tls", l.s.grpc)
 	}
 	if !l.s.admin.private() && l.s.admin != (address{}) {
 		l.warn("listen.admin is %s: its metrics are there for everyone who reaches it", l.s.admin)
