@@ -142,6 +142,7 @@ func refusals() []refusalCase {
 		{"P-7: no path", "P-7 target", func(_ *S, r *Request) { r.Path = "" }, TargetRefused, 400, ath.InvalidRequest},
 		{"P-5: a token in the query", "P-5 no token in the query", func(s *S, r *Request) { r.Path += "&access_token=" + s.token.Secret().Reveal() }, TokenInQuery, 400, ath.InvalidRequest},
 		{"P-5: a token in the path", "P-5 no token in the query", func(s *S, r *Request) { r.Path = "/ath/proxy/shop/products/" + s.token.Secret().Reveal() }, TokenInQuery, 400, ath.InvalidRequest},
+		{"P-5: a token in another header", "P-5 no token in the query", func(_ *S, r *Request) { r.StrayToken = true }, TokenInQuery, 400, ath.InvalidRequest},
 		{"P-5: a token in the path, in capitals", "P-5 no token in the query", func(_ *S, r *Request) { r.Path = "/ath/proxy/shop/products/ATH_TK_x" }, TokenInQuery, 400, ath.InvalidRequest},
 		{"P-5: a token in the query, encoded five times", "P-5 no token in the query", func(_ *S, r *Request) { r.Path += "&t=%2525252561th_tk_x" }, TokenInQuery, 400, ath.InvalidRequest},
 		{"P-5: an encoded token in the query", "P-5 no token in the query", func(_ *S, r *Request) { r.Path += "&t=%2561th%5Ftk%5Fx" }, TokenInQuery, 400, ath.InvalidRequest},

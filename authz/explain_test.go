@@ -51,7 +51,7 @@ func TestExplainSaysWhatDecideDoes(t *testing.T) {
 		c.break_(s, &r)
 		// What a question cannot say.
 		if len(r.Authorization) != 1 || !strings.HasPrefix(r.Authorization[0], "Bearer ") || len(r.AgentID) != 1 || r.AgentID[0] == "" ||
-			r.Provider != "shop" || r.Mount == "" || r.Blurred || r.Method == "" || len(r.Upgrade) > 1 || slices.Equal(r.Upgrade, []string{""}) || !strings.HasPrefix(r.Path, "/ath/proxy/shop/") {
+			r.Provider != "shop" || r.Mount == "" || r.Blurred || r.StrayToken || r.Method == "" || len(r.Upgrade) > 1 || slices.Equal(r.Upgrade, []string{""}) || !strings.HasPrefix(r.Path, "/ath/proxy/shop/") {
 			continue
 		}
 		t.Run(c.name, func(t *testing.T) {

@@ -33,7 +33,7 @@ func (q *inquiry) passesThrough() Reason {
 // check is told of, holds what looks like an ATH token.
 func (q *inquiry) holdsAnyToken() bool {
 	r := &q.request
-	return holdsToken(r.Path) || slices.ContainsFunc(r.Cookies, holdsToken) ||
+	return r.StrayToken || holdsToken(r.Path) || slices.ContainsFunc(r.Cookies, holdsToken) ||
 		slices.ContainsFunc(r.Authorization, func(value string) bool {
 			return holdsToken(value) || holdsToken(basic(value))
 		})

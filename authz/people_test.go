@@ -69,6 +69,7 @@ func TestPeoplePassWhereTheAppIsOpen(t *testing.T) {
 		{"as a password of HTTP Basic", Request{Method: "GET", Path: "/products", Authorization: []string{basicOf("x", token)}}, TokenMissing},
 		{"as a user of HTTP Basic", Request{Method: "GET", Path: "/products", Authorization: []string{basicOf(token, "")}}, TokenMissing},
 		{"in the query", Request{Method: "GET", Path: "/products?access_token=" + token}, TokenInQuery},
+		{"in another header", Request{Method: "GET", Path: "/products", StrayToken: true}, TokenInQuery},
 		{"in the query, encoded", Request{Method: "GET", Path: "/products?access_token=%61th%5ftk%5fx"}, TokenInQuery},
 		{"in the query of such a target", Request{Method: "GET", Path: "/?t=" + token + "&b=!", Blurred: true}, TargetRefused},
 		{"a request that contradicts itself", Request{Method: "GET", Path: ""}, TargetRefused},

@@ -25,5 +25,6 @@ type Request struct {
 	AgentID       []string // every value of X-ATH-Agent-ID
 	Cookies       []string // every value of Cookie, where Envoy was told to send it; only looked through for a token
 	Upgrade       []string // every value of Upgrade, where Envoy was told to send it
+	StrayToken    bool     // another header, of those that Envoy told, holds what looks like an ATH token
 	ID            string   // the decision's id; "" makes Decide choose one
 }

@@ -96,6 +96,9 @@ func (q *inquiry) noTokenInQuery() Reason {
 	if holdsToken(q.request.Path) {
 		return TokenInQuery
 	}
+	if q.request.StrayToken {
+		return TokenInQuery // or in a header that goes up as it came
+	}
 	return ""
 }
 

@@ -66,6 +66,9 @@ func visible(s string) bool {
 	return true
 }
 
+// HoldsToken reports whether s holds an ATH token's prefix, however it is spelled.
+func HoldsToken(s string) bool { return holdsToken(s) }
+
 // holdsToken reports whether s holds an ATH token's prefix, also under
 // percent-encoding (once or repeatedly) and in any case: a token that is
 // written anywhere but in its header would reach the API and its logs (P-5).

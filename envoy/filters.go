@@ -76,23 +76,15 @@ func (g *generator) filter(name string, m validated) *hcmv3.HttpFilter {
 	return &hcmv3.HttpFilter{Name: name, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: g.pack(m)}}
 }
 
-// check asks athd. It tells what the decision needs and no more, and lets the
-// reply change no header but those that it has to.
+// check asks athd, and lets the reply change no header but those that it has to.
 func (g *generator) check() *extauthzv3.ExtAuthz {
-	tell := []*matcherv3.StringMatcher{
-		exact(headerAuthorization), startsWith(headerPrefix), exact(":method"), exact(":path"), exact(headerUpgrade),
-	}
-	for _, name := range overrideHeaders {
-		tell = append(tell, exact(name))
-	}
-	if g.config.TrustedHops > 0 {
-		tell = append(tell, exact(headerForwardedFor))
-	}
-	if g.opensToPeople() {
-		// Ours are cut out of people's cookies, which else are nobody's business.
-		tell = append(tell, exact(headerCookie))
-		// Of a person's they stay, of an agent's athd's reply removes them.
-		tell = append(tell, tellsIdentity()...)
+	// All headers are told, since a token may be in any of them; but those that
+	// no API is shown. Where an app is open to people, ours are cut out of their
+	// cookies, and what identifies them stays: of an agent's, athd's reply
+	// removes it.
+	var hide *matcherv3.ListStringMatcher
+	if !g.opensToPeople() {
+		hide = &matcherv3.ListStringMatcher{Patterns: append(tellsIdentity(), exact(headerCookie))}
 	}
 	return &extauthzv3.ExtAuthz{
 		TransportApiVersion: corev3.ApiVersion_V3,
@@ -109,7 +101,7 @@ func (g *generator) check() *extauthzv3.ExtAuthz {
 		// Raw: the other form joins headers of one name, and writes '!' for
 		// what is not UTF-8, so that the path judged would not be the path sent.
 		EncodeRawHeaders:  true,
-		AllowedHeaders:    &matcherv3.ListStringMatcher{Patterns: tell},
+		DisallowedHeaders: hide,
 		ValidateMutations: true,
 		// An allow-list: "disallow_system" lets content-length through.
 		DecoderHeaderMutationRules: &mutationv3.HeaderMutationRules{

@@ -75,7 +75,7 @@ func readCheck(check *attributes, trustedHops int) (question, bool) {
 	}
 	q := question{Request: authz.Request{
 		Host: check.host, Client: clientOf(check.client, seen.forwardedFor, trustedHops), Provider: check.provider, Mount: check.mount,
-		Authorization: seen.authorization, AgentID: seen.agentID, Cookies: seen.cookies, Upgrade: seen.upgrade,
+		Authorization: seen.authorization, AgentID: seen.agentID, Cookies: seen.cookies, Upgrade: seen.upgrade, StrayToken: check.stray,
 	}}
 	if check.stream == headerStream || check.stream == headerStreamEnvoy {
 		q.stream = check.stream

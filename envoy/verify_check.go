@@ -94,6 +94,11 @@ func (c *chain) tells(where string) {
 		c.warning(where, "athd is not told that a request asks for another protocol: where a route allows upgrades, agents get WebSockets that no scope opens",
 			"add upgrade to allowed_headers")
 	}
+	// Names that have nothing in common stand for all.
+	if untold := func(name string) bool { return !c.told(name) }; !c.expect.ByHost && slices.ContainsFunc([]string{"referer", "x-api-key", "z"}, untold) {
+		c.warning(where, "athd is not told all headers: an ATH token in one of the others reaches the API, and its log",
+			"leave allowed_headers out")
+	}
 	for _, name := range need {
 		if !c.told(name) {
 			c.fault(where, "athd is not told the header "+quote(name), "add it to allowed_headers, and remove it from disallowed_headers")

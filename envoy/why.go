@@ -28,7 +28,7 @@ var why = map[string]string{
 	"[envoy.filters.http.ext_authz].typed_config.grpc_service.timeout":                       "athd's own deadline towards its store is well under it.",
 	"[envoy.filters.http.ext_authz].typed_config.status_on_error":                            "athd away is 503, not 403.",
 	"[envoy.filters.http.ext_authz].typed_config.validate_mutations":                         "A reply that changes anything but these headers is refused.",
-	"[envoy.filters.http.ext_authz].typed_config.allowed_headers":                            "athd is told no more than it needs.",
+	"[envoy.filters.http.ext_authz].typed_config.disallowed_headers":                         "No API is shown them, so that athd need not look for a token there.",
 	"[envoy.filters.http.ext_authz].typed_config.encode_raw_headers":                         "Else two headers of one name come as one, and odd bytes of the path as '!'.",
 	"[envoy.filters.http.rbac]":                                                              "The guard, behind ext_authz: admits only what athd allowed, whatever keeps the check from being made.",
 	"[envoy.filters.http.header_mutation]":                                                   "Trailers of a request are never checked: all are dropped.",

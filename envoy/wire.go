@@ -16,6 +16,7 @@ type attributes struct {
 	http               bool // there is an HTTP request
 	method, path, host string
 
+	stray  bool   // a header in which none belongs holds what looks like an ATH token
 	client string // the address of whose connection it is, as Envoy sees it; a part of text
 
 	// The context extensions of the route.
@@ -198,6 +199,9 @@ func (a *attributes) rawHeaders(message []byte) error {
 
 func (a *attributes) rawHeader(message []byte) error {
 	p, err := readPair(message)
+	if err == nil {
+		a.stray = a.stray || strays(p)
+	}
 	if err != nil || !wanted(p.key) {
 		return err
 	}
@@ -219,6 +223,9 @@ func (a *attributes) rawHeader(message []byte) error {
 
 func (a *attributes) joinedHeader(message []byte) error {
 	p, err := readPair(message)
+	if err == nil {
+		a.stray = a.stray || strays(p)
+	}
 	if err != nil || !wanted(p.key) {
 		return err
 	}

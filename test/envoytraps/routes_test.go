@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/athd/athd/ath"
 	"time"
 
 	"github.com/athd/athd/envoy"
@@ -50,7 +52,7 @@ func TestRoutes(t *testing.T) {
 			r.play(askReal)
 			request := strings.Replace(r.h1(tt.token, "GET", tt.path, "Cookie: __Host-ath=1", "X-ATH-User-Token: admin"), "gw.example", tt.host, 1)
 			if tt.token == "" {
-				request = strings.Replace(request, "Authorization: ", "X-Nothing: ", 1)
+				request = strings.Replace(request, "Authorization: Bearer "+ath.TokenPrefix, "X-Nothing: ", 1)
 			}
 			response, body := r.rawH1(request)
 			if response.StatusCode != tt.status {

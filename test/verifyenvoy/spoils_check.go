@@ -37,7 +37,12 @@ func ofTheCheck() []Spoil {
 			}
 		}), Finds: []string{"filter_enabled_metadata checks"}},
 		{Name: "raw headers off", Do: asked(func(e *extauthzv3.ExtAuthz) { e.EncodeRawHeaders = false }), Finds: []string{"headers are not told raw"}},
-		{Name: "authorization not told", Do: asked(func(e *extauthzv3.ExtAuthz) { e.AllowedHeaders.Patterns = e.AllowedHeaders.Patterns[1:] }), Finds: []string{`not told the header "authorization"`}},
+		{Name: "authorization not told", Do: asked(func(e *extauthzv3.ExtAuthz) {
+			e.DisallowedHeaders.Patterns = append(e.DisallowedHeaders.Patterns, &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: "authorization"}})
+		}), Finds: []string{`not told the header "authorization"`}},
+		{Name: "a header with a token not told", Do: asked(func(e *extauthzv3.ExtAuthz) {
+			e.DisallowedHeaders.Patterns = append(e.DisallowedHeaders.Patterns, &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: "referer"}})
+		}), Finds: []string{"athd is not told all headers"}, Warning: true},
 		{Name: ":path not told", Do: asked(func(e *extauthzv3.ExtAuthz) {
 			e.DisallowedHeaders = &matcherv3.ListStringMatcher{Patterns: []*matcherv3.StringMatcher{{MatchPattern: &matcherv3.StringMatcher_Suffix{Suffix: "path"}}}}
 		}), Finds: []string{`not told the header ":path"`}},
