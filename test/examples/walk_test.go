@@ -138,7 +138,7 @@ func TestAgentsOfOtherLanguagesTellWhatWasRefused(t *testing.T) {
 			want string
 		}{
 			"an identity that nobody can fetch": {[]string{"--agent-id", "http://127.0.0.1:1/agent.json", "--provider", stage.Provider},
-				`^refused: 503 INTERNAL_ERROR: .+ "?identity_unreachable"?`},
+				`^refused: 503 INTERNAL_ERROR: .+"reason": ?"identity_unreachable"`},
 			"a provider that is not there": {[]string{"--provider", "nowhere"}, `offers gallery, not nowhere`},
 		}
 		for name, test := range tests {
