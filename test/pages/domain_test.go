@@ -15,11 +15,14 @@ import (
 func TestDomainIsShownAsItWasChecked(t *testing.T) {
 	t.Parallel()
 	s := start(t, stage.Options{AppMore: "  skip_attestation_verification: true\n"}) // the test is in no DNS
-	for name, host := range map[string]string{
-		"Cyrillic letters that look like Latin ones": "xn--80ak6aa92e.com",
-		"letters of another language":                "xn--mnchen-3ya.example",
-		"plain":                                      "agents.paypal.example",
+	// The largest text is the name that was checked, in its ASCII form. Its own
+	// letters stand below, as that, with a warning where they imitate others.
+	for name, c := range map[string]struct{ host, letters, warning string }{
+		"Cyrillic letters that look like Latin ones": {"xn--80ak6aa92e.com", "аррӏе.com", "It may imitate another one."},
+		"letters of another language":                {"xn--mnchen-3ya.example", "münchen.example", ""},
+		"plain":                                      {"agents.paypal.example", "", ""},
 	} {
+		host := c.host
 		t.Run("R-3, Z-5: "+name, func(t *testing.T) {
 			a := newAgent(t, s)
 			a.ID = "https://" + host + "/agent.json"
@@ -32,8 +35,12 @@ func TestDomainIsShownAsItWasChecked(t *testing.T) {
 			if got := b.text("#agent-id"); got != a.ID {
 				t.Errorf("the page shows the identity %q", got)
 			}
-			if body := b.text("main"); strings.Contains(body, "аррӏе") || strings.Contains(body, "münchen") {
-				t.Errorf("the page shows the name decoded: %s", body)
+			body := b.text("main")
+			if letters := "In its own letters: " + c.letters; strings.Contains(body, "In its own letters") != (c.letters != "") || c.letters != "" && !strings.Contains(body, letters) {
+				t.Errorf("the page does not show the letters %q as that: %s", c.letters, body)
+			}
+			if strings.Contains(body, "imitate") != (c.warning != "") || !strings.Contains(body, c.warning) {
+				t.Errorf("the page's warning is not %q: %s", c.warning, body)
 			}
 		})
 	}
