@@ -281,3 +281,35 @@ func TestTheUsersOwnEnvoy(t *testing.T) {
 		}
 	}
 }
+
+// README's own API, with an agent on the same machine: the file as it stands
+// takes no http address, which the refusal says together with the cure; with
+// the cure, the agent walks through.
+// F-27
+func TestAnAgentOnReadmesOwnAPI(t *testing.T) {
+	run := []string{"athctl", "agent", "run", "-serve", "127.0.0.1:0", "-provider", "shop", "-scope", "products:read", "-call", "GET /api/products"}
+	for _, cured := range []bool{false, true} {
+		all := settings(t, "README.md")
+		s := all[0]
+		p, listen := newPlace(t, "README.md")
+		s.athd["envoy"] = object{"listen": listen, "admin": "127.0.0.1:0"}
+		if cured {
+			s.athd["development"] = object{"allow_http": true, "allow_private_hosts": true}
+		} else { // nobody gets as far as the OAuth server, whose stand-in speaks http
+			p.swap = []string{"http://localhost:8080", p.public}
+		}
+		p.start(s)
+		config, stderr, err := stage.Run(t, p.dir, "bootstrap", "-static")
+		if err != nil {
+			t.Fatalf("athd bootstrap: %v\n%s", err, stderr)
+		}
+		realenvoy.Start(t, []byte(config))
+		out, code := p.types(run, "-consent-with", stage.User+":"+stage.Password)
+		if cured && (code != 0 || !strings.Contains(out, "All 13 checks held.")) {
+			t.Errorf("with the cure: exit code %d\n%s", code, out)
+		}
+		if !cured && (code == 0 || !strings.Contains(out, "development: {allow_http: true, allow_private_hosts: true}") || !strings.Contains(out, "agent_id")) {
+			t.Errorf("as it stands: exit code %d\n%s", code, out)
+		}
+	}
+}
