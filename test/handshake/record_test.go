@@ -11,6 +11,8 @@ import (
 	"github.com/athd/athd/athflow"
 	"github.com/athd/athd/audit"
 	"github.com/athd/athd/authz"
+	"github.com/athd/athd/test/realredis"
+	"github.com/athd/athd/tokenstore"
 )
 
 // A disk for audit events can be full, and it can hang.
@@ -194,20 +196,47 @@ func TestALogThatCannotBeWrittenStopsWhatGivesRightsAlone(t *testing.T) {
 // proves: U-1
 func TestATokenThatIsNotOnRecordIsNotGivenOut(t *testing.T) {
 	d := new(disk)
-	w := newWorld(t, func(c *athflow.Config) { c.Audit = audit.New(audit.Config{Writer: d, JSON: true}) })
+	server := realredis.Start(t)
+	keys, err := tokenstore.NewKeyset()
+	if err != nil {
+		t.Fatal(err)
+	}
+	store, err := tokenstore.Open(tokenstore.Config{URL: server.URL(), Keyset: keys, Timeout: 10 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { store.Close() })
+	w := newWorld(t, func(c *athflow.Config) {
+		c.Audit, c.Store = audit.New(audit.Config{Writer: d, JSON: true}), store
+	})
+	grants := func() int {
+		t.Helper()
+		held, err := server.Client().Keys(t.Context(), "*:grant:*").Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(held)
+	}
 	a := w.actor("a")
 	a.register("gallery", "pictures:read")
+	if r := a.token("gallery", "pictures:read"); r.status != http.StatusOK || grants() != 1 {
+		t.Fatalf("%d %s, and %d grants", r.status, r.raw, grants())
+	}
+	granted := strings.Count(d.String(), "access_granted")
 	link, session := a.authorize("gallery", []string{"pictures:read"})
 	code := athCode.FindString(w.consent(w.newBrowser(), link).Body)
 	d.becomes("full") // and nothing has noticed yet
 	if r := w.post("/ath/token", a.exchange(session, code)); !r.is(http.StatusServiceUnavailable, "INTERNAL_ERROR") || strings.Contains(r.raw, "ath_tk_") {
 		t.Errorf("%d %s", r.status, r.raw)
 	}
+	if n := grants(); n != 1 {
+		t.Errorf("%d grants are there, of which one is on record", n)
+	}
 	d.becomes("")
 	if r := a.register("gallery", "pictures:write"); r.status != http.StatusCreated {
 		t.Errorf("%d %s", r.status, r.raw)
 	}
-	if strings.Contains(d.String(), "access_granted") {
+	if strings.Count(d.String(), "access_granted") != granted {
 		t.Error("a token is on record that nobody got")
 	}
 }
