@@ -78,14 +78,7 @@ func (g *generator) filter(name string, m validated) *hcmv3.HttpFilter {
 
 // check asks athd, and lets the reply change no header but those that it has to.
 func (g *generator) check() *extauthzv3.ExtAuthz {
-	// All headers are told, since a token may be in any of them; but those that
-	// no API is shown. Where an app is open to people, ours are cut out of their
-	// cookies, and what identifies them stays: of an agent's, athd's reply
-	// removes it.
-	var hide *matcherv3.ListStringMatcher
-	if !g.opensToPeople() {
-		hide = &matcherv3.ListStringMatcher{Patterns: append(tellsIdentity(), exact(headerCookie))}
-	}
+	tell, hide := g.told()
 	return &extauthzv3.ExtAuthz{
 		TransportApiVersion: corev3.ApiVersion_V3,
 		FailureModeAllow:    false,
@@ -101,7 +94,8 @@ func (g *generator) check() *extauthzv3.ExtAuthz {
 		// Raw: the other form joins headers of one name, and writes '!' for
 		// what is not UTF-8, so that the path judged would not be the path sent.
 		EncodeRawHeaders:  true,
-		DisallowedHeaders: hide,
+		AllowedHeaders:    &matcherv3.ListStringMatcher{Patterns: tell},
+		DisallowedHeaders: &matcherv3.ListStringMatcher{Patterns: hide},
 		ValidateMutations: true,
 		// An allow-list: "disallow_system" lets content-length through.
 		DecoderHeaderMutationRules: &mutationv3.HeaderMutationRules{
@@ -125,6 +119,29 @@ func (g *generator) mayChange() string {
 // opensToPeople reports whether an app takes requests without an ATH token.
 func (g *generator) opensToPeople() bool {
 	return slices.ContainsFunc(g.config.Providers.Apps(), func(p *provider.Provider) bool { return p.App.Passthrough })
+}
+
+// told says which headers Envoy tells athd, and which of them not after all:
+// those that the decision needs, and those in which people put a token by
+// mistake, which athd refuses. To tell all of them would cost athd and Envoy a
+// fifth more for each request.
+func (g *generator) told() (tell, hide []*matcherv3.StringMatcher) {
+	tell = []*matcherv3.StringMatcher{exact(":method"), exact(":path"), exact(headerUpgrade), exact("referer"), startsWith("x-")}
+	for _, word := range []string{"auth", "token", "key", "secret", "session", "credential"} {
+		tell = append(tell, contains(word)) // Authorization among them
+	}
+	// Envoy's own, which nobody else can send.
+	hide = []*matcherv3.StringMatcher{startsWith("x-envoy-"), exact("x-request-id"), exact("x-forwarded-proto")}
+	if g.config.TrustedHops == 0 {
+		hide = append(hide, exact(headerForwardedFor))
+	}
+	if g.opensToPeople() {
+		// Ours are cut out of people's cookies, which else are nobody's business.
+		tell = append(tell, exact(headerCookie))
+		// Of a person's they stay, of an agent's athd's reply removes them.
+		tell = append(tell, tellsIdentity()...)
+	}
+	return tell, hide
 }
 
 // guard admits requests that carry the metadata of our allow reply, and with a
@@ -237,6 +254,10 @@ func removeMatching(m *matcherv3.StringMatcher) *mutationv3.HeaderMutation {
 
 func exact(s string) *matcherv3.StringMatcher {
 	return &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: s}}
+}
+
+func contains(s string) *matcherv3.StringMatcher {
+	return &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Contains{Contains: s}}
 }
 
 func startsWith(s string) *matcherv3.StringMatcher {

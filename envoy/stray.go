@@ -12,10 +12,15 @@ import (
 // and the path are judged where they are read, and what begins with x-ath- no
 // API is shown.
 func strays(p pair) bool {
-	if mayHoldToken(p.key) {
+	if !mayBeToken(p.raw) && !mayBeToken(p.value) || mayHoldToken(p.key) {
 		return false
 	}
 	return looksLikeToken(p.raw) || looksLikeToken(p.value)
+}
+
+// mayBeToken rules out most values: a token has an underscore, maybe encoded.
+func mayBeToken(value []byte) bool {
+	return bytes.IndexByte(value, '_') >= 0 || bytes.IndexByte(value, '%') >= 0
 }
 
 func mayHoldToken(name []byte) bool {

@@ -94,10 +94,10 @@ func (c *chain) tells(where string) {
 		c.warning(where, "athd is not told that a request asks for another protocol: where a route allows upgrades, agents get WebSockets that no scope opens",
 			"add upgrade to allowed_headers")
 	}
-	// Names that have nothing in common stand for all.
-	if untold := func(name string) bool { return !c.told(name) }; !c.expect.ByHost && slices.ContainsFunc([]string{"referer", "x-api-key", "z"}, untold) {
-		c.warning(where, "athd is not told all headers: an ATH token in one of the others reaches the API, and its log",
-			"leave allowed_headers out")
+	// These stand for those in which people put a token.
+	if untold := func(name string) bool { return !c.told(name) }; !c.expect.ByHost && slices.ContainsFunc([]string{"referer", "x-api-key", "api-token"}, untold) {
+		c.warning(where, "athd is not told the headers in which an ATH token may be by mistake: it reaches the API, and its log",
+			"take allowed_headers and disallowed_headers from what athd bootstrap prints, or leave both out")
 	}
 	for _, name := range need {
 		if !c.told(name) {

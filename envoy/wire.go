@@ -263,22 +263,29 @@ func wanted(name []byte) bool {
 		}
 	}
 	is := func(s string) bool { return strings.EqualFold(string(name), s) }
-	if len(name) == 0 {
+	if len(name) < 2 {
 		return false
 	}
+	// Of the headers that identify somebody, those without x- begin with cf-,
+	// remote-, ssl- and tailscale-.
+	begins := func(c byte) bool { return name[1]|0x20 == c }
 	switch name[0] {
 	case ':':
 		return is(":method") || is(":path")
 	case 'a', 'A':
 		return is(headerAuthorization)
 	case 'c', 'C':
-		return is(headerCookie) || identifies(name)
+		return is(headerCookie) || begins('f') && identifies(name)
 	case 'u', 'U':
 		return is(headerUpgrade)
 	case 'x', 'X':
 		return startsOurs(name) || overrides(name) || identifies(name) || is(headerForwardedFor)
-	case 'r', 'R', 's', 'S', 't', 'T':
-		return identifies(name)
+	case 'r', 'R':
+		return begins('e') && identifies(name)
+	case 's', 'S':
+		return begins('s') && identifies(name)
+	case 't', 'T':
+		return begins('a') && identifies(name)
 	}
 	return false
 }

@@ -42,7 +42,7 @@ func ofTheCheck() []Spoil {
 		}), Finds: []string{`not told the header "authorization"`}},
 		{Name: "a header with a token not told", Do: asked(func(e *extauthzv3.ExtAuthz) {
 			e.DisallowedHeaders.Patterns = append(e.DisallowedHeaders.Patterns, &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: "referer"}})
-		}), Finds: []string{"athd is not told all headers"}, Warning: true},
+		}), Finds: []string{"athd is not told the headers in which an ATH token may be by mistake"}, Warning: true},
 		{Name: ":path not told", Do: asked(func(e *extauthzv3.ExtAuthz) {
 			e.DisallowedHeaders = &matcherv3.ListStringMatcher{Patterns: []*matcherv3.StringMatcher{{MatchPattern: &matcherv3.StringMatcher_Suffix{Suffix: "path"}}}}
 		}), Finds: []string{`not told the header ":path"`}},
