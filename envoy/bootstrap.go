@@ -42,7 +42,10 @@ type BootstrapConfig struct {
 	// than PublicURL's, they get a virtual host of their own, and no other has
 	// them. "": they are on every host.
 	ConsentURL string
-	CAFile     string // the roots that sign APIs' certificates; required for https APIs
+	// AllowedOrigins are those whose scripts may call from browsers (CORS), exact:
+	// what agents ask of the companion, and providers' APIs. None: no script may.
+	AllowedOrigins []string
+	CAFile         string // the roots that sign APIs' certificates; required for https APIs
 }
 
 // TLSFiles are files as Envoy's host sees them, in PEM.
@@ -98,6 +101,11 @@ func (c BootstrapConfig) check() error {
 	}
 	if t := c.AthdTLS; t != nil && (t.CertFile == "" || t.KeyFile == "" || t.CAFile == "" || t.ServerName == "") {
 		fault("TLS to athd needs a certificate, a key and a CA file and athd's name")
+	}
+	for _, origin := range c.AllowedOrigins {
+		if !isOrigin(origin) {
+			fault("%q is not an origin: want scheme://host or scheme://host:port", origin)
+		}
 	}
 	consent := c.consentHost()
 	type place struct{ host, prefix string }

@@ -163,10 +163,14 @@ func TestFilterChainClosesWhatFails(t *testing.T) {
 					t.Errorf("filter %s may be missing", f.Name)
 				}
 			}
-			if want := []string{"ext_authz", "rbac", "header_mutation", "buffer", "router"}; !slices.Equal(names, want) {
+			filters, want := m.HttpFilters, []string{"ext_authz", "rbac", "header_mutation", "buffer", "router"}
+			if len(c.AllowedOrigins) > 0 {
+				filters, want = filters[1:], slices.Insert(want, 0, "cors")
+			}
+			if !slices.Equal(names, want) {
 				t.Fatalf("filters %v, want %v", names, want)
 			}
-			check := unpack(t, m.HttpFilters[0].GetTypedConfig(), &extauthzv3.ExtAuthz{})
+			check := unpack(t, filters[0].GetTypedConfig(), &extauthzv3.ExtAuthz{})
 			rules := check.GetDecoderHeaderMutationRules()
 			switch {
 			case check.FailureModeAllow, check.ShadowMode, check.FilterEnabled != nil, check.ClearRouteCache:
@@ -180,7 +184,7 @@ func TestFilterChainClosesWhatFails(t *testing.T) {
 			case check.GetGrpcService().GetTimeout().AsDuration() <= 0:
 				t.Error("the check has no timeout of its own")
 			}
-			if guard := unpack(t, m.HttpFilters[1].GetTypedConfig(), &guardv3.RBAC{}); !wants(guard.GetRules(), "") {
+			if guard := unpack(t, filters[1].GetTypedConfig(), &guardv3.RBAC{}); !wants(guard.GetRules(), "") {
 				t.Errorf("the guard admits more than allow replies: %v", guard)
 			}
 		})
@@ -284,6 +288,7 @@ func TestBootstrapNamesEveryFault(t *testing.T) {
 		"one place for two apps": {func(c *envoy.BootstrapConfig) {
 			c.Providers = set(t, appProvider(t, "a", "http://h", "", "H.example"), appProvider(t, "b", "http://h", "", "h.example:1"))
 		}, []string{`"a"`, `"b"`}},
+		"any origin":         {func(c *envoy.BootstrapConfig) { c.AllowedOrigins = []string{"*"} }, []string{`"*" is not an origin`}},
 		"an app under /ath":  {func(c *envoy.BootstrapConfig) { c.Providers = set(t, appProvider(t, "a", "http://h", "/ath/x")) }, []string{"/ath"}},
 		"prefix with slash":  {func(c *envoy.BootstrapConfig) { c.Providers = set(t, appProvider(t, "a", "http://h", "/x/")) }, []string{"slash"}},
 		"API without a host": {func(c *envoy.BootstrapConfig) { c.Providers = set(t, gatewayProvider(t, "a", "https:///x")) }, []string{`"a"`}},

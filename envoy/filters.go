@@ -34,9 +34,10 @@ const (
 // towards its store is well under it.
 const authzSeconds = 1
 
-// filters is the chain: check, guard, hygiene, bodies of the handshake, router.
+// filters is the chain: CORS if need be, check, guard, hygiene, bodies of the
+// handshake, router.
 func (g *generator) filters() []*hcmv3.HttpFilter {
-	return []*hcmv3.HttpFilter{
+	return append(g.cors(),
 		g.filter(checkFilter, g.check()),
 		g.filter(guardFilter, &guardv3.RBAC{Rules: guard("")}),
 		// Trailers of a request are never checked, and would reach HTTP/2
@@ -48,7 +49,7 @@ func (g *generator) filters() []*hcmv3.HttpFilter {
 		}}),
 		g.bodies(),
 		g.filter(routerFilter, &routerv3.Router{SuppressEnvoyHeaders: true}),
-	}
+	)
 }
 
 // maxCompanionBytes is what the companion takes of a body.

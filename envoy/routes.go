@@ -90,19 +90,24 @@ func (g *generator) virtualHost(host string, apps []*provider.Provider) *routev3
 	if g.config.consentHost() != "" {
 		paths = companionPathsElsewhere
 	}
-	routes = append(routes, g.companion("companion", pathRegex(paths)), g.discovery())
+	routes = append(routes, g.companionCrossOrigin()...)
+	routes = append(routes, g.companion("companion", pathRegex(paths)), g.crossOrigin(g.discovery()))
 	for _, p := range g.config.Providers.All() {
 		for _, name := range p.Names() {
-			routes = append(routes, g.mounted(p, name))
+			routes = append(routes, g.crossOrigin(g.mounted(p, name)))
 		}
 	}
-	routes = append(routes, g.unknownProvider(), g.unknownHandshake())
+	routes = append(routes, g.unknownProviderCrossOrigin(), g.unknownHandshake())
 	// The longest prefix first: it is the most specific.
 	slices.SortStableFunc(apps, func(a, b *provider.Provider) int {
 		return cmp.Compare(len(b.App.PathPrefix), len(a.App.PathPrefix))
 	})
 	for _, p := range apps {
-		routes = append(routes, g.native(p))
+		r := g.native(p)
+		if !p.App.Passthrough { // else the app answers the browsers of its people itself
+			r = g.crossOrigin(r)
+		}
+		routes = append(routes, r)
 	}
 	// Behind the apps, so that one which owns "/" keeps its own (D-4).
 	routes = append(routes, g.companion(healthRoute, path("/health")), g.nothing())

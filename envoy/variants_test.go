@@ -81,7 +81,9 @@ func variants(t testing.TB) map[string]envoy.BootstrapConfig {
 	empty.Providers = set(t)
 	apart := both
 	apart.ConsentURL = "http://consent.localhost:8080"
-	return map[string]envoy.BootstrapConfig{"consent apart": apart, "gateway": gateway, "native": native, "both": both, "tls": tls, "replicas": replicas, "no provider": empty}
+	scripts := apart
+	scripts.AllowedOrigins = []string{"https://app.example", "http://localhost:3000"}
+	return map[string]envoy.BootstrapConfig{"scripts": scripts, "consent apart": apart, "gateway": gateway, "native": native, "both": both, "tls": tls, "replicas": replicas, "no provider": empty}
 }
 
 func generate(t testing.TB, c envoy.BootstrapConfig) []byte {

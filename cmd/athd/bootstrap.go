@@ -49,6 +49,7 @@ func bootstrapConfig(s *settings) (envoy.BootstrapConfig, error) {
 	c := envoy.BootstrapConfig{
 		Listen: e.listen, Admin: e.admin, Authz: texts(e.grpc), Companion: texts(e.http),
 		Providers: s.providers, PublicURL: s.publicURL, ConsentURL: s.consentURL, CAFile: e.caFile, TrustedHops: e.trustedHops,
+		AllowedOrigins: e.origins,
 	}
 	switch {
 	case slices.ContainsFunc(e.grpc, address.anyPort):

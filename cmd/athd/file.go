@@ -26,6 +26,7 @@ type file struct {
 	Consent       string               `yaml:"consent"`
 	Limits        limitsFile           `yaml:"limits"`
 	Envoy         envoyFile            `yaml:"envoy"`
+	CORS          corsFile             `yaml:"cors"`
 	DrainDelay    string               `yaml:"drain_delay"`
 	Log           logFile              `yaml:"log"`
 	Audit         auditFile            `yaml:"audit"`
@@ -156,6 +157,10 @@ type athdTLSFile struct {
 	KeyFile    string `yaml:"key_file"`
 	CAFile     string `yaml:"ca_file"`
 	ServerName string `yaml:"server_name"`
+}
+
+type corsFile struct {
+	AllowedOrigins []string `yaml:"allowed_origins"`
 }
 
 type logFile struct {

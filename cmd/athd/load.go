@@ -52,6 +52,7 @@ func parse(path string, data []byte, out outside) (*settings, strict.Faults) {
 	l.limits()
 	l.draining()
 	l.envoy()
+	l.cors()
 	l.logging()
 	l.audit()
 	l.developmentOptions()

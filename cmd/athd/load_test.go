@@ -107,7 +107,7 @@ func configuration(parts map[string]string) string {
 	maps.Copy(all, parts)
 	var b strings.Builder
 	for _, key := range []string{"public_url", "consent_url", "listen", "store", "providers_file", "apps", "strict_scopes", "admin", "agents", "approval",
-		"tokens", "sessions", "consent", "limits", "drain_delay", "envoy", "log", "audit", "development"} {
+		"tokens", "sessions", "consent", "limits", "drain_delay", "envoy", "cors", "log", "audit", "development"} {
 		if v := all[key]; v != "" {
 			b.WriteString(key + ": " + v + "\n")
 		}
@@ -293,6 +293,22 @@ func TestFaults(t *testing.T) {
 		{"audit.keep has an end", set{"audit": "{file: a, keep: 1001}"}, "5:18: audit.keep: want 1000 at most"},
 		{"audit.requests is of a file", set{"audit": "{requests: true}"}, "5:1: audit.file: is missing"},
 		{"log.level", set{"log": "{level: loud}"}, "5:7: log.level: want debug, info, warn or error"},
+
+		// F-20
+		{"origins of scripts", set{"consent_url": "https://consent.example.com", "cors": "{allowed_origins: ['https://app.example', 'https://app.example:8443', 'http://localhost:3000', 'http://[::1]:3000']}"}, ""},
+		{"no origins of scripts", set{"cors": "{allowed_origins: []}"}, ""},
+		{"the consent pages share public_url's origin", set{"cors": "{allowed_origins: ['https://gateway.example.com']}"}, ""},
+		{"not any origin", set{"cors": "{allowed_origins: ['https://app.example', '*']}"}, "5:49: cors.allowed_origins[1]: want each origin by its name"},
+		{"not any sub-domain", set{"cors": "{allowed_origins: ['https://*.example']}"}, "5:26: cors.allowed_origins[0]: want each origin by its name"},
+		{"no null", set{"cors": "{allowed_origins: ['null']}"}, "5:26: cors.allowed_origins[0]: want an absolute URL"},
+		{"an origin has a scheme", set{"cors": "{allowed_origins: [app.example]}"}, "cors.allowed_origins[0]: want an absolute URL"},
+		{"an origin has no path", set{"cors": "{allowed_origins: ['https://app.example/']}"}, "cors.allowed_origins[0]: want a URL of scheme and host only"},
+		{"an origin is in lower case", set{"cors": "{allowed_origins: ['https://App.example']}"}, "cors.allowed_origins[0]: want scheme and host in lower case"},
+		{"an origin without the scheme's own port", set{"cors": "{allowed_origins: ['https://app.example:443']}"}, "cors.allowed_origins[0]: want no port"},
+		{"an origin once", set{"cors": "{allowed_origins: ['https://app.example', 'https://app.example']}"}, "5:49: cors.allowed_origins[1]: is there twice"},
+		{"an origin is https on the network", set{"cors": "{allowed_origins: ['http://app.example']}"}, "cors.allowed_origins[0]: http is for loopback hosts only"},
+		{"an http origin is a development option", set{"cors": "{allowed_origins: ['http://app.example']}", "development": "{allow_http: true}"}, ""},
+		{"not the consent pages' origin", set{"consent_url": "https://consent.example.com", "cors": "{allowed_origins: ['https://consent.example.com:8443']}"}, "cors.allowed_origins[0]: is the host of consent_url"},
 
 		{"a host for the consent pages", set{"public_url": "https://gateway.example.com", "consent_url": "https://consent.example.com"}, ""},
 		{"the consent pages on public_url", set{"public_url": "https://gateway.example.com", "consent_url": "https://gateway.example.com"}, ""},

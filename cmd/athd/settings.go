@@ -65,7 +65,8 @@ type envoySettings struct {
 	athdTLS       *athdTLSFile
 	caFile        string
 	trustedHops   int
-	destination   string // byRoute or byHostAndPath
+	origins       []string // whose scripts may call
+	destination   string   // byRoute or byHostAndPath
 }
 
 type logSettings struct {

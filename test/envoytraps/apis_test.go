@@ -119,7 +119,11 @@ func (a *rawAPI) serve(conn net.Conn) {
 		a.add(s)
 		// One request per connection: what the inner reader has taken too
 		// much of does not matter.
-		io.WriteString(conn, "HTTP/1.1 200 OK\r\nServer: raw\r\nX-ATH-Decision-ID: dec_forged\r\nx-ath-link: https://evil.example\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
+		more := ""
+		if strings.HasSuffix(s.target, "/cors") {
+			more = "Access-Control-Allow-Origin: https://own.example\r\nAccess-Control-Allow-Credentials: true\r\nVary: Accept\r\n"
+		}
+		io.WriteString(conn, "HTTP/1.1 200 OK\r\n"+more+"Server: raw\r\nX-ATH-Decision-ID: dec_forged\r\nx-ath-link: https://evil.example\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
 		return
 	}
 }
