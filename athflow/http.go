@@ -25,6 +25,7 @@ import (
 
 const (
 	maxBodyBytes   = 64 << 10         // E-1, PAYLOAD_TOO_LARGE
+	maxContainers  = 1024             // objects and lists in a body: a registration of all that may be asked for has some hundred
 	requestTimeout = 15 * time.Second // for all that one request may wait for
 )
 
@@ -107,6 +108,10 @@ func decode(w http.ResponseWriter, r *http.Request, into any) error {
 	media, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if form, ok := into.(formDecoder); ok && media == "application/x-www-form-urlencoded" {
 		return form.decodeForm(string(body))
+	}
+	// Thousands of empty objects cost more than anything else of this size.
+	if bytes.Count(body, []byte("{"))+bytes.Count(body, []byte("[")) > maxContainers {
+		return ath.Errorf(ath.InvalidRequest, "The body holds more than %d objects and lists.", maxContainers)
 	}
 	d := json.NewDecoder(bytes.NewReader(body))
 	o, optional := into.(optionalBody)

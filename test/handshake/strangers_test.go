@@ -345,3 +345,18 @@ func TestSessionsOfAnAgentAreCounted(t *testing.T) {
 	w.pass(10*time.Minute + time.Second)
 	a.authorize("gallery", []string{"pictures:read"})
 }
+
+// S-1: what is dear to read is refused before it is read.
+func TestBodiesOfThousandsOfObjectsAreNotRead(t *testing.T) {
+	w := newWorld(t)
+	many := strings.Repeat("{},", 13_000)
+	for path, body := range map[string]string{
+		"/ath/agents/register": `{"requested_providers":[` + many + `{}]}`,
+		"/ath/revoke":          `{"token":[` + many + `{}]}`,
+		"/ath/token":           strings.Repeat("[", 13_000),
+	} {
+		if r := w.post(path, body); !r.is(400, "INVALID_REQUEST") || !strings.Contains(r.text("message"), "objects and lists") {
+			t.Errorf("%s: %d %s", path, r.status, r.raw)
+		}
+	}
+}
