@@ -12,7 +12,7 @@ import (
 
 	"github.com/athd/athd/ath"
 	identity "github.com/athd/athd/cmd/athdemo/agent"
-	"github.com/athd/athd/cmd/athdemo/transcript"
+	"github.com/athd/athd/internal/transcript"
 )
 
 const agentUsage = `athctl agent tries out, as an agent, what athd gives to agents.

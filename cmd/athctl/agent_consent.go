@@ -10,7 +10,7 @@ import (
 	"strings"
 
 	"github.com/athd/athd/ath"
-	"github.com/athd/athd/cmd/athdemo/browser"
+	"github.com/athd/athd/internal/browser"
 )
 
 var codeOnPage = regexp.MustCompile(`ath_code_[\w-]+`)

@@ -14,7 +14,7 @@ import (
 
 	"github.com/athd/athd/ath"
 	identity "github.com/athd/athd/cmd/athdemo/agent"
-	"github.com/athd/athd/cmd/athdemo/transcript"
+	"github.com/athd/athd/internal/transcript"
 )
 
 // A wholeWalk is one run of athctl agent run: all steps, from discovery to the

@@ -12,7 +12,7 @@ import (
 
 	"github.com/athd/athd/ath"
 	identity "github.com/athd/athd/cmd/athdemo/agent"
-	"github.com/athd/athd/cmd/athdemo/transcript"
+	"github.com/athd/athd/internal/transcript"
 )
 
 func runToken(ctx context.Context, args []string, c *agentCommand) error {

@@ -17,7 +17,7 @@ import (
 	"github.com/alicebob/miniredis/v2"
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"github.com/athd/athd/cmd/athdemo/ports"
+	"github.com/athd/athd/internal/ports"
 )
 
 func TestMain(m *testing.M) {

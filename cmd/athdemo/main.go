@@ -28,7 +28,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/athd/athd/cmd/athdemo/transcript"
+	"github.com/athd/athd/internal/transcript"
 )
 
 // walkTimeout bounds the whole walk, from the first process to the last call.

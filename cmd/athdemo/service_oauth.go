@@ -3,7 +3,7 @@ package main
 import (
 	"context"
 
-	"github.com/athd/athd/cmd/athdemo/oauthserver"
+	"github.com/athd/athd/internal/oauthserver"
 )
 
 // Who asks the OAuth server, beside browsers.

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/athd/athd/ath"
-	"github.com/athd/athd/cmd/athdemo/shop"
+	"github.com/athd/athd/internal/shop"
 )
 
 const (

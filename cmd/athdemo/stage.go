@@ -14,10 +14,10 @@ import (
 	"time"
 
 	"github.com/athd/athd/cmd/athdemo/agent"
-	"github.com/athd/athd/cmd/athdemo/oauthserver"
-	"github.com/athd/athd/cmd/athdemo/ports"
-	"github.com/athd/athd/cmd/athdemo/shop"
-	"github.com/athd/athd/cmd/athdemo/transcript"
+	"github.com/athd/athd/internal/oauthserver"
+	"github.com/athd/athd/internal/ports"
+	"github.com/athd/athd/internal/shop"
+	"github.com/athd/athd/internal/transcript"
 )
 
 const (

@@ -10,9 +10,9 @@ import (
 	"strings"
 
 	"github.com/athd/athd/cmd/athdemo/agent"
-	"github.com/athd/athd/cmd/athdemo/browser"
-	"github.com/athd/athd/cmd/athdemo/shop"
-	"github.com/athd/athd/cmd/athdemo/transcript"
+	"github.com/athd/athd/internal/browser"
+	"github.com/athd/athd/internal/shop"
+	"github.com/athd/athd/internal/transcript"
 )
 
 // What the agent asks for. The operator's policy leaves out orders:write

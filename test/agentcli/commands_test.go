@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/athd/athd/cmd/athdemo/browser"
+	"github.com/athd/athd/internal/browser"
 	"github.com/athd/athd/test/stage"
 )
 

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/athd/athd/cmd/athdemo/browser"
+	"github.com/athd/athd/internal/browser"
 	"github.com/athd/athd/test/stage"
 )
 

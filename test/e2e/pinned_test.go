@@ -11,7 +11,7 @@ import (
 	"testing"
 
 	"github.com/athd/athd/cmd/athdemo/agent"
-	"github.com/athd/athd/cmd/athdemo/browser"
+	"github.com/athd/athd/internal/browser"
 	"github.com/athd/athd/test/stage"
 )
 

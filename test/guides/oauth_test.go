@@ -7,7 +7,7 @@ import (
 	"net/url"
 	"testing"
 
-	"github.com/athd/athd/cmd/athdemo/oauthserver"
+	"github.com/athd/athd/internal/oauthserver"
 	"github.com/athd/athd/test/stage"
 	"github.com/athd/athd/test/standins"
 )

@@ -10,7 +10,7 @@ import (
 
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/athflow"
-	"github.com/athd/athd/cmd/athdemo/browser"
+	"github.com/athd/athd/internal/browser"
 )
 
 func consent(kind string) option { return func(c *athflow.Config) { c.Consent = kind } }

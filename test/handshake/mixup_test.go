@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"github.com/athd/athd/athflow"
-	"github.com/athd/athd/cmd/athdemo/browser"
+	"github.com/athd/athd/internal/browser"
 	"github.com/athd/athd/provider"
 )
 

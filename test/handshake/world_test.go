@@ -28,8 +28,8 @@ import (
 	"github.com/athd/athd/attest"
 	"github.com/athd/athd/audit"
 	"github.com/athd/athd/cmd/athdemo/agent"
-	"github.com/athd/athd/cmd/athdemo/browser"
-	"github.com/athd/athd/cmd/athdemo/oauthserver"
+	"github.com/athd/athd/internal/browser"
+	"github.com/athd/athd/internal/oauthserver"
 	"github.com/athd/athd/provider"
 	"github.com/athd/athd/tokenstore"
 )

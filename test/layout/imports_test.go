@@ -28,6 +28,10 @@ var may = map[string][]string{
 	"envoy":      {"ath", "provider", "authz"},
 }
 
+// demonstration says who may import internal/…, the demo's and the tests'
+// parts. Nothing of the product is built from them.
+var demonstration = []string{"internal/", "cmd/athdemo", "cmd/athctl", "test/"}
+
 // only says which rooms (besides cmd and test) may import a module.
 var only = map[string][]string{
 	"github.com/redis/go-redis/":           {"tokenstore"},
@@ -82,7 +86,12 @@ func TestRoomsImportWhatTheDrawingSays(t *testing.T) {
 	for _, p := range all {
 		from := room(p.ImportPath)
 		seen[from] = true
-		if from == "cmd" || from == "test" {
+		for _, path := range p.Imports {
+			if strings.HasPrefix(path, module+"internal/") && !hasAnyPrefix(strings.TrimPrefix(p.ImportPath, module), demonstration) {
+				t.Errorf("%s imports %s, a part of the demo", p.ImportPath, path)
+			}
+		}
+		if from == "cmd" || from == "test" || from == "internal" {
 			continue
 		}
 		allowed, known := may[from]
@@ -99,6 +108,10 @@ func TestRoomsImportWhatTheDrawingSays(t *testing.T) {
 			t.Errorf("the drawing has a room %q that is not there", r)
 		}
 	}
+}
+
+func hasAnyPrefix(s string, prefixes []string) bool {
+	return slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(s, p) })
 }
 
 func check(t *testing.T, pkg, from, path string, allowed []string) {
@@ -130,7 +143,7 @@ func TestSidecarLinksNoDemo(t *testing.T) {
 	for path := range strings.Lines(string(out)) {
 		path = strings.TrimSpace(path)
 		if strings.HasPrefix(path, module+"test/") || strings.HasPrefix(path, module+"cmd/athdemo") ||
-			strings.HasPrefix(path, "github.com/luikyv/") || path == "testing" {
+			strings.HasPrefix(path, module+"internal/") || strings.HasPrefix(path, "github.com/luikyv/") || path == "testing" {
 			t.Errorf("athd links %s", path)
 		}
 	}

@@ -5,7 +5,7 @@ package reserve
 import (
 	"testing"
 
-	"github.com/athd/athd/cmd/athdemo/ports"
+	"github.com/athd/athd/internal/ports"
 )
 
 // Addr returns a loopback address whose port is held until the test ends:

@@ -24,8 +24,8 @@ import (
 	"time"
 
 	"github.com/athd/athd/cmd/athdemo/agent"
-	"github.com/athd/athd/cmd/athdemo/browser"
-	"github.com/athd/athd/cmd/athdemo/oauthserver"
+	"github.com/athd/athd/internal/browser"
+	"github.com/athd/athd/internal/oauthserver"
 	"github.com/athd/athd/test/realenvoy"
 	"github.com/athd/athd/test/realredis"
 	"github.com/athd/athd/test/reserve"

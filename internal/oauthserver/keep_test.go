@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/athd/athd/cmd/athdemo/oauthserver"
+	"github.com/athd/athd/internal/oauthserver"
 )
 
 const apiSecret = "secret-of-the-shop"

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/athd/athd/cmd/athdemo/browser"
+	"github.com/athd/athd/internal/browser"
 )
 
 func page(body string) http.HandlerFunc {

@@ -12,7 +12,7 @@ import (
 	"strings"
 
 	"github.com/athd/athd/cmd/athdemo/agent"
-	"github.com/athd/athd/cmd/athdemo/browser"
+	"github.com/athd/athd/internal/browser"
 )
 
 // A Transcript prints what happens and keeps count of what was expected.

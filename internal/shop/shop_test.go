@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/athd/athd/cmd/athdemo/shop"
+	"github.com/athd/athd/internal/shop"
 )
 
 // everything is what a token named "<user>:all" may do.

@@ -4,7 +4,7 @@ import (
 	"net"
 	"testing"
 
-	"github.com/athd/athd/cmd/athdemo/ports"
+	"github.com/athd/athd/internal/ports"
 )
 
 func TestAServerThatIsToldTheAddressGetsItAgainAndAgain(t *testing.T) {

@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/athd/athd/cmd/athdemo/browser"
-	"github.com/athd/athd/cmd/athdemo/oauthserver"
+	"github.com/athd/athd/internal/browser"
+	"github.com/athd/athd/internal/oauthserver"
 )
 
 func TestCodeFlowGivesATokenForWhatTheUserTicked(t *testing.T) {

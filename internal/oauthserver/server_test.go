@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/athd/athd/cmd/athdemo/oauthserver"
+	"github.com/athd/athd/internal/oauthserver"
 )
 
 func TestUserInfo(t *testing.T) {
