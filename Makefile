@@ -49,7 +49,7 @@ lint: ## gofmt, go vet and go mod tidy change and find nothing
 	@echo "== lint: gofmt, go vet, go mod tidy =="
 	@out=$$(gofmt -l .); [ -z "$$out" ] || { echo "gofmt would change:"; echo "$$out"; exit 1; }
 	@go vet ./...
-	@go -C test/monitoring/promread vet ./...
+	@go -C test/docs/monitoring/promread vet ./...
 	@go mod tidy -diff || { echo "go.mod or go.sum is not what go mod tidy would write"; exit 1; }
 
 scripts: ## tests of the scripts in tools
@@ -58,7 +58,7 @@ scripts: ## tests of the scripts in tools
 
 kubernetes: ## render deploy/kubernetes and read it by Kubernetes' own types, in a module of its own
 	@echo "== kubernetes: deploy/kubernetes, rendered and read strictly =="
-	@go -C test/kubernetes vet ./... && go -C test/kubernetes test ./...
+	@go -C test/docs/kubernetes vet ./... && go -C test/docs/kubernetes test ./...
 
 gotests: ## all Go tests (after make setup)
 	@units=$$(go list ./... | grep -vE '^[^/]+/[^/]+/[^/]+/test(/|$$)'); \
@@ -68,10 +68,10 @@ gotests: ## all Go tests (after make setup)
 
 test-mesh: setup ## take agents through what Envoy Gateway and Istio themselves make of deploy (builds both: 20 minutes, 5 GB)
 	@mkdir -p $(BUILD)
-	go -C test/mesh/generators/envoygateway build -o $(CURDIR)/$(BUILD)/egctl github.com/envoyproxy/gateway/cmd/egctl
-	go -C test/mesh/generators/istio build -o $(CURDIR)/$(BUILD)/ . istio.io/istio/istioctl/cmd/istioctl
+	go -C test/e2e/mesh/generators/envoygateway build -o $(CURDIR)/$(BUILD)/egctl github.com/envoyproxy/gateway/cmd/egctl
+	go -C test/e2e/mesh/generators/istio build -o $(CURDIR)/$(BUILD)/ . istio.io/istio/istioctl/cmd/istioctl
 	ATHD_EGCTL=$(CURDIR)/$(BUILD)/egctl ATHD_ISTIO=$(CURDIR)/$(BUILD)/istio ATHD_ISTIOCTL=$(CURDIR)/$(BUILD)/istioctl \
-	  go test -count=1 -timeout $(TIMEOUT) -tags generators -run '^Test(EnvoyGateway|Istio)' -v ./test/mesh
+	  go test -count=1 -timeout $(TIMEOUT) -tags generators -run '^Test(EnvoyGateway|Istio)' -v ./test/e2e/mesh
 
 rules: setup ## each rule of docs/protocol.md with the tests that prove it, and how they went
 	@echo "== rules: all tests, and what each rule of docs/protocol.md owes to them =="

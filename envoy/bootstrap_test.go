@@ -14,7 +14,7 @@ import (
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 
 	"github.com/athd/athd/envoy"
-	"github.com/athd/athd/test/realenvoy"
+	"github.com/athd/athd/test/harness/realenvoy"
 )
 
 func TestBootstrapIsTakenByEnvoy(t *testing.T) {

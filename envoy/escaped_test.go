@@ -6,7 +6,7 @@ import (
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 
 	"github.com/athd/athd/envoy"
-	"github.com/athd/athd/test/realenvoy"
+	"github.com/athd/athd/test/harness/realenvoy"
 )
 
 // Envoy lets %2F and %5C through only where a provider needs %2F, and then

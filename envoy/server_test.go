@@ -21,7 +21,7 @@ import (
 
 	"github.com/athd/athd/authz"
 	"github.com/athd/athd/envoy"
-	"github.com/athd/athd/test/realenvoy"
+	"github.com/athd/athd/test/harness/realenvoy"
 )
 
 func refuseAll(_ context.Context, r authz.Request) authz.Decision { return authz.Decision{ID: r.ID} }

@@ -15,7 +15,7 @@ import (
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/envoy"
 	"github.com/athd/athd/provider"
-	"github.com/athd/athd/test/realenvoy"
+	"github.com/athd/athd/test/harness/realenvoy"
 )
 
 func mustURL(t testing.TB, s string) *url.URL {

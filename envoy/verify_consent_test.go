@@ -10,7 +10,7 @@ import (
 
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/envoy"
-	"github.com/athd/athd/test/verifyenvoy"
+	"github.com/athd/athd/test/e2e/verifyenvoy"
 )
 
 // S-5

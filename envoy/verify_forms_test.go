@@ -20,7 +20,7 @@ import (
 
 	"github.com/athd/athd/envoy"
 	"github.com/athd/athd/provider"
-	"github.com/athd/athd/test/verifyenvoy"
+	"github.com/athd/athd/test/e2e/verifyenvoy"
 )
 
 // withParts adds parts to a dump.

@@ -8,7 +8,7 @@ import (
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 
 	"github.com/athd/athd/envoy"
-	"github.com/athd/athd/test/verifyenvoy"
+	"github.com/athd/athd/test/e2e/verifyenvoy"
 )
 
 // Istio's CUSTOM policies mark requests by shadow rules, and ext_authz asks

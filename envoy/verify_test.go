@@ -9,7 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/athd/athd/envoy"
-	"github.com/athd/athd/test/verifyenvoy"
+	"github.com/athd/athd/test/e2e/verifyenvoy"
 )
 
 // dumpOf is what Envoy's /config_dump says of a static configuration.

@@ -12,7 +12,7 @@ import (
 
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/provider"
-	"github.com/athd/athd/test/standins"
+	"github.com/athd/athd/test/harness/standins"
 )
 
 // parseStandIn loads a stand-in as an operator would, with fields of more.

@@ -8,8 +8,8 @@ import (
 	"testing"
 
 	"github.com/athd/athd/ath"
-	"github.com/athd/athd/test/realenvoy"
-	"github.com/athd/athd/test/realredis"
+	"github.com/athd/athd/test/harness/realenvoy"
+	"github.com/athd/athd/test/harness/realredis"
 	"github.com/athd/athd/tokenstore"
 )
 

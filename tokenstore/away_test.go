@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/athd/athd/ath"
-	"github.com/athd/athd/test/realredis"
+	"github.com/athd/athd/test/harness/realredis"
 	"github.com/athd/athd/tokenstore"
 )
 

@@ -6,7 +6,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/athd/athd/test/realredis"
+	"github.com/athd/athd/test/harness/realredis"
 )
 
 // BenchmarkRead reads for decisions from a redis-server: one at a time, and

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/athd/athd/test/realredis"
+	"github.com/athd/athd/test/harness/realredis"
 	"github.com/athd/athd/tokenstore"
 )
 

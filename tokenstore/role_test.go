@@ -5,7 +5,7 @@ import (
 	"testing"
 
 	"github.com/athd/athd/ath"
-	"github.com/athd/athd/test/realredis"
+	"github.com/athd/athd/test/harness/realredis"
 	"github.com/athd/athd/tokenstore"
 )
 

@@ -8,7 +8,7 @@ import (
 	"github.com/athd/athd/athflow"
 )
 
-// explain stands for the decider, which test/e2e asks in its place: here it
+// explain stands for the decider, which test/e2e/walk asks in its place: here it
 // is about what athctl sends and shows.
 func explain(_ context.Context, r athflow.ExplainRequest) (*athflow.Explanation, error) {
 	agent := r.AgentID

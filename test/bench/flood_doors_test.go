@@ -20,7 +20,7 @@ import (
 
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/cmd/athdemo/agent"
-	"github.com/athd/athd/test/reserve"
+	"github.com/athd/athd/test/harness/reserve"
 )
 
 var floodDoor = flag.String("door", "", "only the doors with this in their name")

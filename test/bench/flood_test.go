@@ -14,9 +14,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/athd/athd/test/realredis"
-	"github.com/athd/athd/test/reserve"
-	"github.com/athd/athd/test/stage"
+	"github.com/athd/athd/test/harness/realredis"
+	"github.com/athd/athd/test/harness/reserve"
+	"github.com/athd/athd/test/harness/stage"
 )
 
 // What a flood is, and what it must leave alone.

@@ -20,7 +20,7 @@ import (
 	"os"
 	"testing"
 
-	"github.com/athd/athd/test/stage"
+	"github.com/athd/athd/test/harness/stage"
 )
 
 func TestMain(m *testing.M) {

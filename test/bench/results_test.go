@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/athd/athd/test/realenvoy"
+	"github.com/athd/athd/test/harness/realenvoy"
 )
 
 // results is everything that was measured, and where.

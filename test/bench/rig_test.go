@@ -16,10 +16,10 @@ import (
 	"time"
 
 	"github.com/athd/athd/ath"
-	"github.com/athd/athd/test/realenvoy"
-	"github.com/athd/athd/test/realredis"
-	"github.com/athd/athd/test/reserve"
-	"github.com/athd/athd/test/stage"
+	"github.com/athd/athd/test/harness/realenvoy"
+	"github.com/athd/athd/test/harness/realredis"
+	"github.com/athd/athd/test/harness/reserve"
+	"github.com/athd/athd/test/harness/stage"
 	"github.com/athd/athd/tokenstore"
 )
 

@@ -2,7 +2,7 @@
 the ATH project's own Python SDK, which is tested as it is.
 
     .tools/bin/clients-python   the Python, with the packages of examples/python/requirements.txt
-    .tools/bin/clients-sdk      the same, with those of test/examples/python-sdk/requirements.txt
+    .tools/bin/clients-sdk      the same, with those of test/e2e/examples/python-sdk/requirements.txt
     .tools/bin/clients-node     the Node; beside what it links to are the node_modules of
                                 examples/typescript/package-lock.json, TypeScript's compiler too
 
@@ -27,7 +27,7 @@ NAME = "clients"
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
 REQUIREMENTS = EXAMPLES / "python/requirements.txt"
-SDK_REQUIREMENTS = ROOT / "test/examples/python-sdk/requirements.txt"
+SDK_REQUIREMENTS = ROOT / "test/e2e/examples/python-sdk/requirements.txt"
 NODE_FILES = [EXAMPLES / "typescript" / name for name in ("package.json", "package-lock.json", ".npmrc")]
 
 OLDEST = 20  # of Node

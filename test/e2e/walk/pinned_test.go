@@ -1,0 +1,138 @@
+package walk
+
+import (
+	"crypto"
+	"crypto/x509"
+	"encoding/pem"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/athd/athd/cmd/athdemo/agent"
+	"github.com/athd/athd/internal/browser"
+	"github.com/athd/athd/test/harness/stage"
+)
+
+// An agent whose key the operator pins needs no identity host at all, and
+// everybody who reads of it reads whose word that is.
+// F-37
+// proves: A-9
+func TestPinnedAgentsNeedNoDocument(t *testing.T) {
+	const id = "https://laptop.invalid/alice"
+	laptop := newAgent(t, id, "What it calls itself")
+	file := filepath.Join(t.TempDir(), "laptop.pem")
+	if err := os.WriteFile(file, publicPEM(t, laptop), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := stage.Start(t, stage.Options{Embedded: true, Mode: "gateway", Extra: "agents: [{agent_id: \"" + id + "\", public_key_file: \"" + file +
+		"\", name: \"Alice's laptop\", developer: {name: \"The office\", id: office}}]"})
+	c := client(t, s, laptop)
+	if _, err := c.Register(t.Context(), stage.Provider, []string{"pictures:read"}); err != nil {
+		t.Fatal(err)
+	}
+	auth, err := c.Authorize(t.Context(), stage.Provider, []string{"pictures:read"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := browser.New()
+	defer b.Close()
+	page, err := b.Get(t.Context(), auth.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"Named by your operator: no domain was checked", "Alice&#39;s laptop", "The office", id} {
+		if !strings.Contains(page.Body, want) {
+			t.Errorf("the page does not say %q:\n%s", want, page.Body)
+		}
+	}
+	for _, not := range []string{"Only the domain was checked", "What it calls itself", `id="domain"`} {
+		if strings.Contains(page.Body, not) {
+			t.Errorf("the page says %q:\n%s", not, page.Body)
+		}
+	}
+	token := s.Token(c, stage.Provider, "pictures:read")
+	if r := raw(t, s, request(s, "GET", "/ath/proxy/gallery/pictures/7", token.Access, id, "Connection: close")...); r.status != http.StatusOK {
+		t.Errorf("%d %s", r.status, r.body)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), "GET", s.Public+"/ath/admin/agents/"+c.ID, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("X-ATH-User-Token", stage.AdminKey)
+	if r := do(t, req); !strings.Contains(r.body, `"pinned":true`) || !strings.Contains(r.body, `"name":"Alice's laptop"`) {
+		t.Errorf("operators read %s", r.body)
+	}
+
+	t.Run("A-9: by that key only, and only that id", func(t *testing.T) {
+		for name, one := range map[string]*agent.Agent{
+			"another key": newAgent(t, id, "x"), "another path": renamed(t, laptop, "https://laptop.invalid/alice2"), "with a query": renamed(t, laptop, id+"?2"),
+		} {
+			_, err := client(t, s, one).Register(t.Context(), stage.Provider, []string{"pictures:write"})
+			refusal, ok := err.(*agent.Refusal)
+			// What is not pinned is fetched, and the host is not there: that no name
+			// server may say so here makes it 503.
+			if !ok || refusal.Status != http.StatusUnauthorized && (name == "another key" || refusal.Status != http.StatusServiceUnavailable) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	})
+	t.Run("A-9: a published key is not pinned", func(t *testing.T) {
+		hosted := s.NewAgent("hosted")
+		s.Token(hosted, stage.Provider, "pictures:read")
+		other := renamed(t, newAgent(t, hosted.Agent.ID, "x"), hosted.Agent.ID)
+		if _, err := client(t, s, other).Register(t.Context(), stage.Provider, []string{"pictures:write"}); err == nil {
+			t.Error("another key than the published one was taken")
+		}
+	})
+}
+
+func newAgent(t *testing.T, id, name string) *agent.Agent {
+	t.Helper()
+	a, err := agent.New(id, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// renamed is an agent with the same key under another id.
+func renamed(t *testing.T, a *agent.Agent, id string) *agent.Agent {
+	t.Helper()
+	key, err := a.PrivateKeyPEM()
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := agent.Load(id, "x", key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other.Developer = a.Developer
+	return other
+}
+
+func client(t *testing.T, s *stage.Stage, a *agent.Agent) *agent.Client {
+	t.Helper()
+	c := agent.NewClient(a, s.Public)
+	t.Cleanup(c.Close)
+	return c
+}
+
+func publicPEM(t *testing.T, a *agent.Agent) []byte {
+	t.Helper()
+	private, err := a.PrivateKeyPEM()
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, _ := pem.Decode(private)
+	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKIXPublicKey(key.(crypto.Signer).Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
+}

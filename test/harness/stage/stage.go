@@ -1,0 +1,408 @@
+// Package stage sets up everything that a call goes through, for end-to-end
+// tests: a real redis-server, the athd binary, a real Envoy that runs exactly
+// what athd bootstrap printed, an OAuth server, an app in native mode and an
+// API in gateway mode behind TLS. [Start] returns when all of it answers; all
+// of it ends with the test.
+package stage
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"maps"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"text/template"
+	"time"
+
+	"github.com/athd/athd/cmd/athdemo/agent"
+	"github.com/athd/athd/internal/browser"
+	"github.com/athd/athd/internal/oauthserver"
+	"github.com/athd/athd/test/harness/realenvoy"
+	"github.com/athd/athd/test/harness/realredis"
+	"github.com/athd/athd/test/harness/reserve"
+)
+
+// What stands on every stage.
+const (
+	App      = "shop"    // the native app's id
+	Provider = "gallery" // the provider in gateway mode, at base path /v1 behind TLS
+	Secret   = "client-secret-of-athd-0123456789"
+	AdminKey = "operator-Vt8rZq2LmX5cWk9YpN4hJs7DgB1fTxR6uEoA"
+	User     = "alice"
+	UserID   = "user-1"
+	Password = "wonderland"
+
+	Stranger         = "mallory" // somebody else at the same OAuth server
+	StrangerID       = "user-2"
+	StrangerPassword = "underhand"
+)
+
+// AppScopes and ProviderScopes are what may be asked for.
+var (
+	AppScopes      = []string{"products:read", "cart:write", "orders:read"}
+	ProviderScopes = []string{"pictures:read", "pictures:write"}
+)
+
+// Options vary a stage.
+type Options struct {
+	Mode       string // "native", "gateway" or "both" (the default)
+	Consent    string // default page
+	Embedded   bool   // no Redis
+	TokenTTL   string // default 1h
+	SessionTTL string // default 10m
+	// StoreTimeout is longer than athd's default by default: a busy machine is
+	// no store that is away. It stays under what Envoy waits.
+	StoreTimeout string
+	Approval     string // YAML of approval:, indented by two; default approves everything
+	Extra        string // YAML, appended
+	// Providers are further entries of providers.json, by their ids.
+	Providers map[string]any
+	AccessTTL time.Duration
+	// Host is the name of Envoy in public_url, default 127.0.0.1. With
+	// localhost the OAuth server is another site to browsers, as it is in life.
+	Host string
+	TLS  bool // public_url is https
+	// ConsentHost is the name of consent_url, whose port is Envoy's, too; "":
+	// there is none.
+	ConsentHost string
+	// Unauthenticated is the app's: deny (the default) or passthrough.
+	Unauthenticated string
+	PathPrefix      string // the app's
+	PerProvider     bool   // callback: per_provider
+	AppID           string // default shop
+	AppMore         string // further lines of the app's YAML, indented by two
+	Destination     string // envoy.destination: route (the default) or host_and_path
+	// Envoy makes Envoy's configuration from the parts that athd bootstrap
+	// prints; nil: all of it, as it is.
+	Envoy func(listen string, part func(name string) []byte) []byte
+	// Athd changes how athd serve is run; may be nil.
+	Athd func(*exec.Cmd)
+}
+
+// A Stage is everything, running.
+type Stage struct {
+	Public     string // URL of Envoy
+	ConsentURL string // URL of the consent pages: Public, unless they have a host of their own
+	Dir        string // where athd.yaml is
+	Athd       *Athd
+	Envoy      *realenvoy.Envoy
+	Redis      *realredis.Server // nil when embedded
+	OAuth      *oauthserver.Server
+	App        *Upstream
+	Gallery    *Upstream
+	Agents     string // URL of the host of identity documents
+	Issuer     string // URL of OAuth
+	// Authority has signed the certificates of Gallery and, with TLS, of Envoy.
+	Authority *realenvoy.Authority
+
+	t     testing.TB
+	admin string
+	site  *http.ServeMux
+}
+
+const configuration = `public_url: {{.Public}}
+{{with .ConsentURL}}consent_url: {{.}}
+{{end}}listen: {grpc: "unix:{{.Dir}}/authz.sock", http: "{{.HTTP}}", admin: "{{.Admin}}"}
+store: {url: "{{.Store}}", keyset_file: keyset.json, timeout: {{.StoreTimeout}}}
+{{if .Gateway}}providers_file: providers.json
+{{end}}{{if .Native}}apps:
+- appId: {{.AppID}}
+{{.AppMore}}  name: The Shop
+  upstream: {{.AppURL}}
+  audience: {{.Public}}
+  callbackUrl: {{.Public}}/ath/callback{{if .PerProvider}}/{{.AppID}}{{end}}
+  availableScopes: ["products:read", "cart:write", "orders:read"]
+  unauthenticated: {{.Unauthenticated}}
+  path_prefix: "{{.PathPrefix}}"
+  oauth: {issuer: "{{.OAuth}}", authorize_endpoint: "{{.OAuth}}/authorize", token_endpoint: "{{.OAuth}}/token", userinfo_endpoint: "{{.OAuth}}/userinfo", client_id: athd, client_secret: {{.Secret}}}
+{{end}}admin: {tokens: [{name: ops, token_file: admin.token}]}
+approval:
+{{.Approval}}
+tokens: {ttl: {{.TokenTTL}}}
+sessions: {ttl: {{.SessionTTL}}}
+consent: {{.Consent}}
+{{if .PerProvider}}callback: per_provider
+{{end}}drain_delay: 0s
+envoy: {listen: "{{.EnvoyListen}}", admin: "127.0.0.1:0", ca_file: "{{.CA}}"{{with .TLS}}, tls: [{{range .}}{cert_file: "{{.Cert}}", key_file: "{{.Key}}"},{{end}}]{{end}}{{with .Destination}}, destination: {{.}}{{end}}}
+log: {format: json, level: debug}
+development: {allow_http: true, allow_private_hosts: true}
+{{.Extra}}
+`
+
+const providers = `{
+	"gallery": {
+		"display_name": "The Gallery",
+		"available_scopes": ["pictures:read", "pictures:write"],
+		"authorize_endpoint": "{{.OAuth}}/authorize",
+		"token_endpoint": "{{.OAuth}}/token",
+		"api_base_url": "{{.GalleryURL}}/v1",
+		"client_id": "athd",
+		"client_secret": "{{.Secret}}",
+		"userinfo_endpoint": "{{.OAuth}}/userinfo",
+		"issuer": "{{.OAuth}}",
+		"scope_rules": [
+			{"scope": "pictures:read", "methods": ["GET"], "paths": ["/pictures/**"]},
+			{"scope": "pictures:write", "methods": ["POST", "PUT"], "paths": ["/pictures", "/pictures/*"]}
+		]
+	}
+}
+`
+
+// Start sets a stage up.
+func Start(t testing.TB, o Options) *Stage {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "athd-e2e-") // short: a socket's path is limited
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	envoyListen, httpListen, admin := reserve.Addr(t), reserve.Addr(t), reserve.Addr(t)
+	authority := realenvoy.NewAuthority(t)
+	s := &Stage{Dir: dir, Authority: authority, t: t, admin: admin, site: http.NewServeMux()}
+	s.Public = public(envoyListen, o)
+	s.ConsentURL = s.Public
+	var consentURL string
+	if o.ConsentHost != "" {
+		apart := o
+		apart.Host = o.ConsentHost
+		consentURL = public(envoyListen, apart)
+		s.ConsentURL = consentURL
+	}
+	var pairs []map[string]string
+	if o.TLS {
+		names := [][]string{{"127.0.0.1", "localhost", or(o.Host, "localhost")}}
+		if o.ConsentHost != "" {
+			names = append(names, []string{o.ConsentHost})
+		}
+		for _, n := range names {
+			certFile, keyFile := authority.Issue(n...)
+			pairs = append(pairs, map[string]string{"Cert": certFile, "Key": keyFile})
+		}
+	}
+
+	cert := authority.Certificate("127.0.0.1")
+	s.App, s.Gallery = StartUpstream(t, nil), StartUpstream(t, &cert)
+	s.Issuer = s.startOAuth(o)
+	site := httptest.NewServer(s.site)
+	t.Cleanup(site.Close)
+	s.Agents = site.URL
+
+	store := "embedded"
+	if !o.Embedded {
+		s.Redis = realredis.Start(t)
+		store = s.Redis.URL()
+	}
+	mode := or(o.Mode, "both")
+	values := map[string]any{
+		"Public": s.Public, "Dir": dir, "HTTP": httpListen, "Admin": admin, "Store": store,
+		"Native": mode != "gateway", "Gateway": mode != "native",
+		"AppURL": s.App.URL, "GalleryURL": s.Gallery.URL, "OAuth": s.Issuer, "Secret": Secret,
+		"StoreTimeout": or(o.StoreTimeout, "900ms"), "Approval": or(o.Approval, "  default: approve"), "TokenTTL": or(o.TokenTTL, "1h"), "SessionTTL": or(o.SessionTTL, "10m"),
+		"Consent": or(o.Consent, "page"), "EnvoyListen": envoyListen, "CA": authority.CAFile, "Extra": o.Extra,
+		"TLS": pairs, "ConsentURL": consentURL, "Unauthenticated": or(o.Unauthenticated, "deny"), "PathPrefix": o.PathPrefix, "AppID": or(o.AppID, App), "AppMore": o.AppMore, "PerProvider": o.PerProvider,
+		"Destination": o.Destination,
+	}
+	s.write("athd.yaml", fill(t, configuration, values))
+	s.write("providers.json", withProviders(t, fill(t, providers, values), o.Providers))
+	s.write("admin.token", AdminKey+"\n")
+	if _, stderr, err := Run(t, dir, "keys", "new", "-o", filepath.Join(dir, "keyset.json")); err != nil {
+		t.Fatalf("athd keys new: %v\n%s", err, stderr)
+	}
+	part := func(name string) []byte {
+		text, stderr, err := Run(t, dir, "bootstrap", "-static", "-part", name, "-config", "athd.yaml")
+		if err != nil {
+			t.Fatalf("athd bootstrap: %v\n%s", err, stderr)
+		}
+		return []byte(text)
+	}
+	s.Athd = startAthd(t, dir, admin, true, o.Athd)
+	if o.Envoy == nil {
+		o.Envoy = func(_ string, part func(string) []byte) []byte { return part("all") }
+	}
+	s.Envoy = realenvoy.Start(t, o.Envoy(envoyListen, part))
+	return s
+}
+
+// RestartAthd ends athd and starts it again on the same configuration.
+func (s *Stage) RestartAthd() {
+	s.t.Helper()
+	if err := s.Athd.Stop(); err != nil {
+		s.t.Fatal(err)
+	}
+	s.Athd = startAthd(s.t, s.Dir, s.admin, true)
+}
+
+// startOAuth starts the OAuth server and returns its URL.
+func (s *Stage) startOAuth(o Options) string {
+	s.t.Helper()
+	srv := httptest.NewUnstartedServer(nil)
+	issuer := "http://" + srv.Listener.Addr().String()
+	var err error
+	s.OAuth, err = oauthserver.New(oauthserver.Config{
+		Issuer: issuer, AccessTokenTTL: o.AccessTTL,
+		Clients: []oauthserver.Client{{
+			ID: "athd", Name: "athd", Secret: Secret, RedirectURIs: s.callbacks(o),
+			Scopes: append(append([]string{}, AppScopes...), ProviderScopes...),
+		}},
+		Users: []oauthserver.User{
+			{ID: UserID, Name: User, Password: Password},
+			{ID: StrangerID, Name: Stranger, Password: StrangerPassword},
+		},
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	srv.Config.Handler = s.OAuth
+	srv.Start()
+	s.t.Cleanup(srv.Close)
+	return issuer
+}
+
+// callbacks are the redirect URIs that the OAuth server knows.
+func (s *Stage) callbacks(o Options) []string {
+	shared := s.Public + "/ath/callback"
+	if o.PerProvider {
+		return []string{shared + "/" + or(o.AppID, App), shared + "/" + Provider}
+	}
+	return []string{shared}
+}
+
+// NewAgent publishes the identity of a new agent and returns its client.
+func (s *Stage) NewAgent(name string) *agent.Client {
+	s.t.Helper()
+	a, err := agent.New(s.Agents+"/"+name+".json", "Agent "+name)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.site.Handle("/"+name+".json", a)
+	c := agent.NewClient(a, s.Public)
+	s.t.Cleanup(c.Close)
+	return c
+}
+
+var athCode = regexp.MustCompile(`ath_code_[\w-]+`)
+
+// Consent plays the user: allow on our page if there is one, login and consent
+// at the OAuth server. It returns the last page.
+func (s *Stage) Consent(b *browser.Browser, authorizationURL string) *browser.Page {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.t.Context(), 20*time.Second)
+	defer cancel()
+	page, err := b.Get(ctx, authorizationURL)
+	if err == nil && page.URL.Path == "/ath/consent/start" && page.Status == http.StatusOK {
+		page, err = b.Submit(ctx, page.Form().Click("Allow"))
+	}
+	if err == nil && strings.Contains(page.Body, `name="password"`) {
+		page, err = b.Submit(ctx, page.Form().Fill("username", User).Fill("password", Password))
+	}
+	if err == nil && page.Status == http.StatusOK && strings.HasPrefix(page.URL.String(), s.Issuer) {
+		page, err = b.Submit(ctx, page.Form().Click("Allow"))
+	}
+	if err != nil {
+		s.t.Fatalf("the user's browser: %v\n%v", err, b.Steps())
+	}
+	return page
+}
+
+// Token takes an agent through the whole handshake.
+func (s *Stage) Token(c *agent.Client, provider string, scopes ...string) agent.Token {
+	s.t.Helper()
+	ctx := s.t.Context()
+	if c.ID == "" {
+		if _, err := c.Register(ctx, provider, scopes); err != nil {
+			s.t.Fatalf("register: %v", err)
+		}
+	}
+	session, code := s.Code(c, provider, scopes...)
+	token, err := c.Redeem(ctx, session, code)
+	if err != nil {
+		s.t.Fatalf("token: %v", err)
+	}
+	return token
+}
+
+// Code takes a registered agent to the point where it has a code.
+func (s *Stage) Code(c *agent.Client, provider string, scopes ...string) (session, code string) {
+	s.t.Helper()
+	auth, err := c.Authorize(s.t.Context(), provider, scopes)
+	if err != nil {
+		s.t.Fatalf("authorize: %v", err)
+	}
+	b := browser.New()
+	defer b.Close()
+	page := s.Consent(b, auth.URL)
+	code = athCode.FindString(page.Body)
+	if code == "" {
+		s.t.Fatalf("the last page (%d) shows no code: %s\n%v", page.Status, page.Text, b.Steps())
+	}
+	return auth.Session, code
+}
+
+// Host is host:port of Envoy.
+func (s *Stage) Host() string {
+	u, err := url.Parse(s.Public)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return u.Host
+}
+
+// public is Envoy's URL as agents and browsers see it.
+func public(listen string, o Options) string {
+	scheme := "http://"
+	if o.TLS {
+		scheme = "https://"
+	}
+	if o.Host == "" {
+		return scheme + listen
+	}
+	_, port, _ := net.SplitHostPort(listen)
+	return scheme + net.JoinHostPort(o.Host, port)
+}
+
+func (s *Stage) write(name, text string) {
+	s.t.Helper()
+	if err := os.WriteFile(filepath.Join(s.Dir, name), []byte(text), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func fill(t testing.TB, text string, values map[string]any) string {
+	t.Helper()
+	var b bytes.Buffer
+	if err := template.Must(template.New("").Option("missingkey=error").Parse(text)).Execute(&b, values); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+// withProviders adds entries to the text of providers.json.
+func withProviders(t testing.TB, text string, more map[string]any) string {
+	t.Helper()
+	all := map[string]any{}
+	if err := json.Unmarshal([]byte(text), &all); err != nil {
+		t.Fatal(err)
+	}
+	maps.Copy(all, more)
+	out, err := json.MarshalIndent(all, "", "\t")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
+}
+
+func or(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
+}
