@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/athd/athd/ath"
+	"github.com/athd/athd/ath/api"
 	"github.com/athd/athd/audit"
 	"github.com/athd/athd/tokenstore"
 )
@@ -22,32 +23,19 @@ type nothing struct{}
 
 func (*nothing) optional() string { return "nothing" }
 
-type registration struct {
-	ClientID        string             `json:"client_id"`
-	AgentID         string             `json:"agent_id"`
-	Status          string             `json:"agent_status"`
-	Providers       []approvedProvider `json:"approved_providers"`
-	ApprovalExpires string             `json:"approval_expires"`
-	RedirectURIs    []string           `json:"redirect_uris"`
-}
-
-type removedResponse struct {
-	Removed bool `json:"removed"`
-}
-
 // showOwn tells an agent what its registration says (R-8).
-func (f *Flow) showOwn(ctx context.Context, c *call, _ *nothing) (registration, error) {
+func (f *Flow) showOwn(ctx context.Context, c *call, _ *nothing) (api.Registration, error) {
 	held, err := f.own(ctx, c)
 	if err != nil {
-		return registration{}, err
+		return api.Registration{}, err
 	}
 	a := &held.Value
-	r := registration{
-		ClientID: a.ClientID, AgentID: a.ID, Status: string(a.Standing()), Providers: []approvedProvider{},
+	r := api.Registration{
+		ClientID: a.ClientID, AgentID: a.ID, Status: string(a.Standing()), Providers: []api.ApprovedProvider{},
 		ApprovalExpires: a.ApprovalExpires.UTC().Format(time.RFC3339), RedirectURIs: orEmpty(a.RedirectURIs),
 	}
 	for _, p := range a.Approvals {
-		r.Providers = append(r.Providers, approvedProvider{
+		r.Providers = append(r.Providers, api.ApprovedProvider{
 			ID: f.listed(p.Provider), Approved: orEmpty(p.Approved), Denied: orEmpty(p.Denied), DenialReason: p.DenialReason,
 		})
 	}
@@ -58,21 +46,21 @@ func (f *Flow) showOwn(ctx context.Context, c *call, _ *nothing) (registration, 
 // removeOwn ends an agent's registration at its own wish, with all that hangs
 // on it (R-7). Its connections go first: an agent that hears of an error can
 // ask again.
-func (f *Flow) removeOwn(ctx context.Context, c *call, _ *nothing) (removedResponse, error) {
+func (f *Flow) removeOwn(ctx context.Context, c *call, _ *nothing) (api.RemoveReply, error) {
 	ctx = tokenstore.TakingAway(ctx) // the attestation's jti is remembered also in a full store
 	held, err := f.own(ctx, c)
 	if err != nil {
-		return removedResponse{}, err
+		return api.RemoveReply{}, err
 	}
 	if _, err := f.Store.EndConnections(ctx, held.Value.ID, f.Now().UTC()); err != nil {
-		return removedResponse{}, err
+		return api.RemoveReply{}, err
 	}
 	if _, err := f.edit(ctx, held, leaveHusk); err != nil && !isNotFound(err) {
-		return removedResponse{}, err
+		return api.RemoveReply{}, err
 	}
 	f.endConnections(ctx, c, held.Value.ID)
 	c.event.Kind = audit.AgentRemoved
-	return removedResponse{Removed: true}, nil
+	return api.RemoveReply{Removed: true}, nil
 }
 
 // leaveHusk says what becomes of a registration that its agent gives up. An

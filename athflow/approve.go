@@ -5,14 +5,15 @@ import (
 	"time"
 
 	"github.com/athd/athd/ath"
+	"github.com/athd/athd/ath/api"
 	"github.com/athd/athd/tokenstore"
 )
 
 // An approveRequest says what an operator approves: without providers all that
 // is under review; without expires for as long as the policy says.
 type approveRequest struct {
-	Providers []requestedProvider `json:"providers"`
-	Expires   string              `json:"expires"` // from now, such as 90d
+	Providers []api.RequestedProvider `json:"providers"`
+	Expires   string                  `json:"expires"` // from now, such as 90d
 }
 
 func (*approveRequest) optional() string { return "providers and expires" }
@@ -20,8 +21,8 @@ func (*approveRequest) optional() string { return "providers and expires" }
 // A denyRequest says what an operator denies: without providers all that is
 // under review. The agent hears the reason.
 type denyRequest struct {
-	Providers []requestedProvider `json:"providers"`
-	Reason    string              `json:"reason"`
+	Providers []api.RequestedProvider `json:"providers"`
+	Reason    string                  `json:"reason"`
 }
 
 func (*denyRequest) optional() string { return "providers and reason" }
@@ -126,7 +127,7 @@ type choice struct {
 
 // chosen finds what an operator names, or, where nothing is named, all that is
 // under review. Only what the agent asked for can be named: the rest is a slip.
-func (f *Flow) chosen(a *tokenstore.Agent, named []requestedProvider) ([]choice, error) {
+func (f *Flow) chosen(a *tokenstore.Agent, named []api.RequestedProvider) ([]choice, error) {
 	var out []choice
 	if named == nil {
 		for i := range a.Approvals {

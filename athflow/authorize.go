@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/athd/athd/ath"
+	"github.com/athd/athd/ath/api"
 	"github.com/athd/athd/audit"
 	"github.com/athd/athd/provider"
 	"github.com/athd/athd/tokenstore"
@@ -20,42 +21,27 @@ const (
 	maxStateBytes = 1024
 )
 
-type authorizeRequest struct {
-	ClientID    string   `json:"client_id"`
-	Attestation string   `json:"agent_attestation"`
-	Provider    string   `json:"provider_id"`
-	Scopes      []string `json:"scopes"`
-	State       string   `json:"state"`
-	RedirectURI string   `json:"user_redirect_uri"`
-	Resource    string   `json:"resource"`
-}
-
-type authorizeResponse struct {
-	URL     string `json:"authorization_url"`
-	Session string `json:"ath_session_id"`
-}
-
 // authorize opens a session and says where the user must go. The order of the
 // checks is the protocol's.
-func (f *Flow) authorize(ctx context.Context, c *call, req *authorizeRequest) (authorizeResponse, error) {
+func (f *Flow) authorize(ctx context.Context, c *call, req *api.AuthorizeRequest) (api.AuthorizeReply, error) {
 	c.event.ProviderID = bounded(req.Provider)
 	requested, err := checkAuthorize(req)
 	if err != nil {
-		return authorizeResponse{}, err
+		return api.AuthorizeReply{}, err
 	}
 	agent, err := f.registration(ctx, c, req.ClientID)
 	if err != nil {
-		return authorizeResponse{}, err
+		return api.AuthorizeReply{}, err
 	}
 	if err := f.goodStanding(ctx, agent); err != nil {
-		return authorizeResponse{}, err
+		return api.AuthorizeReply{}, err
 	}
 	redirect, err := f.redirectFor(agent, req.RedirectURI)
 	if err != nil {
-		return authorizeResponse{}, err
+		return api.AuthorizeReply{}, err
 	}
-	if err := f.attested(ctx, c, agent, req.Attestation, f.audiences("/ath/authorize")); err != nil {
-		return authorizeResponse{}, err
+	if err := f.attested(ctx, c, agent, req.Attestation.Reveal(), f.audiences("/ath/authorize")); err != nil {
+		return api.AuthorizeReply{}, err
 	}
 	c.event.Requested = requested
 	p := f.Providers.Lookup(req.Provider)
@@ -65,16 +51,16 @@ func (f *Flow) authorize(ctx context.Context, c *call, req *authorizeRequest) (a
 		approval = agent.Approval(p.ID, p.Aliases...)
 	}
 	if approval == nil || len(approval.Approved) == 0 {
-		return authorizeResponse{}, ath.Errorf(ath.ProviderNotApproved, "The agent is not approved for this provider.")
+		return api.AuthorizeReply{}, ath.Errorf(ath.ProviderNotApproved, "The agent is not approved for this provider.")
 	}
 	if rest := requested.Minus(approval.Approved); len(rest) > 0 {
 		c.event.Denied = rest
-		return authorizeResponse{}, ath.Errorf(ath.ScopeNotApproved, "The agent is not approved for every scope asked for.").
+		return api.AuthorizeReply{}, ath.Errorf(ath.ScopeNotApproved, "The agent is not approved for every scope asked for.").
 			WithDetail("unapproved_scopes", rest)
 	}
 
 	if err := f.Audit.Ready(); err != nil { // before anything is stored
-		return authorizeResponse{}, err
+		return api.AuthorizeReply{}, err
 	}
 	id := ath.NewSessionID()
 	state := ath.NewState(id.Tag())
@@ -88,27 +74,27 @@ func (f *Flow) authorize(ctx context.Context, c *call, req *authorizeRequest) (a
 		Phase: tokenstore.Started, Created: now, Expires: now.Add(f.SessionTTL),
 	}
 	if err := f.takeSession(ctx, ath.AgentTag(agent.ID), id.Tag(), session.Expires); err != nil {
-		return authorizeResponse{}, err
+		return api.AuthorizeReply{}, err
 	}
 	if err := f.Store.CreateSession(ctx, id.Tag(), session); err != nil {
-		return authorizeResponse{}, err
+		return api.AuthorizeReply{}, err
 	}
 	c.event.Kind, c.event.Effective = audit.AuthorizationStarted, requested
-	return authorizeResponse{
+	return api.AuthorizeReply{
 		URL:     f.authorizationURL(p, &session, state),
-		Session: id.Secret().Reveal(),
+		Session: api.Secret{Secret: id.Secret()},
 	}, nil
 }
 
 // checkAuthorize checks the shape of the request.
-func checkAuthorize(req *authorizeRequest) (ath.Scopes, error) {
+func checkAuthorize(req *api.AuthorizeRequest) (ath.Scopes, error) {
 	if req.ClientID == "" {
 		return nil, ath.Errorf(ath.AgentNotRegistered, "client_id is missing.").WithStatus(400)
 	}
 	if req.State == "" || len(req.State) > maxStateBytes || !visibleASCII(strings.ReplaceAll(req.State, " ", "")) {
 		return nil, ath.Errorf(ath.StateMismatch, "state is missing, too long, or holds a character other than visible ASCII.")
 	}
-	if req.Attestation == "" {
+	if req.Attestation.IsZero() {
 		return nil, ath.Errorf(ath.InvalidAttestation, "agent_attestation is missing.").WithStatus(400)
 	}
 	if req.Provider == "" {

@@ -4,63 +4,26 @@ import (
 	"net/http"
 
 	"github.com/athd/athd/ath"
+	"github.com/athd/athd/ath/api"
 	"github.com/athd/athd/provider"
 )
 
-// The reply of gateway discovery (D-1).
-type discovery struct {
-	Version   string              `json:"ath_version"`
-	GatewayID string              `json:"gateway_id"`
-	Register  string              `json:"agent_registration_endpoint"`
-	Providers []discoveryProvider `json:"supported_providers"`
-	// Ours: where the consent pages are, if that is another origin than
-	// gateway_id.
-	Consent string `json:"consent_origin,omitempty"`
-}
-
-type discoveryProvider struct {
-	ID               string   `json:"provider_id"`
-	DisplayName      string   `json:"display_name"`
-	Categories       []string `json:"categories"`
-	Scopes           []string `json:"available_scopes"`
-	AuthMode         string   `json:"auth_mode"`
-	ApprovalRequired bool     `json:"agent_approval_required"`
-}
-
 func (f *Flow) serveDiscovery(w http.ResponseWriter, _ *http.Request) {
-	d := discovery{
-		Version: ath.Version, GatewayID: f.PublicURL, Register: f.PublicURL + "/ath/agents/register",
-		Providers: []discoveryProvider{},
+	d := api.Gateway{
+		Version: ath.Version, ID: f.PublicURL, Register: f.PublicURL + "/ath/agents/register",
+		Providers: []api.GatewayProvider{},
 	}
 	if f.origins.separate {
 		d.Consent = f.ConsentURL
 	}
 	for _, p := range f.Providers.All() {
-		d.Providers = append(d.Providers, discoveryProvider{
+		d.Providers = append(d.Providers, api.GatewayProvider{
 			ID: p.Listed(), DisplayName: p.DisplayName, Categories: orEmpty(p.Categories), Scopes: orEmpty(p.Scopes),
 			AuthMode: "OAUTH2", ApprovalRequired: f.Policy.Default != Approve,
 		})
 	}
 	w.Header().Set("Cache-Control", "public, max-age=60")
 	writeJSON(w, http.StatusOK, d)
-}
-
-// The reply of native discovery (D-2).
-type appDiscovery struct {
-	Version string  `json:"ath_version"`
-	AppID   string  `json:"app_id"`
-	Name    string  `json:"name"`
-	Auth    appAuth `json:"auth"`
-	APIBase string  `json:"api_base"`
-}
-
-type appAuth struct {
-	Type        string   `json:"type"`
-	Authorize   string   `json:"authorization_endpoint"`
-	Token       string   `json:"token_endpoint"`
-	Scopes      []string `json:"scopes_supported"`
-	Register    string   `json:"registration_endpoint"`
-	Attestation bool     `json:"agent_attestation_required"`
 }
 
 func (f *Flow) serveAppDiscovery(w http.ResponseWriter, r *http.Request) {
@@ -71,9 +34,9 @@ func (f *Flow) serveAppDiscovery(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Cache-Control", "public, max-age=60")
 	w.Header().Set("Vary", "Host")
-	writeJSON(w, http.StatusOK, appDiscovery{
-		Version: ath.Version, AppID: p.ID, Name: p.App.Name, APIBase: p.App.APIBase,
-		Auth: appAuth{
+	writeJSON(w, http.StatusOK, api.App{
+		Version: ath.Version, ID: p.ID, Name: p.App.Name, APIBase: p.App.APIBase,
+		Auth: api.AppAuth{
 			Type: "oauth2", Authorize: p.AuthorizeURL.String(), Token: p.TokenURL.String(), Scopes: orEmpty(p.Scopes),
 			Register: p.App.Audience + "/ath/agents/register", Attestation: !f.SkipAttestation,
 		},

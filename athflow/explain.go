@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/athd/athd/ath"
+	"github.com/athd/athd/ath/api"
 	"github.com/athd/athd/audit"
 )
 
@@ -69,7 +70,7 @@ type NearRule struct {
 
 // explainRequest is an ExplainRequest on its way in.
 type explainRequest struct {
-	Token   secretText `json:"token"`
+	Token   api.Secret `json:"token"`
 	AgentID string     `json:"agent_id"`
 	Method  string     `json:"method"`
 	URL     string     `json:"url"`
@@ -79,15 +80,6 @@ type explainRequest struct {
 // optional makes the decoding strict: with a misspelt agent_id another
 // question would be answered.
 func (*explainRequest) optional() string { return "token, agent_id, method, url and upgrade" }
-
-// secretText keeps a secret from printing from the moment it is decoded.
-type secretText struct{ ath.Secret }
-
-// UnmarshalText takes the text as it is.
-func (s *secretText) UnmarshalText(text []byte) error {
-	s.Secret = ath.NewSecret(string(text))
-	return nil
-}
 
 // explain says how a call would be judged, step by step, by the code that
 // judges calls. It leaves an event of its own, since whoever asks learns whose

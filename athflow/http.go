@@ -106,8 +106,10 @@ func decode(w http.ResponseWriter, r *http.Request, into any) error {
 		return unread(err)
 	}
 	media, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if form, ok := into.(formDecoder); ok && media == "application/x-www-form-urlencoded" {
-		return form.decodeForm(string(body))
+	if media == "application/x-www-form-urlencoded" {
+		if fields, ok := formFields(into); ok {
+			return decodeForm(string(body), fields)
+		}
 	}
 	// Thousands of empty objects cost more than anything else of this size.
 	if bytes.Count(body, []byte("{"))+bytes.Count(body, []byte("[")) > maxContainers {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/athd/athd/ath"
+	"github.com/athd/athd/ath/api"
 	"github.com/athd/athd/tokenstore"
 )
 
@@ -39,7 +40,7 @@ func (v *verdict) with(stored []tokenstore.Approval) []tokenstore.Approval {
 // judgeAll lets the policy judge what the record does not hold yet. An approval
 // that has ended is judged anew, from nothing but what an operator denied (R-5,
 //
-func (f *Flow) judgeAll(next *tokenstore.Agent, req *registerRequest, agent ath.AgentID, developer tokenstore.Developer, known bool) (verdict, error) {
+func (f *Flow) judgeAll(next *tokenstore.Agent, req *api.RegisterRequest, agent ath.AgentID, developer tokenstore.Developer, known bool) (verdict, error) {
 	v := verdict{}
 	if next.Suspended {
 		return v, ath.Errorf(ath.AgentUnapproved, "The agent is suspended.")

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/athd/athd/ath"
+	"github.com/athd/athd/ath/api"
 	"github.com/athd/athd/audit"
 	"github.com/athd/athd/tokenstore"
 )
@@ -246,18 +247,18 @@ func (f *Flow) resumeAgent(ctx context.Context, c *call, _ *nothing) (agentView,
 }
 
 // removeAgent forgets an agent, with everything that operators said of it.
-func (f *Flow) removeAgent(ctx context.Context, c *call, _ *nothing) (removedResponse, error) {
+func (f *Flow) removeAgent(ctx context.Context, c *call, _ *nothing) (api.RemoveReply, error) {
 	held, err := f.agentAt(ctx, c)
 	if err != nil {
-		return removedResponse{}, err
+		return api.RemoveReply{}, err
 	}
 	if _, err := f.Store.EndConnections(ctx, held.Value.ID, f.Now().UTC()); err != nil {
-		return removedResponse{}, err
+		return api.RemoveReply{}, err
 	}
 	if _, err := f.edit(ctx, held, func(*tokenstore.Agent) (bool, error) { return true, nil }); err != nil && !isNotFound(err) {
-		return removedResponse{}, err
+		return api.RemoveReply{}, err
 	}
 	f.endConnections(ctx, c, held.Value.ID)
 	c.event.Kind = audit.AgentRemoved
-	return removedResponse{Removed: true}, nil
+	return api.RemoveReply{Removed: true}, nil
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/athd/athd/ath"
+	"github.com/athd/athd/ath/api"
 	"github.com/athd/athd/audit"
 	"github.com/athd/athd/tokenstore"
 )
@@ -28,52 +29,19 @@ const (
 	maxRounds = 16 // of writers who meet at one registration
 )
 
-type registerRequest struct {
-	AgentID     string `json:"agent_id"`
-	Attestation string `json:"agent_attestation"`
-	Developer   struct {
-		Name    string `json:"name"`
-		ID      string `json:"id"`
-		Contact string `json:"contact"`
-	} `json:"developer"`
-	Providers    []requestedProvider `json:"requested_providers"`
-	Purpose      string              `json:"purpose"`
-	RedirectURIs []string            `json:"redirect_uris"`
-}
-
-type requestedProvider struct {
-	ID     string   `json:"provider_id"`
-	Scopes []string `json:"scopes"`
-}
-
-type registerResponse struct {
-	ClientID        string             `json:"client_id"`
-	ClientSecret    string             `json:"client_secret"`
-	Status          string             `json:"agent_status"`
-	Providers       []approvedProvider `json:"approved_providers"`
-	ApprovalExpires string             `json:"approval_expires"`
-}
-
-type approvedProvider struct {
-	ID           string   `json:"provider_id"`
-	Approved     []string `json:"approved_scopes"`
-	Denied       []string `json:"denied_scopes"`
-	DenialReason string   `json:"denial_reason,omitempty"`
-}
-
 // register verifies who asks, lets the policy judge what it asks for, and
 // stores one record: a new one, or the old one with something added (R-2).
-func (f *Flow) register(ctx context.Context, c *call, req *registerRequest) (registerResponse, error) {
+func (f *Flow) register(ctx context.Context, c *call, req *api.RegisterRequest) (api.RegisterReply, error) {
 	agent, err := f.checkRegister(req)
 	if !agent.IsZero() {
 		c.event.AgentID = agent.String()
 	}
 	if err != nil {
-		return registerResponse{}, err
+		return api.RegisterReply{}, err
 	}
-	identity, err := f.verify(ctx, c, agent, req.Attestation, f.audiences("/ath/agents/register"), ath.InvalidAttestation)
+	identity, err := f.verify(ctx, c, agent, req.Attestation.Reveal(), f.audiences("/ath/agents/register"), ath.InvalidAttestation)
 	if err != nil {
-		return registerResponse{}, err
+		return api.RegisterReply{}, err
 	}
 	for _, p := range req.Providers {
 		c.event.Requested = append(c.event.Requested, p.Scopes...)
@@ -90,12 +58,12 @@ func (f *Flow) register(ctx context.Context, c *call, req *registerRequest) (reg
 	// Two writers at once: the loser reads what the winner wrote and adds to it.
 	for round := 1; ; round++ {
 		if err := f.hostStands(ctx, agent.String()); err != nil {
-			return registerResponse{}, err
+			return api.RegisterReply{}, err
 		}
 		held, err := f.Store.Agent(ctx, agent.Tag())
 		known := err == nil
 		if err != nil && !errors.Is(err, tokenstore.ErrNotFound) {
-			return registerResponse{}, err
+			return api.RegisterReply{}, err
 		}
 		next := fresh
 		if known {
@@ -103,18 +71,18 @@ func (f *Flow) register(ctx context.Context, c *call, req *registerRequest) (reg
 			next.Approvals = slices.Clone(next.Approvals)
 		}
 		if next.ID != agent.String() {
-			return registerResponse{}, errors.New("two agent ids share one tag")
+			return api.RegisterReply{}, errors.New("two agent ids share one tag")
 		}
 		v, err := f.judgeAll(&next, req, agent, developer, known)
 		if err != nil {
-			return registerResponse{}, err
+			return api.RegisterReply{}, err
 		}
 		if !v.changed {
-			return registerResponse{}, f.registeredAlready(next.ClientID)
+			return api.RegisterReply{}, f.registeredAlready(next.ClientID)
 		}
 		if known {
 			if err := f.keepsWhatWasReviewed(&held.Value, req, agent, identity, developer); err != nil {
-				return registerResponse{}, err
+				return api.RegisterReply{}, err
 			}
 		}
 		for _, u := range req.RedirectURIs {
@@ -123,7 +91,7 @@ func (f *Flow) register(ctx context.Context, c *call, req *registerRequest) (reg
 			}
 		}
 		if len(next.RedirectURIs) > maxRedirectURIs {
-			return registerResponse{}, invalidField("redirect_uris", "An agent may register at most %d redirect_uris.", maxRedirectURIs)
+			return api.RegisterReply{}, invalidField("redirect_uris", "An agent may register at most %d redirect_uris.", maxRedirectURIs)
 		}
 		if s := next.Standing(); s != tokenstore.Approved && s != tokenstore.Pending {
 			// Nothing is kept of whom nobody approves or looks at: what was
@@ -140,17 +108,17 @@ func (f *Flow) register(ctx context.Context, c *call, req *registerRequest) (reg
 			next.Name = identity.Name
 		}
 		if err := fits(&next); err != nil {
-			return registerResponse{}, err
+			return api.RegisterReply{}, err
 		}
 		// What an agent that is approved already waits for is not a stranger's.
 		if next.Standing() == tokenstore.Pending {
 			if err := f.takeRoom(ctx, c, agent); err != nil {
-				return registerResponse{}, err
+				return api.RegisterReply{}, err
 			}
 		}
 		resp := f.registered(c, &next, req, v, secret)
 		if err := f.commit(c); err != nil {
-			return registerResponse{}, err
+			return api.RegisterReply{}, err
 		}
 		if known {
 			if err = f.Store.SwapAgent(ctx, held, next); err == nil {
@@ -161,16 +129,16 @@ func (f *Flow) register(ctx context.Context, c *call, req *registerRequest) (reg
 		}
 		if errors.Is(err, tokenstore.ErrChanged) || errors.Is(err, tokenstore.ErrExists) || errors.Is(err, tokenstore.ErrNotFound) {
 			if round == maxRounds {
-				return registerResponse{}, ath.Errorf(ath.InternalError, "The agent registers too often at once; try again.").
+				return api.RegisterReply{}, ath.Errorf(ath.InternalError, "The agent registers too often at once; try again.").
 					WithStatus(http.StatusServiceUnavailable).WithCause(err)
 			}
 			if err := pause(ctx, round); err != nil {
-				return registerResponse{}, err
+				return api.RegisterReply{}, err
 			}
 			continue
 		}
 		if err != nil {
-			return registerResponse{}, err
+			return api.RegisterReply{}, err
 		}
 		return resp, nil
 	}
@@ -199,10 +167,10 @@ func (f *Flow) registeredAlready(clientID string) error {
 // registered builds the reply and completes the event. Those providers that
 // were just asked for come first, in the order asked: clients look at the first
 // one.
-func (f *Flow) registered(c *call, a *tokenstore.Agent, req *registerRequest, v verdict, secret ath.Secret) registerResponse {
-	resp := registerResponse{
-		ClientID: a.ClientID, ClientSecret: secret.Reveal(), Status: string(a.Standing()),
-		ApprovalExpires: a.ApprovalExpires.Format(time.RFC3339), Providers: []approvedProvider{},
+func (f *Flow) registered(c *call, a *tokenstore.Agent, req *api.RegisterRequest, v verdict, secret ath.Secret) api.RegisterReply {
+	resp := api.RegisterReply{
+		ClientID: a.ClientID, ClientSecret: api.Secret{Secret: secret}, Status: string(a.Standing()),
+		ApprovalExpires: a.ApprovalExpires.Format(time.RFC3339), Providers: []api.ApprovedProvider{},
 	}
 	c.event.Effective, c.event.Denied, c.event.Reason = nil, nil, ""
 	names, order := f.justAsked(req, v.with(a.Approvals))
@@ -211,7 +179,7 @@ func (f *Flow) registered(c *call, a *tokenstore.Agent, req *registerRequest, v 
 		if !asked {
 			name = f.listed(p.Provider)
 		}
-		resp.Providers = append(resp.Providers, approvedProvider{
+		resp.Providers = append(resp.Providers, api.ApprovedProvider{
 			ID: name, Approved: orEmpty(p.Approved), Denied: orEmpty(p.Denied), DenialReason: p.DenialReason,
 		})
 		c.event.Effective, c.event.Denied = append(c.event.Effective, p.Approved...), append(c.event.Denied, p.Denied...)
@@ -225,7 +193,7 @@ func (f *Flow) registered(c *call, a *tokenstore.Agent, req *registerRequest, v 
 
 // justAsked returns the approvals with those first that the request asks for,
 // in its order, and the names that it asks by (T-5).
-func (f *Flow) justAsked(req *registerRequest, all []tokenstore.Approval) (names map[string]string, order []tokenstore.Approval) {
+func (f *Flow) justAsked(req *api.RegisterRequest, all []tokenstore.Approval) (names map[string]string, order []tokenstore.Approval) {
 	names = map[string]string{}
 	for _, asked := range req.Providers {
 		known := f.Providers.Lookup(asked.ID)

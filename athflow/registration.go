@@ -7,11 +7,12 @@ import (
 	"strings"
 
 	"github.com/athd/athd/ath"
+	"github.com/athd/athd/ath/api"
 	"github.com/athd/athd/tokenstore"
 )
 
 // checkRegister checks the shape of the request, before anything is fetched.
-func (f *Flow) checkRegister(req *registerRequest) (ath.AgentID, error) {
+func (f *Flow) checkRegister(req *api.RegisterRequest) (ath.AgentID, error) {
 	agent, err := ath.ParseAgentID(req.AgentID, f.AllowHTTP)
 	if err != nil {
 		return ath.AgentID{}, invalidField("agent_id", "The agent_id is not acceptable: %v.", err)
@@ -19,7 +20,7 @@ func (f *Flow) checkRegister(req *registerRequest) (ath.AgentID, error) {
 	if _, ok := writingOf(agent.Host()); !ok {
 		return ath.AgentID{}, invalidField("agent_id", "The agent_id is not acceptable: its host holds a label that is no A-label of IDNA.")
 	}
-	if req.Attestation == "" {
+	if req.Attestation.IsZero() {
 		return agent, ath.Errorf(ath.InvalidAttestation, "agent_attestation is missing.").WithStatus(400)
 	}
 	for field, s := range map[string]string{

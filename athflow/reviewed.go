@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/athd/athd/ath"
+	"github.com/athd/athd/ath/api"
 	"github.com/athd/athd/attest"
 	"github.com/athd/athd/tokenstore"
 )
@@ -14,7 +15,7 @@ import (
 // approved all that stands by itself. What it adds in scopes is judged as ever.
 // An operator who removes the registration, or the agent itself, lets it start
 // anew, and then everything is looked at again.
-func (f *Flow) keepsWhatWasReviewed(held *tokenstore.Agent, req *registerRequest, agent ath.AgentID, identity *attest.Identity, developer tokenstore.Developer) error {
+func (f *Flow) keepsWhatWasReviewed(held *tokenstore.Agent, req *api.RegisterRequest, agent ath.AgentID, identity *attest.Identity, developer tokenstore.Developer) error {
 	if !f.reviewed(held, agent) {
 		return nil
 	}

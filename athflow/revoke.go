@@ -7,53 +7,38 @@ import (
 	"strings"
 
 	"github.com/athd/athd/ath"
+	"github.com/athd/athd/ath/api"
 	"github.com/athd/athd/audit"
 	"github.com/athd/athd/tokenstore"
 )
 
 const revokePath = "/ath/revoke"
 
-type revokeRequest struct {
-	ClientID     string `json:"client_id"`
-	ClientSecret string `json:"client_secret"`
-	Token        string `json:"token"`
-}
-
-func (r *revokeRequest) decodeForm(body string) error {
-	return formFields(body, map[string]*string{
-		"client_id": &r.ClientID, "client_secret": &r.ClientSecret, "token": &r.Token,
-	})
-}
-
-type revokeResponse struct {
-	Revoked bool `json:"revoked"`
-}
-
 // revoke ends a token: the agent its own (V-1), an operator any (V-2). What
 // was never a token is answered like one that was (V-3).
-func (f *Flow) revoke(ctx context.Context, c *call, req *revokeRequest) (revokeResponse, error) {
+func (f *Flow) revoke(ctx context.Context, c *call, req *api.RevokeRequest) (api.RevokeReply, error) {
 	var agent *tokenstore.Agent
 	if req.ClientID != "" {
-		if req.ClientSecret == "" {
-			return revokeResponse{}, ath.Errorf(ath.AgentNotRegistered, "client_secret is missing.").WithStatus(400)
+		if req.ClientSecret.IsZero() {
+			return api.RevokeReply{}, ath.Errorf(ath.AgentNotRegistered, "client_secret is missing.").WithStatus(400)
 		}
 		var err error
 		if agent, err = f.registration(ctx, c, req.ClientID); err != nil {
-			return revokeResponse{}, err
+			return api.RevokeReply{}, err
 		}
-		if !agent.SecretDigest.Matches(req.ClientSecret) {
-			return revokeResponse{}, wrongSecret()
+		if !agent.SecretDigest.Matches(req.ClientSecret.Reveal()) {
+			return api.RevokeReply{}, wrongSecret()
 		}
 		if err := f.limiter.proved(ath.AgentTag(agent.ID), f.Now()); err != nil {
-			return revokeResponse{}, err
+			return api.RevokeReply{}, err
 		}
 	} else {
 		operator, ok := f.operator(c.header)
 		if !ok {
 			if err := f.guessed(c.header, c.from); err != nil {
-				return revokeResponse{}, err
+				return api.RevokeReply{}, err
 			}
-			return revokeResponse{}, ath.Errorf(ath.Unauthorized, "client_id and client_secret, or an admin token, are required.")
+			return api.RevokeReply{}, ath.Errorf(ath.Unauthorized, "client_id and client_secret, or an admin token, are required.")
 		}
 		c.event.By = operator
 	}
@@ -61,32 +46,32 @@ func (f *Flow) revoke(ctx context.Context, c *call, req *revokeRequest) (revokeR
 }
 
 // revokeOwn is revoke where no operator is known.
-func (f *Flow) revokeOwn(ctx context.Context, c *call, req *revokeRequest) (revokeResponse, error) {
+func (f *Flow) revokeOwn(ctx context.Context, c *call, req *api.RevokeRequest) (api.RevokeReply, error) {
 	if req.ClientID == "" {
-		return revokeResponse{}, ath.Errorf(ath.Unauthorized, "client_id and client_secret are required.")
+		return api.RevokeReply{}, ath.Errorf(ath.Unauthorized, "client_id and client_secret are required.")
 	}
 	return f.revoke(ctx, c, req)
 }
 
 // revokeAny is an operator's, where only operators ask.
-func (f *Flow) revokeAny(ctx context.Context, c *call, req *revokeRequest) (revokeResponse, error) {
+func (f *Flow) revokeAny(ctx context.Context, c *call, req *api.RevokeRequest) (api.RevokeReply, error) {
 	return f.revokeBy(ctx, c, nil, req)
 }
 
 // revokeBy ends a token for an agent, or, without one, for an operator.
-func (f *Flow) revokeBy(ctx context.Context, c *call, agent *tokenstore.Agent, req *revokeRequest) (revokeResponse, error) {
-	if req.Token == "" {
-		return revokeResponse{}, ath.Errorf(ath.TokenInvalid, "token is missing.").WithStatus(400)
+func (f *Flow) revokeBy(ctx context.Context, c *call, agent *tokenstore.Agent, req *api.RevokeRequest) (api.RevokeReply, error) {
+	if req.Token.IsZero() {
+		return api.RevokeReply{}, ath.Errorf(ath.TokenInvalid, "token is missing.").WithStatus(400)
 	}
-	found, err := f.end(ctx, c, agent, req.Token)
+	found, err := f.end(ctx, c, agent, req.Token.Reveal())
 	if err != nil {
-		return revokeResponse{}, err
+		return api.RevokeReply{}, err
 	}
 	c.event.Kind = audit.TokenRevoked
 	if !found {
 		c.event.Reason = "unknown token"
 	}
-	return revokeResponse{Revoked: true}, nil
+	return api.RevokeReply{Revoked: true}, nil
 }
 
 // end makes a token dead on every replica, if there is such a token, and, with

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/athd/athd/ath"
+	"github.com/athd/athd/ath/api"
 	"github.com/athd/athd/audit"
 	"github.com/athd/athd/provider"
 	"github.com/athd/athd/tokenstore"
@@ -18,90 +19,41 @@ const (
 	maxBadCodes = 5 // T-1
 )
 
-// A formDecoder is a request that may also come as a form.
-type formDecoder interface{ decodeForm(body string) error }
-
-type tokenRequest struct {
-	GrantType    string `json:"grant_type"`
-	ClientID     string `json:"client_id"`
-	ClientSecret string `json:"client_secret"`
-	Attestation  string `json:"agent_attestation"`
-	Code         string `json:"code"`
-	Session      string `json:"ath_session_id"`
-}
-
-func (t *tokenRequest) decodeForm(body string) error {
-	return formFields(body, map[string]*string{
-		"grant_type": &t.GrantType, "client_id": &t.ClientID, "client_secret": &t.ClientSecret,
-		"agent_attestation": &t.Attestation, "code": &t.Code, "ath_session_id": &t.Session,
-	})
-}
-
-func formFields(body string, fields map[string]*string) error {
-	q, err := url.ParseQuery(body)
-	if err != nil {
-		return ath.Errorf(ath.InvalidRequest, "The body is not a form.")
-	}
-	for name, into := range fields {
-		if len(q[name]) > 1 { // RFC 6749, section 3.2
-			return invalidField(name, "A field is given twice.")
-		}
-		*into = q.Get(name)
-	}
-	return nil
-}
-
-type tokenResponse struct {
-	AccessToken  string       `json:"access_token"`
-	TokenType    string       `json:"token_type"`
-	ExpiresIn    int64        `json:"expires_in"` // seconds
-	Effective    []string     `json:"effective_scopes"`
-	ProviderID   string       `json:"provider_id"`
-	AgentID      string       `json:"agent_id"`
-	Intersection intersection `json:"scope_intersection"`
-}
-
-type intersection struct {
-	Approved  []string `json:"agent_approved"`
-	Consented []string `json:"user_consented"`
-	Effective []string `json:"effective"`
-}
-
 // token trades a consented session for an ATH token. The order of the checks
 // is the protocol's.
-func (f *Flow) token(ctx context.Context, c *call, req *tokenRequest) (tokenResponse, error) {
+func (f *Flow) token(ctx context.Context, c *call, req *api.TokenRequest) (api.TokenReply, error) {
 	if err := checkToken(req); err != nil {
-		return tokenResponse{}, err
+		return api.TokenReply{}, err
 	}
 	agent, err := f.registration(ctx, c, req.ClientID)
 	if err != nil {
-		return tokenResponse{}, err
+		return api.TokenReply{}, err
 	}
-	if !agent.SecretDigest.Matches(req.ClientSecret) {
-		return tokenResponse{}, wrongSecret()
+	if !agent.SecretDigest.Matches(req.ClientSecret.Reveal()) {
+		return api.TokenReply{}, wrongSecret()
 	}
-	if err := f.attested(ctx, c, agent, req.Attestation, f.exactAudiences(tokenPath)); err != nil {
-		return tokenResponse{}, err
+	if err := f.attested(ctx, c, agent, req.Attestation.Reveal(), f.exactAudiences(tokenPath)); err != nil {
+		return api.TokenReply{}, err
 	}
 	held, err := f.consented(ctx, c, agent, req)
 	if err != nil {
-		return tokenResponse{}, err
+		return api.TokenReply{}, err
 	}
 	if err := f.goodStanding(ctx, agent); err != nil {
-		return tokenResponse{}, err
+		return api.TokenReply{}, err
 	}
 	session := held.Value
 	granted := f.intersect(agent, &session)
 	c.event.Effective, c.event.Denied = granted.Effective, session.Requested.Minus(granted.Effective)
 	if len(granted.Effective) == 0 {
-		return tokenResponse{}, noScope(c, &session, granted)
+		return api.TokenReply{}, noScope(c, &session, granted)
 	}
 	return f.issue(ctx, c, agent, held, granted)
 }
 
 // noScope refuses a token without a scope. Which of the sets was empty is what
 // an operator will be asked.
-func noScope(c *call, s *tokenstore.Session, granted intersection) error {
+func noScope(c *call, s *tokenstore.Session, granted api.ScopeIntersection) error {
 	cause := "no scope that was requested and consented to is approved now"
 	if len(s.Requested.Intersect(s.Consented)) == 0 {
 		cause = "the authorization server granted none of the scopes that were asked for: "
@@ -126,11 +78,11 @@ func saidUpstream(c *call, s *tokenstore.Session, e *ath.Error) *ath.Error {
 	return e.WithDetail("provider_error", s.Upstream)
 }
 
-func checkToken(req *tokenRequest) error {
+func checkToken(req *api.TokenRequest) error {
 	switch {
-	case req.ClientID == "" || req.ClientSecret == "":
+	case req.ClientID == "" || req.ClientSecret.IsZero():
 		return ath.Errorf(ath.AgentNotRegistered, "client_id and client_secret are required.").WithStatus(400)
-	case req.Attestation == "":
+	case req.Attestation.IsZero():
 		return ath.Errorf(ath.InvalidAttestation, "agent_attestation is missing.").WithStatus(400)
 	case req.GrantType != "authorization_code":
 		return ath.Errorf(ath.OAuthError, "grant_type must be authorization_code.").WithStatus(400)
@@ -144,10 +96,10 @@ func wrongSecret() error {
 
 // consented finds the agent's session and wants it to be at the point where
 // its user has consented and its code is the one given.
-func (f *Flow) consented(ctx context.Context, c *call, agent *tokenstore.Agent, req *tokenRequest) (tokenstore.Held[tokenstore.Session], error) {
+func (f *Flow) consented(ctx context.Context, c *call, agent *tokenstore.Agent, req *api.TokenRequest) (tokenstore.Held[tokenstore.Session], error) {
 	var none tokenstore.Held[tokenstore.Session]
 	unknown := ath.Errorf(ath.SessionNotFound, "There is no such session that waits for a token.")
-	id, err := ath.ParseSessionID(req.Session)
+	id, err := ath.ParseSessionID(req.Session.Reveal())
 	if err != nil {
 		return none, unknown
 	}
@@ -160,7 +112,7 @@ func (f *Flow) consented(ctx context.Context, c *call, agent *tokenstore.Agent, 
 			return none, err
 		}
 		s := &held.Value
-		if !s.ID.Equal(req.Session) {
+		if !s.ID.Equal(req.Session.Reveal()) {
 			return none, unknown
 		}
 		if !f.Now().Before(s.Expires) {
@@ -181,7 +133,7 @@ func (f *Flow) consented(ctx context.Context, c *call, agent *tokenstore.Agent, 
 		default:
 			return none, unknown
 		}
-		if f.AcceptAnyCode || s.Code.Matches(req.Code) {
+		if f.AcceptAnyCode || s.Code.Matches(req.Code.Reveal()) {
 			return held, nil
 		}
 		// A wrong guess is counted before it is answered. When another guess
@@ -218,7 +170,7 @@ func (f *Flow) wrongCode(left int) error {
 
 // intersect computes approved now ∩ consented ∩ requested, in the order
 // requested (T-2).
-func (f *Flow) intersect(agent *tokenstore.Agent, s *tokenstore.Session) intersection {
+func (f *Flow) intersect(agent *tokenstore.Agent, s *tokenstore.Session) api.ScopeIntersection {
 	var approved ath.Scopes
 	a := agent.Approval(s.Provider)
 	if p := f.Providers.Get(s.Provider); p != nil {
@@ -227,7 +179,7 @@ func (f *Flow) intersect(agent *tokenstore.Agent, s *tokenstore.Session) interse
 	if a != nil {
 		approved = a.Approved
 	}
-	return intersection{
+	return api.ScopeIntersection{
 		Approved: orEmpty(approved), Consented: orEmpty(s.Consented),
 		Effective: orEmpty(s.Requested.Intersect(approved).Intersect(s.Consented)),
 	}
@@ -235,9 +187,9 @@ func (f *Flow) intersect(agent *tokenstore.Agent, s *tokenstore.Session) interse
 
 // issue writes the grant first and closes the session after it; of two
 // exchanges at once the one that cannot close it takes its grant back (T-4).
-func (f *Flow) issue(ctx context.Context, c *call, agent *tokenstore.Agent, held tokenstore.Held[tokenstore.Session], granted intersection) (tokenResponse, error) {
+func (f *Flow) issue(ctx context.Context, c *call, agent *tokenstore.Agent, held tokenstore.Held[tokenstore.Session], granted api.ScopeIntersection) (api.TokenReply, error) {
 	if err := f.Audit.Ready(); err != nil { // while the session can still be used later
-		return tokenResponse{}, err
+		return api.TokenReply{}, err
 	}
 	session := held.Value
 	now := f.Now().UTC()
@@ -253,22 +205,22 @@ func (f *Flow) issue(ctx context.Context, c *call, agent *tokenstore.Agent, held
 	}
 	if err := f.Store.PutGrant(ctx, token, grant); err != nil {
 		if errors.Is(err, tokenstore.ErrNotFound) { // the connection is gone: the other exchange, or its end
-			return tokenResponse{}, ath.Errorf(ath.SessionNotFound, "There is no such session that waits for a token.")
+			return api.TokenReply{}, ath.Errorf(ath.SessionNotFound, "There is no such session that waits for a token.")
 		}
-		return tokenResponse{}, err
+		return api.TokenReply{}, err
 	}
 	if err := f.closeSession(ctx, held); err != nil {
 		f.takeBack(ctx, c, &session, token, err)
 		if errors.Is(err, tokenstore.ErrChanged) || errors.Is(err, tokenstore.ErrNotFound) {
-			return tokenResponse{}, ath.Errorf(ath.SessionNotFound, "There is no such session that waits for a token.")
+			return api.TokenReply{}, ath.Errorf(ath.SessionNotFound, "There is no such session that waits for a token.")
 		}
-		return tokenResponse{}, err
+		return api.TokenReply{}, err
 	}
 	f.giveSession(ctx, &session)
 	c.event.Kind = audit.AccessGranted
 	c.undo = func() { f.takeBack(ctx, c, &session, token, audit.ErrUnwritten) }
-	return tokenResponse{
-		AccessToken: token.Secret().Reveal(), TokenType: "Bearer",
+	return api.TokenReply{
+		AccessToken: api.Secret{Secret: token.Secret()}, TokenType: "Bearer",
 		ExpiresIn: int64(expires.Sub(now) / time.Second), Effective: granted.Effective,
 		ProviderID: session.ProviderAs, AgentID: agent.ID, Intersection: granted,
 	}, nil

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/athd/athd/ath"
+	"github.com/athd/athd/ath/api"
 	"github.com/athd/athd/provider"
 	"github.com/athd/athd/tokenstore"
 )
@@ -46,7 +47,7 @@ func TestWorkOnScopesIsLinear(t *testing.T) {
 			t.Fatalf("%d rules are asked about each scope, want those 2 that apply to the agent", len(left.Rules))
 		}
 		next := tokenstore.Agent{ID: agent.String()}
-		v, err := f.judgeAll(&next, &registerRequest{Providers: []requestedProvider{{ID: "p", Scopes: offered}}}, agent, tokenstore.Developer{ID: "d"}, false)
+		v, err := f.judgeAll(&next, &api.RegisterRequest{Providers: []api.RequestedProvider{{ID: "p", Scopes: offered}}}, agent, tokenstore.Developer{ID: "d"}, false)
 		if err != nil || !v.changed {
 			t.Fatal(err, v)
 		}

@@ -1,0 +1,44 @@
+package api
+
+// A Gateway is the reply of gateway discovery (D-1).
+type Gateway struct {
+	Version string `json:"ath_version"`
+	// ID is the server's public URL, byte for byte: the audience of attestations.
+	ID        string            `json:"gateway_id"`
+	Register  string            `json:"agent_registration_endpoint"`
+	Providers []GatewayProvider `json:"supported_providers"`
+	// Consent is the origin of the consent pages, if that is not ID's. It is
+	// athd's addition to the protocol.
+	Consent string `json:"consent_origin,omitempty"`
+}
+
+// A GatewayProvider is a provider that agents may register for.
+type GatewayProvider struct {
+	ID               string   `json:"provider_id"`
+	DisplayName      string   `json:"display_name"`
+	Categories       []string `json:"categories"`
+	Scopes           []string `json:"available_scopes"`
+	AuthMode         string   `json:"auth_mode"` // OAUTH2
+	ApprovalRequired bool     `json:"agent_approval_required"`
+}
+
+// An App is the reply of native discovery (D-2).
+type App struct {
+	Version string  `json:"ath_version"`
+	ID      string  `json:"app_id"`
+	Name    string  `json:"name"`
+	Auth    AppAuth `json:"auth"`
+	APIBase string  `json:"api_base"` // calls go here, directly
+}
+
+// An AppAuth is how agents get at an app. Authorize and Token are the OAuth
+// server's endpoints, as other servers of the protocol publish them; Register
+// is athd's.
+type AppAuth struct {
+	Type        string   `json:"type"` // oauth2
+	Authorize   string   `json:"authorization_endpoint"`
+	Token       string   `json:"token_endpoint"`
+	Scopes      []string `json:"scopes_supported"`
+	Register    string   `json:"registration_endpoint"`
+	Attestation bool     `json:"agent_attestation_required"`
+}

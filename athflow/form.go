@@ -1,0 +1,44 @@
+package athflow
+
+import (
+	"net/url"
+
+	"github.com/athd/athd/ath"
+	"github.com/athd/athd/ath/api"
+)
+
+// formFields are where the members go of a request that may also come as a
+// form, as OAuth clients send theirs. No other request may.
+func formFields(into any) (fields map[string]func(string), ok bool) {
+	switch r := into.(type) {
+	case *api.TokenRequest:
+		return map[string]func(string){
+			"grant_type": text(&r.GrantType), "client_id": text(&r.ClientID), "client_secret": secret(&r.ClientSecret),
+			"agent_attestation": secret(&r.Attestation), "code": secret(&r.Code), "ath_session_id": secret(&r.Session),
+		}, true
+	case *api.RevokeRequest:
+		return map[string]func(string){
+			"client_id": text(&r.ClientID), "client_secret": secret(&r.ClientSecret), "token": secret(&r.Token),
+		}, true
+	}
+	return nil, false
+}
+
+func text(into *string) func(string) { return func(value string) { *into = value } }
+func secret(into *api.Secret) func(string) {
+	return func(value string) { *into = api.NewSecret(value) }
+}
+
+func decodeForm(body string, fields map[string]func(string)) error {
+	q, err := url.ParseQuery(body)
+	if err != nil {
+		return ath.Errorf(ath.InvalidRequest, "The body is not a form.")
+	}
+	for name, set := range fields {
+		if len(q[name]) > 1 { // RFC 6749, section 3.2
+			return invalidField(name, "A field is given twice.")
+		}
+		set(q.Get(name))
+	}
+	return nil
+}
