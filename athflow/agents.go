@@ -68,7 +68,7 @@ func (f *Flow) removeOwn(ctx context.Context, c *call, _ *nothing) (api.RemoveRe
 // undo a suspension: of such an agent the record stays, under a client_id and
 // without a secret that anybody knows, and with no approval.
 func leaveHusk(a *tokenstore.Agent) (remove bool, err error) {
-	if !a.Suspended && !a.Barred() {
+	if !a.Suspended && !a.HasOperatorDenial() {
 		return true, nil
 	}
 	a.ClientID, a.SecretDigest = ath.NewClientIDOf(ath.AgentTag(a.ID)).String(), ath.Digest{}
@@ -82,9 +82,9 @@ func leaveHusk(a *tokenstore.Agent) (remove bool, err error) {
 func barredOnly(all []tokenstore.Approval) []tokenstore.Approval {
 	var out []tokenstore.Approval
 	for _, p := range all {
-		if len(p.Barred) > 0 {
+		if len(p.OperatorDenied) > 0 {
 			out = append(out, tokenstore.Approval{
-				Provider: p.Provider, Denied: p.Barred, Barred: p.Barred, DenialReason: p.DenialReason,
+				Provider: p.Provider, Denied: p.OperatorDenied, OperatorDenied: p.OperatorDenied, DenialReason: p.DenialReason,
 			})
 		}
 	}

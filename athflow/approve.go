@@ -68,7 +68,7 @@ func (f *Flow) approve(a *tokenstore.Agent, req *approveRequest) error {
 		}
 		x := part.approval
 		x.Approved, x.Pending = x.Approved.Union(part.scopes), x.Pending.Minus(part.scopes)
-		x.Denied, x.Barred = x.Denied.Minus(part.scopes), x.Barred.Minus(part.scopes)
+		x.Denied, x.OperatorDenied = x.Denied.Minus(part.scopes), x.OperatorDenied.Minus(part.scopes)
 		if len(x.Denied) == 0 {
 			x.DenialReason = ""
 		}
@@ -111,7 +111,7 @@ func (f *Flow) deny(a *tokenstore.Agent, req *denyRequest) error {
 	for _, part := range chosen {
 		x := part.approval
 		x.Approved, x.Pending = x.Approved.Minus(part.scopes), x.Pending.Minus(part.scopes)
-		x.Denied, x.Barred = x.Denied.Union(part.scopes), x.Barred.Union(part.scopes)
+		x.Denied, x.OperatorDenied = x.Denied.Union(part.scopes), x.OperatorDenied.Union(part.scopes)
 		if x.DenialReason = req.Reason; x.DenialReason == "" {
 			x.DenialReason = "An operator denied it."
 		}

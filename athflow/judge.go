@@ -100,7 +100,7 @@ func (f *Flow) judgeAll(next *tokenstore.Agent, req *api.RegisterRequest, agent 
 // review stays there unless today's policy approves it.
 func (f *Flow) judgeScopes(next *tokenstore.Agent, a *tokenstore.Approval, policy *Policy, asked ath.Scopes) {
 	var yes, wait, no ath.Scopes
-	for _, s := range asked.Minus(a.Approved).Minus(a.Barred) { // an operator's word stands
+	for _, s := range asked.Minus(a.Approved).Minus(a.OperatorDenied) { // an operator's word stands
 		switch action, expires := policy.judge(s); action {
 		case Approve:
 			yes = append(yes, s)

@@ -42,12 +42,12 @@ type developerView struct {
 }
 
 type providerView struct {
-	ID           string   `json:"provider_id"`
-	Approved     []string `json:"approved_scopes"`
-	Pending      []string `json:"pending_scopes"`
-	Denied       []string `json:"denied_scopes"`
-	Barred       []string `json:"denied_by_operator"`
-	DenialReason string   `json:"denial_reason,omitempty"`
+	ID             string   `json:"provider_id"`
+	Approved       []string `json:"approved_scopes"`
+	Pending        []string `json:"pending_scopes"`
+	Denied         []string `json:"denied_scopes"`
+	OperatorDenied []string `json:"denied_by_operator"`
+	DenialReason   string   `json:"denial_reason,omitempty"`
 }
 
 func (f *Flow) viewOf(a *tokenstore.Agent) agentView {
@@ -63,7 +63,7 @@ func (f *Flow) viewOf(a *tokenstore.Agent) agentView {
 	for _, p := range a.Approvals {
 		v.Providers = append(v.Providers, providerView{
 			ID: p.Provider, Approved: orEmpty(p.Approved), Pending: orEmpty(p.Pending),
-			Denied: orEmpty(p.Denied), Barred: orEmpty(p.Barred), DenialReason: p.DenialReason,
+			Denied: orEmpty(p.Denied), OperatorDenied: orEmpty(p.OperatorDenied), DenialReason: p.DenialReason,
 		})
 	}
 	return v

@@ -138,7 +138,10 @@ func testTTL(t *testing.T, b backend) {
 			{"denied", func(a *tokenstore.Agent) { a.Approvals = nil }, 7 * day},
 			{"R-6: denied by an operator", func(a *tokenstore.Agent) { a.Approvals[0].Approved = nil }, 120 * day},
 			{"R-6: approved for a day, and denied something by an operator", func(a *tokenstore.Agent) { a.ApprovalExpires = time.Now().Add(day) }, 120 * day},
-			{"approval long over", func(a *tokenstore.Agent) { a.ApprovalExpires = time.Now().Add(-20 * day); a.Approvals[0].Barred = nil }, 10 * day},
+			{"approval long over", func(a *tokenstore.Agent) {
+				a.ApprovalExpires = time.Now().Add(-20 * day)
+				a.Approvals[0].OperatorDenied = nil
+			}, 10 * day},
 		} {
 			t.Run(c.name, func(t *testing.T) {
 				f := newFlow(t)
@@ -161,7 +164,7 @@ func testTTL(t *testing.T, b backend) {
 	t.Run("what is over goes at once, and is never kept for ever", func(t *testing.T) {
 		f := newFlow(t)
 		noErr(t, s.PutConnection(ctx, f.token.Tag(), f.connection, time.Unix(0, 0)))
-		f.agent.ApprovalExpires, f.agent.Approvals[0].Barred = time.Time{}, nil // approved, but for no time at all
+		f.agent.ApprovalExpires, f.agent.Approvals[0].OperatorDenied = time.Time{}, nil // approved, but for no time at all
 		noErr(t, s.CreateAgent(ctx, f.agent))
 		for _, key := range []string{"ath:{" + string(f.token.Tag()) + "}:conn", "ath:{" + string(ath.AgentTag(f.agent.ID)) + "}:agent"} {
 			if left, err := b.raw.PTTL(ctx, key).Result(); err != nil || left == -1 || left > time.Millisecond {

@@ -38,12 +38,12 @@ type developerJSON struct {
 }
 
 type approvalJSON struct {
-	Provider     string     `json:"p"`
-	Approved     ath.Scopes `json:"yes,omitempty"`
-	Pending      ath.Scopes `json:"wait,omitempty"`
-	Denied       ath.Scopes `json:"no,omitempty"`
-	DenialReason string     `json:"why,omitempty"`
-	Barred       ath.Scopes `json:"bar,omitempty"`
+	Provider       string     `json:"p"`
+	Approved       ath.Scopes `json:"yes,omitempty"`
+	Pending        ath.Scopes `json:"wait,omitempty"`
+	Denied         ath.Scopes `json:"no,omitempty"`
+	DenialReason   string     `json:"why,omitempty"`
+	OperatorDenied ath.Scopes `json:"bar,omitempty"`
 }
 
 type sessionJSON struct {

@@ -63,7 +63,7 @@ func (s *Store) note(agentID string, tag ath.Tag, until time.Time) (func(context
 // openConnection opens a connection for one grant only: it must have been
 // sealed for the same agent, user and provider. The result is shared.
 func (s *Store) openConnection(key, raw string, g *Grant) (*Connection, error) {
-	if c := s.connections.known(key, raw); c != nil && c.Agent == g.Agent && c.User == g.User && c.Provider == g.Provider {
+	if c := s.connections.lookup(key, raw); c != nil && c.Agent == g.Agent && c.User == g.User && c.Provider == g.Provider {
 		return c, nil
 	}
 	plain, err := s.keys.open(connectionKind, key, raw, g.Agent, g.User, g.Provider)
@@ -74,6 +74,6 @@ func (s *Store) openConnection(key, raw string, g *Grant) (*Connection, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.connections.remember(&openedRecord[Connection]{key: key, raw: raw, value: &c})
+	s.connections.add(&decryptedRecord[Connection]{key: key, raw: raw, value: &c})
 	return &c, nil
 }

@@ -78,7 +78,7 @@ func TestRightsCanBeTakenAwayWhenTheServerIsFull(t *testing.T) {
 			less := agentOf(barred).Value
 			less.Approvals = []tokenstore.Approval{less.Approvals[0]}
 			less.Approvals[0].Approved, less.Approvals[0].Denied = nil, ath.Scopes{"admin", "repo"}
-			less.Approvals[0].Barred = ath.Scopes{"admin", "repo"}
+			less.Approvals[0].OperatorDenied = ath.Scopes{"admin", "repo"}
 			noErr(t, s.SwapAgent(ctx, agentOf(barred), less))
 			noErr(t, s.RemoveAgent(ctx, agentOf(removed)))
 			noErr(t, s.DeleteGrant(ctx, removed.token))

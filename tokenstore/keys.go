@@ -11,11 +11,11 @@ import (
 
 // How long records stay after they have lost their use.
 const (
-	agentUndecided  = 7 * 24 * time.Hour   // a pending or denied registration, from its last write
-	agentAfterwards = 30 * 24 * time.Hour  // others, after their approval ends
-	agentBarred     = 120 * 24 * time.Hour // at least, from its last write, one that an operator denied something
-	sessionLinger   = 10 * time.Minute     // so that a late callback hears "expired"
-	grantLinger     = 24 * time.Hour       // so that a late call hears "expired" or "revoked" (P-1), unless configured
+	agentUndecided      = 7 * 24 * time.Hour   // a pending or denied registration, from its last write
+	agentAfterwards     = 30 * 24 * time.Hour  // others, after their approval ends
+	agentOperatorDenied = 120 * 24 * time.Hour // at least, from its last write, one that an operator denied something
+	sessionLinger       = 10 * time.Minute     // so that a late callback hears "expired"
+	grantLinger         = 24 * time.Hour       // so that a late call hears "expired" or "revoked" (P-1), unless configured
 )
 
 // longest bounds every TTL, far from where milliseconds overflow.
@@ -107,8 +107,8 @@ func (s *Store) agentTTL(a *Agent) int64 {
 	default:
 		ttl = s.ttl(s.now().Add(agentUndecided))
 	}
-	if a.Barred() { // what an operator denied must not come back after a week
-		ttl = max(ttl, s.ttl(s.now().Add(agentBarred)))
+	if a.HasOperatorDenial() { // what an operator denied must not come back after a week
+		ttl = max(ttl, s.ttl(s.now().Add(agentOperatorDenied)))
 	}
 	return ttl
 }

@@ -280,7 +280,7 @@ func (a *approvalJSON) members(p *plain) {
 		case "why":
 			a.DenialReason = p.text()
 		case "bar":
-			a.Barred = p.scopes()
+			a.OperatorDenied = p.scopes()
 		default:
 			p.unknown()
 		}

@@ -30,7 +30,7 @@ func (s *Store) Read(ctx context.Context, token ath.Token, agentID string) (Read
 	}
 	var out Reading
 	err = s.try(ctx, "read", func(ctx context.Context) error {
-		values, err := s.gatherer.fetch(ctx, [3]string{keys.grant, keys.connection, agentKey})
+		values, err := s.batcher.fetch(ctx, [3]string{keys.grant, keys.connection, agentKey})
 		if err != nil {
 			return err
 		}

@@ -39,12 +39,12 @@ type Developer struct{ Name, ID, Contact string }
 
 // An Approval is what policy and operator said about one provider.
 type Approval struct {
-	Provider     string
-	Approved     ath.Scopes
-	Pending      ath.Scopes
-	Denied       ath.Scopes
-	DenialReason string
-	Barred       ath.Scopes // of the denied, what an operator denied: no policy approves it later
+	Provider       string
+	Approved       ath.Scopes
+	Pending        ath.Scopes
+	Denied         ath.Scopes
+	DenialReason   string
+	OperatorDenied ath.Scopes // of the denied, what an operator denied: no policy approves it later
 }
 
 // Standing sums the approvals up: approved if any scope is, else pending
@@ -82,9 +82,9 @@ func (a *Agent) Approval(provider string, aliases ...string) *Approval {
 	return nil
 }
 
-// Barred reports whether an operator denied the agent anything.
-func (a *Agent) Barred() bool {
-	return slices.ContainsFunc(a.Approvals, func(p Approval) bool { return len(p.Barred) > 0 })
+// OperatorDenied reports whether an operator denied the agent anything.
+func (a *Agent) HasOperatorDenial() bool {
+	return slices.ContainsFunc(a.Approvals, func(p Approval) bool { return len(p.OperatorDenied) > 0 })
 }
 
 // A Phase is how far a session has come. It moves in one direction only, by

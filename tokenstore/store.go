@@ -88,12 +88,12 @@ type Store struct {
 	embedded *embedded // nil: a server of its own
 	keys     *Keyset
 	scripts  scripts
-	gatherer *gatherer
+	batcher  *readBatcher
 
-	grants      *opened[Grant]
-	connections *opened[Connection]
-	agents      *opened[Agent]
-	closed      func() // ends the ageing of these
+	grants       *decryptCache[Grant]
+	connections  *decryptCache[Connection]
+	agents       *decryptCache[Agent]
+	stopEvicting func() // ends the eviction of idle records from these
 
 	failed  atomic.Pointer[error] // the last failure that the breaker counted
 	breaker circuitbreaker.CircuitBreaker[any]
@@ -175,7 +175,7 @@ func Open(c Config) (*Store, error) {
 			return nil, err
 		}
 	}
-	s.grants, s.connections, s.agents = newOpened(s.openGrant), newOpened[Connection](nil), newOpened(s.openAgent)
+	s.grants, s.connections, s.agents = newDecryptCache(s.openGrant), newDecryptCache[Connection](nil), newDecryptCache(s.openAgent)
 	s.scripts = newScripts()
 	s.noFlags.Store(s.embedded != nil)
 	with := access{
@@ -189,14 +189,14 @@ func Open(c Config) (*Store, error) {
 		s.server.watch(s.address.connect(with.onceEach(), s.server.glance), s.timeout)
 	}
 	s.breaker = s.newBreaker()
-	s.gatherer = newGatherer(s.server, s.address.cluster, s.timeout)
-	s.closed = s.forgetUnused()
+	s.batcher = newReadBatcher(s.server, s.address.cluster, s.timeout)
+	s.stopEvicting = s.evictPeriodically()
 	return s, nil
 }
 
 // Close gives the connections up and stops the embedded server.
 func (s *Store) Close() error {
-	s.closed()
+	s.stopEvicting()
 	err := s.server.close()
 	if s.embedded != nil {
 		s.embedded.stop()
@@ -204,16 +204,16 @@ func (s *Store) Close() error {
 	return err
 }
 
-// forgetUnused ages what is remembered until stop is called.
-func (s *Store) forgetUnused() (stop func()) {
-	ticker, closed := time.NewTicker(unused), make(chan struct{})
+// evictPeriodically evicts idle records from the caches until stop is called.
+func (s *Store) evictPeriodically() (stop func()) {
+	ticker, closed := time.NewTicker(idleTimeout), make(chan struct{})
 	go func() {
 		for {
 			select {
 			case <-ticker.C:
-				s.grants.age()
-				s.connections.age()
-				s.agents.age()
+				s.grants.evictIdle()
+				s.connections.evictIdle()
+				s.agents.evictIdle()
 			case <-closed:
 				return
 			}

@@ -95,7 +95,7 @@ func testStore(t *testing.T, start func(*testing.T) backend) {
 		{"grants", testGrants, false},
 		{"revocation", testRevocation, false},
 		{"read", testRead, false},
-		{"reads at the same time", testGather, false},
+		{"reads at the same time", testReadBatch, false},
 		{"once", testOnce, false},
 		{"suspended hosts", testHosts, false},
 		{"listing", testListing, false},
@@ -179,7 +179,7 @@ func newFlow(t testing.TB) flow {
 		Name: "Travel agent", Developer: tokenstore.Developer{Name: "Dev <&> Söhne", ID: "dev-1", Contact: "a@b.example"},
 		Purpose: "to book", RedirectURIs: []string{"https://agents.example/cb"},
 		Approvals: []tokenstore.Approval{
-			{Provider: "github", Approved: ath.Scopes{"repo"}, Denied: ath.Scopes{"admin"}, DenialReason: "too much", Barred: ath.Scopes{"admin"}},
+			{Provider: "github", Approved: ath.Scopes{"repo"}, Denied: ath.Scopes{"admin"}, DenialReason: "too much", OperatorDenied: ath.Scopes{"admin"}},
 			{Provider: "shop", Pending: ath.Scopes{"orders:write"}},
 		},
 		ApprovalExpires: now.Add(90 * 24 * time.Hour), Generation: 3, Registered: now,

@@ -21,7 +21,7 @@ func (a *Agent) givesNoMoreThan(old *Agent) bool {
 		}
 	}
 	for _, was := range old.Approvals {
-		if len(was.Barred) > 0 && a.Approval(was.Provider) == nil {
+		if len(was.OperatorDenied) > 0 && a.Approval(was.Provider) == nil {
 			return false // what an operator barred stays barred
 		}
 	}
@@ -39,8 +39,8 @@ func (p *Approval) givesNoMoreThan(old *Approval) bool {
 	}
 	known := old.Approved.Union(old.Pending).Union(old.Denied)
 	return len(p.Approved.Minus(old.Approved)) == 0 && len(p.Pending.Minus(old.Pending)) == 0 &&
-		len(p.Denied.Minus(known)) == 0 && len(p.Barred.Minus(known)) == 0 &&
-		len(old.Barred.Minus(p.Barred)) == 0
+		len(p.Denied.Minus(known)) == 0 && len(p.OperatorDenied.Minus(known)) == 0 &&
+		len(old.OperatorDenied.Minus(p.OperatorDenied)) == 0
 }
 
 type takingKey struct{}

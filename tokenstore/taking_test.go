@@ -14,8 +14,8 @@ func TestWhatARegistrationGivesMore(t *testing.T) {
 		ID: "https://a.example/", ClientID: "ath_1", SecretDigest: ath.DigestOf("s"), Name: "A", Purpose: "p",
 		RedirectURIs: []string{"https://a.example/1", "https://a.example/2"}, ApprovalExpires: time.Unix(1000, 0), Generation: 2,
 		Approvals: []Approval{
-			{Provider: "x", Approved: ath.Scopes{"r", "w"}, Pending: ath.Scopes{"p"}, Denied: ath.Scopes{"d", "b"}, Barred: ath.Scopes{"b"}},
-			{Provider: "y", Denied: ath.Scopes{"b"}, Barred: ath.Scopes{"b"}},
+			{Provider: "x", Approved: ath.Scopes{"r", "w"}, Pending: ath.Scopes{"p"}, Denied: ath.Scopes{"d", "b"}, OperatorDenied: ath.Scopes{"b"}},
+			{Provider: "y", Denied: ath.Scopes{"b"}, OperatorDenied: ath.Scopes{"b"}},
 		},
 	}
 	for name, c := range map[string]struct {
@@ -28,8 +28,10 @@ func TestWhatARegistrationGivesMore(t *testing.T) {
 		"a scope is denied": {func(a *Agent) {
 			a.Approvals[0].Approved, a.Approvals[0].Denied = ath.Scopes{"r"}, ath.Scopes{"d", "b", "w"}
 		}, true},
-		"a scope is barred":   {func(a *Agent) { a.Approvals[0].Approved, a.Approvals[0].Barred = ath.Scopes{"r"}, ath.Scopes{"b", "w"} }, true},
-		"a provider is taken": {func(a *Agent) { a.Approvals[0].Barred = nil; a.Approvals = a.Approvals[1:] }, false},
+		"a scope is barred": {func(a *Agent) {
+			a.Approvals[0].Approved, a.Approvals[0].OperatorDenied = ath.Scopes{"r"}, ath.Scopes{"b", "w"}
+		}, true},
+		"a provider is taken": {func(a *Agent) { a.Approvals[0].OperatorDenied = nil; a.Approvals = a.Approvals[1:] }, false},
 		"a husk": {func(a *Agent) {
 			a.ClientID, a.SecretDigest, a.RedirectURIs, a.ApprovalExpires = "ath_2", ath.Digest{}, nil, time.Time{}
 		}, true},
@@ -46,7 +48,7 @@ func TestWhatARegistrationGivesMore(t *testing.T) {
 		"denied is approved":       {func(a *Agent) { a.Approvals[0].Approved = ath.Scopes{"r", "w", "d"} }, false},
 		"more is pending":          {func(a *Agent) { a.Approvals[0].Pending = ath.Scopes{"p", "q"} }, false},
 		"an unknown one is denied": {func(a *Agent) { a.Approvals[0].Denied = ath.Scopes{"d", "b", "n"} }, false},
-		"a bar falls":              {func(a *Agent) { a.Approvals[0].Barred = nil }, false},
+		"a bar falls":              {func(a *Agent) { a.Approvals[0].OperatorDenied = nil }, false},
 		"a barred provider goes":   {func(a *Agent) { a.Approvals = a.Approvals[:1] }, false},
 		"another provider":         {func(a *Agent) { a.Approvals = append(a.Approvals, Approval{Provider: "z"}) }, false},
 	} {

@@ -38,12 +38,12 @@ type agent struct {
 
 // A decided is what policy and operators said about one provider.
 type decided struct {
-	ID       string   `json:"provider_id"`
-	Approved []string `json:"approved_scopes"`
-	Pending  []string `json:"pending_scopes"`
-	Denied   []string `json:"denied_scopes"`
-	Barred   []string `json:"denied_by_operator"`
-	Reason   string   `json:"denial_reason,omitempty"`
+	ID             string   `json:"provider_id"`
+	Approved       []string `json:"approved_scopes"`
+	Pending        []string `json:"pending_scopes"`
+	Denied         []string `json:"denied_scopes"`
+	OperatorDenied []string `json:"denied_by_operator"`
+	Reason         string   `json:"denial_reason,omitempty"`
 }
 
 type listing struct {

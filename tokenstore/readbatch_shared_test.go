@@ -39,7 +39,7 @@ func serverOf(client redis.UniversalClient) *server {
 func TestABatchThatFailsCountsOnce(t *testing.T) {
 	s := serverless(t)
 	for _, slots := range []bool{false, true} {
-		g := newGatherer(s.server, slots, time.Second)
+		g := newReadBatcher(s.server, slots, time.Second)
 		for failures := range breakerThreshold {
 			if !s.breaker.IsClosed() {
 				t.Fatalf("slots %v: the breaker opened after %d batches", slots, failures)
@@ -83,10 +83,10 @@ func TestReadsOfAServerThatNeverAnswersEnd(t *testing.T) {
 		batches = 40
 	)
 	for _, slots := range []bool{false, true} {
-		g := newGatherer(serverOf(client), slots, timeout)
+		g := newReadBatcher(serverOf(client), slots, timeout)
 		start := time.Now()
 		var reading sync.WaitGroup
-		for range batches * maxGather {
+		for range batches * maxBatch {
 			reading.Go(func() {
 				if _, err := g.fetch(context.Background(), [3]string{"{t}g", "{t}c", "a"}); err == nil {
 					t.Error("an answer from nobody")
@@ -96,16 +96,16 @@ func TestReadsOfAServerThatNeverAnswersEnd(t *testing.T) {
 		reading.Wait()
 		// All but the first batches find, when their turn comes, that it is too
 		// late: else they would take twenty times the timeout.
-		if took := time.Since(start); took > batches/maxUnderWay*timeout/2 {
+		if took := time.Since(start); took > batches/maxInFlight*timeout/2 {
 			t.Errorf("slots %v: the last read ended after %v", slots, took)
 		}
-		if b, place := g.join([3]string{}); place != 0 || len(g.turns) != 0 {
-			t.Errorf("slots %v: place %d in batch %p is taken, and %d turns", slots, place, b, len(g.turns))
+		if b, place := g.join([3]string{}); place != 0 || len(g.inFlight) != 0 {
+			t.Errorf("slots %v: place %d in batch %p is taken, and %d inFlight", slots, place, b, len(g.inFlight))
 		}
 	}
 }
 
-// Who comes while both turns are taken shares the next round trip.
+// Who comes while both inFlight are taken shares the next round trip.
 func TestReadsThatWaitShareARoundTrip(t *testing.T) {
 	server := miniredis.RunT(t)
 	client := redis.NewClient(&redis.Options{Addr: server.Addr(), PipelinePoolSize: -1})
@@ -113,9 +113,9 @@ func TestReadsThatWaitShareARoundTrip(t *testing.T) {
 	if err := client.Ping(t.Context()).Err(); err != nil { // dials, and says hello
 		t.Fatal(err)
 	}
-	g := newGatherer(serverOf(client), false, 10*time.Second)
-	for range maxUnderWay {
-		g.turns <- struct{}{}
+	g := newReadBatcher(serverOf(client), false, 10*time.Second)
+	for range maxInFlight {
+		g.inFlight <- struct{}{}
 	}
 	const reads = 10
 	var reading sync.WaitGroup
@@ -138,7 +138,7 @@ func TestReadsThatWaitShareARoundTrip(t *testing.T) {
 		runtime.Gosched()
 	}
 	before := server.CommandCount()
-	<-g.turns
+	<-g.inFlight
 	reading.Wait()
 	if got := server.CommandCount() - before; got != 1 {
 		t.Errorf("%d commands for %d reads", got, reads)

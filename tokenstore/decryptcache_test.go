@@ -7,9 +7,9 @@ import (
 	"testing"
 )
 
-// counting returns an opened whose records say when they were opened.
-func counting(calls *int) *opened[string] {
-	return newOpened(func(key, raw string) (string, error) {
+// counting returns a cache that counts what it decrypts.
+func counting(calls *int) *decryptCache[string] {
+	return newDecryptCache(func(key, raw string) (string, error) {
 		*calls++
 		if raw == "bad" {
 			return "", ErrCorrupt
@@ -18,9 +18,9 @@ func counting(calls *int) *opened[string] {
 	})
 }
 
-func TestOpenedRecordsAreKnownByAllTheirBytes(t *testing.T) {
+func TestDecryptCacheKnowsARecordByAllItsBytes(t *testing.T) {
 	calls := 0
-	o := counting(&calls)
+	c := counting(&calls)
 	for _, step := range []struct {
 		key, raw string
 		opens    bool
@@ -29,7 +29,7 @@ func TestOpenedRecordsAreKnownByAllTheirBytes(t *testing.T) {
 		{"b", "1", false}, {"a", "bad", true}, {"a", "bad", true}, {"a", "1", false}, {"", "a1", true},
 	} {
 		before := calls
-		got, err := o.get(step.key, step.raw)
+		got, err := c.get(step.key, step.raw)
 		if (calls > before) != step.opens {
 			t.Errorf("%+v: opened %d times", step, calls-before)
 		}
@@ -46,32 +46,32 @@ func TestOpenedRecordsAreKnownByAllTheirBytes(t *testing.T) {
 // A record that differs in one byte, wherever it is, is another record: a
 // tombstone is never taken for the grant that it replaced.
 // proves: V-4
-func TestOneByteMakesAnotherRecord(t *testing.T) {
+func TestDecryptCacheMissesWhenOneByteDiffers(t *testing.T) {
 	calls := 0
-	o := counting(&calls)
+	c := counting(&calls)
 	record := strings.Repeat("0123456789abcdef", 30)
 	for i := range record {
-		if _, err := o.get("key", record); err != nil {
+		if _, err := c.get("key", record); err != nil {
 			t.Fatal(err)
 		}
 		before := calls
 		other := record[:i] + "x" + record[i+1:]
-		if got, err := o.get("key", other); err != nil || calls != before+1 || *got != "key"+other {
+		if got, err := c.get("key", other); err != nil || calls != before+1 || *got != "key"+other {
 			t.Fatalf("with byte %d changed it was opened %d times: %v", i, calls-before, err)
 		}
 	}
 }
 
-func TestOpenedRecordsAreBounded(t *testing.T) {
+func TestDecryptCacheIsBounded(t *testing.T) {
 	calls := 0
-	o := counting(&calls)
+	c := counting(&calls)
 	raw := strings.Repeat("x", 1000)
-	const many = 3 * maxOpened / 2000
+	const many = 3 * maxCacheBytes / 2000
 	for i := range many {
-		if _, err := o.get(strconv.Itoa(i), raw); err != nil {
+		if _, err := c.get(strconv.Itoa(i), raw); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := o.get("often", raw); err != nil { // the one used last stays
+		if _, err := c.get("often", raw); err != nil { // the one used last stays
 			t.Fatal(err)
 		}
 	}
@@ -79,38 +79,38 @@ func TestOpenedRecordsAreBounded(t *testing.T) {
 		t.Errorf("%d records were opened, want %d", calls, many+1)
 	}
 	sum := 0
-	for e := o.recent.Front(); e != nil; e = e.Next() {
-		sum += e.Value.(*openedRecord[string]).size()
+	for e := c.recent.Front(); e != nil; e = e.Next() {
+		sum += e.Value.(*decryptedRecord[string]).size()
 	}
-	if o.bytes != sum || sum > maxOpened || sum < maxOpened/2 || len(o.byKey) != o.recent.Len() {
-		t.Errorf("%d bytes, counted %d, in %d records by key and %d in order", sum, o.bytes, len(o.byKey), o.recent.Len())
+	if c.bytes != sum || sum > maxCacheBytes || sum < maxCacheBytes/2 || len(c.byKey) != c.recent.Len() {
+		t.Errorf("%d bytes, counted %d, in %d records by key and %d in order", sum, c.bytes, len(c.byKey), c.recent.Len())
 	}
-	if _, err := o.get("large", strings.Repeat("x", maxOpened)); err != nil || o.byKey["large"] != nil {
+	if _, err := c.get("large", strings.Repeat("x", maxCacheBytes)); err != nil || c.byKey["large"] != nil {
 		t.Errorf("a record larger than all others together was kept: %v", err)
 	}
 }
 
-func TestWhatLiesUnusedIsForgotten(t *testing.T) {
+func TestDecryptCacheEvictsIdleRecords(t *testing.T) {
 	calls := 0
-	o := counting(&calls)
+	c := counting(&calls)
 	get := func(key string) {
 		t.Helper()
-		if _, err := o.get(key, "1"); err != nil {
+		if _, err := c.get(key, "1"); err != nil {
 			t.Fatal(err)
 		}
 	}
 	get("idle")
 	get("busy")
-	o.age()
+	c.evictIdle()
 	get("busy") // used since
-	o.age()
-	if o.byKey["idle"] != nil || o.byKey["busy"] == nil || o.recent.Len() != 1 {
-		t.Errorf("remembered are %v", o.byKey)
+	c.evictIdle()
+	if c.byKey["idle"] != nil || c.byKey["busy"] == nil || c.recent.Len() != 1 {
+		t.Errorf("remembered are %v", c.byKey)
 	}
-	o.age()
-	o.age()
-	if len(o.byKey) != 0 || o.bytes != 0 || o.recent.Len() != 0 {
-		t.Errorf("%d records and %d bytes are left", len(o.byKey), o.bytes)
+	c.evictIdle()
+	c.evictIdle()
+	if len(c.byKey) != 0 || c.bytes != 0 || c.recent.Len() != 0 {
+		t.Errorf("%d records and %d bytes are left", len(c.byKey), c.bytes)
 	}
 	if get("busy"); calls != 3 {
 		t.Errorf("%d records were opened, want 3", calls)
@@ -120,7 +120,7 @@ func TestWhatLiesUnusedIsForgotten(t *testing.T) {
 // A connection that was opened for one user must not be handed to another one
 // whose grant comes to stand beside it.
 // proves: T-3
-func TestARememberedConnectionIsForItsGrantOnly(t *testing.T) {
+func TestCachedConnectionServesItsOwnGrantOnly(t *testing.T) {
 	s := serverless(t)
 	c := Connection{Agent: "https://a.example/", User: "u", Provider: "p"}
 	plain, err := encodeConnection(c)

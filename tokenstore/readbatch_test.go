@@ -9,9 +9,9 @@ import (
 	"github.com/athd/athd/tokenstore"
 )
 
-// testGather reads for many agents at once, so that reads share batches, while
+// testReadBatch reads for many agents at once, so that reads share batches, while
 // every third caller leaves: each that stays gets its own answer.
-func testGather(t *testing.T, b backend) {
+func testReadBatch(t *testing.T, b backend) {
 	s := b.open(t)
 	flows := make([]flow, 24)
 	for i := range flows {
