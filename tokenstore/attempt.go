@@ -28,7 +28,7 @@ func (s *Store) try(ctx context.Context, op string, f func(context.Context) erro
 	if s.foreign.Load() && op != opReady && op != opKeyset {
 		err = errForeign // what we wrote would be the one record that opens
 	} else {
-		err = s.attempt(ctx, f)
+		err = s.attempt(ctx, op, f)
 	}
 	switch {
 	case err == nil:
@@ -41,7 +41,7 @@ func (s *Store) try(ctx context.Context, op string, f func(context.Context) erro
 	return err
 }
 
-func (s *Store) attempt(ctx context.Context, f func(context.Context) error) error {
+func (s *Store) attempt(ctx context.Context, op string, f func(context.Context) error) error {
 	if !s.breaker.TryAcquirePermit() {
 		return s.notAsked()
 	}
@@ -49,7 +49,7 @@ func (s *Store) attempt(ctx context.Context, f func(context.Context) error) erro
 	// ever, so a panic counts as a failure.
 	var err error
 	verdict := func() {
-		s.fail(err)
+		s.failed.Store(&failure{op, err})
 		s.breaker.RecordFailure()
 	}
 	defer func() { verdict() }()
@@ -70,12 +70,17 @@ func (s *Store) attempt(ctx context.Context, f func(context.Context) error) erro
 	return err
 }
 
-func (s *Store) fail(err error) { s.failed.Store(&err) }
+// A failure is an operation that the breaker counted; err is nil if it
+// panicked.
+type failure struct {
+	op  string
+	err error
+}
 
-// notAsked is what the breaker answers, with what it opened for.
+// notAsked is what the open breaker answers, with the failure that opened it.
 func (s *Store) notAsked() error {
-	if last := s.failed.Load(); last != nil && *last != nil {
-		return fmt.Errorf("%w; the last one: %w", errBreaker, *last)
+	if last := s.failed.Load(); last != nil && last.err != nil {
+		return fmt.Errorf("%w; the last one: %w", errBreaker, last.err)
 	}
 	return errBreaker
 }
@@ -100,9 +105,11 @@ func (s *Store) newBreaker() circuitbreaker.CircuitBreaker[any] {
 		OnStateChanged(func(e circuitbreaker.StateChangedEvent) {
 			switch {
 			case e.OldState == circuitbreaker.ClosedState && e.NewState == circuitbreaker.OpenState:
-				s.log.Warn("the store is away", "store", s.String())
+				last := s.failed.Load()
+				s.log.Warn("redis unavailable", "op", last.op, "addr", s.String(), "reason", Reason(last.err),
+					"hint", "decisions and handshakes are answered 503 until it answers again")
 			case e.NewState == circuitbreaker.ClosedState:
-				s.log.Info("the store is back", "store", s.String())
+				s.log.Info("redis available", "addr", s.String())
 			}
 		}).
 		Build()

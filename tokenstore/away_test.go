@@ -224,7 +224,7 @@ func TestBreaker(t *testing.T) {
 		t.Logf("after %v", time.Since(back))
 	})
 	t.Run("the log says so, without the password", func(t *testing.T) {
-		for _, want := range []string{"the store is away", "the store is back"} {
+		for _, want := range []string{"redis unavailable", "op=ready", "redis available"} {
 			if !strings.Contains(log.String(), want) {
 				t.Errorf("it does not say %q:\n%s", want, log.String())
 			}

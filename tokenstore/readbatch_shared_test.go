@@ -58,7 +58,7 @@ func TestABatchThatFailsCountsOnce(t *testing.T) {
 				if err == nil || errors.Is(err, redis.Nil) || isShared(err) != (i > 0) {
 					t.Fatalf("slots %v: read %d of the batch: %v", slots, i, err)
 				}
-				_ = s.attempt(t.Context(), func(context.Context) error { return err })
+				_ = s.attempt(t.Context(), "read", func(context.Context) error { return err })
 			}
 		}
 		if s.breaker.IsClosed() {

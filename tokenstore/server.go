@@ -178,7 +178,7 @@ func (v *server) leave(at *link, why error) {
 	}
 	v.current.Store(v.newLink())
 	v.replaced = time.Now()
-	v.log.Warn("redis connections ended", "store", v.name, "error", why)
+	v.log.Warn("redis connections closed", "addr", v.name, "error", why)
 	at.client.Close()
 }
 

@@ -61,7 +61,8 @@ type Config struct {
 	// Observe, if any, is told of each operation: its name, how long it took
 	// and how it failed. It must return quickly.
 	Observe func(op string, took time.Duration, err error)
-	// Logger, if any, hears when the store goes away and comes back.
+	// Logger, if any, gets a line when Redis becomes unavailable and when it is
+	// available again.
 	Logger *slog.Logger
 }
 
@@ -95,7 +96,7 @@ type Store struct {
 	agents       *decryptCache[Agent]
 	stopEvicting func() // ends the eviction of idle records from these
 
-	failed  atomic.Pointer[error] // the last failure that the breaker counted
+	failed  atomic.Pointer[failure] // the last one that the breaker counted
 	breaker circuitbreaker.CircuitBreaker[any]
 	now     func() time.Time
 	timeout time.Duration

@@ -107,16 +107,17 @@ func (a *assembly) firstLook(ctx context.Context, log *slog.Logger) {
 	health, err := a.ready.ask(ctx)
 	if err != nil {
 		if errors.Is(err, tokenstore.ErrOtherKeyset) {
-			log.Error("this Redis was written with another keyset: nothing that it holds opens", "store", a.store.String())
+			log.Error("redis written with another keyset", "addr", a.store.String(), "hint", "nothing that it holds opens: give this athd the keyset that the others have")
 		}
-		log.Warn("the store does not answer yet: calls and handshakes get 503 until it does", "reason", tokenstore.Reason(err), "error", err)
+		log.Warn("redis unavailable", "op", "ready", "addr", a.store.String(), "reason", tokenstore.Reason(err), "error", err,
+			"hint", "decisions and handshakes are answered 503 until it answers")
 		return
 	}
 	for _, text := range storeWarnings(health) {
 		log.Warn(text)
 	}
 	if !health.Embedded && !health.Persistent {
-		log.Warn("the store is not known to write to disk: a restart of it may lose every grant")
+		log.Warn("redis may not persist", "addr", a.store.String(), "hint", "it is not known to write to disk: a restart of it may lose every grant")
 	}
-	log.Info("the store answers", "server", health.Server)
+	log.Info("redis available", "addr", a.store.String(), "server", health.Server)
 }
