@@ -1,7 +1,7 @@
 package athflow
 
 import (
-	"bytes"
+	"cmp"
 	"errors"
 	"io"
 	"net/http"
@@ -36,7 +36,7 @@ func (f *Flow) readAhead(w http.ResponseWriter, r *http.Request, from netip.Addr
 	}
 	if r.ContentLength > maxBodyBytes {
 		w.Header().Set("Connection", "close") // nobody waits for the rest
-		r.Body = io.NopCloser(failing{&http.MaxBytesError{Limit: maxBodyBytes}})
+		r.Body = &body{err: &http.MaxBytesError{Limit: maxBodyBytes}}
 		return func() {}, nil
 	}
 	b := &f.limiter.bodies
@@ -57,35 +57,81 @@ func (f *Flow) readAhead(w http.ResponseWriter, r *http.Request, from netip.Addr
 	}()
 	// A connection that cannot have a deadline has the server's.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime))
-	head := make([]byte, 0, min(max(r.ContentLength, 512), smallBody)+1)
-	read := bytes.NewBuffer(head)
-	_, err = io.CopyN(read, r.Body, smallBody)
+	size := int64(smallBody)
+	if r.ContentLength > 0 {
+		size = min(r.ContentLength, size)
+	}
+	read := make([]byte, size+1)
+	n, err := fill(read, r.Body)
 	done = func() {}
 	if err == nil { // there may be more
 		b.mu.Lock()
-		room := b.big < bigBodies
-		if room {
+		free := b.big < bigBodies
+		if free {
 			b.big++
 		}
 		b.mu.Unlock()
-		if !room {
+		if !free {
 			f.Limited("concurrent")
 			return nil, errBusy()
 		}
+		long := longBodies.Get().(*[maxBodyBytes + 1]byte)
 		done = sync.OnceFunc(func() {
+			longBodies.Put(long)
 			b.mu.Lock()
 			defer b.mu.Unlock()
 			b.big--
 		})
-		_, err = io.CopyN(read, r.Body, maxBodyBytes+1-smallBody)
+		copy(long[:], read)
+		var rest int
+		rest, err = fill(long[n:], r.Body)
+		n, read = n+rest, long[:]
+		if err == nil {
+			err = &http.MaxBytesError{Limit: maxBodyBytes}
+		}
 	}
-	whole := io.Reader(read)
-	if !errors.Is(err, io.EOF) && err != nil {
-		whole = io.MultiReader(read, failing{err})
+	if err == io.EOF {
+		err = nil
 	}
-	r.Body = io.NopCloser(whole)
+	r.Body = &body{read: read[:n], err: err}
 	return done, nil
 }
+
+// fill reads until p is full, or returns what ended it: io.EOF at a body's
+// end, and something else where it broke off.
+func fill(p []byte, from io.Reader) (n int, err error) {
+	for n < len(p) && err == nil {
+		var m int
+		m, err = from.Read(p[n:])
+		n += m
+	}
+	if n == len(p) {
+		err = nil
+	}
+	return n, err
+}
+
+// A body is one that was read, up to its end or to an error.
+type body struct {
+	read []byte
+	err  error
+	at   int
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	if b.at == len(b.read) {
+		return 0, cmp.Or(b.err, io.EOF)
+	}
+	n := copy(p, b.read[b.at:])
+	b.at += n
+	return n, nil
+}
+
+func (*body) Close() error { return nil }
+
+// longBodies are reused: a flood of them would keep the garbage collector busy
+// with nothing else.
+var longBodies = sync.Pool{New: func() any { return new([maxBodyBytes + 1]byte) }}
 
 // unreadBody returns the request without its body: it is going to be refused,
 // and nobody waits for what it would still send.
@@ -98,11 +144,6 @@ func unreadBody(w http.ResponseWriter, r *http.Request) *http.Request {
 	r.Body = http.NoBody
 	return r
 }
-
-// failing is a body that cannot be read.
-type failing struct{ err error }
-
-func (f failing) Read([]byte) (int, error) { return 0, f.err }
 
 // unread is the error of a body that could not be read.
 func unread(err error) *ath.Error {

@@ -6,10 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"maps"
-	"mime"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -25,7 +23,6 @@ import (
 
 const (
 	maxBodyBytes   = 64 << 10         // E-1, PAYLOAD_TOO_LARGE
-	maxContainers  = 1024             // objects and lists in a body: a registration of all that may be asked for has some hundred
 	requestTimeout = 15 * time.Second // for all that one request may wait for
 )
 
@@ -92,60 +89,6 @@ func serveJSON[Req, Resp any](f *Flow, status int, refused audit.Kind, step func
 		}
 		writeJSON(w, status, resp)
 	})
-}
-
-// An optionalBody is a request that may come without a body. Then everything
-// is meant, so that a misspelt field must not pass for none: its decoding is
-// strict. optional says what the body may hold.
-type optionalBody interface{ optional() string }
-
-// decode reads a JSON object, or a form where the step's request can be one.
-func decode(w http.ResponseWriter, r *http.Request, into any) error {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBodyBytes))
-	if err != nil {
-		return unread(err)
-	}
-	media, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if media == "application/x-www-form-urlencoded" {
-		if fields, ok := formFields(into); ok {
-			return decodeForm(string(body), fields)
-		}
-	}
-	// Thousands of empty objects cost more than anything else of this size.
-	if bytes.Count(body, []byte("{"))+bytes.Count(body, []byte("[")) > maxContainers {
-		return ath.Errorf(ath.InvalidRequest, "The body holds more than %d objects and lists.", maxContainers)
-	}
-	d := json.NewDecoder(bytes.NewReader(body))
-	o, optional := into.(optionalBody)
-	if optional {
-		if len(bytes.TrimSpace(body)) == 0 {
-			return nil
-		}
-		d.DisallowUnknownFields()
-	}
-	if err := d.Decode(into); err != nil {
-		if optional {
-			return ath.Errorf(ath.InvalidRequest, "The body may hold %s, as a JSON object.", o.optional()).WithCause(errors.New("json: not as described"))
-		}
-		return invalidJSON(err)
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return ath.Errorf(ath.InvalidRequest, "The body holds more than one JSON value.")
-	}
-	return nil
-}
-
-// invalidJSON names the field that has the wrong type, but not its value.
-func invalidJSON(err error) error {
-	if wrong := (*json.UnmarshalTypeError)(nil); errors.As(err, &wrong) && wrong.Field != "" {
-		return ath.Errorf(ath.InvalidRequest, "A field of the body has the wrong type.").WithDetail("field", wrong.Field).WithCause(err)
-	}
-	return ath.Errorf(ath.InvalidRequest, "The body is not a JSON object.").WithCause(errors.New("json: syntax"))
-}
-
-// invalidField refuses one field of the body by name.
-func invalidField(field, format string, args ...any) *ath.Error {
-	return ath.Errorf(ath.InvalidRequest, "%s", fmt.Sprintf(format, args...)).WithDetail("field", field)
 }
 
 // asError is the one place where what went wrong becomes a code of E-1; the

@@ -237,6 +237,13 @@ func (c *crowd) doors() []door {
 	broken := func(s string) string { return s[:len(s)-8] + "AAAAAAAA" }
 	many := func(item string) string { return strings.Repeat(item+",", most/(len(item)+1)-40) }
 	lists := func(head, item, tail string) string { s := many(item); return head + s[:len(s)-1] + tail }
+	names := func(n, width int, more ...string) string {
+		var all []string
+		for i := range n {
+			all = append(all, fmt.Sprintf(`"%0*d%s":1`, width, i, strings.Join(more, "")))
+		}
+		return "{" + strings.Join(all, ",") + "}"
+	}
 	cookies := func() http.Header {
 		var all []string
 		for i := range 300 {
@@ -266,6 +273,9 @@ func (c *crowd) doors() []door {
 		{"register: one member again and again", post("/ath/agents/register", j, fixed(lists(`{`, `"redirect_uris":["a"]`, `}`)))},
 		{"register: 13,000 empty providers", post("/ath/agents/register", j, fixed(lists(`{"requested_providers":[`, `{}`, `]}`)))},
 		{"register: escapes", post("/ath/agents/register", j, fixed(`{"agent_id":"`+strings.Repeat(`\u0041`, 10000)+`"}`))},
+		{"register: 1,000 long names", post("/ath/agents/register", j, fixed(names(1000, 56)))},
+		{"register: 1,000 names of escapes", post("/ath/agents/register", j, fixed(names(1000, 0, `\u0041\u0041\u0041\u0041`)))},
+		{"register: a long text, not ASCII", post("/ath/agents/register", j, fixed(`{"purpose":"`+strings.Repeat("é", 30000)+`"}`))},
 		{"register: signature invalid", post("/ath/agents/register", j, func(i int) string { return registration(stranger(i), broken(c.attest(stranger(i), public))) })},
 		{"register: signature valid", post("/ath/agents/register", j, func(i int) string { return registration(stranger(i), c.attest(stranger(i), public)) })},
 		{"authorize: signature invalid", post("/ath/authorize", j, func(int) string { return authorization(broken(c.attest(c.honest[255], public))) })},
