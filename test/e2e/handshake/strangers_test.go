@@ -355,7 +355,7 @@ func TestBodiesOfThousandsOfObjectsAreNotRead(t *testing.T) {
 		"/ath/revoke":          `{"token":[` + many + `{}]}`,
 		"/ath/token":           strings.Repeat("[", 13_000),
 	} {
-		if r := w.post(path, body); !r.is(400, "INVALID_REQUEST") || !strings.Contains(r.text("message"), "objects and lists") {
+		if r := w.post(path, body); !r.is(400, "INVALID_REQUEST") || !strings.Contains(r.text("message"), "objects, lists and items") {
 			t.Errorf("%s: %d %s", path, r.status, r.raw)
 		}
 	}
