@@ -19,14 +19,15 @@ const (
 	awayMemory    = UnreachableFor
 )
 
-// documents keeps identity documents for as long as A-6 allows, and failures
-// for some seconds, so that a dead host is not asked for every attestation.
-// For each agent there is one fetch in flight at most; [slots] bound them all.
+// documents is an LRU cache of identity documents, which are kept for as long
+// as A-6 allows, and failures for some seconds, so that a dead host is not asked
+// for every attestation. For each agent there is one fetch in flight at most;
+// slots bound them all.
 type documents struct {
 	client    *http.Client
 	allowHTTP bool
 	now       func() time.Time
-	flights   singleflight.Group
+	inFlight  singleflight.Group
 	slots     *slots
 	turn      func(ctx context.Context, piece func()) error
 
@@ -55,17 +56,18 @@ func (d *documents) get(ctx context.Context, agent ath.AgentID) (doc *document, 
 	if e, ok := d.look(agent.String()); ok {
 		return e.doc, true, e.err
 	}
-	doc, err = d.fetch(ctx, agent)
+	doc, err = d.fetchShared(ctx, agent)
 	return doc, false, err
 }
 
-// fetch gets the document past the cache. The fetch goes on when a caller's
-// ctx ends, for the others who wait for it and for the cache.
-func (d *documents) fetch(ctx context.Context, agent ath.AgentID) (*document, error) {
-	result := d.flights.DoChan(agent.String(), func() (any, error) {
+// fetchShared gets the document past the cache, once for all callers who ask
+// for it at the same time. The fetch goes on when a caller's ctx ends, for the
+// others who wait for it and for the cache.
+func (d *documents) fetchShared(ctx context.Context, agent ath.AgentID) (*document, error) {
+	result := d.inFlight.DoChan(agent.String(), func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), fetchTimeout)
 		defer cancel()
-		return d.fly(ctx, agent)
+		return d.fetch(ctx, agent)
 	})
 	select {
 	case r := <-result:
@@ -78,7 +80,8 @@ func (d *documents) fetch(ctx context.Context, agent ath.AgentID) (*document, er
 	}
 }
 
-func (d *documents) fly(ctx context.Context, agent ath.AgentID) (*document, error) {
+// fetch waits for a slot, gets the document and keeps what came of it.
+func (d *documents) fetch(ctx context.Context, agent ath.AgentID) (*document, error) {
 	var doc *document
 	var fresh time.Duration
 	asked := false
@@ -89,7 +92,7 @@ func (d *documents) fly(ctx context.Context, agent ath.AgentID) (*document, erro
 		return err
 	})
 	switch {
-	case !asked, errors.Is(err, errGaveWay): // our own limit, not the agent's failure: not remembered
+	case !asked, errors.Is(err, errPreempted): // our own limit, not the agent's failure: not remembered
 		return nil, unreachable{err}
 	case err != nil:
 		memory := failureMemory
@@ -119,8 +122,8 @@ func (d *documents) look(id string) (*entry, bool) {
 	return e, true
 }
 
-// keep stores e and drops what was not used for longest when there is too
-// much. A failure does not replace a document that is still good: a host that
+// keep stores e and evicts the least recently used entries when there are too
+// many. A failure does not replace a document that is still good: a host that
 // answers once in a while must not lose its agents their standing.
 func (d *documents) keep(e *entry) {
 	d.mu.Lock()

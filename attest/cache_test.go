@@ -39,11 +39,11 @@ func TestCacheIsBounded(t *testing.T) {
 func TestFetchesAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDocuments(Config{Now: time.Now})
-		for range maxFlights {
-			d.slots.free <- struct{}{}
+		for range maxFetches {
+			d.slots.taken <- struct{}{}
 		}
 		start := time.Now()
-		if _, err := d.fetch(t.Context(), exampleAgent(t)); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := d.fetchShared(t.Context(), exampleAgent(t)); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("A-7: a fetch beyond the limit: got %v", err)
 		}
 		if took := time.Since(start); took != fetchTimeout {

@@ -9,7 +9,7 @@ import (
 	"github.com/athd/athd/ath"
 )
 
-// A Pinned is an agent without a hosted document, by the word of the operator
+// A Pinned is an agent without a hosted document, named by the operator
 // . Its id is never fetched.
 type Pinned struct {
 	Agent     ath.AgentID
@@ -62,7 +62,7 @@ func pin(all []Pinned) (map[string]*document, error) {
 	return out, nil
 }
 
-// Pinned returns who an agent is by the operator's word, nil if it is not
+// Pinned returns who an agent is as the operator named it, nil if it is not
 // pinned.
 func (v *Verifier) Pinned(agentID string) *Identity {
 	if d := v.pinned[agentID]; d != nil {

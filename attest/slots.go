@@ -8,41 +8,40 @@ import (
 )
 
 const (
-	maxFlights  = 128
-	maxPerHost  = 4
-	maxWaiting  = 64 // for one host
-	minimumTime = 500 * time.Millisecond
+	maxFetches   = 128
+	maxPerHost   = 4
+	maxWaiting   = 64 // for one host
+	minFetchTime = 500 * time.Millisecond
 )
 
 var (
-	errGaveWay = errors.New("the host was slow, and others were waiting")
-	errCrowded = errors.New("too many documents of this host were asked for at once")
+	errPreempted = errors.New("the host was slow, and others were waiting")
+	errHostBusy  = errors.New("too many documents of this host were asked for at once")
 )
 
-// slots bound the fetches under way: [maxFlights] in all, [maxPerHost] of one
-// host. No host is asked for so much that the others would wait for it; and
-// when many hosts are slow, a fetch of more than [minimumTime] gives its slot
-// to one that waits, so that a thousand slow hosts delay an honest agent and
-// do not stop it.
+// slots bound the fetches in flight: maxFetches in all, maxPerHost of one host.
+// No host is asked for so much that the others would wait for it; and when many
+// hosts are slow, a fetch that took longer than minFetchTime is preempted by one
+// that waits, so that a thousand slow hosts delay an honest agent and do not
+// stop it.
 type slots struct {
-	free  chan struct{} // holds a token for each slot that is taken
-	yield chan struct{} // a slot that changes hands
+	taken   chan struct{} // a semaphore: holds one for each slot that is taken
+	preempt chan struct{} // hands a slot from a slow fetch to one that waits
 
 	mu    sync.Mutex
 	hosts map[string]*hostSlots
 }
 
 type hostSlots struct {
-	free  chan struct{}
-	users int // who hold or wait; the last one turns off the light
+	taken chan struct{} // a semaphore, as that of slots
+	users int           // fetches that hold a slot or wait; removed when it reaches 0
 }
 
 func newSlots() *slots {
-	return &slots{free: make(chan struct{}, maxFlights), yield: make(chan struct{}), hosts: map[string]*hostSlots{}}
+	return &slots{taken: make(chan struct{}, maxFetches), preempt: make(chan struct{}), hosts: map[string]*hostSlots{}}
 }
 
-// run runs fetch when there is room for it. The fetch's ctx ends when it has
-// to give way.
+// run runs fetch once it has a slot. The fetch's ctx ends when it is preempted.
 func (s *slots) run(ctx context.Context, host string, fetch func(context.Context) error) error {
 	h, err := s.enter(host)
 	if err != nil {
@@ -50,47 +49,47 @@ func (s *slots) run(ctx context.Context, host string, fetch func(context.Context
 	}
 	defer s.leave(host, h)
 	select {
-	case h.free <- struct{}{}:
-		defer func() { <-h.free }()
+	case h.taken <- struct{}{}:
+		defer func() { <-h.taken }()
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
 	select {
-	case s.free <- struct{}{}:
+	case s.taken <- struct{}{}:
 	default:
 		select {
-		case s.free <- struct{}{}:
-		case s.yield <- struct{}{}: // somebody's slot is ours now
+		case s.taken <- struct{}{}:
+		case s.preempt <- struct{}{}: // somebody's slot is ours now
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
-	gone := make(chan bool)
-	go func() { gone <- s.offer(ctx, cancel) }()
+	ended := make(chan bool)
+	go func() { ended <- s.yield(ctx, cancel) }()
 	err = fetch(ctx)
 	cancel(nil)
-	if gave := <-gone; !gave {
-		<-s.free
+	if preempted := <-ended; !preempted {
+		<-s.taken
 	} else if err != nil {
-		return errGaveWay
+		return errPreempted
 	}
 	return err
 }
 
-// offer gives the slot of a slow fetch to whoever waits for one, and reports
-// whether it did.
-func (s *slots) offer(ctx context.Context, cancel context.CancelCauseFunc) bool {
+// yield gives the slot of a slow fetch to one that waits, and reports whether
+// it did.
+func (s *slots) yield(ctx context.Context, cancel context.CancelCauseFunc) bool {
 	select {
 	case <-ctx.Done():
 		return false
-	case <-time.After(minimumTime):
+	case <-time.After(minFetchTime):
 	}
 	select {
 	case <-ctx.Done():
 		return false
-	case <-s.yield:
-		cancel(errGaveWay)
+	case <-s.preempt:
+		cancel(errPreempted)
 		return true
 	}
 }
@@ -100,11 +99,11 @@ func (s *slots) enter(host string) (*hostSlots, error) {
 	defer s.mu.Unlock()
 	h := s.hosts[host]
 	if h == nil {
-		h = &hostSlots{free: make(chan struct{}, maxPerHost)}
+		h = &hostSlots{taken: make(chan struct{}, maxPerHost)}
 		s.hosts[host] = h
 	}
 	if h.users >= maxPerHost+maxWaiting {
-		return nil, errCrowded
+		return nil, errHostBusy
 	}
 	h.users++
 	return h, nil

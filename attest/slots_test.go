@@ -63,7 +63,7 @@ func TestSlowHostsDoNotStopAnHonestOne(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newSlots()
 				wait := crowd(t, s, 1000, c.host)
-				if held := len(s.free); held > maxFlights {
+				if held := len(s.taken); held > maxFetches {
 					t.Errorf("%d fetches are under way", held)
 				}
 				ctx, cancel := context.WithTimeout(t.Context(), fetchTimeout)
@@ -76,8 +76,8 @@ func TestSlowHostsDoNotStopAnHonestOne(t *testing.T) {
 					t.Logf("the honest fetch took %v", took)
 				}
 				wait()
-				if len(s.free) != 0 || len(s.hosts) != 0 {
-					t.Errorf("left over: %d slots, %d hosts", len(s.free), len(s.hosts))
+				if len(s.taken) != 0 || len(s.hosts) != 0 {
+					t.Errorf("left over: %d slots, %d hosts", len(s.taken), len(s.hosts))
 				}
 			})
 		})
@@ -89,11 +89,11 @@ func TestAHostHasFewFetchesUnderWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSlots()
 		wait := crowd(t, s, 1000, func(int) string { return "one.example" })
-		if held := len(s.free); held != maxPerHost {
+		if held := len(s.taken); held != maxPerHost {
 			t.Errorf("%d fetches are under way, want %d", held, maxPerHost)
 		}
 		got := wait()
-		if got[errCrowded] != 1000-maxPerHost-maxWaiting {
+		if got[errHostBusy] != 1000-maxPerHost-maxWaiting {
 			t.Errorf("%v were refused at once", got)
 		}
 	})
@@ -102,13 +102,13 @@ func TestAHostHasFewFetchesUnderWay(t *testing.T) {
 func TestASlowFetchGivesWayOnlyWhereOthersWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSlots()
-		wait := crowd(t, s, maxFlights, func(i int) string { return fmt.Sprint(i) })
-		time.Sleep(2 * minimumTime)
+		wait := crowd(t, s, maxFetches, func(i int) string { return fmt.Sprint(i) })
+		time.Sleep(2 * minFetchTime)
 		if err := s.run(t.Context(), "honest.example", takes(time.Millisecond)); err != nil {
 			t.Error(err)
 		}
 		got := wait()
-		if got[errGaveWay] != 1 || got[context.DeadlineExceeded] != maxFlights-1 {
+		if got[errPreempted] != 1 || got[context.DeadlineExceeded] != maxFetches-1 {
 			t.Errorf("got %v", got)
 		}
 	})
@@ -119,19 +119,19 @@ func TestGivingWayIsNotRememberedAsTheAgentsFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDocuments(Config{Now: time.Now})
 		d.client.Transport = roundTrip(slow)
-		for range maxFlights - 1 {
-			d.slots.free <- struct{}{}
+		for range maxFetches - 1 {
+			d.slots.taken <- struct{}{}
 		}
 		fetched := make(chan error)
 		go func() {
-			_, err := d.fetch(t.Context(), exampleAgent(t))
+			_, err := d.fetchShared(t.Context(), exampleAgent(t))
 			fetched <- err
 		}()
-		time.Sleep(minimumTime / 2)
+		time.Sleep(minFetchTime / 2)
 		if err := d.slots.run(t.Context(), "honest.example", takes(time.Millisecond)); err != nil {
 			t.Error(err)
 		}
-		if err := <-fetched; !errors.Is(err, errGaveWay) {
+		if err := <-fetched; !errors.Is(err, errPreempted) {
 			t.Errorf("got %v", err)
 		}
 		if _, held := d.look(exampleID); held {

@@ -30,7 +30,7 @@ func away(status int) bool {
 // transport tells apart what keeps a document from being read. For the moment
 // only are: no connection, none in time, one that ended before its time, and a
 // name server that does not answer. All else stays as it is until somebody
-// mends it: an address that may not be connected to, a name that does not
+// fixes it: an address that may not be connected to, a name that does not
 // exist, a certificate or TLS that does not hold, what is no HTTP.
 func transport(err error) error {
 	bared := bare(err)
