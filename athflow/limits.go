@@ -121,7 +121,7 @@ var adminGuesses = Rate{10, time.Minute}
 // LimitNames are what a request can be too much for, as metrics name it.
 func LimitNames() []string {
 	return []string{"busy", "admin_proofs", "per_address", "registrations_per_address", "per_agent", "concurrent_per_address", "concurrent",
-		"pending_" + tokenstore.FullAll, "pending_" + tokenstore.FullDomain, "pending_" + tokenstore.FullAddress, "sessions_per_agent"}
+		"pending_" + tokenstore.QuotaAll, "pending_" + tokenstore.QuotaDomain, "pending_" + tokenstore.QuotaAddress, "sessions_per_agent"}
 }
 
 func newLimiter(l Limits, count func(limit string)) (*limiter, error) {

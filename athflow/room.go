@@ -20,19 +20,19 @@ const retryFull = 10 * time.Minute
 // looks at it, it is what strangers make the store keep.
 func (f *Flow) takeRoom(ctx context.Context, c *call, agent ath.AgentID) error {
 	l := &f.limiter.Limits
-	err := f.Store.TakeRoom(ctx, agent.Tag(), tokenstore.Room{
+	err := f.Store.ReservePending(ctx, agent.Tag(), tokenstore.PendingQuota{
 		All: l.Pending, Domain: l.PendingPerDomain, Address: l.PendingPerAddress,
 		OfDomain: registrable(agent.Host()), OfAddress: counted(c.from),
 	})
-	full := (*tokenstore.FullError)(nil)
+	full := (*tokenstore.QuotaError)(nil)
 	if !errors.As(err, &full) {
 		return err
 	}
 	f.Limited("pending_" + full.Where)
 	return ath.Errorf(ath.InternalError, "%s", map[string]string{
-		tokenstore.FullAll:     "Too many registrations wait for an operator; try again later.",
-		tokenstore.FullDomain:  "Too many registrations of this domain wait for an operator; try again later.",
-		tokenstore.FullAddress: "Too many registrations from this address wait for an operator; try again later.",
+		tokenstore.QuotaAll:     "Too many registrations wait for an operator; try again later.",
+		tokenstore.QuotaDomain:  "Too many registrations of this domain wait for an operator; try again later.",
+		tokenstore.QuotaAddress: "Too many registrations from this address wait for an operator; try again later.",
 	}[full.Where]).WithStatus(http.StatusServiceUnavailable).
 		WithDetail("reason", "too_many_pending").WithDetail(retryDetail, int(retryFull.Seconds()))
 }
@@ -43,15 +43,15 @@ func (f *Flow) giveRoom(ctx context.Context, was, is *tokenstore.Agent) {
 	if was.Standing() != tokenstore.Pending || is != nil && is.Standing() == tokenstore.Pending {
 		return
 	}
-	if err := f.Store.GiveRoom(ctx, ath.AgentTag(was.ID)); err != nil {
+	if err := f.Store.ReleasePending(ctx, ath.AgentTag(was.ID)); err != nil {
 		f.Logger.WarnContext(ctx, "a registration that is decided still counts as one that waits", "agent_id", was.ID, "error", err)
 	}
 }
 
 // takeSession counts a session that an agent is about to open.
 func (f *Flow) takeSession(ctx context.Context, agent, session ath.Tag, until time.Time) error {
-	err := f.Store.TakeSession(ctx, agent, session, until, f.limiter.SessionsPerAgent)
-	if full := (*tokenstore.FullError)(nil); errors.As(err, &full) {
+	err := f.Store.ReserveSession(ctx, agent, session, until, f.limiter.SessionsPerAgent)
+	if full := (*tokenstore.QuotaError)(nil); errors.As(err, &full) {
 		f.Limited("sessions_per_agent")
 		return tooMany("Too many authorizations of this agent are open; finish those or let them expire.", time.Minute)
 	}
@@ -64,7 +64,7 @@ func (f *Flow) takeSession(ctx context.Context, agent, session ath.Tag, until ti
 func (f *Flow) giveSession(ctx context.Context, s *tokenstore.Session) {
 	id, err := ath.ParseSessionID(s.ID.Reveal())
 	if err == nil {
-		err = f.Store.GiveSession(ctx, ath.AgentTag(s.AgentID), id.Tag())
+		err = f.Store.ReleaseSession(ctx, ath.AgentTag(s.AgentID), id.Tag())
 	}
 	if err != nil {
 		f.Logger.DebugContext(ctx, "a session that has ended still counts as open", "error", err)

@@ -12,7 +12,7 @@ import (
 // twice: what it writes is unique to the call, so that it knows its own work,
 // and writes it again, so that the second try can be waited for too.
 type scripts struct {
-	roomScripts
+	quotaScripts
 	swap, putGrant, deleteGrant, revoke, remove, note script
 	// swapDown, endSession and onceDown are for what takes rights away.
 	swapDown, endSession, onceDown script
@@ -64,8 +64,8 @@ redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 redis.call('SET', KEYS[2], ARGV[4], 'PX', ARGV[3])
 return 1`
 	return scripts{
-		roomScripts: newRoomScripts(),
-		swapHosts:   normal(swapHosts), swapHostsDown: whenFull(swapHosts),
+		quotaScripts: newQuotaScripts(),
+		swapHosts:    normal(swapHosts), swapHostsDown: whenFull(swapHosts),
 
 		endSession: whenFull(endSession),
 		swap:       normal(swap), swapDown: whenFull(swap), onceDown: whenFull(once),

@@ -12,28 +12,29 @@ import (
 	"github.com/athd/athd/ath"
 )
 
-// A Room says how many registrations may be under review at once: of a domain,
-// of an address, and in all. They are what anybody can make the store keep, so
-// that it is counted over all replicas.
-type Room struct {
+// A PendingQuota limits how many registrations may be under review at once: of
+// a domain, of an address, and in all. Anybody can make the store keep them, so
+// they are counted over all replicas.
+type PendingQuota struct {
 	All, Domain, Address int
 
-	// Of whom is counted. Both are kept as digests. "" counts in all only.
+	// OfDomain and OfAddress say for whom it counts. Both are stored as digests;
+	// "" counts in All only.
 	OfDomain, OfAddress string
 }
 
-// A FullError says that there is no room, and where.
-type FullError struct{ Where string }
+// A QuotaError says which limit is reached.
+type QuotaError struct{ Where string }
 
-// Where there is no room.
+// The limits that a [QuotaError] names.
 const (
-	FullAll      = "all"
-	FullDomain   = "domain"
-	FullAddress  = "address"
-	FullSessions = "sessions"
+	QuotaAll      = "all"
+	QuotaDomain   = "domain"
+	QuotaAddress  = "address"
+	QuotaSessions = "sessions"
 )
 
-func (e *FullError) Error() string { return "store: no room left: " + e.Where }
+func (e *QuotaError) Error() string { return "store: quota exhausted: " + e.Where }
 
 // pendingTag groups what counts registrations under review into one slot.
 const pendingTag = "pending"
@@ -45,11 +46,11 @@ func pendingKey(kind, of string) string {
 
 func pendingMark(tag ath.Tag) string { return "ath:{" + pendingTag + "}:agent-of:" + string(tag) }
 
-// TakeRoom counts a registration that waits for an operator, before it is
-// stored. One that is counted already is not counted again. A [*FullError]:
-// there is no room. Unless [Store.GiveRoom] is called it is counted for as
+// ReservePending counts a registration that waits for an operator, before it is
+// stored. One that is counted already is not counted again. A [*QuotaError]: a
+// limit is reached. Unless [Store.ReleasePending] is called it counts for as
 // long as such a registration stays.
-func (s *Store) TakeRoom(ctx context.Context, tag ath.Tag, r Room) error {
+func (s *Store) ReservePending(ctx context.Context, tag ath.Tag, r PendingQuota) error {
 	if _, err := ath.ParseTag(string(tag)); err != nil {
 		return errNoTag
 	}
@@ -57,9 +58,9 @@ func (s *Store) TakeRoom(ctx context.Context, tag ath.Tag, r Room) error {
 		key, where string
 		limit      int
 	}{
-		{pendingKey("all", ""), FullAll, r.All},
-		{pendingKey("domain", r.OfDomain), FullDomain, r.Domain},
-		{pendingKey("address", r.OfAddress), FullAddress, r.Address},
+		{pendingKey("all", ""), QuotaAll, r.All},
+		{pendingKey("domain", r.OfDomain), QuotaDomain, r.Domain},
+		{pendingKey("address", r.OfAddress), QuotaAddress, r.Address},
 	}
 	if r.OfDomain == "" {
 		places[1].limit = r.All
@@ -73,23 +74,23 @@ func (s *Store) TakeRoom(ctx context.Context, tag ath.Tag, r Room) error {
 		keys, args = append(keys, p.key), append(args, p.limit)
 	}
 	full := int64(0)
-	err := s.do(ctx, "take_room", func(ctx context.Context) (err error) {
-		full, err = s.count(ctx, s.scripts.takeRoom, keys, args...)
+	err := s.do(ctx, "reserve_pending", func(ctx context.Context) (err error) {
+		full, err = s.count(ctx, s.scripts.reservePending, keys, args...)
 		return err
 	})
 	if err == nil && full > 0 && int(full) <= len(places) {
-		return &FullError{places[full-1].where}
+		return &QuotaError{places[full-1].where}
 	}
 	return err
 }
 
-// GiveRoom counts a registration no longer: it is decided, or gone.
-func (s *Store) GiveRoom(ctx context.Context, tag ath.Tag) error {
+// ReleasePending counts a registration no longer: it was decided, or is gone.
+func (s *Store) ReleasePending(ctx context.Context, tag ath.Tag) error {
 	if _, err := ath.ParseTag(string(tag)); err != nil {
 		return errNoTag
 	}
 	mark := pendingMark(tag)
-	return s.do(ctx, "give_room", func(ctx context.Context) error {
+	return s.do(ctx, "release_pending", func(ctx context.Context) error {
 		var got *redis.StringCmd
 		if err := s.server.ask(ctx, func(batch redis.Pipeliner) { got = batch.Get(ctx, mark) }); err != nil {
 			return err
@@ -118,32 +119,32 @@ func (s *Store) GiveRoom(ctx context.Context, tag ath.Tag) error {
 	})
 }
 
-// TakeSession counts a session of an agent that is about to be opened, of
-// which there may be so many at once. A [*FullError]: there is no room.
-func (s *Store) TakeSession(ctx context.Context, agent ath.Tag, session ath.Tag, until time.Time, limit int) error {
+// ReserveSession counts a session of an agent that is about to be opened; limit
+// is how many may be open at once. A [*QuotaError]: the limit is reached.
+func (s *Store) ReserveSession(ctx context.Context, agent ath.Tag, session ath.Tag, until time.Time, limit int) error {
 	index, err := key(agent, sessionsIndex)
 	if err != nil {
 		return err
 	}
 	taken := int64(0)
-	err = s.do(ctx, "take_session", func(ctx context.Context) (err error) {
-		taken, err = s.count(ctx, s.scripts.takeSession, []string{index},
+	err = s.do(ctx, "reserve_session", func(ctx context.Context) (err error) {
+		taken, err = s.count(ctx, s.scripts.reserveSession, []string{index},
 			string(session), s.now().UnixMilli(), until.UnixMilli(), s.ttl(until), limit)
 		return err
 	})
 	if err == nil && taken == 0 {
-		return &FullError{FullSessions}
+		return &QuotaError{QuotaSessions}
 	}
 	return err
 }
 
-// GiveSession counts a session no longer.
-func (s *Store) GiveSession(ctx context.Context, agent ath.Tag, session ath.Tag) error {
+// ReleaseSession counts a session no longer.
+func (s *Store) ReleaseSession(ctx context.Context, agent ath.Tag, session ath.Tag) error {
 	index, err := key(agent, sessionsIndex)
 	if err != nil {
 		return err
 	}
-	return s.do(ctx, "give_session", func(ctx context.Context) error {
+	return s.do(ctx, "release_session", func(ctx context.Context) error {
 		return s.askInt(ctx, func(batch redis.Pipeliner) *redis.IntCmd { return batch.ZRem(ctx, index, string(session)) })
 	})
 }
@@ -152,16 +153,16 @@ func (s *Store) GiveSession(ctx context.Context, agent ath.Tag, session ath.Tag)
 // only and is not sealed.
 const sessionsIndex = "sessions"
 
-// roomScripts count before something is stored. Like the others each is safe
+// quotaScripts count before something is stored. Like the others each is safe
 // to send twice.
-type roomScripts struct{ takeRoom, takeSession *redis.Script }
+type quotaScripts struct{ reservePending, reserveSession *redis.Script }
 
-func newRoomScripts() roomScripts {
-	return roomScripts{
+func newQuotaScripts() quotaScripts {
+	return quotaScripts{
 		// KEYS mark, and the sorted sets of all, of the domain, of the address;
 		// ARGV tag, Unix ms now and of the end, ttl in ms, the mark, the limits
 		// in the order of the keys. 0: taken. Else the number of the full one.
-		takeRoom: redis.NewScript(`
+		reservePending: redis.NewScript(`
 for i = 2, 4 do redis.call('ZREMRANGEBYSCORE', KEYS[i], '-inf', '(' .. ARGV[2]) end
 if redis.call('EXISTS', KEYS[1]) == 0 then
   for i = 2, 4 do
@@ -176,7 +177,7 @@ redis.call('SET', KEYS[1], ARGV[5], 'PX', ARGV[4])
 return 0`),
 
 		// KEYS index; ARGV session, Unix ms now and of the end, ttl in ms, limit
-		takeSession: redis.NewScript(`
+		reserveSession: redis.NewScript(`
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(' .. ARGV[2])
 redis.call('ZREM', KEYS[1], ARGV[1])
 if redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[5]) then return 0 end
