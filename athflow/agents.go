@@ -16,8 +16,6 @@ import (
 	"github.com/athd/athd/tokenstore"
 )
 
-const agentsPath = "/ath/agents/"
-
 // nothing is the request of a step that takes no body.
 type nothing struct{}
 
@@ -111,7 +109,7 @@ func (f *Flow) own(ctx context.Context, c *call) (tokenstore.Held[tokenstore.Age
 		return none, err
 	}
 	if proof.attestation != "" {
-		err := f.attested(ctx, c, &held.Value, proof.attestation, f.audiences(agentsPath+c.client))
+		err := f.attested(ctx, c, &held.Value, proof.attestation, f.audiences(ath.AgentsPath+c.client))
 		if e := (*ath.Error)(nil); errors.As(err, &e) && (e.Code == ath.InvalidAttestation || e.Code == ath.AgentIdentityMismatch) {
 			return none, refused.WithCause(err)
 		}

@@ -14,10 +14,6 @@ import (
 )
 
 const (
-	callbackPath  = "/ath/callback"
-	startPath     = "/ath/consent/start"
-	decidePath    = "/ath/consent/decide"
-	donePath      = "/ath/consent/done"
 	maxStateBytes = 1024
 )
 
@@ -40,7 +36,7 @@ func (f *Flow) authorize(ctx context.Context, c *call, req *api.AuthorizeRequest
 	if err != nil {
 		return api.AuthorizeReply{}, err
 	}
-	if err := f.attested(ctx, c, agent, req.Attestation.Reveal(), f.audiences("/ath/authorize")); err != nil {
+	if err := f.attested(ctx, c, agent, req.Attestation.Reveal(), f.audiences(ath.AuthorizePath)); err != nil {
 		return api.AuthorizeReply{}, err
 	}
 	c.event.Requested = requested
@@ -168,7 +164,7 @@ func (f *Flow) redirectFor(a *tokenstore.Agent, asked string) (string, error) {
 			continue
 		}
 		for _, b := range append(f.bases(), f.ConsentURL) {
-			if asked == b+callbackPath {
+			if asked == b+ath.CallbackPath {
 				return "", nil
 			}
 		}
@@ -205,9 +201,9 @@ func (f *Flow) callbackURL(p *provider.Provider) string {
 		return p.App.CallbackURL
 	}
 	if f.CallbackPerProvider {
-		return f.PublicURL + callbackPath + "/" + p.Listed()
+		return f.PublicURL + ath.CallbackPath + "/" + p.Listed()
 	}
-	return f.PublicURL + callbackPath
+	return f.PublicURL + ath.CallbackPath
 }
 
 // authorizationURL is a URL of ours on the consent origin, where the browser
@@ -221,7 +217,7 @@ func (f *Flow) authorizationURL(p *provider.Provider, s *tokenstore.Session, sta
 		return direct
 	}
 	_, query, _ := strings.Cut(direct, "?")
-	return f.ConsentURL + startPath + "?" + query
+	return f.ConsentURL + ath.ConsentStartPath + "?" + query
 }
 
 func providerURL(p *provider.Provider, s *tokenstore.Session, state ath.State, verifier ath.Secret) string {

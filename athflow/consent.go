@@ -133,7 +133,7 @@ func (f *Flow) consentPage(ctx context.Context, v *visit, p *provider.Provider) 
 		Agent: shown(name), Domain: agent.Host().String(), Written: written, Pinned: identity != nil, AgentID: agent.String(),
 		Developer: shown(developer), Purpose: shown(held.Value.Purpose),
 		Provider: shown(p.DisplayName), Scopes: v.session.Requested,
-		Action: decidePath, State: v.state, Token: formToken(v.session, v.nonce),
+		Action: ath.ConsentDecidePath, State: v.state, Token: formToken(v.session, v.nonce),
 	}, nil
 }
 

@@ -10,7 +10,7 @@ import (
 
 func (f *Flow) serveDiscovery(w http.ResponseWriter, _ *http.Request) {
 	d := api.Gateway{
-		Version: ath.Version, ID: f.PublicURL, Register: f.PublicURL + "/ath/agents/register",
+		Version: ath.Version, ID: f.PublicURL, Register: f.PublicURL + ath.RegisterPath,
 		Providers: []api.GatewayProvider{},
 	}
 	if f.origins.separate {
@@ -38,7 +38,7 @@ func (f *Flow) serveAppDiscovery(w http.ResponseWriter, r *http.Request) {
 		Version: ath.Version, ID: p.ID, Name: p.App.Name, APIBase: p.App.APIBase,
 		Auth: api.AppAuth{
 			Type: "oauth2", Authorize: p.AuthorizeURL.String(), Token: p.TokenURL.String(), Scopes: orEmpty(p.Scopes),
-			Register: p.App.Audience + "/ath/agents/register", Attestation: !f.SkipAttestation,
+			Register: p.App.Audience + ath.RegisterPath, Attestation: !f.SkipAttestation,
 		},
 	})
 }

@@ -53,7 +53,7 @@ func (f *Flow) again(w http.ResponseWriter, v *visit) error {
 	if err != nil {
 		return err
 	}
-	w.Header().Set("Location", donePath+"?"+url.Values{"state": {state.Secret().Reveal()}}.Encode())
+	w.Header().Set("Location", ath.ConsentDonePath+"?"+url.Values{"state": {state.Secret().Reveal()}}.Encode())
 	w.WriteHeader(http.StatusSeeOther)
 	return nil
 }
@@ -115,7 +115,7 @@ func (f *Flow) wait(w http.ResponseWriter, v *visit, r *http.Request) error {
 	}
 	next := url.Values{"state": {v.state}, "waited": {strconv.Itoa(n + 1)}}
 	return f.pages.write(w, http.StatusOK, "wait", waitPage{
-		Provider: f.providerName(v.session), Next: template.URL(donePath + "?" + next.Encode()),
+		Provider: f.providerName(v.session), Next: template.URL(ath.ConsentDonePath + "?" + next.Encode()),
 	})
 }
 

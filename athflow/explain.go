@@ -9,8 +9,6 @@ import (
 	"github.com/athd/athd/audit"
 )
 
-const adminExplainPath = "/ath/admin/explain"
-
 // An ExplainRequest is a call that nobody makes: an operator asks how it
 // would be judged.
 type ExplainRequest struct {

@@ -144,21 +144,21 @@ func New(c Config) (*Flow, error) {
 // that Envoy resolved.
 func (f *Flow) Handler() http.Handler {
 	routes := map[string]methods{
-		"/health":                   {http.MethodGet: http.HandlerFunc(f.serveHealth)},
-		"/.well-known/ath.json":     {http.MethodGet: http.HandlerFunc(f.serveDiscovery)},
-		"/.well-known/ath-app.json": {http.MethodGet: http.HandlerFunc(f.serveAppDiscovery)},
-		"/ath/agents/register":      {http.MethodPost: serveJSON(f, http.StatusCreated, audit.AgentRegistrationDenied, f.register)},
-		"/ath/authorize":            {http.MethodPost: serveJSON(f, http.StatusOK, audit.AccessDenied, f.authorize)},
-		"/ath/token":                {http.MethodPost: serveJSON(f, http.StatusOK, audit.AccessDenied, f.token)},
-		revokePath:                  {http.MethodPost: serveJSON(f, http.StatusOK, audit.AccessDenied, f.revoke)},
-		"/ath/consent/start":        {http.MethodGet: f.servePage(f.start)},
-		"/ath/consent/decide":       {http.MethodPost: f.servePage(f.decide)},
-		"/ath/consent/done":         {http.MethodGet: f.servePage(f.done)},
-		"/ath/callback":             {http.MethodGet: f.servePage(f.callback)},
+		ath.HealthPath:        {http.MethodGet: http.HandlerFunc(f.serveHealth)},
+		ath.DiscoveryPath:     {http.MethodGet: http.HandlerFunc(f.serveDiscovery)},
+		ath.AppDiscoveryPath:  {http.MethodGet: http.HandlerFunc(f.serveAppDiscovery)},
+		ath.RegisterPath:      {http.MethodPost: serveJSON(f, http.StatusCreated, audit.AgentRegistrationDenied, f.register)},
+		ath.AuthorizePath:     {http.MethodPost: serveJSON(f, http.StatusOK, audit.AccessDenied, f.authorize)},
+		ath.TokenPath:         {http.MethodPost: serveJSON(f, http.StatusOK, audit.AccessDenied, f.token)},
+		ath.RevokePath:        {http.MethodPost: serveJSON(f, http.StatusOK, audit.AccessDenied, f.revoke)},
+		ath.ConsentStartPath:  {http.MethodGet: f.servePage(f.start)},
+		ath.ConsentDecidePath: {http.MethodPost: f.servePage(f.decide)},
+		ath.ConsentDonePath:   {http.MethodGet: f.servePage(f.done)},
+		ath.CallbackPath:      {http.MethodGet: f.servePage(f.callback)},
 	}
 	agentRoutes := f.agentRoutes()
 	if f.AdminPrivate {
-		routes[revokePath] = methods{http.MethodPost: serveJSON(f, http.StatusOK, audit.AccessDenied, f.revokeOwn)}
+		routes[ath.RevokePath] = methods{http.MethodPost: serveJSON(f, http.StatusOK, audit.AccessDenied, f.revokeOwn)}
 	} else {
 		maps.Copy(routes, f.operatorRoutes())
 		maps.Copy(agentRoutes, f.operatorAgentRoutes())
@@ -169,8 +169,8 @@ func (f *Flow) Handler() http.Handler {
 		if !ok {
 			m, ok = agentRoute(agentRoutes, r)
 		}
-		if name, of := strings.CutPrefix(r.URL.Path, callbackPath+"/"); of && f.Providers.Get(name) != nil {
-			m, ok = routes[callbackPath], true
+		if name, of := strings.CutPrefix(r.URL.Path, ath.CallbackPath+"/"); of && f.Providers.Get(name) != nil {
+			m, ok = routes[ath.CallbackPath], true
 		}
 		on := f.origins.ground(r.Host)
 		if !ok || r.URL.RawPath != "" || !on.answers(r.URL.Path) {
@@ -191,7 +191,7 @@ func (f *Flow) Handler() http.Handler {
 			h = http.HandlerFunc(f.sendOn)
 		}
 		in := f.laneOf(r)
-		if ok && in != operators && strings.HasPrefix(r.URL.Path, adminPath) {
+		if ok && in != operators && strings.HasPrefix(r.URL.Path, ath.AdminPath) {
 			r = unreadBody(w, r)
 			h = f.refuses(f.noOperator(r.Header, clientAddress(r, f.limiter.Envoys)))
 		}

@@ -16,8 +16,6 @@ import (
 // which its tokens' next decision sees. Who registers meanwhile finds the mark
 // at register, authorize and token, and gets no token that a decision could see.
 
-const adminHostsPath = "/ath/admin/hosts"
-
 // hostRequest names hosts: one, or with "*." all below a name.
 type hostRequest struct {
 	Host string `json:"host"`
@@ -158,7 +156,7 @@ func (f *Flow) resumeHost(ctx context.Context, c *call, req *hostRequest) (hostR
 	err = f.editHosts(ctx, func(all []tokenstore.HostSuspension) ([]tokenstore.HostSuspension, error) {
 		rest := slices.DeleteFunc(slices.Clone(all), func(s tokenstore.HostSuspension) bool { return s.Hosts == hosts })
 		if len(rest) == len(all) {
-			return nil, ath.Errorf(ath.NotFound, "This host is not suspended. What is suspended is listed at %s.", adminHostsPath)
+			return nil, ath.Errorf(ath.NotFound, "This host is not suspended. What is suspended is listed at %s.", ath.AdminHostsPath)
 		}
 		return rest, f.commit(c)
 	})

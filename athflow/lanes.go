@@ -27,16 +27,14 @@ const (
 	operatorPlaces = 64
 )
 
-const adminPath = "/ath/admin/"
-
 // laneOf says where a request belongs. An operator's proof is looked at first,
 // and a request that only an operator may make is refused before anything of it
 // is read.
 func (f *Flow) laneOf(r *http.Request) lane {
 	switch {
-	case !f.AdminPrivate && (r.URL.Path == revokePath || strings.HasPrefix(r.URL.Path, adminPath)) && f.isOperator(r.Header):
+	case !f.AdminPrivate && (r.URL.Path == ath.RevokePath || strings.HasPrefix(r.URL.Path, ath.AdminPath)) && f.isOperator(r.Header):
 		return operators
-	case r.URL.Path == revokePath, r.Method == http.MethodDelete && strings.HasPrefix(r.URL.Path, agentsPath):
+	case r.URL.Path == ath.RevokePath, r.Method == http.MethodDelete && strings.HasPrefix(r.URL.Path, ath.AgentsPath):
 		return endings
 	}
 	return strangers

@@ -30,10 +30,10 @@ func TestWhatEndsRightsHasPlacesOfItsOwn(t *testing.T) {
 		}
 		return n, leave
 	}
-	if n, _ := fill(strangers, registerPath, tokenPath, authorizePath); n != 8 {
+	if n, _ := fill(strangers, ath.RegisterPath, ath.TokenPath, ath.AuthorizePath); n != 8 {
 		t.Errorf("%d strangers at once, want 8", n)
 	}
-	if n, _ := fill(endings, revokePath); n != endingPlaces {
+	if n, _ := fill(endings, ath.RevokePath); n != endingPlaces {
 		t.Errorf("%d revocations beside them, want %d", n, endingPlaces)
 	}
 	n, leave := fill(operators, "other")

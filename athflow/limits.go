@@ -139,20 +139,11 @@ func newLimiter(l Limits, count func(limit string)) (*limiter, error) {
 	}, nil
 }
 
-const (
-	registerPath  = "/ath/agents/register"
-	authorizePath = "/ath/authorize"
-	healthPath    = "/health"
-)
-
 // routeOf names the routes that a flood of the others must leave room for.
 func routeOf(path string) string {
-	if isCallback(path) {
-		return callbackPath // also of one provider
-	}
-	switch path {
-	case registerPath, authorizePath, tokenPath, startPath, decidePath, donePath:
-		return path
+	row, _ := ath.FindPath(path)
+	if row.Browser() || row.Kind == ath.PathHandshake && !row.Below() {
+		return row.Path
 	}
 	return "other"
 }
@@ -167,7 +158,7 @@ func (l *limiter) rate(r *http.Request, in lane, from netip.Addr, now time.Time)
 		l.count("per_address")
 		return tooMany("There were too many requests from this address.", wait)
 	}
-	if r.URL.Path == registerPath && r.Method == http.MethodPost {
+	if r.URL.Path == ath.RegisterPath && r.Method == http.MethodPost {
 		if wait := l.registrations.take(from, now); wait > 0 {
 			l.count("registrations_per_address")
 			return tooMany("There were too many registrations from this address.", wait)
@@ -235,7 +226,7 @@ func tooMany(message string, wait time.Duration) error {
 // would, a page for people and JSON for programs. The order is that of what a
 // request costs: its address, its body, its place.
 func (f *Flow) limited(w http.ResponseWriter, r *http.Request, in lane, h http.Handler) {
-	if r.URL.Path == healthPath { // asked by those who would restart us
+	if r.URL.Path == ath.HealthPath { // asked by those who would restart us
 		h.ServeHTTP(w, r)
 		return
 	}
@@ -246,8 +237,7 @@ func (f *Flow) limited(w http.ResponseWriter, r *http.Request, in lane, h http.H
 		h.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), laneKey{}, in)))
 		return
 	}
-	switch route {
-	case callbackPath, startPath, decidePath, donePath:
+	if row, _ := ath.FindPath(route); row.Browser() {
 		f.servePage(func(context.Context, *call, http.ResponseWriter, *http.Request) error { return err }).ServeHTTP(w, r)
 		return
 	}

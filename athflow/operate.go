@@ -15,9 +15,8 @@ import (
 )
 
 const (
-	adminAgentsPath = "/ath/admin/agents"
-	defaultListing  = 100
-	maxListing      = 1000
+	defaultListing = 100
+	maxListing     = 1000
 )
 
 // agentView is a registration as operators see it. It holds no secret.

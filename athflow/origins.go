@@ -3,7 +3,6 @@ package athflow
 import (
 	"net/http"
 	"net/url"
-	"strings"
 
 	"github.com/athd/athd/ath"
 )
@@ -54,19 +53,20 @@ func (o origins) ground(host string) ground {
 
 // answers reports whether there is something at a path on this ground.
 func (g ground) answers(path string) bool {
-	page := path == startPath || path == decidePath || path == donePath
-	switch g {
-	case consent:
-		return page || isCallback(path)
-	case handshake:
-		return !page
+	if g == shared {
+		return true
 	}
-	return true
+	row, _ := ath.FindPath(path)
+	if g == consent {
+		return row.On&ath.OnConsent != 0
+	}
+	return row.On&ath.OnPublic != 0
 }
 
 // isCallback reports whether a path is one to which OAuth servers send users.
 func isCallback(path string) bool {
-	return path == callbackPath || strings.HasPrefix(path, callbackPath+"/")
+	row, _ := ath.FindPath(path)
+	return row.Kind == ath.PathCallback
 }
 
 // sendOn answers a callback that arrived at a redirect URI on another host: the

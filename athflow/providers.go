@@ -7,8 +7,6 @@ import (
 	"github.com/athd/athd/provider"
 )
 
-const adminProvidersPath = "/ath/admin/providers"
-
 // configuredView is a provider as operators see it (O-1): by what it judges
 // and where tokens come from and go to. It holds no secret, and none of the
 // extra parameters, which may be one.

@@ -39,7 +39,7 @@ func (f *Flow) register(ctx context.Context, c *call, req *api.RegisterRequest) 
 	if err != nil {
 		return api.RegisterReply{}, err
 	}
-	identity, err := f.verify(ctx, c, agent, req.Attestation.Reveal(), f.audiences("/ath/agents/register"), ath.InvalidAttestation)
+	identity, err := f.verify(ctx, c, agent, req.Attestation.Reveal(), f.audiences(ath.RegisterPath), ath.InvalidAttestation)
 	if err != nil {
 		return api.RegisterReply{}, err
 	}
@@ -155,7 +155,7 @@ func (f *Flow) listed(name string) string {
 // registeredAlready tells an agent that has proved who it is how it comes out:
 // it may have lost its credentials, and nobody can tell it the secret again.
 func (f *Flow) registeredAlready(clientID string) error {
-	own := f.PublicURL + agentsPath + clientID
+	own := f.PublicURL + ath.AgentsPath + clientID
 	return ath.Errorf(ath.Conflict, "The agent is registered already and asks for nothing new. "+
 		"If its credentials are lost, remove the registration with a fresh attestation (DELETE %s) and register again, or ask the operator to remove it.", own).
 		WithDetail("client_id", clientID).

@@ -12,8 +12,6 @@ import (
 	"github.com/athd/athd/tokenstore"
 )
 
-const revokePath = "/ath/revoke"
-
 // revoke ends a token: the agent its own (V-1), an operator any (V-2). What
 // was never a token is answered like one that was (V-3).
 func (f *Flow) revoke(ctx context.Context, c *call, req *api.RevokeRequest) (api.RevokeReply, error) {

@@ -17,7 +17,7 @@ const clientIDValue = "client_id"
 // behind its client_id.
 func (f *Flow) agentRoutes() map[[2]string]methods {
 	return map[[2]string]methods{
-		{agentsPath, ""}: {
+		{ath.AgentsPath, ""}: {
 			http.MethodGet:    about(f, f.showOwn),
 			http.MethodDelete: about(f, f.removeOwn),
 		},
@@ -26,7 +26,7 @@ func (f *Flow) agentRoutes() map[[2]string]methods {
 
 // operatorAgentRoutes are those of them that are for operators.
 func (f *Flow) operatorAgentRoutes() map[[2]string]methods {
-	const admin = adminAgentsPath + "/"
+	const admin = ath.AdminAgentsPath + "/"
 	return map[[2]string]methods{
 		{admin, ""}: {
 			http.MethodGet:    about(f, byOperator(f, f.showAgent)),
@@ -42,14 +42,14 @@ func (f *Flow) operatorAgentRoutes() map[[2]string]methods {
 // operatorRoutes are the other routes for operators.
 func (f *Flow) operatorRoutes() map[string]methods {
 	routes := map[string]methods{
-		adminAgentsPath:             {http.MethodGet: about(f, byOperator(f, f.listAgents))},
-		adminHostsPath:              {http.MethodGet: about(f, byOperator(f, f.listHosts))},
-		adminHostsPath + "/suspend": {http.MethodPost: about(f, byOperator(f, f.suspendHost))},
-		adminHostsPath + "/resume":  {http.MethodPost: about(f, byOperator(f, f.resumeHost))},
-		adminProvidersPath:          {http.MethodGet: about(f, byOperator(f, f.listProviders))},
+		ath.AdminAgentsPath:             {http.MethodGet: about(f, byOperator(f, f.listAgents))},
+		ath.AdminHostsPath:              {http.MethodGet: about(f, byOperator(f, f.listHosts))},
+		ath.AdminHostsPath + "/suspend": {http.MethodPost: about(f, byOperator(f, f.suspendHost))},
+		ath.AdminHostsPath + "/resume":  {http.MethodPost: about(f, byOperator(f, f.resumeHost))},
+		ath.AdminProvidersPath:          {http.MethodGet: about(f, byOperator(f, f.listProviders))},
 	}
 	if f.Explain != nil {
-		routes[adminExplainPath] = methods{http.MethodPost: about(f, byOperator(f, f.explain))}
+		routes[ath.AdminExplainPath] = methods{http.MethodPost: about(f, byOperator(f, f.explain))}
 	}
 	return routes
 }
@@ -59,7 +59,7 @@ func (f *Flow) operatorRoutes() map[string]methods {
 // door keeps them from taking rights away.
 func (f *Flow) AdminHandler() http.Handler {
 	routes, agentRoutes := f.operatorRoutes(), f.operatorAgentRoutes()
-	routes[revokePath] = methods{http.MethodPost: about(f, byOperator(f, f.revokeAny))}
+	routes[ath.RevokePath] = methods{http.MethodPost: about(f, byOperator(f, f.revokeAny))}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer f.recoverPanic(w, r)
 		m, ok := routes[r.URL.Path]
@@ -88,7 +88,7 @@ func about[Req, Resp any](f *Flow, step func(context.Context, *call, *Req) (Resp
 // agentRoute finds the route of a path with a client_id in it, as it is
 // written: one segment, of a client_id's form.
 func agentRoute(routes map[[2]string]methods, r *http.Request) (methods, bool) {
-	for _, before := range []string{agentsPath, adminAgentsPath + "/"} {
+	for _, before := range []string{ath.AgentsPath, ath.AdminAgentsPath + "/"} {
 		rest, ok := strings.CutPrefix(r.URL.Path, before)
 		if !ok {
 			continue

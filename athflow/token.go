@@ -14,10 +14,7 @@ import (
 	"github.com/athd/athd/tokenstore"
 )
 
-const (
-	tokenPath   = "/ath/token"
-	maxBadCodes = 5 // T-1
-)
+const maxBadCodes = 5 // T-1
 
 // token trades a consented session for an ATH token. The order of the checks
 // is the protocol's.
@@ -32,7 +29,7 @@ func (f *Flow) token(ctx context.Context, c *call, req *api.TokenRequest) (api.T
 	if !agent.SecretDigest.Matches(req.ClientSecret.Reveal()) {
 		return api.TokenReply{}, wrongSecret()
 	}
-	if err := f.attested(ctx, c, agent, req.Attestation.Reveal(), f.exactAudiences(tokenPath)); err != nil {
+	if err := f.attested(ctx, c, agent, req.Attestation.Reveal(), f.exactAudiences(ath.TokenPath)); err != nil {
 		return api.TokenReply{}, err
 	}
 	held, err := f.consented(ctx, c, agent, req)

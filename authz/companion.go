@@ -2,7 +2,6 @@ package authz
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/athd/athd/ath"
 )
@@ -24,49 +23,50 @@ func (q *inquiry) companionAnswers() Reason {
 
 // forCompanion: of a target that is canonical.
 func (q *inquiry) forCompanion() bool {
-	return q.ByHost && q.request.Provider == "" && isCompanion(q.segments, q.CallbackPerProvider) && q.consentKeptApart()
+	if !q.ByHost || q.request.Provider != "" {
+		return false
+	}
+	row, ok := q.companionPath()
+	return ok && q.onItsOrigin(row)
 }
 
-// consentKeptApart wants the consent pages on their own host alone, where they
-// have one, and nothing else there. A callback is on both: athd leads on from
-// the one to the other.
-func (q *inquiry) consentKeptApart() bool {
-	if q.ConsentHost.IsZero() || q.segments[1] == "callback" {
+// onItsOrigin wants the consent pages on their own host alone, where they have
+// one, and nothing else there. A callback is on both: athd leads on from the
+// one to the other.
+func (q *inquiry) onItsOrigin(row ath.Path) bool {
+	if q.ConsentHost.IsZero() {
 		return true
 	}
-	return (q.segments[1] == "consent") == (ath.RequestedHost(q.request.Host) == q.ConsentHost)
-}
-
-// isCompanion reports whether segments are those of a path that athd answers
-// itself. The generated configuration has the same paths as a pattern.
-func isCompanion(segments []string, callbackPerProvider bool) bool {
-	switch {
-	case len(segments) < 2:
-		return false
-	case segments[0] == ".well-known":
-		return len(segments) == 2 && slices.Contains([]string{"ath.json", "ath-app.json"}, segments[1])
-	case segments[0] != "ath":
-		return false
-	case len(segments) == 3 && segments[1] == "callback":
-		return callbackPerProvider && segments[2] != ""
-	case len(segments) == 2:
-		return slices.Contains([]string{"authorize", "callback", "token", "revoke"}, segments[1])
+	on := ath.OnPublic
+	if ath.RequestedHost(q.request.Host) == q.ConsentHost {
+		on = ath.OnConsent
 	}
-	return slices.Contains([]string{"agents", "consent", "admin"}, segments[1])
+	return row.On&on != 0
 }
 
-// pathSegments cuts a target's path as it is written, canonical or not.
-func pathSegments(target string) []string {
-	return strings.Split(strings.TrimPrefix(withoutQuery(target), "/"), "/")
+// companionPath returns the row of a path that Envoy leads to athd itself. The
+// generated configuration has the same paths as a pattern.
+func companionPath(path string, callbackPerProvider bool) (ath.Path, bool) {
+	row, ok := ath.FindPath(path)
+	if !ok || !row.Companion() || row.PerProvider && !callbackPerProvider && path != row.Path {
+		return ath.Path{}, false
+	}
+	return row, true
+}
+
+// companionPath is of the request's path as it is written, canonical or not.
+func (q *inquiry) companionPath() (ath.Path, bool) {
+	return companionPath(withoutQuery(q.request.Path), q.CallbackPerProvider)
 }
 
 func (q *inquiry) tellCompanion() string {
+	row, ok := q.companionPath()
 	switch {
-	case !isCompanion(q.segments, q.CallbackPerProvider):
+	case !ok:
 		return "not a path that athd answers itself"
 	case !q.ByHost:
 		return "a path that athd answers itself; Envoy's routes let it past the check"
-	case !q.consentKeptApart():
+	case !q.onItsOrigin(row):
 		return "a path that athd answers itself, on another host"
 	case q.request.Provider != "":
 		return "a path that athd answers itself, but the route leads to a provider"

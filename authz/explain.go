@@ -119,9 +119,10 @@ func (d *Decider) agentOf(ctx context.Context, question Question) []string {
 }
 
 func tellPlace(r Request) string {
-	switch {
-	case isCompanion(pathSegments(r.Path), true):
+	if _, ok := companionPath(withoutQuery(r.Path), true); ok {
 		return "athd's own pages"
+	}
+	switch {
 	case r.Provider == "":
 		return "host and path lead to no provider and no app"
 	case r.Mount != "":

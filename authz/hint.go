@@ -23,11 +23,11 @@ func newHints(publicURL string, set *provider.Set) map[string]*hint {
 	if publicURL == "" {
 		return nil
 	}
-	hints := map[string]*hint{"": {discovery: publicURL + "/.well-known/ath.json"}}
+	hints := map[string]*hint{"": {discovery: publicURL + ath.DiscoveryPath}}
 	apps := set.Apps()
 	for _, app := range apps {
 		if app.App.Audience != "" && (len(apps) == 1 || hasHostOf(app, app.App.Audience)) {
-			hints[app.ID] = &hint{discovery: app.App.Audience + "/.well-known/ath-app.json"}
+			hints[app.ID] = &hint{discovery: app.App.Audience + ath.AppDiscoveryPath}
 		}
 	}
 	return hints

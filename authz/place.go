@@ -9,9 +9,6 @@ import (
 	"github.com/athd/athd/provider"
 )
 
-// mountPrefix is where gateway mode begins: /ath/proxy/{id}/{path}.
-const mountPrefix = "/ath/proxy/"
-
 // places tells by host and path where a request leads, as the generated
 // configuration's routes do: for meshes whose routes name no provider, and
 // for explaining.
@@ -45,16 +42,16 @@ func (p places) find(host, target string) (id, mount string) {
 		return "", ""
 	}
 	path, _, _ := strings.Cut(target, "?")
-	if rest, ok := strings.CutPrefix(path, mountPrefix); ok {
+	if rest, ok := strings.CutPrefix(path, ath.ProxyPath); ok {
 		name, _, mounted := strings.Cut(rest, "/")
 		known := p.providers.Get(name)
 		if !mounted || known == nil {
 			return "", ""
 		}
-		return known.ID, mountPrefix + name + "/"
+		return known.ID, ath.ProxyPath + name + "/"
 	}
-	if within(path, "/ath") || isCompanion(pathSegments(path), true) {
-		return "", "" // the handshake's own
+	if _, athd := companionPath(path, true); athd || within(path, ath.PathRoot) {
+		return "", ""
 	}
 	apps, known := p.apps[asked]
 	if !known {

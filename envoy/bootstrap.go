@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/athd/athd/ath"
 	"github.com/athd/athd/provider"
 )
 
@@ -125,8 +126,8 @@ func (c BootstrapConfig) check() error {
 		}
 		if prefix := p.App.PathPrefix; prefix != "" && (prefix[0] != '/' || strings.HasSuffix(prefix, "/") || strings.ContainsAny(prefix, "?#")) {
 			fault("app %q: its path prefix must start with a slash and not end with one", p.ID)
-		} else if prefix == "/ath" || strings.HasPrefix(prefix, "/ath/") {
-			fault("app %q: paths under /ath are the handshake's own", p.ID)
+		} else if prefix == ath.PathRoot || strings.HasPrefix(prefix, ath.PathRoot+"/") {
+			fault("app %q: paths under %s are the handshake's own", p.ID, ath.PathRoot)
 		}
 		for _, host := range domains(p.App) {
 			if consent != "" && host == consent {

@@ -22,6 +22,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	"github.com/athd/athd/ath"
 	"github.com/athd/athd/provider"
 )
 
@@ -63,7 +64,7 @@ func (g *generator) authzCluster() *clusterv3.Cluster {
 func (g *generator) companionCluster() *clusterv3.Cluster {
 	c := g.athdCluster(companionCluster, g.config.Companion)
 	c.HealthChecks = []*corev3.HealthCheck{asksHealth(&corev3.HealthCheck{HealthChecker: &corev3.HealthCheck_HttpHealthCheck_{
-		HttpHealthCheck: &corev3.HealthCheck_HttpHealthCheck{Host: companionCluster, Path: CompanionHealthPath},
+		HttpHealthCheck: &corev3.HealthCheck_HttpHealthCheck{Host: companionCluster, Path: ath.DrainHealthPath},
 	}})}
 	return c
 }

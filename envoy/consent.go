@@ -34,6 +34,6 @@ func (g *generator) consentHost(host string) *routev3.VirtualHost {
 	if g.keepsEscapedSlashes() {
 		routes = append(routes, g.escapedCompanion())
 	}
-	routes = append(routes, g.companion(consentRoute, pathRegex(consentPaths)), g.nothing())
+	routes = append(routes, g.companion(consentRoute, pathRegex(companionPattern(ath.OnConsent))), g.nothing())
 	return &routev3.VirtualHost{Name: consentRoute, Domains: []string{host}, Routes: routes}
 }

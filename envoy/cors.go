@@ -16,10 +16,6 @@ const corsFilter = "envoy.filters.http.cors"
 // companionCORS names the route to what agents in browsers ask of the companion.
 const companionCORS = "companion_cors"
 
-// companionPathsCORS are those paths of the companion that read no cookie. The
-// pages, callbacks and the operators' door are for no script of another origin.
-const companionPathsCORS = `/ath/(authorize|token|revoke)|/ath/agents/.*`
-
 const preflightSeconds = "600" // a browser's memory of an answer
 
 // cors is the filter for requests of browsers' scripts (Fetch, CORS protocol). It
@@ -68,7 +64,7 @@ func (g *generator) companionCrossOrigin() []*routev3.Route {
 	if len(g.config.AllowedOrigins) == 0 {
 		return nil
 	}
-	return []*routev3.Route{g.crossOrigin(g.companion(companionCORS, pathRegex(companionPathsCORS)))}
+	return []*routev3.Route{g.crossOrigin(g.companion(companionCORS, pathRegex(crossOriginPattern())))}
 }
 
 // unknownProviderCrossOrigin leads on, instead of answering: Envoy's filter knows

@@ -11,12 +11,6 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
-// CompanionHealthPath is where athd's HTTP listener says whether requests
-// should come there: 200, or 503 while it drains. No route leads there, so that
-// only Envoy itself asks. It is not /health, which says that the process lives
-// and answers agents (D-4).
-const CompanionHealthPath = "/ath/health"
-
 // How Envoy notices that an athd went away. athd goes on answering for longer
 // than it takes to be noticed: see drain_delay.
 const (

@@ -382,7 +382,7 @@ func TestMeshesPassWhatTheGeneratedRoutesDo(t *testing.T) {
 	w := newWorld(t)
 	w.byHost = true
 	c := w.checks()
-	pattern := regexp.MustCompile("^(?:" + companionPaths + "|" + discoveryPaths + ")$")
+	pattern := regexp.MustCompile("^(?:" + companionPattern(ath.OnPublic|ath.OnConsent) + "|" + discoveryPattern() + ")$")
 	passed := 0
 	for _, path := range []string{
 		"/", "/health", "/ath", "/ath/", "/athx/token", "/.well-known", "/.well-known/", "/.well-known/ath", "/.well-known/ath.json",

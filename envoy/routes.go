@@ -13,36 +13,9 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	"github.com/athd/athd/ath"
 	"github.com/athd/athd/provider"
 )
-
-// proxyPrefix is where gateway mode begins: /ath/proxy/{id}/{path}.
-const proxyPrefix = "/ath/proxy/"
-
-// companionPaths are what athd's companion answers itself, whole paths. They
-// are not checked: the companion defends itself, as it must, since Envoy's
-// normalization makes its paths of others
-// (/ath/proxy/p/../../admin/providers).
-const companionPaths = `/ath/(authorize|callback(/[^/]+)?|token|revoke)` +
-	`|/ath/(agents|consent|admin)/.*`
-
-// discoveryPaths are those that only tell, and what is asked there may be asked
-// again.
-const discoveryPaths = `/\.well-known/ath(-app)?\.json`
-
-// Where the consent pages have a host of their own: what is there, and what is
-// on all other hosts. A callback is on both, since OAuth servers send users to
-// the address that was registered, from which athd leads on to the other.
-const (
-	consentPaths = `/ath/consent/(start|decide|done)|/ath/callback(/[^/]+)?`
-
-	companionPathsElsewhere = `/ath/(authorize|callback(/[^/]+)?|token|revoke)` +
-		`|/ath/(agents|admin)/.*`
-)
-
-// escapedCompanion is what no path of the companion holds. Envoy refuses it by
-// itself, unless a provider needs it.
-const escapedCompanion = `/ath/(agents|callback|consent|admin)/.*%(2[Ff]|5[Cc]).*`
 
 // workerScope is by which a script on one path would make itself the service
 // worker of others, the handshake's among them.
@@ -86,12 +59,12 @@ func (g *generator) virtualHost(host string, apps []*provider.Provider) *routev3
 	if g.keepsEscapedSlashes() {
 		routes = append(routes, g.escapedCompanion())
 	}
-	paths := companionPaths
-	if g.config.consentHost() != "" {
-		paths = companionPathsElsewhere
+	on := ath.OnPublic
+	if g.config.consentHost() == "" {
+		on |= ath.OnConsent
 	}
 	routes = append(routes, g.companionCrossOrigin()...)
-	routes = append(routes, g.companion("companion", pathRegex(paths)), g.crossOrigin(g.discovery()))
+	routes = append(routes, g.companion("companion", pathRegex(companionPattern(on))), g.crossOrigin(g.discovery()))
 	for _, p := range g.config.Providers.All() {
 		for _, name := range p.Names() {
 			routes = append(routes, g.crossOrigin(g.mounted(p, name)))
@@ -110,7 +83,7 @@ func (g *generator) virtualHost(host string, apps []*provider.Provider) *routev3
 		routes = append(routes, r)
 	}
 	// Behind the apps, so that one which owns "/" keeps its own (D-4).
-	routes = append(routes, g.companion(healthRoute, path("/health")), g.nothing())
+	routes = append(routes, g.companion(healthRoute, path(ath.HealthPath)), g.nothing())
 	name := host
 	if host == anyHost {
 		name = "any"
@@ -136,7 +109,7 @@ func (g *generator) companion(name string, match *routev3.RouteMatch) *routev3.R
 
 // discovery is what the companion tells to whoever asks.
 func (g *generator) discovery() *routev3.Route {
-	r := g.companion(discoveryRoute, pathRegex(discoveryPaths))
+	r := g.companion(discoveryRoute, pathRegex(discoveryPattern()))
 	again := r.GetRoute().RetryPolicy
 	again.RetryOn, again.PerTryTimeout = retryReads, seconds(2)
 	return r
@@ -153,7 +126,7 @@ func (g *generator) mounted(p *provider.Provider, name string) *routev3.Route {
 		host = strings.TrimSuffix(host, ":"+port)
 	}
 	action.HostRewriteSpecifier = &routev3.RouteAction_HostRewriteLiteral{HostRewriteLiteral: host}
-	mount := proxyPrefix + name + "/"
+	mount := ath.ProxyPath + name + "/"
 	strip := providerHygiene()
 	if p.App != nil {
 		strip = g.appHygiene(p.App)
@@ -203,7 +176,7 @@ func (g *generator) forward(p *provider.Provider) *routev3.RouteAction {
 func (g *generator) unknownProvider() *routev3.Route {
 	return &routev3.Route{
 		Name:   "proxy_unknown",
-		Match:  &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_PathSeparatedPrefix{PathSeparatedPrefix: strings.TrimSuffix(proxyPrefix, "/")}},
+		Match:  &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_PathSeparatedPrefix{PathSeparatedPrefix: strings.TrimSuffix(ath.ProxyPath, "/")}},
 		Action: notFound(),
 		// Said here, since a virtual host of the user's own may let all else
 		// past the check.
@@ -220,7 +193,7 @@ func (g *generator) unknownProvider() *routev3.Route {
 func (g *generator) unknownHandshake() *routev3.Route {
 	return &routev3.Route{
 		Name:                 "ath_unknown",
-		Match:                &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_PathSeparatedPrefix{PathSeparatedPrefix: "/ath"}},
+		Match:                &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_PathSeparatedPrefix{PathSeparatedPrefix: ath.PathRoot}},
 		Action:               notFound(),
 		TypedPerFilterConfig: g.unchecked(),
 	}
@@ -228,7 +201,7 @@ func (g *generator) unknownHandshake() *routev3.Route {
 
 // escapedCompanion keeps %2F and %5C from the companion's paths.
 func (g *generator) escapedCompanion() *routev3.Route {
-	return &routev3.Route{Name: "companion_escaped", Match: pathRegex(escapedCompanion), Action: notFound(), TypedPerFilterConfig: g.unchecked()}
+	return &routev3.Route{Name: "companion_escaped", Match: pathRegex(escapedPattern()), Action: notFound(), TypedPerFilterConfig: g.unchecked()}
 }
 
 // nothing says so in the words for it. Without a route there would be no check,

@@ -3,7 +3,6 @@ package envoy
 import (
 	"maps"
 	"regexp"
-	"slices"
 	"strings"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
@@ -11,15 +10,9 @@ import (
 	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
 	guardv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	"google.golang.org/protobuf/proto"
-)
 
-// companionSamples has one path of each kind that athd answers itself; the dots
-// stand for anything.
-var companionSamples = []string{
-	"/.well-known/ath.json", "/.well-known/ath-app.json",
-	"/ath/authorize", "/ath/callback", "/ath/token", "/ath/revoke",
-	"/ath/agents/…", "/ath/consent/…", "/ath/admin/…",
-}
+	"github.com/athd/athd/ath"
+)
 
 // companionsOf finds the clusters of athd's HTTP listener: by the name that
 // the generated configuration gives, else by the paths that only it serves. A
@@ -53,8 +46,8 @@ func (w *lane) handshake() bool {
 	if begin == "" {
 		begin = strings.ReplaceAll(strings.TrimPrefix(w.route.GetMatch().GetSafeRegex().GetRegex(), "^"), `\.`, ".")
 	}
-	return !strings.HasPrefix(begin, proxyPrefix) &&
-		(strings.HasPrefix(begin, "/ath/") || strings.HasPrefix(begin, "/.well-known/ath"))
+	return !strings.HasPrefix(begin, ath.ProxyPath) &&
+		(strings.HasPrefix(begin, ath.PathRoot+"/") || strings.HasPrefix(begin, ath.DiscoveryRoot))
 }
 
 func (m *manager) isCompanion(w *lane) bool { return m.companions[w.cluster] }
@@ -116,11 +109,11 @@ func (m *manager) companionReachesNoAPI(c *chain) {
 		}
 	}
 	said := map[*routev3.Route]bool{}
-	samples := slices.Clone(companionSamples)
+	all := samples(companionRows(func(ath.Path) bool { return true }))
 	if m.expect.CallbackPerProvider {
-		samples = append(samples, "/ath/callback/…")
+		all = append(all, ath.CallbackPath+"/…")
 	}
-	for _, path := range samples {
+	for _, path := range all {
 		first := map[*routev3.VirtualHost]*routev3.Route{} // that takes the path whatever else the request has
 		for _, w := range m.lanes {
 			if r := first[w.host]; r != nil && r != w.route || !w.takes(path) {

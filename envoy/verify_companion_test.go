@@ -54,7 +54,7 @@ func TestVerifyFindsAthdsPathsAtAnAPI(t *testing.T) {
 		{"a 404 for all", known + gone + `},` + below + gone + `},`, shop, ""},
 		{"a 404 that comes too late", butAdmin + `{"match":{"prefix":"/ath/a"},` + api + `},` + below + gone + `},`, shop, "/ath/admin/…"},
 		{"no agents", calls + folders("consent", "admin"), shop, "/ath/agents/…"},
-		{"no consent", calls + folders("agents", "admin"), shop, "/ath/consent/…"},
+		{"no consent", calls + folders("agents", "admin"), shop, "/ath/consent/start"},
 		{"no discovery", below + athd + `},` + whole(appDiscovery), shop, discovery},
 		{"no discovery of the app", below + athd + `},` + whole(discovery), shop, appDiscovery},
 		{"no calls", known + athd + `},` + folders("agents", "consent", "admin"), shop, "/ath/authorize"},

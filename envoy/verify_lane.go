@@ -9,6 +9,7 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	headersv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_mutation/v3"
 
+	"github.com/athd/athd/ath"
 	"github.com/athd/athd/provider"
 )
 
@@ -85,9 +86,9 @@ func (c *chain) mountTold(w *lane) {
 	case id == "" && there:
 		c.fault(w.where, "athd is told a mount, but the route has none", "remove the context extension ath_mount")
 	case id != "" && !there && !c.expect.ByHost:
-		c.fault(w.where, "it does not tell athd its mount: athd judges another path than the API gets", "set the context extension ath_mount to "+quote(proxyPrefix+id+"/"))
-	case id != "" && there && readable && told != proxyPrefix+id+"/":
-		c.fault(w.where, "athd is told the mount "+quote(told)+", not "+quote(proxyPrefix+id+"/")+": it judges another path than the API gets",
+		c.fault(w.where, "it does not tell athd its mount: athd judges another path than the API gets", "set the context extension ath_mount to "+quote(ath.ProxyPath+id+"/"))
+	case id != "" && there && readable && told != ath.ProxyPath+id+"/":
+		c.fault(w.where, "athd is told the mount "+quote(told)+", not "+quote(ath.ProxyPath+id+"/")+": it judges another path than the API gets",
 			"set the context extension ath_mount to the prefix of the provider")
 	}
 }
@@ -223,10 +224,10 @@ func (c *chain) pathHolds(w *lane, p *provider.Provider) {
 		// Without a slash on both sides it is the same pair; a base at the root
 		// has only its slash.
 		if match.GetPathSeparatedPrefix() != "" && base == "" {
-			c.fault(w.where, "the mount is matched without its slash, so that its rewrite makes other paths than were judged", "match the prefix "+quote(proxyPrefix+mount+"/"))
+			c.fault(w.where, "the mount is matched without its slash, so that its rewrite makes other paths than were judged", "match the prefix "+quote(ath.ProxyPath+mount+"/"))
 			return
 		}
-		rest = strings.TrimPrefix(literal, proxyPrefix+mount)
+		rest = strings.TrimPrefix(literal, ath.ProxyPath+mount)
 	}
 	want := base + rest
 	if got := a.GetPrefixRewrite(); got != want && (got != "" || want != literal) {
@@ -242,7 +243,7 @@ func cutsMount(w *lane, p *provider.Provider) bool {
 	a, prefix := w.route.GetRoute(), w.route.GetMatch().GetPathSeparatedPrefix()
 	cut := a.GetRegexRewrite()
 	return cut != nil && a.GetPrefixRewrite() == "" && a.GetPathRewritePolicy() == nil && a.GetPathRewrite() == "" &&
-		w.mountOf() != "" && prefix == proxyPrefix+w.mountOf() && strings.Trim(upstream(p).EscapedPath(), "/") == "" &&
+		w.mountOf() != "" && prefix == ath.ProxyPath+w.mountOf() && strings.Trim(upstream(p).EscapedPath(), "/") == "" &&
 		cut.GetPattern().GetRegex() == "^"+prefix+`\/*` && cut.GetSubstitution() == "/" && w.route.GetMatch().GetCaseSensitive() == nil
 }
 

@@ -11,6 +11,7 @@ import (
 	guardv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 
+	"github.com/athd/athd/ath"
 	"github.com/athd/athd/provider"
 )
 
@@ -72,11 +73,11 @@ func (w *lane) literal() string {
 	return cmp.Or(match.GetPrefix(), match.GetPathSeparatedPrefix(), match.GetPath())
 }
 
-func (w *lane) mounted() bool { return strings.HasPrefix(w.literal(), proxyPrefix) }
+func (w *lane) mounted() bool { return strings.HasPrefix(w.literal(), ath.ProxyPath) }
 
 // mountOf returns the provider under whose mount the route matches, or "".
 func (w *lane) mountOf() string {
-	rest, _ := strings.CutPrefix(w.literal(), proxyPrefix)
+	rest, _ := strings.CutPrefix(w.literal(), ath.ProxyPath)
 	if !w.mounted() {
 		return ""
 	}

@@ -127,7 +127,7 @@ func (a AppConfig) provider(c *check, server serverFields) *Provider {
 		app.Hosts = append(app.Hosts, host)
 	}
 	app.Audience = c.audience(a.Audience)
-	callback := "/ath/callback"
+	callback := ath.CallbackPath
 	if c.opt.CallbackPerProvider {
 		callback += "/" + p.Listed()
 	}

@@ -17,6 +17,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/athd/athd/ath"
 	identity "github.com/athd/athd/cmd/athdemo/agent"
 )
 
@@ -77,7 +78,7 @@ func runCall(ctx context.Context, args []string, c *agentCommand) error {
 // target is the URL of a call. A token goes to its own API and server only.
 func (c *agentCommand) target(t *agentToken, path string) (string, error) {
 	switch {
-	case strings.HasPrefix(path, "/ath/proxy/"):
+	case strings.HasPrefix(path, ath.ProxyPath):
 		return c.base + path, nil
 	case strings.HasPrefix(path, "/"):
 		return t.API + path, nil

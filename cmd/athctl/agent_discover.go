@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/athd/athd/ath"
 	identity "github.com/athd/athd/cmd/athdemo/agent"
 )
 
@@ -68,7 +69,7 @@ func discover(ctx context.Context, client *identity.Client) (discovered, error) 
 		return found, appErr
 	}
 	if found.Gateway == nil && found.App == nil {
-		return found, fmt.Errorf("%s publishes neither /.well-known/ath.json nor /.well-known/ath-app.json\nnext: check that -server is athd's public URL", client.Base)
+		return found, fmt.Errorf("%s publishes neither %s nor %s\nnext: check that -server is athd's public URL", client.Base, ath.DiscoveryPath, ath.AppDiscoveryPath)
 	}
 	return found, nil
 }
@@ -118,10 +119,10 @@ func (d *discovered) names() []string {
 func (c *agentCommand) apiOf(d *discovered, provider, mode string) (string, error) {
 	native := d.isApp(provider)
 	if mode == "native" && !native {
-		return "", fmt.Errorf("%s is no app that %s publishes in /.well-known/ath-app.json\nnext: athctl agent discover", printable(provider, 64), c.base)
+		return "", fmt.Errorf("%s is no app that %s publishes in %s\nnext: athctl agent discover", printable(provider, 64), c.base, ath.AppDiscoveryPath)
 	}
 	if !native || mode == "gateway" {
-		return c.base + "/ath/proxy/" + provider, nil
+		return c.base + ath.ProxyPath + provider, nil
 	}
 	api := strings.TrimRight(d.App.APIBase, "/")
 	if err := checkAPI(api, *c.allowHTTP); err != nil {
@@ -132,7 +133,7 @@ func (c *agentCommand) apiOf(d *discovered, provider, mode string) (string, erro
 
 func (c *agentCommand) showDiscovered(d discovered) error {
 	if g := d.Gateway; g != nil {
-		fmt.Fprintf(c.stdout, "gateway %s (/.well-known/ath.json, ATH %s)\n", printable(g.ID, 300), printable(g.Version, 20))
+		fmt.Fprintf(c.stdout, "gateway %s (%s, ATH %s)\n", printable(g.ID, 300), ath.DiscoveryPath, printable(g.Version, 20))
 		for _, p := range g.Providers {
 			fmt.Fprintf(c.stdout, "  provider %s: %s\n", printable(p.ID, 64), printable(strings.Join(p.Scopes, " "), 1000))
 		}
@@ -141,7 +142,7 @@ func (c *agentCommand) showDiscovered(d discovered) error {
 		}
 	}
 	if a := d.App; a != nil {
-		fmt.Fprintf(c.stdout, "app %s (/.well-known/ath-app.json, ATH %s): %s\n", printable(a.ID, 64), printable(a.Version, 20), printable(a.Name, 200))
+		fmt.Fprintf(c.stdout, "app %s (%s, ATH %s): %s\n", printable(a.ID, 64), ath.AppDiscoveryPath, printable(a.Version, 20), printable(a.Name, 200))
 		fmt.Fprintf(c.stdout, "  scopes: %s\n  api:    %s\n", printable(strings.Join(a.Auth.Scopes, " "), 1000), printable(a.APIBase, 300))
 	}
 	return nil

@@ -12,10 +12,7 @@ import (
 	"github.com/athd/athd/ath"
 )
 
-const (
-	agentsPath = "/ath/admin/agents"
-	pageSize   = "1000"
-)
+const pageSize = "1000"
 
 // An agent is what the server says of one.
 type agent struct {
@@ -118,7 +115,7 @@ func runList(ctx context.Context, args []string, c *agentsCommand) error {
 	}
 	for seen := ""; ; {
 		var page listing
-		if err := server.ask(ctx, http.MethodGet, agentsPath+"?"+query.Encode(), nil, &page); err != nil {
+		if err := server.ask(ctx, http.MethodGet, ath.AdminAgentsPath+"?"+query.Encode(), nil, &page); err != nil {
 			return err
 		}
 		all.Agents = append(all.Agents, page.Agents...)
@@ -235,7 +232,7 @@ func (c *agentsCommand) do(ctx context.Context, args []string, method, verb stri
 		}
 	}
 	var a agent
-	if err := server.ask(ctx, method, agentsPath+"/"+c.agent+verb, given, &a); err != nil {
+	if err := server.ask(ctx, method, ath.AdminAgentsPath+"/"+c.agent+verb, given, &a); err != nil {
 		return err
 	}
 	if *c.output == "json" {
@@ -252,7 +249,7 @@ func runRemove(ctx context.Context, args []string, c *agentsCommand) error {
 	var reply struct {
 		Removed bool `json:"removed"`
 	}
-	if err := server.ask(ctx, http.MethodDelete, agentsPath+"/"+c.agent, nil, &reply); err != nil {
+	if err := server.ask(ctx, http.MethodDelete, ath.AdminAgentsPath+"/"+c.agent, nil, &reply); err != nil {
 		return err
 	}
 	if !reply.Removed {

@@ -11,8 +11,6 @@ import (
 	"github.com/athd/athd/ath"
 )
 
-const explainPath = "/ath/admin/explain"
-
 // An explanation is what the server says of a call that nobody makes.
 type explanation struct {
 	DecisionID string   `json:"decision_id"`
@@ -61,7 +59,7 @@ func runExplain(ctx context.Context, args []string, t terminal) error {
 	case err != nil:
 		return err
 	case len(plain) != 2:
-		return c.wrong("want METHOD and URL, such as GET /ath/proxy/gallery/pictures/7")
+		return c.wrong("want METHOD and URL, such as GET " + ath.ProxyPath + "gallery/pictures/7")
 	case *token != "" && *fromStdin:
 		return c.wrong("-token and -token-stdin are both given")
 	}
@@ -80,7 +78,7 @@ func runExplain(ctx context.Context, args []string, t terminal) error {
 		question["upgrade"] = *upgrade
 	}
 	var e explanation
-	if err := server.ask(ctx, http.MethodPost, explainPath, question, &e); err != nil {
+	if err := server.ask(ctx, http.MethodPost, ath.AdminExplainPath, question, &e); err != nil {
 		return err
 	}
 	if e.Verdict == "" {

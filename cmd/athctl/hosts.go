@@ -9,8 +9,6 @@ import (
 	"github.com/athd/athd/ath"
 )
 
-const hostsPath = "/ath/admin/hosts"
-
 // runHosts lists the hosts that are suspended.
 func runHosts(ctx context.Context, args []string, c *agentsCommand) error {
 	c.wantsAgent = false
@@ -25,7 +23,7 @@ func runHosts(ctx context.Context, args []string, c *agentsCommand) error {
 			Since string `json:"since"`
 		} `json:"hosts"`
 	}
-	if err := server.ask(ctx, http.MethodGet, hostsPath, nil, &all); err != nil {
+	if err := server.ask(ctx, http.MethodGet, ath.AdminHostsPath, nil, &all); err != nil {
 		return err
 	}
 	if *c.output == "json" {
@@ -59,7 +57,7 @@ func (c *agentsCommand) ofHost(ctx context.Context, verb, host string) error {
 		Already   *int   `json:"already_suspended_agents,omitempty"`
 	}
 	body := map[string]string{"host": pattern.String()}
-	if err := server.ask(ctx, http.MethodPost, hostsPath+"/"+verb, body, &reply); err != nil {
+	if err := server.ask(ctx, http.MethodPost, ath.AdminHostsPath+"/"+verb, body, &reply); err != nil {
 		return err
 	}
 	switch {

@@ -7,8 +7,6 @@ import (
 	"github.com/athd/athd/ath"
 )
 
-const providersPath = "/ath/admin/providers"
-
 // providers is what the server says of all that it fronts.
 type providers struct {
 	Providers   []fronted `json:"providers"`
@@ -55,6 +53,6 @@ type frontedApp struct {
 
 func (c *client) providers(ctx context.Context) (providers, error) {
 	var all providers
-	err := c.ask(ctx, http.MethodGet, providersPath, nil, &all)
+	err := c.ask(ctx, http.MethodGet, ath.AdminProvidersPath, nil, &all)
 	return all, err
 }

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"net/http"
 	"strings"
+
+	"github.com/athd/athd/ath"
 )
 
 // adminHandler serves health, readiness and metrics: no secrets, and nothing
@@ -11,7 +13,7 @@ import (
 // and wants their tokens.
 func adminHandler(r *readiness, m *metrics, operators http.Handler) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /health", func(w http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc("GET "+ath.HealthPath, func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
 	})
 	mux.HandleFunc("GET /readyz", r.serveHTTP)
@@ -20,7 +22,7 @@ func adminHandler(r *readiness, m *metrics, operators http.Handler) http.Handler
 		return mux
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasPrefix(r.URL.Path, "/ath/") { // as it is: the mux would clean it
+		if strings.HasPrefix(r.URL.Path, ath.PathRoot+"/") { // as it is: the mux would clean it
 			operators.ServeHTTP(w, r)
 			return
 		}

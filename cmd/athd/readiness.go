@@ -8,7 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/athd/athd/envoy"
+	"github.com/athd/athd/ath"
 	"github.com/athd/athd/tokenstore"
 )
 
@@ -38,7 +38,7 @@ type readiness struct {
 func withHealth(companion http.Handler, r *readiness) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		switch {
-		case req.URL.Path != envoy.CompanionHealthPath || req.Method != http.MethodGet:
+		case req.URL.Path != ath.DrainHealthPath || req.Method != http.MethodGet:
 			companion.ServeHTTP(w, req)
 		case r.draining.Load():
 			writeJSON(w, http.StatusServiceUnavailable, map[string]string{"status": "draining"})

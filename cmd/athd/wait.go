@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"syscall"
 	"time"
+
+	"github.com/athd/athd/ath"
 )
 
 const (
@@ -96,7 +98,7 @@ func lookThroughEnvoy(ctx context.Context, publicURL string) string {
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, publicURL+"/.well-known/ath.json", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, publicURL+ath.DiscoveryPath, nil)
 	if err != nil {
 		return err.Error()
 	}

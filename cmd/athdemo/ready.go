@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/http"
 	"time"
+
+	"github.com/athd/athd/ath"
 )
 
 const (
@@ -37,7 +39,7 @@ func tellReady(ctx context.Context, s *service) error {
 	up := false
 	for {
 		err := errors.Join(
-			answers(ctx, *public+"/.well-known/ath.json", http.StatusOK),
+			answers(ctx, *public+ath.DiscoveryPath, http.StatusOK),
 			answers(ctx, *login+"/.well-known/openid-configuration", http.StatusOK))
 		switch {
 		case ctx.Err() != nil:

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/athd/athd/ath"
 	"github.com/athd/athd/cmd/athdemo/agent"
 	"github.com/athd/athd/internal/oauthserver"
 	"github.com/athd/athd/internal/ports"
@@ -133,7 +134,7 @@ func (s *stage) makeParts() error {
 		Issuer: s.OAuth,
 		Clients: []oauthserver.Client{{
 			ID: clientID, Name: "The Shop, for AI agents", Secret: secret,
-			RedirectURIs:      []string{s.Public + "/ath/callback"},
+			RedirectURIs:      []string{s.Public + ath.CallbackPath},
 			Scopes:            []string{"products:read", "cart:write", "orders:read", "orders:write"},
 			AlwaysRefreshable: true,
 		}},
@@ -232,7 +233,7 @@ func (s *stage) startChildren(ctx context.Context, opt options) error {
 		return err
 	}
 	// Through Envoy to athd: so both, and what is between them, are ready.
-	return s.await(ctx, "Envoy", s.Public+"/.well-known/ath.json")
+	return s.await(ctx, "Envoy", s.Public+ath.DiscoveryPath)
 }
 
 // await polls a URL until it answers 200.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/athd/athd/ath"
 	"github.com/athd/athd/cmd/athdemo/agent"
 	"github.com/athd/athd/internal/browser"
 	"github.com/athd/athd/internal/shop"
@@ -79,7 +80,7 @@ func (w *walk) discover(ctx context.Context) error {
 		return err
 	}
 	w.check(app.ID == appID && app.APIBase == w.Public, "D-2: the app and where its API is", app)
-	w.check(app.Auth.Register == w.Public+"/ath/agents/register", "registration is at Envoy's address", app.Auth.Register)
+	w.check(app.Auth.Register == w.Public+ath.RegisterPath, "registration is at Envoy's address", app.Auth.Register)
 	w.check(sameSet(app.Auth.Scopes, wanted()), "all scopes of the shop are offered", app.Auth.Scopes)
 	gateway, err := w.client.DiscoverGateway(ctx)
 	if err != nil {
@@ -187,7 +188,7 @@ func (w *walk) call(ctx context.Context) error {
 		{"GET", "/api/products", "/api/products", nil},
 		{"POST", "/api/cart/add", "/api/cart/add", map[string]any{"product_id": "mug", "quantity": 1}},
 		// The same API by the gateway's path.
-		{"GET", "/ath/proxy/" + appID + "/api/products", "/api/products", nil},
+		{"GET", ath.ProxyPath + appID + "/api/products", "/api/products", nil},
 	}
 	for _, c := range calls {
 		before := len(w.shop.Seen())

@@ -10,6 +10,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/athd/athd/ath"
 )
 
 // A Client takes an agent through the handshake with one server, and calls
@@ -89,13 +91,13 @@ type Gateway struct {
 // DiscoverApp asks which app the server stands before.
 func (c *Client) DiscoverApp(ctx context.Context) (App, error) {
 	var app App
-	return app, c.ask(ctx, http.MethodGet, c.Base+"/.well-known/ath-app.json", nil, &app)
+	return app, c.ask(ctx, http.MethodGet, c.Base+ath.AppDiscoveryPath, nil, &app)
 }
 
 // DiscoverGateway asks which providers the server offers.
 func (c *Client) DiscoverGateway(ctx context.Context) (Gateway, error) {
 	var gateway Gateway
-	return gateway, c.ask(ctx, http.MethodGet, c.Base+"/.well-known/ath.json", nil, &gateway)
+	return gateway, c.ask(ctx, http.MethodGet, c.Base+ath.DiscoveryPath, nil, &gateway)
 }
 
 // A Registration is what the server's operator allows the agent.
@@ -115,7 +117,7 @@ type Registration struct {
 
 // Callback is the redirect URI that clients in the field register: the
 // server's own, which shows the code to the user.
-func (c *Client) Callback() string { return c.Base + "/ath/callback" }
+func (c *Client) Callback() string { return c.Base + ath.CallbackPath }
 
 // Register registers the agent for scopes of a provider, and keeps the
 // credentials that it gets.
@@ -125,7 +127,7 @@ func (c *Client) Register(ctx context.Context, provider string, scopes []string)
 		return Registration{}, err
 	}
 	var reply Registration
-	err = c.ask(ctx, http.MethodPost, c.Base+"/ath/agents/register", map[string]any{
+	err = c.ask(ctx, http.MethodPost, c.Base+ath.RegisterPath, map[string]any{
 		"agent_id":            c.Agent.ID,
 		"agent_attestation":   attestation,
 		"developer":           c.Agent.Developer,
@@ -155,7 +157,7 @@ func (c *Client) Authorize(ctx context.Context, provider string, scopes []string
 	var state [16]byte
 	rand.Read(state[:])
 	reply := Authorization{State: hex.EncodeToString(state[:])}
-	return reply, c.ask(ctx, http.MethodPost, c.Base+"/ath/authorize", map[string]any{
+	return reply, c.ask(ctx, http.MethodPost, c.Base+ath.AuthorizePath, map[string]any{
 		"client_id":         c.ID,
 		"agent_attestation": attestation,
 		"provider_id":       provider,
@@ -182,7 +184,7 @@ type Token struct {
 
 // Redeem exchanges the code that the user brought back for a token.
 func (c *Client) Redeem(ctx context.Context, session, code string) (Token, error) {
-	endpoint := c.Base + "/ath/token"
+	endpoint := c.Base + ath.TokenPath
 	attestation, err := c.Agent.Attest(endpoint)
 	if err != nil {
 		return Token{}, err
@@ -251,13 +253,13 @@ func (c *Client) Remove(ctx context.Context, clientID string) error {
 }
 
 func (c *Client) own(clientID string) string {
-	return c.Base + "/ath/agents/" + url.PathEscape(clientID)
+	return c.Base + ath.AgentsPath + url.PathEscape(clientID)
 }
 
 // Revoke gives a token back.
 func (c *Client) Revoke(ctx context.Context, token string) error {
 	var reply map[string]any
-	return c.ask(ctx, http.MethodPost, c.Base+"/ath/revoke", map[string]any{
+	return c.ask(ctx, http.MethodPost, c.Base+ath.RevokePath, map[string]any{
 		"client_id": c.ID, "client_secret": c.Secret, "token": token,
 	}, &reply)
 }

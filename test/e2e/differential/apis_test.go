@@ -14,7 +14,7 @@ import (
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 
-	"github.com/athd/athd/envoy"
+	"github.com/athd/athd/ath"
 )
 
 // An arrival is a request as an API received it: raw, as no library would
@@ -43,7 +43,7 @@ type record struct {
 // add leaves out Envoy's own health checks. No client's request is taken for
 // one: those come with the X-Forwarded-For that Envoy writes.
 func (r *record) add(a arrival) {
-	if a.target == envoy.CompanionHealthPath && a.values("x-forwarded-for") == nil {
+	if a.target == ath.DrainHealthPath && a.values("x-forwarded-for") == nil {
 		return
 	}
 	r.mu.Lock()

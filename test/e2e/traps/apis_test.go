@@ -19,7 +19,7 @@ import (
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 
-	"github.com/athd/athd/envoy"
+	"github.com/athd/athd/ath"
 )
 
 // A seen is a request as an API received it.
@@ -92,7 +92,7 @@ func (a *rawAPI) serve(conn net.Conn) {
 		if err != nil || len(parts) != 3 {
 			return
 		}
-		if parts[1] == envoy.CompanionHealthPath { // Envoy's own
+		if parts[1] == ath.DrainHealthPath { // Envoy's own
 			io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 			continue
 		}
