@@ -13,6 +13,7 @@ import (
 	"github.com/athd/athd/attest"
 	"github.com/athd/athd/audit"
 	"github.com/athd/athd/authz"
+	"github.com/athd/athd/config"
 	"github.com/athd/athd/envoy"
 	"github.com/athd/athd/provider"
 	"github.com/athd/athd/tokenstore"
@@ -31,10 +32,10 @@ type assembly struct {
 
 // assemble builds every part from the settings. It asks nobody: the store may
 // come later.
-func assemble(s *settings, log *slog.Logger, events io.Writer) (_ *assembly, err error) {
-	m := newMetrics(s.providers)
-	where := s.store
-	where.URL = s.storeURL.Reveal()
+func assemble(s *config.Settings, log *slog.Logger, events io.Writer) (_ *assembly, err error) {
+	m := newMetrics(s.Providers)
+	where := s.Store
+	where.URL = s.StoreURL.Reveal()
 	where.Observe, where.Logger = m.observeStore, log
 	store, err := tokenstore.Open(where)
 	if err != nil {
@@ -50,15 +51,15 @@ func assemble(s *settings, log *slog.Logger, events io.Writer) (_ *assembly, err
 		return nil, err
 	}
 	decider, err := authz.New(authz.Config{
-		Store: store, Providers: s.providers, Audit: trail, Logger: log, Observe: m.observeDecision,
-		PublicURL: s.publicURL, ByHost: s.envoy.destination == byHostAndPath, ConsentHost: s.consentHost(), CallbackPerProvider: s.perProvider,
+		Store: store, Providers: s.Providers, Audit: trail, Logger: log, Observe: m.observeDecision,
+		PublicURL: s.PublicURL, ByHost: s.Envoy.Destination == config.DestinationByHostAndPath, ConsentHost: s.ConsentHost(), CallbackPerProvider: s.CallbackPerProvider,
 	})
 	if err != nil {
 		return nil, err
 	}
-	c := envoy.ServerConfig{Decide: decider.Decide, TLS: s.tls.config(), TrustedHops: s.envoy.trustedHops, Logger: log}
-	if s.tls != nil {
-		c.ClientSANs = s.tls.clientSANs
+	c := envoy.ServerConfig{Decide: decider.Decide, TLS: s.TLS.Config(), TrustedHops: s.Envoy.TrustedHops, Logger: log}
+	if s.TLS != nil {
+		c.ClientSANs = s.TLS.ClientSANs
 	}
 	checks, err := envoy.NewServer(c)
 	if err != nil {
@@ -68,22 +69,22 @@ func assemble(s *settings, log *slog.Logger, events io.Writer) (_ *assembly, err
 	if err != nil {
 		return nil, err
 	}
-	ready := &readiness{store: store.Ready, audit: trail.Unwritten, warnings: s.warnings}
+	ready := &readiness{store: store.Ready, audit: trail.Unwritten, warnings: s.Warnings}
 	m.showReadiness(ready)
 	m.showUnwritten(trail)
 	var operators http.Handler
-	if s.adminPrivate {
+	if s.AdminPrivate {
 		operators = flow.AdminHandler()
 	}
 	return &assembly{store: store, operators: operators, checks: checks, companion: flow.Handler(), metrics: m, ready: ready, trail: trail}, nil
 }
 
-func newFlow(s *settings, store *tokenstore.Store, decider *authz.Decider, trail *audit.Log, m *metrics, log *slog.Logger) (*athflow.Flow, error) {
-	d := s.development
+func newFlow(s *config.Settings, store *tokenstore.Store, decider *authz.Decider, trail *audit.Log, m *metrics, log *slog.Logger) (*athflow.Flow, error) {
+	d := s.Development
 	turns := athflow.NewTurns()
 	verifier, err := attest.New(attest.Config{
 		Turn:      turns.Run,
-		AllowHTTP: d.AllowHTTP, AllowPrivateHosts: d.AllowPrivateHosts, SkipVerification: d.SkipAttestation, Pinned: s.pinned,
+		AllowHTTP: d.AllowHTTP, AllowPrivateHosts: d.AllowPrivateHosts, SkipVerification: d.SkipAttestation, Pinned: s.Pinned,
 		Once: func(ctx context.Context, agent ath.AgentID, what, value string, ttl time.Duration) (bool, error) {
 			return store.Once(ctx, agent.Tag(), what, value, ttl)
 		},
@@ -93,11 +94,11 @@ func newFlow(s *settings, store *tokenstore.Store, decider *authz.Decider, trail
 		return nil, err
 	}
 	return athflow.New(athflow.Config{
-		PublicURL: s.publicURL, ConsentURL: s.consentURL, Providers: s.providers, Store: store, Attest: verifier,
+		PublicURL: s.PublicURL, ConsentURL: s.ConsentURL, Providers: s.Providers, Store: store, Attest: verifier,
 		OAuth: provider.NewClient(provider.ClientConfig{AllowHTTP: d.AllowHTTP}),
-		Audit: trail, Logger: log, Policy: s.policy,
-		TokenTTL: s.tokenTTL, SessionTTL: s.sessionTTL, Consent: s.consent, CallbackPerProvider: s.perProvider, AdminTokens: s.adminTokens, AdminPrivate: s.adminPrivate, Limits: s.limits,
-		Turns: turns, Limited: m.observeLimit, Destination: s.envoy.destination, Explain: explainer(decider),
+		Audit: trail, Logger: log, Policy: s.Policy,
+		TokenTTL: s.TokenTTL, SessionTTL: s.SessionTTL, Consent: s.Consent, CallbackPerProvider: s.CallbackPerProvider, AdminTokens: s.AdminTokens, AdminPrivate: s.AdminPrivate, Limits: s.Limits,
+		Turns: turns, Limited: m.observeLimit, Destination: s.Envoy.Destination, Explain: explainer(decider),
 		AllowHTTP: d.AllowHTTP, AcceptAnyCode: d.AcceptAnyCode, SkipAttestation: d.SkipAttestation,
 	})
 }

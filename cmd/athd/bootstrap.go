@@ -6,13 +6,14 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/athd/athd/config"
 	"github.com/athd/athd/envoy"
 )
 
 // runBootstrap prints the configuration with which Envoy asks this athd.
 func runBootstrap(args []string, t terminal) error {
 	f := newFlags("bootstrap", t)
-	config := f.config()
+	path := f.config()
 	static := f.Bool("static", false, "a static configuration")
 	part := f.String("part", string(envoy.All), "filters, routes or clusters: what goes into an Envoy that is already there")
 	to := f.String("o", "-", "the `file` to write; - for standard output")
@@ -22,15 +23,15 @@ func runBootstrap(args []string, t terminal) error {
 	if !*static {
 		return f.wrong("only -static exists yet")
 	}
-	s, faults := load(*config, outside{t.env, readFile})
-	if err := faults.Err(); err != nil {
+	s, err := t.load(*path)
+	if err != nil {
 		return err
 	}
 	c, err := bootstrapConfig(s)
 	if err != nil {
-		return fmt.Errorf("%s: %w", *config, err)
+		return fmt.Errorf("%s: %w", *path, err)
 	}
-	if strings.HasPrefix(s.publicURL, "https:") && len(c.ListenTLS) == 0 {
+	if strings.HasPrefix(s.PublicURL, "https:") && len(c.ListenTLS) == 0 {
 		fmt.Fprintln(t.stderr, "warning: public_url is https, but envoy.tls is not set: something in front of Envoy must do TLS")
 	}
 	out, err := envoy.Print(c, envoy.Part(*part))
@@ -44,31 +45,31 @@ func runBootstrap(args []string, t terminal) error {
 }
 
 // bootstrapConfig checks what matters to Envoy only.
-func bootstrapConfig(s *settings) (envoy.BootstrapConfig, error) {
-	e := s.envoy
+func bootstrapConfig(s *config.Settings) (envoy.BootstrapConfig, error) {
+	e := s.Envoy
 	c := envoy.BootstrapConfig{
-		Listen: e.listen, Admin: e.admin, Authz: texts(e.grpc), Companion: texts(e.http),
-		Providers: s.providers, PublicURL: s.publicURL, ConsentURL: s.consentURL, CAFile: e.caFile, TrustedHops: e.trustedHops,
-		AllowedOrigins: e.origins,
+		Listen: e.Listen, Admin: e.Admin, Authz: texts(e.GRPC), Companion: texts(e.HTTP),
+		Providers: s.Providers, PublicURL: s.PublicURL, ConsentURL: s.ConsentURL, CAFile: e.CAFile, TrustedHops: e.TrustedHops,
+		AllowedOrigins: e.AllowedOrigins,
 	}
 	switch {
-	case slices.ContainsFunc(e.grpc, address.anyPort):
+	case slices.ContainsFunc(e.GRPC, config.Address.AnyPort):
 		return c, errors.New("listen.grpc has port 0, which Envoy cannot call: name a port, or set envoy.athd_grpc")
-	case slices.ContainsFunc(e.http, address.anyPort):
+	case slices.ContainsFunc(e.HTTP, config.Address.AnyPort):
 		return c, errors.New("listen.http has port 0, which Envoy cannot call: name a port, or set envoy.athd_http")
-	case s.tls != nil && e.athdTLS == nil:
+	case s.TLS != nil && e.AthdTLS == nil:
 		return c, errors.New("listen.tls wants a client certificate: set envoy.athd_tls")
 	}
-	for _, t := range e.tls {
+	for _, t := range e.TLS {
 		c.ListenTLS = append(c.ListenTLS, envoy.TLSFiles(t))
 	}
-	if t := e.athdTLS; t != nil {
+	if t := e.AthdTLS; t != nil {
 		c.AthdTLS = &envoy.ClientTLSFiles{CertFile: t.CertFile, KeyFile: t.KeyFile, CAFile: t.CAFile, ServerName: t.ServerName}
 	}
 	return c, nil
 }
 
-func texts(all []address) []string {
+func texts(all []config.Address) []string {
 	out := make([]string, len(all))
 	for i, a := range all {
 		out[i] = a.String()

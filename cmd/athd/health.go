@@ -8,6 +8,8 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"github.com/athd/athd/config"
 )
 
 const (
@@ -20,17 +22,17 @@ const (
 // operator is editing must not make a good process look ill.
 func runHealth(args []string, t terminal) error {
 	f := newFlags("health", t)
-	at := f.String("admin", defaultAdmin, "listen.admin of the athd to ask: host:port or unix:/path")
+	at := f.String("admin", config.DefaultAdmin, "listen.admin of the athd to ask: host:port or unix:/path")
 	if err := f.parse(args); err != nil {
 		return err
 	}
-	a, err := parseAddress(*at)
+	a, err := config.ParseAddress(*at)
 	if err != nil {
 		return f.wrong("-admin: %v", err)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), healthTimeout)
 	defer cancel()
-	status, err := askReady(ctx, a.dialled())
+	status, err := askReady(ctx, a.Dialable())
 	if err != nil {
 		return fmt.Errorf("athd health: %w", err)
 	}
@@ -42,11 +44,11 @@ func runHealth(args []string, t terminal) error {
 }
 
 // askReady returns what /readyz at the address says: ready, or what is not.
-func askReady(ctx context.Context, a address) (string, error) {
+func askReady(ctx context.Context, a config.Address) (string, error) {
 	client := &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, a.network, a.at)
+			return new(net.Dialer).DialContext(ctx, a.Network, a.At)
 		},
 	}}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://athd/readyz", nil)

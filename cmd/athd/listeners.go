@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/athd/athd/config"
 	"github.com/athd/athd/envoy"
 )
 
@@ -21,16 +22,16 @@ const socketMode = 0o660
 
 // listen opens a listener. A Unix socket that an athd left behind is taken
 // over; one that somebody answers on is not.
-func listen(ctx context.Context, a address) (net.Listener, error) {
-	if a.network == "unix" {
-		if err := removeStale(ctx, a.at); err != nil {
+func listen(ctx context.Context, a config.Address) (net.Listener, error) {
+	if a.Network == "unix" {
+		if err := removeStale(ctx, a.At); err != nil {
 			return nil, err
 		}
 		// The mask, not a chmod afterwards: there is no moment at which others
 		// could connect. Nothing else makes files while we start.
 		defer syscall.Umask(syscall.Umask(0o777 &^ socketMode))
 	}
-	return new(net.ListenConfig).Listen(ctx, a.network, a.at)
+	return new(net.ListenConfig).Listen(ctx, a.Network, a.At)
 }
 
 // removeStale removes a socket at path on which nobody answers.
@@ -80,27 +81,13 @@ func newHTTPServer(h http.Handler, log *slog.Logger) *http.Server {
 	}
 }
 
-// config demands of every client a certificate of the CA. Which names may ask
-// is for [envoy.DemandClient] to add, for gRPC and HTTP alike.
-func (t *serverTLS) config() *tls.Config {
-	if t == nil {
-		return nil
-	}
-	return &tls.Config{
-		Certificates: []tls.Certificate{t.certificate},
-		ClientAuth:   tls.RequireAndVerifyClientCert,
-		ClientCAs:    t.clientCAs,
-		MinVersion:   tls.VersionTLS12,
-	}
-}
-
-// forHTTP wraps the companion's listener: the same clients may speak to it as
+// withTLS wraps the companion's listener: the same clients may speak to it as
 // to gRPC. Without TLS it returns l itself.
-func (t *serverTLS) forHTTP(l net.Listener) (net.Listener, error) {
+func withTLS(t *config.ServerTLS, l net.Listener) (net.Listener, error) {
 	if t == nil {
 		return l, nil
 	}
-	c, err := envoy.DemandClient(t.config(), t.clientSANs)
+	c, err := envoy.DemandClient(t.Config(), t.ClientSANs)
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+
+	"github.com/athd/athd/config"
 )
 
 // Exit codes.
@@ -31,6 +33,12 @@ usage:
 type terminal struct {
 	stdout, stderr io.Writer
 	env            func(string) (string, bool)
+}
+
+// load reads a configuration and all that it refers to.
+func (t terminal) load(path string) (*config.Settings, error) {
+	s, faults := config.Load(path, config.Sources{Env: t.env, ReadFile: config.ReadFile})
+	return s, faults.Err()
 }
 
 // errUsage is returned by commands whose usage was wrong and has been told.

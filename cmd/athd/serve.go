@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/net/netutil"
+
+	"github.com/athd/athd/config"
 )
 
 // drainTime is how long calls under way may take to end.
@@ -24,17 +26,17 @@ const drainTime = 10 * time.Second
 // athd drains.
 func runServe(args []string, t terminal) error {
 	f := newFlags("serve", t)
-	config := f.config()
+	path := f.config()
 	if err := f.parse(args); err != nil {
 		return err
 	}
-	s, faults := load(*config, outside{t.env, readFile})
-	if err := faults.Err(); err != nil {
+	s, err := t.load(*path)
+	if err != nil {
 		return err
 	}
 	tune(t.env)
 	// From here on everything is said by the log, the last words too.
-	log := newLogger(t.stderr, s.log)
+	log := newLogger(t.stderr, s.Log)
 	signaled, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	ctx, drain := context.WithCancel(context.Background())
@@ -53,8 +55,8 @@ func runServe(args []string, t terminal) error {
 
 // serve runs until ctx ends, then drains and returns nil; or until a listener
 // dies, and returns why. Events go to where the log goes.
-func serve(ctx context.Context, s *settings, log *slog.Logger, events io.Writer) error {
-	for _, text := range s.warnings {
+func serve(ctx context.Context, s *config.Settings, log *slog.Logger, events io.Writer) error {
+	for _, text := range s.Warnings {
 		log.Warn(text)
 	}
 	a, err := assemble(s, log, events)
@@ -71,8 +73,8 @@ func serve(ctx context.Context, s *settings, log *slog.Logger, events io.Writer)
 }
 
 // serve is the part of the function of this name that has listeners.
-func (a *assembly) serve(ctx context.Context, s *settings, l listeners, log *slog.Logger) (err error) {
-	web, err := s.tls.forHTTP(netutil.LimitListener(l.http, s.connections))
+func (a *assembly) serve(ctx context.Context, s *config.Settings, l listeners, log *slog.Logger) (err error) {
+	web, err := withTLS(s.TLS, netutil.LimitListener(l.http, s.Connections))
 	if err != nil {
 		return err
 	}
@@ -100,12 +102,12 @@ func (a *assembly) serve(ctx context.Context, s *settings, l listeners, log *slo
 	a.ready.http.Store(true)
 	a.checks.SetReady(true)
 	log.Info("serving", "grpc", where(l.grpc), "http", where(l.http), "admin", where(l.admin),
-		"version", buildVersion(), "providers", summary(s.providers))
+		"version", buildVersion(), "providers", summary(s.Providers))
 	a.firstLook(ctx, log)
 
 	select {
 	case <-ctx.Done():
-		log.Info("draining: saying no to health checks, and still answering", "for", s.drainDelay.String())
+		log.Info("draining: saying no to health checks, and still answering", "for", s.DrainDelay.String())
 	case err = <-died:
 	}
 	// Readiness goes first, so that nobody is sent here any more; the admin
@@ -115,7 +117,7 @@ func (a *assembly) serve(ctx context.Context, s *settings, l listeners, log *slo
 	a.checks.SetReady(false)
 	if err == nil {
 		select {
-		case <-time.After(s.drainDelay):
+		case <-time.After(s.DrainDelay):
 		case err = <-died:
 		}
 	}
@@ -143,13 +145,13 @@ func shutdown(ctx context.Context, s *http.Server) {
 // start and not the running process.
 type listeners struct{ grpc, http, admin net.Listener }
 
-func openListeners(ctx context.Context, s *settings) (l listeners, err error) {
+func openListeners(ctx context.Context, s *config.Settings) (l listeners, err error) {
 	var open []net.Listener
 	for _, x := range []struct {
 		name string
-		at   address
+		at   config.Address
 		to   *net.Listener
-	}{{"grpc", s.grpc, &l.grpc}, {"http", s.http, &l.http}, {"admin", s.admin, &l.admin}} {
+	}{{"grpc", s.GRPC, &l.grpc}, {"http", s.HTTP, &l.http}, {"admin", s.Admin, &l.admin}} {
 		if *x.to, err = listen(ctx, x.at); err != nil {
 			for _, o := range open {
 				o.Close()

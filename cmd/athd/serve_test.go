@@ -24,6 +24,8 @@ import (
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/athd/athd/audit"
+	"github.com/athd/athd/config"
+	"github.com/athd/athd/config/configtest"
 	"github.com/athd/athd/provider"
 	"github.com/athd/athd/tokenstore"
 )
@@ -53,6 +55,10 @@ func (b *logBuffer) String() string {
 	return b.all.String()
 }
 
+func sources(m configtest.Machine) config.Sources {
+	return config.Sources{Env: m.Env, ReadFile: m.ReadFile}
+}
+
 // start serves a configuration; port 0 everywhere unless it says otherwise.
 func start(t *testing.T, parts map[string]string) *running {
 	t.Helper()
@@ -60,18 +66,18 @@ func start(t *testing.T, parts map[string]string) *running {
 	for k, v := range parts {
 		all[k] = v
 	}
-	s, faults := parse("/etc/athd/athd.yaml", []byte(configuration(all)), newPlace(t).outside())
+	s, faults := config.Parse("/etc/athd/athd.yaml", []byte(configtest.YAML(all)), sources(configtest.NewMachine(t)))
 	if faults != nil {
 		t.Fatal(faults)
 	}
 	return startSettings(t, s)
 }
 
-func startSettings(t *testing.T, s *settings) *running {
+func startSettings(t *testing.T, s *config.Settings) *running {
 	t.Helper()
-	s.log.json = true
+	s.Log.JSON = true
 	r := &running{log: &logBuffer{}, done: make(chan error, 1)}
-	log := newLogger(r.log, s.log)
+	log := newLogger(r.log, s.Log)
 	ctx, stop := context.WithCancel(context.Background())
 	r.stop = stop
 	go func() { r.done <- serve(ctx, s, log, r.log) }()
@@ -210,9 +216,9 @@ func TestATakenPortStopsTheStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	s, faults := parse("/etc/athd/athd.yaml", []byte(configuration(map[string]string{
+	s, faults := config.Parse("/etc/athd/athd.yaml", []byte(configtest.YAML(map[string]string{
 		"listen": "{grpc: '127.0.0.1:0', http: '127.0.0.1:0', admin: '" + l.Addr().String() + "'}",
-	})), newPlace(t).outside())
+	})), sources(configtest.NewMachine(t)))
 	if faults != nil {
 		t.Fatal(faults)
 	}
@@ -224,9 +230,9 @@ func TestATakenPortStopsTheStart(t *testing.T) {
 
 func TestADeadListenerEndsAthd(t *testing.T) {
 	for _, name := range []string{"grpc", "http", "admin"} {
-		s, faults := parse("/etc/athd/athd.yaml", []byte(configuration(map[string]string{
+		s, faults := config.Parse("/etc/athd/athd.yaml", []byte(configtest.YAML(map[string]string{
 			"listen": "{grpc: '127.0.0.1:0', http: '127.0.0.1:0', admin: '127.0.0.1:0'}",
-		})), newPlace(t).outside())
+		})), sources(configtest.NewMachine(t)))
 		if faults != nil {
 			t.Fatal(faults)
 		}
@@ -255,32 +261,32 @@ func TestADeadListenerEndsAthd(t *testing.T) {
 }
 
 func TestTheCompanionAsksForTheSameClientsAsGRPC(t *testing.T) {
-	p := newPlace(t)
-	own := newPKI(t)
-	for name, text := range map[string]string{"cert": own.cert, "key": own.key, "ca": own.ca} {
-		p.files["/etc/athd/"+name+".pem"] = text
+	p := configtest.NewMachine(t)
+	own := configtest.NewPKI(t)
+	for name, text := range map[string]string{"cert": own.Cert, "key": own.Key, "ca": own.CA} {
+		p.Files["/etc/athd/"+name+".pem"] = text
 	}
-	s, faults := parse("/etc/athd/athd.yaml", []byte(configuration(map[string]string{
+	s, faults := config.Parse("/etc/athd/athd.yaml", []byte(configtest.YAML(map[string]string{
 		"listen": "{grpc: '127.0.0.1:0', http: '127.0.0.1:0', admin: '127.0.0.1:0', tls: {cert_file: cert.pem, key_file: key.pem, client_ca_file: ca.pem, client_sans: [envoy]}}",
-	})), p.outside())
+	})), sources(p))
 	if faults != nil {
 		t.Fatal(faults)
 	}
 	r := startSettings(t, s)
-	otherName, otherKey := own.issue("somebody", 2 /* client auth */)
-	stranger := newPKI(t)
+	otherName, otherKey := own.Issue("somebody", 2 /* client auth */)
+	stranger := configtest.NewPKI(t)
 	for _, test := range []struct {
 		name      string
 		cert, key string
 		want      bool
 	}{
-		{"Envoy's", own.clientCert, own.clientKey, true},
+		{"Envoy's", own.ClientCert, own.ClientKey, true},
 		{"none", "", "", false},
 		{"another name's of the same CA", otherName, otherKey, false},
-		{"another CA's", stranger.clientCert, stranger.clientKey, false},
+		{"another CA's", stranger.ClientCert, stranger.ClientKey, false},
 	} {
 		c := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
-			TLSClientConfig: own.client(test.cert, test.key), ForceAttemptHTTP2: true,
+			TLSClientConfig: own.Client(test.cert, test.key), ForceAttemptHTTP2: true,
 		}}
 		resp, err := c.Get("https://" + r.HTTP + "/health")
 		if (err == nil) != test.want {
@@ -294,7 +300,7 @@ func TestTheCompanionAsksForTheSameClientsAsGRPC(t *testing.T) {
 		}
 		c.CloseIdleConnections()
 		// gRPC: the handshake is what refuses.
-		conn, err := tls.Dial("tcp", r.GRPC, withH2(own.client(test.cert, test.key)))
+		conn, err := tls.Dial("tcp", r.GRPC, withH2(own.Client(test.cert, test.key)))
 		if err == nil {
 			conn.SetDeadline(time.Now().Add(5 * time.Second))
 			_, err = conn.Read(make([]byte, 1)) // TLS 1.3 tells a refused client at its first read
@@ -313,7 +319,7 @@ func withH2(c *tls.Config) *tls.Config {
 
 func TestUnixSockets(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s.sock")
-	a := address{"unix", path}
+	a := config.Address{Network: "unix", At: path}
 
 	t.Run("one that was left behind is taken over, with mode 0660", func(t *testing.T) {
 		old, err := net.Listen("unix", path)
@@ -358,7 +364,7 @@ func TestUnixSockets(t *testing.T) {
 		}
 	})
 	t.Run("its directory must exist", func(t *testing.T) {
-		if l, err := listen(t.Context(), address{"unix", filepath.Join(t.TempDir(), "gone", "s.sock")}); err == nil {
+		if l, err := listen(t.Context(), config.Address{Network: "unix", At: filepath.Join(t.TempDir(), "gone", "s.sock")}); err == nil {
 			l.Close()
 			t.Error("it listens nowhere")
 		}
@@ -407,9 +413,9 @@ func TestReadiness(t *testing.T) {
 func TestNoLogLevelSilencesAuditEvents(t *testing.T) {
 	for _, level := range []slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelWarn, slog.LevelError} {
 		var out bytes.Buffer
-		c := logSettings{level: level}
+		c := config.LogSettings{Level: level}
 		log := newLogger(&out, c)
-		events, err := newTrail(&out, &settings{log: c}, newMetrics(&provider.Set{}), log)
+		events, err := newTrail(&out, &config.Settings{Log: c}, newMetrics(&provider.Set{}), log)
 		if err != nil {
 			t.Fatal(err)
 		}

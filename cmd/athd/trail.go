@@ -8,39 +8,31 @@ import (
 	"time"
 
 	"github.com/athd/athd/audit"
+	"github.com/athd/athd/config"
 )
-
-// auditSettings say where events of their own go, if they have a place of
-// their own.
-type auditSettings struct {
-	file     string // "": the log
-	requests bool   // those of allowed requests too
-	maxSize  int64
-	keep     int
-}
 
 // newTrail returns the log of audit events. They go to stream, by default in
 // the form of the log there but not by it: no level silences them (U-1).
-func newTrail(stream io.Writer, s *settings, m *metrics, log *slog.Logger) (*audit.Log, error) {
+func newTrail(stream io.Writer, s *config.Settings, m *metrics, log *slog.Logger) (*audit.Log, error) {
 	c := audit.Config{
-		Writer: stream, JSON: s.log.json, Late: 50 * time.Millisecond,
+		Writer: stream, JSON: s.Log.JSON, Late: 50 * time.Millisecond,
 		Count: m.countEvent, Dropped: m.countDropped, Logger: log,
 	}
-	switch s.audit.file {
+	switch s.Audit.File {
 	case "":
 	case "/dev/stdout":
 		c.Writer, c.JSON = os.Stdout, true
 	case "/dev/stderr":
 		c.JSON = true
 	default:
-		file, err := audit.OpenFile(audit.FileConfig{Path: s.audit.file, MaxSize: s.audit.maxSize, Keep: s.audit.keep, Logger: log})
+		file, err := audit.OpenFile(audit.FileConfig{Path: s.Audit.File, MaxSize: s.Audit.MaxSize, Keep: s.Audit.Keep, Logger: log})
 		if err != nil && !audit.Passing(err) {
 			return nil, fmt.Errorf("audit.file: %w", err)
 		}
 		c.Writer, c.JSON = file, true
 	}
-	if s.audit.file != "" && !s.audit.requests {
-		c.Requests, c.RequestsJSON = stream, s.log.json
+	if s.Audit.File != "" && !s.Audit.Requests {
+		c.Requests, c.RequestsJSON = stream, s.Log.JSON
 	}
 	return audit.New(c), nil
 }

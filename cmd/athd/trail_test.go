@@ -14,6 +14,7 @@ import (
 
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/audit"
+	"github.com/athd/athd/config"
 	"github.com/athd/athd/provider"
 	"github.com/athd/athd/tokenstore"
 )
@@ -34,9 +35,9 @@ func TestAuditEventsHaveAFileOfTheirOwn(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "audit.jsonl")
-			s := &settings{audit: auditSettings{requests: c.requests, maxSize: 1 << 20, keep: 1}}
+			s := &config.Settings{Audit: config.AuditSettings{Requests: c.requests, MaxSize: 1 << 20, Keep: 1}}
 			if c.own {
-				s.audit.file = path
+				s.Audit.File = path
 			}
 			var log bytes.Buffer
 			events, err := newTrail(&log, s, newMetrics(&provider.Set{}), slog.New(slog.DiscardHandler))
@@ -84,7 +85,7 @@ func TestAuditEventsHaveAFileOfTheirOwn(t *testing.T) {
 func TestAFileForEventsMustBePossible(t *testing.T) {
 	dir := t.TempDir()
 	for name, file := range map[string]string{"no directory": dir + "/none/audit.jsonl", "a directory": dir} {
-		s := &settings{audit: auditSettings{file: file, maxSize: 1 << 20, keep: 1}}
+		s := &config.Settings{Audit: config.AuditSettings{File: file, MaxSize: 1 << 20, Keep: 1}}
 		_, err := newTrail(&bytes.Buffer{}, s, newMetrics(&provider.Set{}), slog.New(slog.DiscardHandler))
 		if err == nil || !strings.HasPrefix(err.Error(), "audit.file: ") {
 			t.Errorf("%s: %v", name, err)
@@ -96,7 +97,7 @@ func TestAFileForEventsMustBePossible(t *testing.T) {
 	if err := os.Symlink("/dev/full", full); err != nil {
 		t.Fatal(err)
 	}
-	s := &settings{audit: auditSettings{file: full, maxSize: 1 << 20, keep: 1}}
+	s := &config.Settings{Audit: config.AuditSettings{File: full, MaxSize: 1 << 20, Keep: 1}}
 	events, err := newTrail(&bytes.Buffer{}, s, newMetrics(&provider.Set{}), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)

@@ -3,26 +3,28 @@ package main
 import (
 	"fmt"
 	"io"
+
+	"github.com/athd/athd/config"
 )
 
 // runValidate checks a configuration as serve does, without starting.
 func runValidate(args []string, t terminal) error {
 	f := newFlags("validate", t)
-	config := f.config()
+	path := f.config()
 	if err := f.parse(args); err != nil {
 		return err
 	}
-	s, faults := load(*config, outside{t.env, readFile})
-	if err := faults.Err(); err != nil {
+	s, err := t.load(*path)
+	if err != nil {
 		return err
 	}
-	fmt.Fprintf(t.stdout, "%s: ok: %s\n", *config, summary(s.providers))
+	fmt.Fprintf(t.stdout, "%s: ok: %s\n", *path, summary(s.Providers))
 	printWarnings(t.stdout, s)
 	return nil
 }
 
-func printWarnings(w io.Writer, s *settings) {
-	for _, text := range s.warnings {
+func printWarnings(w io.Writer, s *config.Settings) {
+	for _, text := range s.Warnings {
 		fmt.Fprintln(w, "warning:", text)
 	}
 }

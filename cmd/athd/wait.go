@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/athd/athd/ath"
+	"github.com/athd/athd/config"
 )
 
 const (
@@ -25,7 +26,7 @@ const (
 // gives up in the end.
 func runWait(args []string, t terminal) error {
 	f := newFlags("wait", t)
-	config := f.config()
+	path := f.config()
 	atMost := f.Duration("for", defaultWait, "how long to wait before it fails, such as 20s")
 	if err := f.parse(args); err != nil {
 		return err
@@ -33,8 +34,8 @@ func runWait(args []string, t terminal) error {
 	if *atMost <= 0 {
 		return f.wrong("-for: want a duration above zero")
 	}
-	s, faults := load(*config, outside{t.env, readFile})
-	if err := faults.Err(); err != nil {
+	s, err := t.load(*path)
+	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), *atMost)
@@ -43,13 +44,13 @@ func runWait(args []string, t terminal) error {
 	if err != nil {
 		return fmt.Errorf("athd wait: gave up after %v: %s", *atMost, missing)
 	}
-	fmt.Fprintf(t.stdout, "ready: %s leads to athd\n", s.publicURL)
+	fmt.Fprintf(t.stdout, "ready: %s leads to athd\n", s.PublicURL)
 	return nil
 }
 
 // waitUntil looks until nothing is missing. tell hears what is, each time that
 // it is something else. The error is the context's.
-func waitUntil(ctx context.Context, s *settings, tell func(string)) (missing string, err error) {
+func waitUntil(ctx context.Context, s *config.Settings, tell func(string)) (missing string, err error) {
 	for {
 		now := look(ctx, s)
 		if now == "" {
@@ -69,11 +70,11 @@ func waitUntil(ctx context.Context, s *settings, tell func(string)) (missing str
 }
 
 // look returns what is missing now, and where to look for its cause, or "".
-func look(ctx context.Context, s *settings) string {
+func look(ctx context.Context, s *config.Settings) string {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
-	if !s.admin.anyPort() {
-		a := s.admin.dialled()
+	if !s.Admin.AnyPort() {
+		a := s.Admin.Dialable()
 		status, err := askReady(ctx, a)
 		switch {
 		case errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOENT):
@@ -84,7 +85,7 @@ func look(ctx context.Context, s *settings) string {
 			return fmt.Sprintf("athd at %s is %s; see what athd serve wrote, such as athd.log", a, status)
 		}
 	}
-	return lookThroughEnvoy(ctx, s.publicURL)
+	return lookThroughEnvoy(ctx, s.PublicURL)
 }
 
 // lookThroughEnvoy asks public_url for what only this athd answers.

@@ -26,6 +26,7 @@ var may = map[string][]string{
 	"authz":      {"ath", "provider", "tokenstore", "audit"},
 	"athflow":    {"ath", "attest", "provider", "tokenstore", "audit"},
 	"envoy":      {"ath", "provider", "authz"},
+	"config":     {"ath", "strict", "attest", "audit", "provider", "tokenstore", "athflow"},
 }
 
 // demonstration says who may import internal/…, the demo's and the tests'
@@ -42,7 +43,7 @@ var only = map[string][]string{
 	"github.com/golang-jwt/":               {"attest"},
 	"golang.org/x/oauth2":                  {"provider"},
 	"github.com/coreos/go-oidc/":           {"provider"},
-	"go.yaml.in/":                          {"strict", "provider", "envoy"},
+	"go.yaml.in/":                          {"strict", "provider", "envoy", "config"},
 	"github.com/prometheus/client_golang/": {},
 	"github.com/luikyv/":                   {},
 }

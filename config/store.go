@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"crypto/tls"
@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/athd/athd/ath"
 	"github.com/athd/athd/tokenstore"
 )
 
@@ -29,32 +30,32 @@ func (l *loader) store() {
 	case inline && file:
 		l.fail("store.url is given too", "store", "url_file")
 	case inline:
-		l.s.storeURL = c.URL.Secret
+		l.s.StoreURL = c.URL.Secret
 	case file:
 		key = "url_file"
-		l.s.storeURL, _ = l.line(c.URLFile, "store", "url_file")
+		l.s.StoreURL, _ = l.readSecretFile(c.URLFile, "store", "url_file")
 	default:
 		l.fail(`is missing: want redis://host:port/0, or "embedded" to try things out`, "store", "url")
 	}
-	l.s.embedded = l.s.storeURL.Reveal() == tokenstore.Embedded
-	if !l.s.storeURL.IsZero() {
+	l.s.Embedded = l.s.StoreURL.Reveal() == tokenstore.Embedded
+	if !l.s.StoreURL.IsZero() {
 		l.checkStore(key)
 	}
 	switch {
 	case c.KeysetFile != "":
 		l.keyset()
-	case !l.s.embedded && !l.s.storeURL.IsZero():
+	case !l.s.Embedded && !l.s.StoreURL.IsZero():
 		l.fail("is missing: make one with `athd keys new -o keyset.json`", "store", "keyset_file")
 	}
-	if l.s.embedded {
+	if l.s.Embedded {
 		l.warn("store.url is embedded: nothing survives a restart, and there can be one athd only")
 	}
 }
 
 // checkStore lets the store itself judge the URL, and then what depends on it.
 func (l *loader) checkStore(key string) {
-	url := l.s.storeURL.Reveal()
-	if !l.s.embedded {
+	url := l.s.StoreURL.Reveal()
+	if !l.s.Embedded {
 		if err := tokenstore.CheckURL(url); err != nil {
 			l.fail(err.Error(), "store", key)
 			return
@@ -82,9 +83,9 @@ func (l *loader) storeTLS(kind tokenstore.Kind) {
 		l.fail("has no effect: store.url is without TLS", "store", "ca_file")
 		return
 	}
-	if ca, ok := l.kept(c.CAFile, keptOpen, "store", "ca_file"); ok {
-		l.s.store.CAs = x509.NewCertPool()
-		if !l.s.store.CAs.AppendCertsFromPEM(ca) {
+	if ca, ok := l.readFile(c.CAFile, publicFile, "store", "ca_file"); ok {
+		l.s.Store.CAs = x509.NewCertPool()
+		if !l.s.Store.CAs.AppendCertsFromPEM(ca) {
 			l.fail("holds no certificate in PEM", "store", "ca_file")
 		}
 	}
@@ -105,8 +106,8 @@ func (l *loader) storeCertificate(kind tokenstore.Kind) {
 		l.fail("has no effect: store.url is without TLS", "store", "cert_file")
 		return
 	}
-	cert, okay := l.kept(c.CertFile, keptOpen, "store", "cert_file")
-	key, fine := l.kept(c.KeyFile, keptKey, "store", "key_file")
+	cert, okay := l.readFile(c.CertFile, publicFile, "store", "cert_file")
+	key, fine := l.readFile(c.KeyFile, privateKeyFile, "store", "key_file")
 	if !okay || !fine {
 		return
 	}
@@ -115,7 +116,7 @@ func (l *loader) storeCertificate(kind tokenstore.Kind) {
 		l.fail("does not fit its key", "store", "cert_file")
 		return
 	}
-	l.s.store.Certificate = &pair
+	l.s.Store.Certificate = &pair
 }
 
 // sentinels checks the credentials for the Sentinels themselves.
@@ -133,13 +134,13 @@ func (l *loader) sentinels(kind tokenstore.Kind) {
 			l.fail("has no effect: store.url names no Sentinels", "store", given.key)
 		}
 	}
-	l.s.store.SentinelUser, l.s.store.SentinelPassword = c.SentinelUser, c.SentinelPassword.Secret
+	l.s.Store.SentinelUser, l.s.Store.SentinelPassword = c.SentinelUser, c.SentinelPassword.Secret
 	switch {
 	case c.SentinelPasswordFile == "":
 	case !c.SentinelPassword.IsZero():
 		l.fail("store.sentinel_password is given too", "store", "sentinel_password_file")
 	default:
-		l.s.store.SentinelPassword, _ = l.line(c.SentinelPasswordFile, "store", "sentinel_password_file")
+		l.s.Store.SentinelPassword, _ = l.readSecretFile(c.SentinelPasswordFile, "store", "sentinel_password_file")
 	}
 	if c.SentinelUser != "" && c.SentinelPassword.IsZero() && c.SentinelPasswordFile == "" {
 		l.fail("wants store.sentinel_password too", "store", "sentinel_user")
@@ -148,38 +149,38 @@ func (l *loader) sentinels(kind tokenstore.Kind) {
 
 func (l *loader) storeTimes() {
 	c := &l.c.Store
-	l.s.store.RememberEnded = defaultRememberEnded
+	l.s.Store.RememberEnded = defaultRememberEnded
 	if text := l.c.Tokens.RememberEnded; text != "" {
-		d, err := parseDuration(text)
+		d, err := ath.ParseDuration(text)
 		switch {
 		case err != nil:
 			l.fail(err.Error(), "tokens", "remember_ended")
 		case d < minRememberEnded || d > maxRememberEnded:
 			l.fail(fmt.Sprintf("want between %v and %v", minRememberEnded, maxRememberEnded), "tokens", "remember_ended")
 		}
-		l.s.store.RememberEnded = d
+		l.s.Store.RememberEnded = d
 	}
-	l.s.store.Timeout = defaultStoreTimeout
+	l.s.Store.Timeout = defaultStoreTimeout
 	if c.Timeout != "" {
-		d, err := parseDuration(c.Timeout)
+		d, err := ath.ParseDuration(c.Timeout)
 		switch {
 		case err != nil:
 			l.fail(err.Error(), "store", "timeout")
 		case d < minStoreTimeout || d > maxStoreTimeout:
 			l.fail(fmt.Sprintf("want between %v and %v", minStoreTimeout, maxStoreTimeout), "store", "timeout")
 		}
-		l.s.store.Timeout = d
+		l.s.Store.Timeout = d
 	}
-	switch l.s.store.WaitReplicas = c.WaitReplicas; {
+	switch l.s.Store.WaitReplicas = c.WaitReplicas; {
 	case c.WaitReplicas < 0 || c.WaitReplicas > maxReplicas:
 		l.fail(fmt.Sprintf("want a number of replicas between 0 and %d", maxReplicas), "store", "wait_replicas")
-	case c.WaitReplicas > 0 && l.s.embedded:
+	case c.WaitReplicas > 0 && l.s.Embedded:
 		l.fail("the embedded store has no replicas", "store", "wait_replicas")
 	}
 }
 
 func (l *loader) keyset() {
-	data, ok := l.kept(l.c.Store.KeysetFile, keptKeyset, "store", "keyset_file")
+	data, ok := l.readFile(l.c.Store.KeysetFile, keysetFile, "store", "keyset_file")
 	if !ok {
 		return
 	}
@@ -187,5 +188,5 @@ func (l *loader) keyset() {
 	if err != nil {
 		l.fail(err.Error(), "store", "keyset_file")
 	}
-	l.s.store.Keyset = keyset
+	l.s.Store.Keyset = keyset
 }

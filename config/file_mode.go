@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"fmt"
@@ -9,17 +9,18 @@ import (
 	"github.com/athd/athd/strict"
 )
 
-// A keeping says how well a file must be kept from other users of the machine.
+// A filePolicy says how well a file must be protected from other users of the
+// machine, by its mode.
 // Whoever can write any file of the configuration can send users' tokens and
 // codes to where they like, or let agents in.
-type keeping int
+type filePolicy int
 
 const (
-	keptOpen      keeping = iota // everybody may read it: nobody else may write it
-	keptSecret                   // it should not be read by everybody, which is told
-	keptKey                      // it must not be read by everybody: a key of TLS
-	keptKeyset                   // 0640 at most
-	keptByContent                // a file that says so by itself: athd.yaml and providers.json
+	publicFile     filePolicy = iota // everybody may read it: nobody else may write it
+	secretFile                       // it should not be read by everybody, which is told
+	privateKeyFile                   // it must not be read by everybody: a key of TLS
+	keysetFile                       // 0640 at most
+	configFile                       // a file that says so by itself: athd.yaml and providers.json
 )
 
 // Permission bits of a file's mode.
@@ -30,19 +31,19 @@ const (
 	beyond0640    fs.FileMode = 0o037
 )
 
-// judge is the one place that looks at the mode of a file that was read.
-func (k keeping) judge(mode fs.FileMode, data []byte) (fault, warning string) {
+// checkMode is the one place that looks at the mode of a file that was read.
+func (k filePolicy) checkMode(mode fs.FileMode, data []byte) (fault, warning string) {
 	forbidden, want := writeByOthers, fs.FileMode(0o644)
 	switch k {
-	case keptKey:
+	case privateKeyFile:
 		forbidden, want = anyByOthers, 0o640
-	case keptKeyset:
+	case keysetFile:
 		forbidden, want = beyond0640, 0o640
 	}
-	holds := k != keptOpen && (k != keptByContent || holdsSecret(data))
+	holds := k != publicFile && (k != configFile || holdsSecret(data))
 	switch {
 	case mode&forbidden == 0:
-	case k == keptKey || k == keptKeyset:
+	case k == privateKeyFile || k == keysetFile:
 		return fmt.Sprintf("the file holds a secret, but its mode is %#o: want %#o", mode, want), ""
 	default:
 		if holds {
@@ -92,18 +93,18 @@ func secretIn(key string, v any) bool {
 	return false
 }
 
-// kept reads a file that athd.yaml names at path, by whatever name it is
-// written there, and judges how it is kept.
-func (l *loader) kept(name string, k keeping, path ...any) ([]byte, bool) {
+// readFile reads a file that athd.yaml names at path, whatever key names it,
+// and checks its mode.
+func (l *loader) readFile(name string, k filePolicy, path ...any) ([]byte, bool) {
 	if l.doc.Faulty(path...) {
 		return nil, false
 	}
-	data, mode, err := l.read(l.resolve(name))
+	data, mode, err := l.ReadFile(l.resolve(name))
 	if err != nil {
 		l.fail("cannot be read: "+err.Error(), path...)
 		return nil, false
 	}
-	fault, warning := k.judge(mode, data)
+	fault, warning := k.checkMode(mode, data)
 	if fault != "" {
 		l.fail(fault, path...)
 		return nil, false
@@ -119,11 +120,11 @@ func (l *loader) secretBeside(dir, path string) ([]byte, error) {
 	if !filepath.IsAbs(path) {
 		path = filepath.Join(dir, path)
 	}
-	data, mode, err := l.read(path)
+	data, mode, err := l.ReadFile(path)
 	if err != nil {
 		return nil, err
 	}
-	fault, warning := keptSecret.judge(mode, data)
+	fault, warning := secretFile.checkMode(mode, data)
 	if fault != "" {
 		return nil, fmt.Errorf("%s", fault)
 	}

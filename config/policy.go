@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"slices"
@@ -11,9 +11,9 @@ import (
 // admin reads the operators' tokens and keeps their digests.
 func (l *loader) admin() {
 	if p := l.c.Admin.Public; p != nil && !*p {
-		l.s.adminPrivate = true
-		if l.s.admin != (address{}) && !l.s.admin.private() {
-			l.warn("listen.admin is %s and operators use it (admin.public: false): their tokens are readable on their way, unless that network is nobody else's", l.s.admin)
+		l.s.AdminPrivate = true
+		if l.s.Admin != (Address{}) && !l.s.Admin.Private() {
+			l.warn("listen.admin is %s and operators use it (admin.public: false): their tokens are readable on their way, unless that network is nobody else's", l.s.Admin)
 		}
 	}
 	names, digests := map[string]bool{}, map[ath.Digest]bool{}
@@ -31,7 +31,7 @@ func (l *loader) admin() {
 		if !l.required(t.TokenFile, at("token_file")...) {
 			continue
 		}
-		token, ok := l.line(t.TokenFile, at("token_file")...)
+		token, ok := l.readSecretFile(t.TokenFile, at("token_file")...)
 		if !ok {
 			continue
 		}
@@ -46,7 +46,7 @@ func (l *loader) admin() {
 			l.warn("%s: the token in the file was made by an earlier version and holds 16 random bytes: replace it by 32, such as openssl rand -base64 32 prints", label(at("token_file")))
 		}
 		digests[digest] = true
-		l.s.adminTokens = append(l.s.adminTokens, athflow.AdminToken{Name: t.Name, Digest: digest})
+		l.s.AdminTokens = append(l.s.AdminTokens, athflow.AdminToken{Name: t.Name, Digest: digest})
 	}
 }
 
@@ -54,7 +54,7 @@ func (l *loader) admin() {
 func (l *loader) approval() {
 	c := &l.c.Approval
 	if l.required(c.Default, "approval", "default") {
-		l.s.policy.Default = l.action(c.Default, "approval", "default")
+		l.s.Policy.Default = l.action(c.Default, "approval", "default")
 	}
 	for i, r := range c.Rules {
 		at := func(key string) []any { return []any{"approval", "rules", i, key} }
@@ -70,7 +70,7 @@ func (l *loader) approval() {
 		}
 		if r.Expires != "" {
 			var err error
-			if rule.Expires, err = parseDuration(r.Expires); err != nil {
+			if rule.Expires, err = ath.ParseDuration(r.Expires); err != nil {
 				l.fail(err.Error(), at("expires")...)
 			} else if rule.Action != athflow.Approve && rule.Action != athflow.Review {
 				l.fail("is for rules that approve or review", at("expires")...)
@@ -80,7 +80,7 @@ func (l *loader) approval() {
 			l.fail("a developer's id is what the agent itself writes into its document, so that this rule approves whoever writes it: "+
 				"name the agents' hosts too (hosts: [agents.example.com]), or let an operator look (action: review)", at("developers")...)
 		}
-		l.s.policy.Rules = append(l.s.policy.Rules, rule)
+		l.s.Policy.Rules = append(l.s.Policy.Rules, rule)
 	}
 }
 
@@ -130,12 +130,12 @@ func (l *loader) notEmpty(list []string, path []any) {
 
 // lives reads how long tokens and sessions live, and how users are asked.
 func (l *loader) lives() {
-	l.s.tokenTTL = l.ttl(l.c.Tokens.TTL, athflow.MaxTokenTTL, "1h", "tokens", "ttl")
-	l.s.sessionTTL = l.ttl(l.c.Sessions.TTL, athflow.MaxSessionTTL, "10m", "sessions", "ttl")
-	if l.s.consent = l.c.Consent; l.s.consent == "" {
-		l.s.consent = athflow.ConsentPage
+	l.s.TokenTTL = l.ttl(l.c.Tokens.TTL, athflow.MaxTokenTTL, "1h", "tokens", "ttl")
+	l.s.SessionTTL = l.ttl(l.c.Sessions.TTL, athflow.MaxSessionTTL, "10m", "sessions", "ttl")
+	if l.s.Consent = l.c.Consent; l.s.Consent == "" {
+		l.s.Consent = athflow.ConsentPage
 	}
-	switch l.s.consent {
+	switch l.s.Consent {
 	case athflow.ConsentPage, athflow.ConsentRedirect:
 	case athflow.ConsentDirect:
 		l.warn("consent is direct: nothing binds the user's browser to the authorization (Z-3)")
@@ -150,7 +150,7 @@ func (l *loader) ttl(s string, longest time.Duration, spelled string, path ...an
 	if s == "" {
 		return longest
 	}
-	d, err := parseDuration(s)
+	d, err := ath.ParseDuration(s)
 	switch {
 	case err != nil:
 		l.fail(err.Error(), path...)

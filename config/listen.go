@@ -1,30 +1,32 @@
-package main
+package config
 
 import (
 	"crypto/tls"
 	"crypto/x509"
 	"strings"
 	"time"
+
+	"github.com/athd/athd/ath"
 )
 
 // Where athd listens unless the configuration says otherwise.
 const (
 	defaultGRPC  = "unix:/run/athd/authz.sock"
 	defaultHTTP  = "127.0.0.1:9000"
-	defaultAdmin = "127.0.0.1:9002"
+	DefaultAdmin = "127.0.0.1:9002"
 )
 
 // listen checks the listeners, and who may ask the one that answers with
 // users' tokens.
 func (l *loader) listen() {
 	c := &l.c.Listen
-	l.s.grpc = l.address(c.GRPC, defaultGRPC, "listen", "grpc")
-	l.s.http = l.address(c.HTTP, defaultHTTP, "listen", "http")
-	l.s.admin = l.address(c.Admin, defaultAdmin, "listen", "admin")
+	l.s.GRPC = l.address(c.GRPC, defaultGRPC, "listen", "grpc")
+	l.s.HTTP = l.address(c.HTTP, defaultHTTP, "listen", "http")
+	l.s.Admin = l.address(c.Admin, DefaultAdmin, "listen", "admin")
 	l.distinct()
 	withTLS := l.serverTLS()
 
-	switch open := l.s.grpc != (address{}) && !l.s.grpc.private(); {
+	switch open := l.s.GRPC != (Address{}) && !l.s.GRPC.Private(); {
 	case open && !withTLS && !c.InsecureGRPC:
 		l.fail("the answers hold users' tokens, so only Envoy may ask: use a Unix socket or a loopback address, "+
 			"set listen.tls, or, where a mesh's own sidecar does mutual TLS, insecure_grpc_without_client_auth: true", "listen", "grpc")
@@ -33,12 +35,12 @@ func (l *loader) listen() {
 	case c.InsecureGRPC && withTLS:
 		l.fail("contradicts listen.tls, which authenticates clients", "listen", "insecure_grpc_without_client_auth")
 	case c.InsecureGRPC:
-		l.warn("listen.insecure_grpc_without_client_auth is on: whoever reaches %s can read users' tokens", l.s.grpc)
-	case l.s.grpc.network == "tcp" && l.s.grpc.private() && !withTLS:
-		l.warn("listen.grpc is %s: every program on this machine, an agent too, can ask there for users' tokens: use a Unix socket, or listen.tls", l.s.grpc)
+		l.warn("listen.insecure_grpc_without_client_auth is on: whoever reaches %s can read users' tokens", l.s.GRPC)
+	case l.s.GRPC.Network == "tcp" && l.s.GRPC.Private() && !withTLS:
+		l.warn("listen.grpc is %s: every program on this machine, an agent too, can ask there for users' tokens: use a Unix socket, or listen.tls", l.s.GRPC)
 	}
-	if !l.s.admin.private() && l.s.admin != (address{}) {
-		l.warn("listen.admin is %s: its metrics are there for everyone who reaches it", l.s.admin)
+	if !l.s.Admin.Private() && l.s.Admin != (Address{}) {
+		l.warn("listen.admin is %s: its metrics are there for everyone who reaches it", l.s.Admin)
 	}
 }
 
@@ -49,11 +51,11 @@ const (
 
 // draining reads how long athd goes on answering once it has said that it goes.
 func (l *loader) draining() {
-	l.s.drainDelay = defaultDrainDelay
+	l.s.DrainDelay = defaultDrainDelay
 	if l.c.DrainDelay == "" {
 		return
 	}
-	d, err := parseDuration(l.c.DrainDelay)
+	d, err := ath.ParseDuration(l.c.DrainDelay)
 	if l.c.DrainDelay == "0s" {
 		d, err = 0, nil
 	}
@@ -61,14 +63,14 @@ func (l *loader) draining() {
 		l.fail("want a duration of at most 1m, such as 5s, or 0s", "drain_delay")
 		return
 	}
-	l.s.drainDelay = d
+	l.s.DrainDelay = d
 }
 
-func (l *loader) address(s, fallback string, path ...any) address {
+func (l *loader) address(s, fallback string, path ...any) Address {
 	if s == "" {
 		s = fallback
 	}
-	a, err := parseAddress(s)
+	a, err := ParseAddress(s)
 	if err != nil {
 		l.fail(err.Error(), path...)
 	}
@@ -77,15 +79,15 @@ func (l *loader) address(s, fallback string, path ...any) address {
 
 func (l *loader) distinct() {
 	for _, pair := range []struct {
-		a, b address
+		a, b Address
 		of   string
 		than string
 	}{
-		{l.s.http, l.s.grpc, "http", "listen.grpc"},
-		{l.s.admin, l.s.grpc, "admin", "listen.grpc"},
-		{l.s.admin, l.s.http, "admin", "listen.http"},
+		{l.s.HTTP, l.s.GRPC, "http", "listen.grpc"},
+		{l.s.Admin, l.s.GRPC, "admin", "listen.grpc"},
+		{l.s.Admin, l.s.HTTP, "admin", "listen.http"},
 	} {
-		if pair.a == pair.b && pair.a != (address{}) && !pair.a.anyPort() {
+		if pair.a == pair.b && pair.a != (Address{}) && !pair.a.AnyPort() {
 			l.fail("is the same address as "+pair.than, "listen", pair.of)
 		}
 	}
@@ -113,22 +115,22 @@ func (l *loader) serverTLS() bool {
 	if !whole {
 		return true
 	}
-	t := &serverTLS{clientSANs: c.ClientSANs}
-	cert, ok := l.kept(c.CertFile, keptOpen, "listen", "tls", "cert_file")
-	key, keyOK := l.kept(c.KeyFile, keptKey, "listen", "tls", "key_file")
+	t := &ServerTLS{ClientSANs: c.ClientSANs}
+	cert, ok := l.readFile(c.CertFile, publicFile, "listen", "tls", "cert_file")
+	key, keyOK := l.readFile(c.KeyFile, privateKeyFile, "listen", "tls", "key_file")
 	if ok && keyOK {
 		var err error
-		if t.certificate, err = tls.X509KeyPair(cert, key); err != nil {
+		if t.Certificate, err = tls.X509KeyPair(cert, key); err != nil {
 			// The library's words tell PEM types at most.
 			l.fail("does not fit its key: "+strings.TrimPrefix(err.Error(), "tls: "), "listen", "tls", "cert_file")
 		}
 	}
-	if ca, ok := l.kept(c.ClientCAFile, keptOpen, "listen", "tls", "client_ca_file"); ok {
-		t.clientCAs = x509.NewCertPool()
-		if !t.clientCAs.AppendCertsFromPEM(ca) {
+	if ca, ok := l.readFile(c.ClientCAFile, publicFile, "listen", "tls", "client_ca_file"); ok {
+		t.ClientCAs = x509.NewCertPool()
+		if !t.ClientCAs.AppendCertsFromPEM(ca) {
 			l.fail("holds no certificate in PEM", "listen", "tls", "client_ca_file")
 		}
 	}
-	l.s.tls = t
+	l.s.TLS = t
 	return true
 }

@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"log/slog"
@@ -15,47 +15,47 @@ const (
 	maxTrustedHops     = 10
 )
 
-// How athd knows where a request goes (P-3).
+// EnvoySettings.Destination: how athd knows where a request goes (P-3).
 const (
-	byRoute       = "route"         // the route says so, as the generated configuration's do
-	byHostAndPath = "host_and_path" // by athd's own table, where the routes of a mesh say nothing
+	DestinationByRoute       = "route"         // the route says so, as the generated configuration's do
+	DestinationByHostAndPath = "host_and_path" // by athd's own table, where the routes of a mesh say nothing
 )
 
 // envoy reads what bootstrap needs. The files that it names are Envoy's to
 // read, maybe on another machine, so that nobody looks for them here.
 func (l *loader) envoy() {
-	c, e := &l.c.Envoy, &l.s.envoy
-	e.listen = l.hostPort(c.Listen, defaultEnvoyListen, "envoy", "listen")
+	c, e := &l.c.Envoy, &l.s.Envoy
+	e.Listen = l.hostPort(c.Listen, defaultEnvoyListen, "envoy", "listen")
 	if c.Admin != none {
-		e.admin = l.hostPort(c.Admin, defaultEnvoyAdmin, "envoy", "admin")
+		e.Admin = l.hostPort(c.Admin, defaultEnvoyAdmin, "envoy", "admin")
 	}
-	e.grpc = l.replicas(c.AthdGRPC, l.s.grpc, "athd_grpc")
-	e.http = l.replicas(c.AthdHTTP, l.s.http, "athd_http")
+	e.GRPC = l.replicas(c.AthdGRPC, l.s.GRPC, "athd_grpc")
+	e.HTTP = l.replicas(c.AthdHTTP, l.s.HTTP, "athd_http")
 	for i, t := range c.TLS {
 		at := []any{"envoy", "tls"}
 		if l.doc.Has("envoy", "tls", i) {
 			at = append(at, i)
 		}
-		if t == (envoyTLSFile{}) && len(at) == 2 {
+		if t == (CertificateFiles{}) && len(at) == 2 {
 			continue // tls: {}
 		}
 		if t.CertFile == "" || t.KeyFile == "" {
 			l.fail("cert_file and key_file go together", at...)
 		}
-		e.tls = append(e.tls, envoyTLSFile{CertFile: l.absolute(t.CertFile), KeyFile: l.absolute(t.KeyFile)})
+		e.TLS = append(e.TLS, CertificateFiles{CertFile: l.absolute(t.CertFile), KeyFile: l.absolute(t.KeyFile)})
 	}
 	if c.Hops != nil {
-		if e.trustedHops = *c.Hops; e.trustedHops < 0 || e.trustedHops > maxTrustedHops {
+		if e.TrustedHops = *c.Hops; e.TrustedHops < 0 || e.TrustedHops > maxTrustedHops {
 			l.fail("want a number from 0 to 10", "envoy", "trusted_hops")
 		}
 	}
-	if e.caFile = l.absolute(c.CAFile); e.caFile == "" {
-		e.caFile = defaultCAFile
+	if e.CAFile = l.absolute(c.CAFile); e.CAFile == "" {
+		e.CAFile = defaultCAFile
 	}
-	switch e.destination = c.Destination; c.Destination {
+	switch e.Destination = c.Destination; c.Destination {
 	case "":
-		e.destination = byRoute
-	case byRoute, byHostAndPath:
+		e.Destination = DestinationByRoute
+	case DestinationByRoute, DestinationByHostAndPath:
 	default:
 		l.fail("want route or host_and_path", "envoy", "destination")
 	}
@@ -65,11 +65,11 @@ func (l *loader) envoy() {
 // replicas reads where Envoy finds one of athd's listeners: one address for
 // each replica. own is that of this athd, which stands for it where nothing is
 // said.
-func (l *loader) replicas(addresses oneOrMore, own address, key string) []address {
+func (l *loader) replicas(addresses oneOrMore, own Address, key string) []Address {
 	if len(addresses) == 0 {
-		return []address{own.dialled()}
+		return []Address{own.Dialable()}
 	}
-	var all []address
+	var all []Address
 	for i, text := range addresses {
 		path := []any{"envoy", key}
 		if len(addresses) > 1 {
@@ -83,7 +83,7 @@ func (l *loader) replicas(addresses oneOrMore, own address, key string) []addres
 		switch {
 		case slices.Contains(all, a):
 			l.fail("is there twice", path...)
-		case len(all) > 0 && (a.network == "unix") != (all[0].network == "unix"):
+		case len(all) > 0 && (a.Network == "unix") != (all[0].Network == "unix"):
 			l.fail("want either Unix sockets only or host:port only", path...)
 		}
 		all = append(all, a)
@@ -94,17 +94,17 @@ func (l *loader) replicas(addresses oneOrMore, own address, key string) []addres
 // athdTLS is how Envoy authenticates to athd: whole, or not at all.
 func (l *loader) athdTLS() {
 	c := &l.c.Envoy.AthdTLS
-	if *c == (athdTLSFile{}) {
+	if *c == (ClientTLSFiles{}) {
 		return
 	}
 	l.required(c.CertFile, "envoy", "athd_tls", "cert_file")
 	l.required(c.KeyFile, "envoy", "athd_tls", "key_file")
 	l.required(c.CAFile, "envoy", "athd_tls", "ca_file")
 	l.required(c.ServerName, "envoy", "athd_tls", "server_name")
-	if l.s.tls == nil && l.c.Listen.TLS.CertFile == "" {
+	if l.s.TLS == nil && l.c.Listen.TLS.CertFile == "" {
 		l.fail("has nothing to talk to: listen.tls is not set", "envoy", "athd_tls")
 	}
-	l.s.envoy.athdTLS = &athdTLSFile{
+	l.s.Envoy.AthdTLS = &ClientTLSFiles{
 		CertFile: l.absolute(c.CertFile), KeyFile: l.absolute(c.KeyFile),
 		CAFile: l.absolute(c.CAFile), ServerName: c.ServerName,
 	}
@@ -137,19 +137,19 @@ func (l *loader) logging() {
 	switch l.c.Log.Format {
 	case "", "text":
 	case "json":
-		l.s.log.json = true
+		l.s.Log.JSON = true
 	default:
 		l.fail("want text or json", "log", "format")
 	}
 	switch l.c.Log.Level {
 	case "debug":
-		l.s.log.level = slog.LevelDebug
+		l.s.Log.Level = slog.LevelDebug
 	case "", "info":
-		l.s.log.level = slog.LevelInfo
+		l.s.Log.Level = slog.LevelInfo
 	case "warn":
-		l.s.log.level = slog.LevelWarn
+		l.s.Log.Level = slog.LevelWarn
 	case "error":
-		l.s.log.level = slog.LevelError
+		l.s.Log.Level = slog.LevelError
 	default:
 		l.fail("want debug, info, warn or error", "log", "level")
 	}

@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"errors"
@@ -11,34 +11,34 @@ import (
 	"github.com/athd/athd/strict"
 )
 
-// load reads a configuration and everything that it refers to. It returns
+// Load reads a configuration and everything that it refers to. It returns
 // settings, or every fault of all its files; never both.
-func load(path string, out outside) (*settings, strict.Faults) {
-	data, mode, err := out.read(path)
+func Load(path string, out Sources) (*Settings, strict.Faults) {
+	data, mode, err := out.ReadFile(path)
 	if err != nil {
 		return nil, strict.Faults{{File: path, Message: "cannot be read: " + err.Error()}}
 	}
-	fault, warning := keptByContent.judge(mode, data)
+	fault, warning := configFile.checkMode(mode, data)
 	if fault != "" {
 		return nil, strict.Faults{{File: path, Message: fault}}
 	}
-	s, faults := parse(path, data, out)
+	s, faults := Parse(path, data, out)
 	if s != nil && warning != "" {
-		s.warnings = append(s.warnings, path+": "+warning)
+		s.Warnings = append(s.Warnings, path+": "+warning)
 	}
 	return s, faults
 }
 
-// parse is load for an athd.yaml that has been read.
-func parse(path string, data []byte, out outside) (*settings, strict.Faults) {
-	var raw, c file
+// Parse is [Load] for an athd.yaml that has been read.
+func Parse(path string, data []byte, out Sources) (*Settings, strict.Faults) {
+	var raw, c yamlConfig
 	doc, faults := strict.YAML(path, data, &raw)
-	// What is decoded anew holds the expanded values, and nothing of raw.
-	faults = append(faults, doc.Expand(out.env, &c)...)
+	// What is decoded again holds the expanded values, and nothing of raw.
+	faults = append(faults, doc.Expand(out.Env, &c)...)
 	if len(faults) > 0 && reflect.ValueOf(c).IsZero() {
 		return nil, faults.Sort() // not readable at all: the rest would be echoes
 	}
-	l := &loader{doc: doc, outside: out, dir: filepath.Dir(path), c: &c, s: &settings{development: c.Development}}
+	l := &loader{doc: doc, Sources: out, dir: filepath.Dir(path), c: &c, s: &Settings{Development: c.Development}}
 	l.publicURL()
 	l.consentURL()
 	l.listen()
@@ -62,14 +62,14 @@ func parse(path string, data []byte, out outside) (*settings, strict.Faults) {
 	return l.s, nil
 }
 
-// A loader turns a file into settings, one part after the other, and collects
+// A loader turns a yamlConfig into settings, one part after the other, and collects
 // the faults on its way.
 type loader struct {
-	outside
+	Sources
 	doc    *strict.Document
 	dir    string // of athd.yaml: relative paths start there
-	c      *file
-	s      *settings
+	c      *yamlConfig
+	s      *Settings
 	faults strict.Faults
 }
 
@@ -92,7 +92,7 @@ func (l *loader) required(value string, path ...any) bool {
 }
 
 func (l *loader) warn(format string, args ...any) {
-	l.s.warnings = append(l.s.warnings, fmt.Sprintf(format, args...))
+	l.s.Warnings = append(l.s.Warnings, fmt.Sprintf(format, args...))
 }
 
 // label names a path as people do: approval.rules[0].action.
@@ -121,9 +121,9 @@ func (l *loader) resolve(path string) string {
 	return filepath.Join(l.dir, path)
 }
 
-// line reads a file that holds one secret on one line.
-func (l *loader) line(name string, path ...any) (ath.Secret, bool) {
-	data, ok := l.kept(name, keptSecret, path...)
+// readSecretFile reads a file that holds one secret on one line.
+func (l *loader) readSecretFile(name string, path ...any) (ath.Secret, bool) {
+	data, ok := l.readFile(name, secretFile, path...)
 	if !ok {
 		return ath.Secret{}, false
 	}

@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"errors"
@@ -20,7 +20,7 @@ const (
 func (l *loader) limits() {
 	c := &l.c.Limits
 	d := athflow.DefaultLimits()
-	s := &l.s.limits
+	s := &l.s.Limits
 	s.PerAddress = l.rate(c.PerAddress, d.PerAddress, "limits", "per_address")
 	s.Registrations = l.rate(c.Registrations, d.Registrations, "limits", "registrations_per_address")
 	s.PerAgent = l.rate(c.PerAgent, d.PerAgent, "limits", "per_agent")
@@ -30,7 +30,7 @@ func (l *loader) limits() {
 	s.PendingPerDomain = l.count(c.PendingPerDomain, d.PendingPerDomain, 1, "limits", "pending_per_domain")
 	s.PendingPerAddress = l.count(c.PendingPerAddress, d.PendingPerAddress, 1, "limits", "pending_per_address")
 	s.SessionsPerAgent = l.count(c.SessionsPerAgent, d.SessionsPerAgent, 1, "limits", "sessions_per_agent")
-	l.s.connections = l.count(c.Connections, defaultConnections, 1, "limits", "connections")
+	l.s.Connections = l.count(c.Connections, defaultConnections, 1, "limits", "connections")
 	for i, text := range c.EnvoyAddresses {
 		p, err := parsePrefix(text)
 		if err != nil {
@@ -39,9 +39,9 @@ func (l *loader) limits() {
 		}
 		s.Envoys = append(s.Envoys, p)
 	}
-	if l.s.http != (address{}) && !l.s.http.private() && l.s.tls == nil && len(c.EnvoyAddresses) == 0 {
+	if l.s.HTTP != (Address{}) && !l.s.HTTP.Private() && l.s.TLS == nil && len(c.EnvoyAddresses) == 0 {
 		l.warn("listen.http is %s without listen.tls: Envoy's word about its clients' addresses is not believed there, "+
-			"and limits.per_address counts all of them as one; say limits.envoy_addresses", l.s.http)
+			"and limits.per_address counts all of them as one; say limits.envoy_addresses", l.s.HTTP)
 	}
 }
 

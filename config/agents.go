@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"github.com/athd/athd/ath"
@@ -32,7 +32,7 @@ func (l *loader) agents() {
 			}
 		}
 		if l.required(a.PublicKeyFile, at("public_key_file")...) {
-			data, mode, err := l.read(l.resolve(a.PublicKeyFile))
+			data, mode, err := l.ReadFile(l.resolve(a.PublicKeyFile))
 			switch {
 			case err != nil:
 				l.fail("cannot be read: "+err.Error(), at("public_key_file")...)
@@ -44,6 +44,6 @@ func (l *loader) agents() {
 				}
 			}
 		}
-		l.s.pinned = append(l.s.pinned, p)
+		l.s.Pinned = append(l.s.Pinned, p)
 	}
 }

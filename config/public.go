@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"errors"
@@ -25,7 +25,7 @@ func (l *loader) publicURL() {
 		l.fail("http is for loopback hosts only: use https, or set development.allow_http", "public_url")
 		return
 	}
-	l.s.publicURL = s
+	l.s.PublicURL = s
 }
 
 func parsePublicURL(s string) (*url.URL, error) {
@@ -58,12 +58,12 @@ func (l *loader) onLoopback() bool {
 // developmentOptions: each relaxes one rule, is off by default and loud.
 func (l *loader) developmentOptions() {
 	for i, app := range l.c.Apps {
-		if app.SkipsAttestation() && !l.s.development.SkipAttestation {
-			l.s.development.SkipAttestation = true
+		if app.SkipsAttestation() && !l.s.Development.SkipAttestation {
+			l.s.Development.SkipAttestation = true
 			l.warn("apps[%d] skips the verification of attestations: that holds for every agent", i)
 		}
 	}
-	d := l.s.development
+	d := l.s.Development
 	if d.AcceptAnyCode && !l.onLoopback() {
 		l.fail("needs a public_url on a loopback host (T-1)", "development", "accept_any_code")
 	}

@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"net/url"
@@ -13,7 +13,7 @@ import (
 func (l *loader) consentURL() {
 	s := l.c.ConsentURL
 	if s == "" {
-		l.s.consentURL = l.s.publicURL
+		l.s.ConsentURL = l.s.PublicURL
 		return
 	}
 	u, err := parsePublicURL(s)
@@ -21,17 +21,17 @@ func (l *loader) consentURL() {
 		l.fail(err.Error(), "consent_url")
 		return
 	}
-	public, err := parsePublicURL(l.s.publicURL)
+	public, err := parsePublicURL(l.s.PublicURL)
 	switch {
 	case err != nil: // public_url has a fault of its own
 	case u.Scheme == "http" && public.Scheme == "https":
 		l.fail("want https, as public_url has it", "consent_url")
 	case u.Scheme == "http" && !ath.IsLoopbackHost(u.Hostname()) && !l.c.Development.AllowHTTP:
 		l.fail("http is for loopback hosts only: use https, or set development.allow_http", "consent_url")
-	case s != l.s.publicURL && hostName(u) == hostName(public):
+	case s != l.s.PublicURL && hostName(u) == hostName(public):
 		l.fail("want another host name than that of public_url: cookies are shared by the ports of a name", "consent_url")
 	default:
-		l.s.consentURL = s
+		l.s.ConsentURL = s
 	}
 }
 
@@ -39,12 +39,12 @@ func (l *loader) consentURL() {
 // warns where it does because the pages have no host of their own: a script of
 // the app could read the page and press its buttons.
 func (l *loader) consentHostIsItsOwn(set *provider.Set) {
-	consent, err := parsePublicURL(l.s.consentURL)
+	consent, err := parsePublicURL(l.s.ConsentURL)
 	if err != nil {
 		return
 	}
 	name := hostName(consent)
-	if l.s.consentURL == l.s.publicURL {
+	if l.s.ConsentURL == l.s.PublicURL {
 		var there []string
 		for _, p := range set.Apps() {
 			if len(p.App.Hosts) == 0 || servesHost(p.App, name) {
@@ -90,12 +90,12 @@ func servesHost(app *provider.App, name ath.Host) bool {
 // hostName is a host without its port and the dot of the root.
 func hostName(u *url.URL) ath.Host { return ath.RequestedHost(u.Host) }
 
-// consentHost is the host that only the consent pages have, or none.
-func (s *settings) consentHost() ath.Host {
-	if s.consentURL == s.publicURL {
+// ConsentHost is the host that only the consent pages have, or none.
+func (s *Settings) ConsentHost() ath.Host {
+	if s.ConsentURL == s.PublicURL {
 		return ath.Host{}
 	}
-	u, err := url.Parse(s.consentURL)
+	u, err := url.Parse(s.ConsentURL)
 	if err != nil {
 		return ath.Host{}
 	}

@@ -1,10 +1,7 @@
-package main
+package config
 
 import (
-	"crypto/x509"
-	"encoding/pem"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,107 +10,10 @@ import (
 	"time"
 
 	"github.com/athd/athd/athflow"
-	"github.com/athd/athd/attest"
-	"github.com/athd/athd/tokenstore"
+	"github.com/athd/athd/config/configtest"
 )
 
-// filesJSON is a provider with nothing special.
-const filesJSON = `{"files": {"display_name": "Files", "available_scopes": ["files:read"],
-	"authorize_endpoint": "https://files.example.com/authorize", "token_endpoint": "https://files.example.com/token",
-	"client_id": "id", "client_secret": "secret"}}`
-
-// agentPEM is the example key of RFC 7515, appendix A.3.
-var agentPEM = func() string {
-	key, err := attest.ParsePublicKey([]byte(`{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}`))
-	if err != nil {
-		panic(err)
-	}
-	der, err := x509.MarshalPKIXPublicKey(key)
-	if err != nil {
-		panic(err)
-	}
-	return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
-}()
-
-// A place is a machine with a few files and variables, for load.
-type place struct {
-	files map[string]string
-	modes map[string]fs.FileMode // 0600 unless said
-	env   map[string]string
-}
-
-func (p place) outside() outside {
-	return outside{
-		env: func(name string) (string, bool) { v, ok := p.env[name]; return v, ok },
-		read: func(path string) ([]byte, fs.FileMode, error) {
-			data, ok := p.files[path]
-			if !ok {
-				return nil, 0, fs.ErrNotExist
-			}
-			if mode, said := p.modes[path]; said {
-				return []byte(data), mode, nil
-			}
-			return []byte(data), 0o600, nil
-		},
-	}
-}
-
-func newPlace(t testing.TB) place {
-	keyset, err := tokenstore.NewKeyset()
-	if err != nil {
-		t.Fatal(err)
-	}
-	data, err := keyset.Marshal()
-	if err != nil {
-		t.Fatal(err)
-	}
-	pki := newPKI(t)
-	return place{
-		files: map[string]string{
-			"/etc/athd/providers.json": filesJSON,
-			"/etc/athd/empty.json":     "{}",
-			"/etc/athd/bare.json":      strings.Replace(filesJSON, "files:read", "files:like", 1),
-			"/etc/athd/idle.json": strings.Replace(filesJSON, "}}", `, "scope_rules": [
-	{"scope": "files:read", "methods": ["GET", "HEAD"], "paths": ["/files/**", "/files/7"]},
-	{"scope": "files:read", "methods": ["HEAD"], "paths": ["/files/9"]}]}}`, 1),
-			"/etc/athd/keyset.json": string(data),
-			"/etc/athd/admin.token": "qHkW0mZ9vT3sYpL7xR2cN8fJ5gD1bK4uE6aVwXoQiM0\n",
-			"/etc/athd/again.token": "qHkW0mZ9vT3sYpL7xR2cN8fJ5gD1bK4uE6aVwXoQiM0",
-			"/etc/athd/long.token":  "Zt5KpW8mXc2VnQ7rJ4hLs9YdF1gB6xRkT3vNqE0aUoM",
-			"/etc/athd/short.token": "aaaaaaaaaaaaaaaa\n",
-			"/etc/athd/two.token":   "qHkW0mZ9vT3sYpL7xR2cN8fJ5gD1bK4uE6aVwXoQiM0\nZt5KpW8mXc2VnQ7rJ4hLs9YdF1gB6xRkT3vNqE0aUoM\n",
-			"/etc/athd/none.token":  "\n",
-			"/etc/athd/redis.url":   "redis://:hunter2@127.0.0.1:6379/0\n",
-			"/etc/athd/cert.pem":    pki.cert, "/etc/athd/key.pem": pki.key, "/etc/athd/ca.pem": pki.ca,
-			"/etc/athd/otherkey.pem": pki.clientKey,
-			"/etc/athd/agent.pem":    agentPEM, "/etc/athd/open.pem": agentPEM,
-			"/etc/athd/agent.jwk":   `{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}`,
-			"/etc/athd/private.jwk": `{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0","d":"jpsQnnGQmL-YBIffH1136cspYG6-0iY7X1fCE9-E9LI"}`,
-		},
-		modes: map[string]fs.FileMode{"/etc/athd/open.pem": 0o666},
-		env:   map[string]string{"HOST": "gateway.example.com"},
-	}
-}
-
-// configuration puts an athd.yaml together: the least that is needed, with
-// some keys replaced or, by "", left out.
-func configuration(parts map[string]string) string {
-	all := map[string]string{
-		"public_url":     "https://gateway.example.com",
-		"store":          "{url: embedded}",
-		"providers_file": "providers.json",
-		"approval":       "{default: review}",
-	}
-	maps.Copy(all, parts)
-	var b strings.Builder
-	for _, key := range []string{"public_url", "consent_url", "listen", "store", "providers_file", "apps", "strict_scopes", "admin", "agents", "approval",
-		"tokens", "sessions", "consent", "limits", "drain_delay", "envoy", "cors", "log", "audit", "development"} {
-		if v := all[key]; v != "" {
-			b.WriteString(key + ": " + v + "\n")
-		}
-	}
-	return b.String()
-}
+func sources(m configtest.Machine) Sources { return Sources{m.Env, m.ReadFile} }
 
 func TestFaults(t *testing.T) {
 	const app = `app_id: shop, upstream: 'http://127.0.0.1:3000', available_scopes: [products:read], oauth: {authorize_endpoint: https://l.example.com/a, token_endpoint: https://l.example.com/t, client_id: i, client_secret: s}`
@@ -327,8 +227,8 @@ func TestFaults(t *testing.T) {
 		{"T-1: allow_http does not make any host a loopback one", set{"public_url": "http://gateway.example.com", "development": "{accept_any_code: true, allow_http: true}"}, "5:15: development.accept_any_code: needs a public_url on a loopback host"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			text := configuration(test.parts)
-			s, faults := parse("/etc/athd/athd.yaml", []byte(text), newPlace(t).outside())
+			text := configtest.YAML(test.parts)
+			s, faults := Parse("/etc/athd/athd.yaml", []byte(text), sources(configtest.NewMachine(t)))
 			if strings.Contains(faults.Error(), "hunter2") {
 				t.Errorf("a fault shows a secret: %v", faults)
 			}
@@ -368,42 +268,42 @@ func TestModesOfSecretFiles(t *testing.T) {
 		{"admin.token", 0o640, admin, false, false},
 		{"admin.token", 0o644, admin, false, true},
 	} {
-		p := newPlace(t)
-		p.modes["/etc/athd/"+test.file] = test.mode
-		s, faults := parse("/etc/athd/athd.yaml", []byte(configuration(test.parts)), p.outside())
+		p := configtest.NewMachine(t)
+		p.Modes["/etc/athd/"+test.file] = test.mode
+		s, faults := Parse("/etc/athd/athd.yaml", []byte(configtest.YAML(test.parts)), sources(p))
 		if got := strings.Contains(faults.Error(), "but its mode is"); got != test.fault || got != (s == nil) {
 			t.Errorf("%s with mode %#o: faults %v", test.file, test.mode, faults)
 		}
-		if s != nil && strings.Contains(strings.Join(s.warnings, "\n"), "can read the secret") != test.warned {
-			t.Errorf("%s with mode %#o: warnings %q", test.file, test.mode, s.warnings)
+		if s != nil && strings.Contains(strings.Join(s.Warnings, "\n"), "can read the secret") != test.warned {
+			t.Errorf("%s with mode %#o: warnings %q", test.file, test.mode, s.Warnings)
 		}
 	}
 }
 
 func TestDefaults(t *testing.T) {
-	s, faults := parse("/etc/athd/athd.yaml", []byte(configuration(nil)), newPlace(t).outside())
+	s, faults := Parse("/etc/athd/athd.yaml", []byte(configtest.YAML(nil)), sources(configtest.NewMachine(t)))
 	if faults != nil {
 		t.Fatal(faults)
 	}
-	if s.grpc.String() != "unix:/run/athd/authz.sock" || s.http.String() != "127.0.0.1:9000" || s.admin.String() != "127.0.0.1:9002" {
-		t.Errorf("listeners at %v, %v, %v", s.grpc, s.http, s.admin)
+	if s.GRPC.String() != "unix:/run/athd/authz.sock" || s.HTTP.String() != "127.0.0.1:9000" || s.Admin.String() != "127.0.0.1:9002" {
+		t.Errorf("listeners at %v, %v, %v", s.GRPC, s.HTTP, s.Admin)
 	}
-	if s.tokenTTL != time.Hour || s.sessionTTL != 10*time.Minute || s.consent != athflow.ConsentPage || s.policy.Default != athflow.Review {
-		t.Errorf("%v, %v, %q, %q", s.tokenTTL, s.sessionTTL, s.consent, s.policy.Default)
+	if s.TokenTTL != time.Hour || s.SessionTTL != 10*time.Minute || s.Consent != athflow.ConsentPage || s.Policy.Default != athflow.Review {
+		t.Errorf("%v, %v, %q, %q", s.TokenTTL, s.SessionTTL, s.Consent, s.Policy.Default)
 	}
-	if s.development != (developmentFile{}) {
-		t.Errorf("development options are on by default: %+v", s.development)
+	if s.Development != (Development{}) {
+		t.Errorf("development options are on by default: %+v", s.Development)
 	}
-	if s.envoy.listen != "0.0.0.0:8080" || s.envoy.admin != "127.0.0.1:9901" || s.envoy.caFile == "" || !slices.Equal(s.envoy.grpc, []address{s.grpc}) {
-		t.Errorf("%+v", s.envoy)
+	if s.Envoy.Listen != "0.0.0.0:8080" || s.Envoy.Admin != "127.0.0.1:9901" || s.Envoy.CAFile == "" || !slices.Equal(s.Envoy.GRPC, []Address{s.GRPC}) {
+		t.Errorf("%+v", s.Envoy)
 	}
 }
 
 func TestRelativePathsStartAtTheFileThatNamesThem(t *testing.T) {
 	dir := t.TempDir()
 	for name, text := range map[string]string{
-		"athd.yaml":            configuration(map[string]string{"providers_file": "sub/providers.json", "envoy": "{ca_file: roots.pem}"}),
-		"sub/providers.json":   strings.Replace(filesJSON, `"client_secret": "secret"`, `"client_secret_file": "secrets/files"`, 1),
+		"athd.yaml":            configtest.YAML(map[string]string{"providers_file": "sub/providers.json", "envoy": "{ca_file: roots.pem}"}),
+		"sub/providers.json":   strings.Replace(configtest.ProvidersJSON, `"client_secret": "secret"`, `"client_secret_file": "secrets/files"`, 1),
 		"sub/secrets/files":    "s3cret\n",
 		"secrets/not-this-one": "",
 	} {
@@ -414,15 +314,15 @@ func TestRelativePathsStartAtTheFileThatNamesThem(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s, faults := load(filepath.Join(dir, "athd.yaml"), outside{os.LookupEnv, readFile})
+	s, faults := Load(filepath.Join(dir, "athd.yaml"), Sources{os.LookupEnv, ReadFile})
 	if faults != nil {
 		t.Fatal(faults)
 	}
-	if got := s.providers.Get("files").ClientSecret.Reveal(); got != "s3cret" {
+	if got := s.Providers.Get("files").ClientSecret.Reveal(); got != "s3cret" {
 		t.Errorf("client secret %q", got)
 	}
-	if s.envoy.caFile != filepath.Join(dir, "roots.pem") {
-		t.Errorf("ca_file %q", s.envoy.caFile)
+	if s.Envoy.CAFile != filepath.Join(dir, "roots.pem") {
+		t.Errorf("ca_file %q", s.Envoy.CAFile)
 	}
 }
 
@@ -454,12 +354,12 @@ func TestWarnings(t *testing.T) {
 		{"a password for a user, of a cluster", map[string]string{"store": "{url: 'redis+cluster://hunter2@localhost', keyset_file: keyset.json}"}, "does not log in"},
 		{"a password for a user, at a socket", map[string]string{"store": "{url: 'unix://hunter2@/run/redis.sock', keyset_file: keyset.json}"}, "does not log in"},
 	} {
-		s, faults := parse("/etc/athd/athd.yaml", []byte(configuration(test.parts)), newPlace(t).outside())
+		s, faults := Parse("/etc/athd/athd.yaml", []byte(configtest.YAML(test.parts)), sources(configtest.NewMachine(t)))
 		if faults != nil {
 			t.Errorf("%s: %v", test.name, faults)
 			continue
 		}
-		if all := strings.Join(s.warnings, "\n"); !strings.Contains(all, test.want) || strings.Contains(all, "hunter2") {
+		if all := strings.Join(s.Warnings, "\n"); !strings.Contains(all, test.want) || strings.Contains(all, "hunter2") {
 			t.Errorf("%s: warnings\n%s\nwant %q", test.name, all, test.want)
 		}
 	}
@@ -477,20 +377,20 @@ func TestConsentPagesApartNeedNoWarning(t *testing.T) {
 		"the app has another host":    {"apps": apps(", hosts: [shop.example.com]")},
 		"there is no app, but an API": nil,
 	} {
-		s, faults := parse("/etc/athd/athd.yaml", []byte(configuration(parts)), newPlace(t).outside())
+		s, faults := Parse("/etc/athd/athd.yaml", []byte(configtest.YAML(parts)), sources(configtest.NewMachine(t)))
 		if faults != nil {
 			t.Fatalf("%s: %v", name, faults)
 		}
-		if all := strings.Join(s.warnings, "\n"); strings.Contains(all, "consent_url") {
+		if all := strings.Join(s.Warnings, "\n"); strings.Contains(all, "consent_url") {
 			t.Errorf("%s: %s", name, all)
 		}
 	}
 }
 
 func FuzzParse(f *testing.F) {
-	p := newPlace(f)
-	f.Add(configuration(nil))
-	f.Add(configuration(map[string]string{
+	p := configtest.NewMachine(f)
+	f.Add(configtest.YAML(nil))
+	f.Add(configtest.YAML(map[string]string{
 		"listen":   "{grpc: ':9001', tls: {cert_file: cert.pem, key_file: key.pem, client_ca_file: ca.pem, client_sans: [envoy]}}",
 		"store":    "{url_file: redis.url, keyset_file: keyset.json}",
 		"admin":    "{tokens: [{name: ops, token_file: admin.token}]}",
@@ -501,11 +401,11 @@ func FuzzParse(f *testing.F) {
 	f.Add("a: &a [*a]\n")
 	f.Add("\t")
 	f.Fuzz(func(t *testing.T, text string) {
-		s, faults := parse("/etc/athd/athd.yaml", []byte(text), p.outside())
+		s, faults := Parse("/etc/athd/athd.yaml", []byte(text), sources(p))
 		if (s == nil) != (len(faults) > 0) {
 			t.Errorf("settings %v beside faults %v", s != nil, faults)
 		}
-		if s != nil && (s.publicURL == "" || s.providers == nil || s.policy.Default == "" || s.tokenTTL <= 0 || s.store.Keyset == nil && !s.embedded) {
+		if s != nil && (s.PublicURL == "" || s.Providers == nil || s.Policy.Default == "" || s.TokenTTL <= 0 || s.Store.Keyset == nil && !s.Embedded) {
 			t.Error("settings lack what they need")
 		}
 	})

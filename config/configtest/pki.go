@@ -1,4 +1,4 @@
-package main
+package configtest
 
 import (
 	"crypto/ecdsa"
@@ -13,18 +13,19 @@ import (
 	"time"
 )
 
-// A pki is a CA, athd's certificate (127.0.0.1) and a client's (envoy), in PEM.
-type pki struct {
-	ca, cert, key, clientCert, clientKey string
+// A PKI is a CA, athd's certificate (127.0.0.1) and a client's (envoy), in PEM.
+type PKI struct {
+	CA, Cert, Key, ClientCert, ClientKey string
 
 	caCert *x509.Certificate
 	caKey  *ecdsa.PrivateKey
 	t      testing.TB
 }
 
-func newPKI(t testing.TB) *pki {
+// NewPKI makes all of them for a test; they hold for an hour.
+func NewPKI(t testing.TB) *PKI {
 	t.Helper()
-	p := &pki{t: t}
+	p := &PKI{t: t}
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
 	var der []byte
 	p.caKey, der = p.sign(template, template, nil)
@@ -32,13 +33,14 @@ func newPKI(t testing.TB) *pki {
 	if p.caCert, err = x509.ParseCertificate(der); err != nil {
 		t.Fatal(err)
 	}
-	p.ca = encode("CERTIFICATE", der)
-	p.cert, p.key = p.issue("athd", x509.ExtKeyUsageServerAuth)
-	p.clientCert, p.clientKey = p.issue("envoy", x509.ExtKeyUsageClientAuth)
+	p.CA = encode("CERTIFICATE", der)
+	p.Cert, p.Key = p.Issue("athd", x509.ExtKeyUsageServerAuth)
+	p.ClientCert, p.ClientKey = p.Issue("envoy", x509.ExtKeyUsageClientAuth)
 	return p
 }
 
-func (p *pki) issue(name string, usage x509.ExtKeyUsage) (cert, key string) {
+// Issue returns another certificate of the CA, with its key, in PEM.
+func (p *PKI) Issue(name string, usage x509.ExtKeyUsage) (cert, key string) {
 	k, der := p.sign(&x509.Certificate{
 		SerialNumber: big.NewInt(2), DNSNames: []string{name}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 		ExtKeyUsage: []x509.ExtKeyUsage{usage},
@@ -51,7 +53,7 @@ func (p *pki) issue(name string, usage x509.ExtKeyUsage) (cert, key string) {
 }
 
 // sign makes a key and its certificate; without a parent's key it signs itself.
-func (p *pki) sign(template, parent *x509.Certificate, by *ecdsa.PrivateKey) (*ecdsa.PrivateKey, []byte) {
+func (p *PKI) sign(template, parent *x509.Certificate, by *ecdsa.PrivateKey) (*ecdsa.PrivateKey, []byte) {
 	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		p.t.Fatal(err)
@@ -67,10 +69,10 @@ func (p *pki) sign(template, parent *x509.Certificate, by *ecdsa.PrivateKey) (*e
 	return k, der
 }
 
-// client returns a client that trusts the CA and shows a certificate, if any.
-func (p *pki) client(cert, key string) *tls.Config {
+// Client returns the TLS of a client that trusts the CA and shows a certificate, if any.
+func (p *PKI) Client(cert, key string) *tls.Config {
 	c := &tls.Config{RootCAs: x509.NewCertPool()}
-	c.RootCAs.AppendCertsFromPEM([]byte(p.ca))
+	c.RootCAs.AppendCertsFromPEM([]byte(p.CA))
 	if cert != "" {
 		pair, err := tls.X509KeyPair([]byte(cert), []byte(key))
 		if err != nil {

@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"errors"
@@ -16,10 +16,10 @@ const (
 
 // audit reads where events of their own go.
 func (l *loader) audit() {
-	c, s := &l.c.Audit, &l.s.audit
-	s.requests, s.maxSize = c.Requests, defaultAuditSize
-	s.keep = l.count(c.Keep, defaultAuditKeep, 1, "audit", "keep")
-	if s.keep > maxAuditKeep {
+	c, s := &l.c.Audit, &l.s.Audit
+	s.Requests, s.MaxSize = c.Requests, defaultAuditSize
+	s.Keep = l.count(c.Keep, defaultAuditKeep, 1, "audit", "keep")
+	if s.Keep > maxAuditKeep {
 		l.fail("want 1000 at most", "audit", "keep")
 	}
 	if c.MaxSize != "" {
@@ -30,15 +30,15 @@ func (l *loader) audit() {
 		case n < leastAuditSize:
 			l.fail("want 64KiB at least", "audit", "max_size")
 		}
-		s.maxSize = n
+		s.MaxSize = n
 	}
 	switch {
 	case c.File != "":
 		if strings.HasSuffix(c.File, "/") {
 			l.fail("is a directory", "audit", "file")
 		}
-		s.file = l.resolve(c.File)
-	case s.requests || s.maxSize != defaultAuditSize || s.keep != defaultAuditKeep:
+		s.File = l.resolve(c.File)
+	case s.Requests || s.MaxSize != defaultAuditSize || s.Keep != defaultAuditKeep:
 		l.fail("is missing: without it events go to the log, and there is nothing to choose", "audit", "file")
 	}
 }

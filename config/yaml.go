@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"go.yaml.in/yaml/v4"
@@ -7,9 +7,9 @@ import (
 	"github.com/athd/athd/provider"
 )
 
-// A file is athd.yaml as it is written: texts that nobody has looked at yet.
+// A yamlConfig is athd.yaml as it is written: texts that nobody has looked at yet.
 // docs/configuration.md tells every key; a test holds the two together.
-type file struct {
+type yamlConfig struct {
 	PublicURL     string               `yaml:"public_url"`
 	ConsentURL    string               `yaml:"consent_url"`
 	Listen        listenFile           `yaml:"listen"`
@@ -30,7 +30,7 @@ type file struct {
 	DrainDelay    string               `yaml:"drain_delay"`
 	Log           logFile              `yaml:"log"`
 	Audit         auditFile            `yaml:"audit"`
-	Development   developmentFile      `yaml:"development"`
+	Development   Development          `yaml:"development"`
 }
 
 type listenFile struct {
@@ -123,36 +123,38 @@ type limitsFile struct {
 }
 
 type envoyFile struct {
-	Listen   string       `yaml:"listen"`
-	Admin    string       `yaml:"admin"`
-	TLS      envoyTLSList `yaml:"tls"`
-	AthdGRPC oneOrMore    `yaml:"athd_grpc"`
-	AthdHTTP oneOrMore    `yaml:"athd_http"`
-	AthdTLS  athdTLSFile  `yaml:"athd_tls"`
-	CAFile   string       `yaml:"ca_file"`
-	Hops     *int         `yaml:"trusted_hops"`
+	Listen   string               `yaml:"listen"`
+	Admin    string               `yaml:"admin"`
+	TLS      certificateFilesList `yaml:"tls"`
+	AthdGRPC oneOrMore            `yaml:"athd_grpc"`
+	AthdHTTP oneOrMore            `yaml:"athd_http"`
+	AthdTLS  ClientTLSFiles       `yaml:"athd_tls"`
+	CAFile   string               `yaml:"ca_file"`
+	Hops     *int                 `yaml:"trusted_hops"`
 	// Destination is how athd knows where a request goes.
 	Destination string `yaml:"destination"`
 }
 
-// envoyTLSList is one certificate, or a list of them.
-type envoyTLSList []envoyTLSFile
+// certificateFilesList is one certificate, or a list of them.
+type certificateFilesList []CertificateFiles
 
 // UnmarshalYAML takes both.
-func (l *envoyTLSList) UnmarshalYAML(n *yaml.Node) error {
+func (l *certificateFilesList) UnmarshalYAML(n *yaml.Node) error {
 	if n.Kind == yaml.MappingNode {
-		*l = make(envoyTLSList, 1)
+		*l = make(certificateFilesList, 1)
 		return n.Load(&(*l)[0], yaml.WithKnownFields())
 	}
-	return n.Load((*[]envoyTLSFile)(l), yaml.WithKnownFields())
+	return n.Load((*[]CertificateFiles)(l), yaml.WithKnownFields())
 }
 
-type envoyTLSFile struct {
+// CertificateFiles are a certificate and its key, in PEM.
+type CertificateFiles struct {
 	CertFile string `yaml:"cert_file"`
 	KeyFile  string `yaml:"key_file"`
 }
 
-type athdTLSFile struct {
+// ClientTLSFiles are what Envoy shows to athd, and how it knows athd.
+type ClientTLSFiles struct {
 	CertFile   string `yaml:"cert_file"`
 	KeyFile    string `yaml:"key_file"`
 	CAFile     string `yaml:"ca_file"`
@@ -175,7 +177,8 @@ type auditFile struct {
 	Keep     *int   `yaml:"keep"`
 }
 
-type developmentFile struct {
+// Development are the options that each relax one rule, for trying things out.
+type Development struct {
 	SkipAttestation   bool `yaml:"skip_attestation_verification"`
 	AcceptAnyCode     bool `yaml:"accept_any_code"`
 	AllowHTTP         bool `yaml:"allow_http"`

@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"fmt"
@@ -44,7 +44,7 @@ func (l *loader) providers() {
 		return
 	}
 	l.noMixUp(set, l.authMethodFault)
-	l.s.providers = set
+	l.s.Providers = set
 	l.consentHostIsItsOwn(set)
 	for _, p := range set.All() {
 		l.warnOfRules(p)
@@ -82,7 +82,7 @@ func (l *loader) namesFree(i int, p *provider.Provider, taken map[string]bool) b
 }
 
 func (l *loader) providersFile(path string) []*provider.Provider {
-	data, ok := l.kept(l.c.ProvidersFile, keptByContent, "providers_file")
+	data, ok := l.readFile(l.c.ProvidersFile, configFile, "providers_file")
 	if !ok {
 		return nil
 	}
@@ -94,11 +94,11 @@ func (l *loader) providersFile(path string) []*provider.Provider {
 // providerOptions lets a file name others relative to its own directory.
 func (l *loader) providerOptions(dir string) provider.Options {
 	public := l.c.PublicURL
-	if l.s.publicURL == "" {
+	if l.s.PublicURL == "" {
 		// It has a fault of its own; apps shall not repeat it.
 		public = "https://public-url.invalid"
 	}
-	consent := l.s.consentURL
+	consent := l.s.ConsentURL
 	if consent == "" {
 		consent = l.c.ConsentURL // as above
 	}
@@ -106,9 +106,9 @@ func (l *loader) providerOptions(dir string) provider.Options {
 		AllowHTTP:           l.c.Development.AllowHTTP,
 		PublicURL:           public,
 		ConsentURL:          consent,
-		Env:                 l.env,
+		Env:                 l.Env,
 		ReadFile:            func(path string) ([]byte, error) { return l.secretBeside(dir, path) },
-		CallbackPerProvider: l.s.perProvider,
+		CallbackPerProvider: l.s.CallbackPerProvider,
 		StrictScopes:        l.c.StrictScopes,
 		Warn:                func(f strict.Fault) { l.warn("%v", f) },
 	}
@@ -134,28 +134,4 @@ func (l *loader) warnOfRules(p *provider.Provider) {
 	if len(bare) > 0 {
 		l.warn("provider %s: no request is covered by %s: write scope_rules", p.ID, strings.Join(bare, ", "))
 	}
-}
-
-// summary counts providers and apps for people.
-func summary(set *provider.Set) string {
-	var providers, apps []string
-	for _, p := range set.All() {
-		if p.App != nil {
-			apps = append(apps, p.ID)
-		} else {
-			providers = append(providers, p.ID)
-		}
-	}
-	return counted(providers, "provider") + ", " + counted(apps, "app")
-}
-
-func counted(ids []string, noun string) string {
-	text := fmt.Sprintf("%d %s", len(ids), noun)
-	if len(ids) != 1 {
-		text += "s"
-	}
-	if len(ids) > 0 {
-		text += " (" + strings.Join(ids, ", ") + ")"
-	}
-	return text
 }

@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"github.com/athd/athd/provider"
@@ -11,7 +11,7 @@ func (l *loader) callback() {
 	switch l.c.Callback {
 	case "", "shared":
 	case "per_provider":
-		l.s.perProvider = true
+		l.s.CallbackPerProvider = true
 	default:
 		l.fail("want shared or per_provider", "callback")
 	}
@@ -24,7 +24,7 @@ func (l *loader) callback() {
 // client at the good server.
 func (l *loader) noMixUp(set *provider.Set, fault func(id, message string)) {
 	all := set.All()
-	if l.s.perProvider || len(all) == 0 {
+	if l.s.CallbackPerProvider || len(all) == 0 {
 		return
 	}
 	several := false
@@ -48,7 +48,7 @@ func (l *loader) authMethodFault(id, message string) {
 		}
 	}
 	path := l.resolve(l.c.ProvidersFile)
-	data, _, err := l.read(path)
+	data, _, err := l.ReadFile(path)
 	if err != nil {
 		l.fail(message, "providers_file")
 		return

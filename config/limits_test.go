@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"net/netip"
@@ -7,12 +7,13 @@ import (
 	"time"
 
 	"github.com/athd/athd/athflow"
+	"github.com/athd/athd/config/configtest"
 )
 
 func TestLimits(t *testing.T) {
-	p := newPlace(t).outside()
-	load := func(limits string) (*settings, string) {
-		s, faults := parse("/etc/athd/athd.yaml", []byte(configuration(nil)+"limits: "+limits+"\n"), p)
+	p := sources(configtest.NewMachine(t))
+	load := func(limits string) (*Settings, string) {
+		s, faults := Parse("/etc/athd/athd.yaml", []byte(configtest.YAML(nil)+"limits: "+limits+"\n"), p)
 		if faults != nil {
 			return nil, faults.Error()
 		}
@@ -23,16 +24,16 @@ func TestLimits(t *testing.T) {
 		if fault != "" {
 			t.Fatal(fault)
 		}
-		got, want := s.limits, athflow.Limits{
+		got, want := s.Limits, athflow.Limits{
 			PerAddress: athflow.Rate{N: 20, Per: time.Second}, Registrations: athflow.Unlimited, PerAgent: athflow.Rate{N: 7, Per: time.Hour},
 			Concurrent: 3, ConcurrentPerAddress: 2,
 		}
 		envoys := got.Envoys
 		got.Envoys = nil
 		if got.PerAddress != want.PerAddress || got.Registrations != want.Registrations || got.PerAgent != want.PerAgent ||
-			got.Concurrent != 3 || got.ConcurrentPerAddress != 2 || s.connections != 9 ||
+			got.Concurrent != 3 || got.ConcurrentPerAddress != 2 || s.Connections != 9 ||
 			got.Pending != 4 || got.PendingPerDomain != 5 || got.PendingPerAddress != 6 || got.SessionsPerAgent != 8 {
-			t.Errorf("got %+v and %d connections", got, s.connections)
+			t.Errorf("got %+v and %d connections", got, s.Connections)
 		}
 		if len(envoys) != 2 || envoys[0] != netip.MustParsePrefix("10.1.0.0/16") || envoys[1] != netip.MustParsePrefix("2001:db8::1/128") {
 			t.Errorf("got %v", envoys)
@@ -63,7 +64,7 @@ func TestLimits(t *testing.T) {
 }
 
 func TestWhoCannotTellClientsApartIsTold(t *testing.T) {
-	p := newPlace(t).outside()
+	p := sources(configtest.NewMachine(t))
 	for config, want := range map[string]bool{
 		"listen: {http: '0.0.0.0:9000'}":                                           true,
 		"listen: {http: '0.0.0.0:9000'}\nlimits: {envoy_addresses: [10.1.0.0/16]}": false,
@@ -72,12 +73,12 @@ func TestWhoCannotTellClientsApartIsTold(t *testing.T) {
 		"listen: {http: '0.0.0.0:9000', tls: {cert_file: cert.pem, key_file: key.pem, " +
 			"client_ca_file: ca.pem, client_sans: [envoy]}}": false,
 	} {
-		s, faults := parse("/etc/athd/athd.yaml", []byte(configuration(nil)+config+"\n"), p)
+		s, faults := Parse("/etc/athd/athd.yaml", []byte(configtest.YAML(nil)+config+"\n"), p)
 		if faults != nil {
 			t.Fatal(faults)
 		}
-		if got := strings.Contains(strings.Join(s.warnings, "\n"), "limits.envoy_addresses"); got != want {
-			t.Errorf("%s\nwarnings: %q", config, s.warnings)
+		if got := strings.Contains(strings.Join(s.Warnings, "\n"), "limits.envoy_addresses"); got != want {
+			t.Errorf("%s\nwarnings: %q", config, s.Warnings)
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"net/url"
@@ -26,12 +26,12 @@ func (l *loader) cors() {
 			l.fail("http is for loopback hosts only: use https, or set development.allow_http", at...)
 		case u.Port() != "" && u.Port() == defaultPort(u):
 			l.fail("want no port where it is the scheme's own: browsers leave it out", at...)
-		case !l.s.consentHost().IsZero() && hostName(u) == l.s.consentHost():
+		case !l.s.ConsentHost().IsZero() && hostName(u) == l.s.ConsentHost():
 			l.fail("is the host of consent_url, from where nothing is called", at...)
-		case slices.Contains(l.s.envoy.origins, s):
+		case slices.Contains(l.s.Envoy.AllowedOrigins, s):
 			l.fail("is there twice", at...)
 		default:
-			l.s.envoy.origins = append(l.s.envoy.origins, s)
+			l.s.Envoy.AllowedOrigins = append(l.s.Envoy.AllowedOrigins, s)
 		}
 	}
 }

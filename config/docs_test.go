@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"encoding/json"
@@ -12,9 +12,11 @@ import (
 	"testing"
 
 	"go.yaml.in/yaml/v4"
+
+	"github.com/athd/athd/config/configtest"
 )
 
-const docs = "../../docs/configuration.md"
+const docs = "../docs/configuration.md"
 
 // keys lists every key of a configuration struct that holds a value, as the
 // documentation names it: listen.tls.cert_file, apps[].oauth.client_id.
@@ -61,7 +63,7 @@ func rows(t *testing.T) map[string]row {
 
 func TestEveryKeyIsDescribed(t *testing.T) {
 	described := rows(t)
-	all := keys(reflect.TypeFor[file](), "")
+	all := keys(reflect.TypeFor[yamlConfig](), "")
 	if len(all) < 50 {
 		t.Fatalf("only %d keys were found", len(all))
 	}
@@ -81,7 +83,7 @@ func TestEveryKeyIsDescribed(t *testing.T) {
 // quotes into a file: nothing may change by it.
 func TestDefaultsAreAsDescribed(t *testing.T) {
 	written := map[string]any{}
-	if err := yaml.Load([]byte(configuration(nil)), &written); err != nil {
+	if err := yaml.Load([]byte(configtest.YAML(nil)), &written); err != nil {
 		t.Fatal(err)
 	}
 	said := 0
@@ -108,12 +110,12 @@ func TestDefaultsAreAsDescribed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := newPlace(t).outside()
-	want, faults := parse("/etc/athd/athd.yaml", []byte(configuration(nil)), p)
+	p := sources(configtest.NewMachine(t))
+	want, faults := Parse("/etc/athd/athd.yaml", []byte(configtest.YAML(nil)), p)
 	if faults != nil {
 		t.Fatal(faults)
 	}
-	got, faults := parse("/etc/athd/athd.yaml", text, p)
+	got, faults := Parse("/etc/athd/athd.yaml", text, p)
 	if faults != nil {
 		t.Fatalf("%s\n%v", text, faults)
 	}
@@ -144,9 +146,9 @@ func TestTheDocumentedExampleLoads(t *testing.T) {
 	if !found || !closed {
 		t.Fatal("there is no example")
 	}
-	p := newPlace(t)
-	maps.Copy(p.env, map[string]string{"SHOP_CLIENT_SECRET": "s"})
-	if _, faults := parse("/etc/athd/athd.yaml", []byte(example), p.outside()); faults != nil {
+	p := configtest.NewMachine(t)
+	maps.Copy(p.Variables, map[string]string{"SHOP_CLIENT_SECRET": "s"})
+	if _, faults := Parse("/etc/athd/athd.yaml", []byte(example), sources(p)); faults != nil {
 		t.Error(faults)
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"errors"
@@ -11,34 +11,35 @@ import (
 	"github.com/athd/athd/strict"
 )
 
-// outside is what a configuration refers to beyond itself.
-type outside struct {
-	env  func(name string) (string, bool)
-	read func(path string) ([]byte, fs.FileMode, error)
+// Sources are what a configuration refers to beyond itself: environment
+// variables and files.
+type Sources struct {
+	Env      func(name string) (string, bool)
+	ReadFile func(path string) ([]byte, fs.FileMode, error)
 }
 
 // maxFileBytes bounds every file that is read.
 const maxFileBytes = strict.MaxBytes
 
-// readFile returns a regular file's bytes and permissions. The error does not
+// ReadFile returns a regular file's bytes and permissions. The error does not
 // repeat the path.
-func readFile(path string) ([]byte, fs.FileMode, error) {
+func ReadFile(path string) ([]byte, fs.FileMode, error) {
 	// Without O_NONBLOCK, opening a pipe waits for a writer for ever.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
-		return nil, 0, bare(err)
+		return nil, 0, withoutPath(err)
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return nil, 0, bare(err)
+		return nil, 0, withoutPath(err)
 	}
 	if !info.Mode().IsRegular() {
 		return nil, 0, errors.New("not a regular file")
 	}
 	data, err := io.ReadAll(io.LimitReader(f, maxFileBytes+1))
 	if err != nil {
-		return nil, 0, bare(err)
+		return nil, 0, withoutPath(err)
 	}
 	if len(data) > maxFileBytes {
 		return nil, 0, fmt.Errorf("larger than %d bytes", maxFileBytes)
@@ -46,7 +47,7 @@ func readFile(path string) ([]byte, fs.FileMode, error) {
 	return data, info.Mode().Perm(), nil
 }
 
-func bare(err error) error {
+func withoutPath(err error) error {
 	if p, ok := errors.AsType[*fs.PathError](err); ok {
 		return p.Err
 	}
