@@ -35,10 +35,8 @@ func ParseAgentID(s string, allowHTTP bool) (AgentID, error) {
 	}
 	// url.Parse is generous; what it would repair or ignore is refused first,
 	// so that the id reads the same everywhere.
-	for i := range len(s) {
-		if c := s[i]; c <= ' ' || c >= 0x7f || strings.IndexByte("\\\"<>^`{|}", c) >= 0 {
-			return AgentID{}, errors.New("agent_id holds a character that a URL may not hold")
-		}
+	if !ValidURLBytes(s) {
+		return AgentID{}, errors.New("agent_id holds a character that a URL may not hold")
 	}
 	if strings.Contains(s, "#") {
 		return AgentID{}, errors.New("agent_id has a fragment")

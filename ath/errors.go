@@ -1,6 +1,8 @@
 package ath
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"net/http"
 )
@@ -101,6 +103,27 @@ func (e *Error) Status() int {
 		return e.status
 	}
 	return e.Code.Status()
+}
+
+// Body returns what a client is answered, as JSON on a line of its own (E-1):
+// code, message and, where there are any, details.
+func (e *Error) Body() []byte {
+	body := errorBody{e.Code, e.Message, e.Details}
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false) // a URL should read as one
+	if encoder.Encode(body) != nil {
+		b.Reset()
+		body.Details = nil // a detail of a type that JSON does not have: a mistake of ours
+		encoder.Encode(body)
+	}
+	return b.Bytes()
+}
+
+type errorBody struct {
+	Code    Code           `json:"code"`
+	Message string         `json:"message"`
+	Details map[string]any `json:"details,omitempty"`
 }
 
 // Error tells code, sentence and cause: for logs, not for clients.

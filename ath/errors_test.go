@@ -55,3 +55,24 @@ func TestErrorCopies(t *testing.T) {
 		t.Errorf("with its cause it reads %q", got)
 	}
 }
+
+// proves: E-1
+func TestErrorBodyIsCodeMessageAndDetails(t *testing.T) {
+	for _, c := range []struct {
+		err  *ath.Error
+		want string
+	}{
+		{ath.Errorf(ath.NotFound, "There is nothing at this path."), `{"code":"NOT_FOUND","message":"There is nothing at this path."}`},
+		{
+			ath.Errorf(ath.InvalidRequest, "Look at <https://a.example/?x=1&y=2>.").WithDetail("field", "code").WithDetail("tries_left", 0),
+			`{"code":"INVALID_REQUEST","message":"Look at <https://a.example/?x=1&y=2>.","details":{"field":"code","tries_left":0}}`,
+		},
+		{ath.Errorf(ath.TokenInvalid, "No.").WithCause(errors.New("the cause is for the log")), `{"code":"TOKEN_INVALID","message":"No."}`},
+		// A detail that JSON cannot express goes; the refusal stays what it is.
+		{ath.Errorf(ath.RateLimited, "Later.").WithDetail("f", func() {}), `{"code":"RATE_LIMITED","message":"Later."}`},
+	} {
+		if got := string(c.err.Body()); got != c.want+"\n" {
+			t.Errorf("%q, want %q", got, c.want)
+		}
+	}
+}

@@ -44,12 +44,10 @@ func checkScope(s string) error {
 	if len(s) > MaxScopeBytes {
 		return fmt.Errorf("a scope is longer than %d bytes", MaxScopeBytes)
 	}
-	for i := range len(s) {
-		// scope-token = 1*( %x21 / %x23-5B / %x5D-7E ); the comma separates
-		// scopes at some providers, so that no scope can hold one here.
-		if c := s[i]; c <= ' ' || c > '~' || c == '"' || c == '\\' || c == ',' {
-			return fmt.Errorf("scope %q holds a character that a scope may not hold", s)
-		}
+	// scope-token = 1*( %x21 / %x23-5B / %x5D-7E ); the comma separates scopes at
+	// some providers, so that no scope can hold one here.
+	if !IsVisible(s) || strings.ContainsAny(s, `"\,`) {
+		return fmt.Errorf("scope %q holds a character that a scope may not hold", s)
 	}
 	return nil
 }

@@ -66,3 +66,14 @@ func (s Secret) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `
 
 // MarshalText: see [Secret.String].
 func (s Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
+// A SecretText is a [Secret] that is read from a text of a configuration or a
+// body, and that prints and is encoded as redacted like any other.
+type SecretText struct{ Secret }
+
+// UnmarshalText takes the text as it is. In JSON, a value that is not a string
+// is a json.UnmarshalTypeError, as it is for a member of type string.
+func (s *SecretText) UnmarshalText(text []byte) error {
+	s.Secret = NewSecret(string(text))
+	return nil
+}

@@ -108,3 +108,16 @@ func TestSecretReveals(t *testing.T) {
 		t.Error("empty is not zero")
 	}
 }
+
+func TestSecretTextReadsAndDoesNotPrint(t *testing.T) {
+	var got struct{ S ath.SecretText }
+	if err := json.Unmarshal([]byte(`{"S":"hidden"}`), &got); err != nil || got.S.Reveal() != "hidden" {
+		t.Errorf("%v, %v", got.S.IsZero(), err)
+	}
+	if text, err := json.Marshal(got); err != nil || strings.Contains(string(text)+fmt.Sprintf("%v %+v %#v", got, got, got), "hidden") {
+		t.Errorf("it prints: %s, %v", text, err)
+	}
+	if err := json.Unmarshal([]byte(`{"S":7}`), &got); err == nil {
+		t.Error("a number is taken for a secret")
+	}
+}

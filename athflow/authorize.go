@@ -78,7 +78,7 @@ func (f *Flow) authorize(ctx context.Context, c *call, req *api.AuthorizeRequest
 	c.event.Kind, c.event.Effective = audit.AuthorizationStarted, requested
 	return api.AuthorizeReply{
 		URL:     f.authorizationURL(p, &session, state),
-		Session: api.Secret{Secret: id.Secret()},
+		Session: api.OpenSecret(id.Secret()),
 	}, nil
 }
 
@@ -87,7 +87,7 @@ func checkAuthorize(req *api.AuthorizeRequest) (ath.Scopes, error) {
 	if req.ClientID == "" {
 		return nil, ath.Errorf(ath.AgentNotRegistered, "client_id is missing.").WithStatus(400)
 	}
-	if req.State == "" || len(req.State) > maxStateBytes || !visibleASCII(strings.ReplaceAll(req.State, " ", "")) {
+	if req.State == "" || len(req.State) > maxStateBytes || !ath.IsPrintable(req.State) {
 		return nil, ath.Errorf(ath.StateMismatch, "state is missing, too long, or holds a character other than visible ASCII.")
 	}
 	if req.Attestation.IsZero() {
@@ -102,7 +102,7 @@ func checkAuthorize(req *api.AuthorizeRequest) (ath.Scopes, error) {
 	}
 	if req.Resource != "" { // RFC 8707, section 2
 		u, err := url.Parse(req.Resource)
-		if err != nil || !u.IsAbs() || u.Host == "" || strings.Contains(req.Resource, "#") || len(req.Resource) > maxRedirectURIBytes || !visibleASCII(req.Resource) {
+		if err != nil || !u.IsAbs() || u.Host == "" || strings.Contains(req.Resource, "#") || len(req.Resource) > maxRedirectURIBytes || !ath.IsVisible(req.Resource) {
 			return nil, invalidField("resource", "resource must be an absolute URL without a fragment.")
 		}
 	}
@@ -225,15 +225,6 @@ func providerURL(p *provider.Provider, s *tokenstore.Session, state ath.State, v
 		State: state.Secret(), Verifier: verifier, RedirectURI: s.CallbackURL,
 		Scopes: s.Requested, Resource: s.Resource,
 	})
-}
-
-func visibleASCII(s string) bool {
-	for i := range len(s) {
-		if s[i] <= ' ' || s[i] >= 0x7f {
-			return false
-		}
-	}
-	return true
 }
 
 // bounded cuts what goes into an event before it was checked.

@@ -123,11 +123,7 @@ func (f *Flow) writeError(w http.ResponseWriter, _ *http.Request, id string, e *
 	if e.Status() == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="ath"`)
 	}
-	writeJSON(w, e.Status(), struct {
-		Code    ath.Code       `json:"code"`
-		Message string         `json:"message"`
-		Details map[string]any `json:"details,omitempty"`
-	}{e.Code, e.Message, e.Details})
+	writeBody(w, e.Status(), e.Body())
 }
 
 func retryAfter(w http.ResponseWriter, e *ath.Error) {
@@ -142,22 +138,26 @@ func retryAfter(w http.ResponseWriter, e *ath.Error) {
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {
+	var body bytes.Buffer
+	e := json.NewEncoder(&body)
+	e.SetEscapeHTML(false)              // a URL should read as one
+	if err := e.Encode(v); err != nil { // our own types: cannot happen, and must not answer a success if it does
+		refusal := ath.Errorf(ath.InternalError, "Something went wrong here.")
+		writeBody(w, refusal.Status(), refusal.Body())
+		return
+	}
+	writeBody(w, status, body.Bytes())
+}
+
+func writeBody(w http.ResponseWriter, status int, body []byte) {
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
 	if h.Get("Cache-Control") == "" {
 		h.Set("Cache-Control", "no-store")
 	}
 	h.Set("X-Content-Type-Options", "nosniff")
-	var body bytes.Buffer
-	e := json.NewEncoder(&body)
-	e.SetEscapeHTML(false)              // a URL should read as one
-	if err := e.Encode(v); err != nil { // our own types: cannot happen, and must not answer a success if it does
-		status = http.StatusInternalServerError
-		body.Reset()
-		body.WriteString(`{"code":"INTERNAL_ERROR","message":"Something went wrong here."}` + "\n")
-	}
 	w.WriteHeader(status)
-	w.Write(body.Bytes())
+	w.Write(body)
 }
 
 // recoverPanic keeps a fault in one request from being more than that.

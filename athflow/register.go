@@ -169,7 +169,7 @@ func (f *Flow) registeredAlready(clientID string) error {
 // one.
 func (f *Flow) registered(c *call, a *tokenstore.Agent, req *api.RegisterRequest, v verdict, secret ath.Secret) api.RegisterReply {
 	resp := api.RegisterReply{
-		ClientID: a.ClientID, ClientSecret: api.Secret{Secret: secret}, Status: string(a.Standing()),
+		ClientID: a.ClientID, ClientSecret: api.OpenSecret(secret), Status: string(a.Standing()),
 		ApprovalExpires: a.ApprovalExpires.Format(time.RFC3339), Providers: []api.ApprovedProvider{},
 	}
 	c.event.Effective, c.event.Denied, c.event.Reason = nil, nil, ""

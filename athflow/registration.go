@@ -87,10 +87,8 @@ func checkRedirectURI(s string) error {
 	if s == "" || len(s) > maxRedirectURIBytes {
 		return errors.New("it is empty or too long")
 	}
-	for i := range len(s) {
-		if s[i] <= ' ' || s[i] >= 0x7f || strings.IndexByte("\\\"<>^`{|}", s[i]) >= 0 {
-			return errors.New("it holds a character that a URL may not hold")
-		}
+	if !ath.ValidURLBytes(s) {
+		return errors.New("it holds a character that a URL may not hold")
 	}
 	u, err := url.Parse(s)
 	switch {

@@ -217,7 +217,7 @@ func (f *Flow) issue(ctx context.Context, c *call, agent *tokenstore.Agent, held
 	c.event.Kind = audit.AccessGranted
 	c.undo = func() { f.takeBack(ctx, c, &session, token, audit.ErrUnwritten) }
 	return api.TokenReply{
-		AccessToken: api.Secret{Secret: token.Secret()}, TokenType: "Bearer",
+		AccessToken: api.OpenSecret(token.Secret()), TokenType: "Bearer",
 		ExpiresIn: int64(expires.Sub(now) / time.Second), Effective: granted.Effective,
 		ProviderID: session.ProviderAs, AgentID: agent.ID, Intersection: granted,
 	}, nil

@@ -31,7 +31,7 @@ func splitTarget(raw, mount string, may ath.Encodable) (segments []string, query
 		return nil, "", false
 	}
 	path, query, _ := strings.Cut(raw, "?")
-	if !visible(query) || strings.Contains(query, "#") {
+	if !ath.IsVisible(query) || strings.Contains(query, "#") {
 		return nil, "", false
 	}
 	if mount == "" {
@@ -54,16 +54,6 @@ func splitTarget(raw, mount string, may ath.Encodable) (segments []string, query
 		}
 	}
 	return segments, query, true
-}
-
-// visible reports whether s holds visible ASCII only.
-func visible(s string) bool {
-	for i := range len(s) {
-		if s[i] <= ' ' || s[i] >= 0x7f {
-			return false
-		}
-	}
-	return true
 }
 
 // HoldsToken reports whether s holds an ATH token's prefix, however it is spelled.

@@ -139,7 +139,7 @@ func checkLine(text string) error {
 	switch {
 	case text == "":
 		return errors.New("is empty")
-	case len(text) > 4096 || strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r >= 0x7f }):
+	case len(text) > 4096 || !ath.IsVisible(text):
 		return errors.New("want one line of at most 4096 characters of visible ASCII")
 	}
 	return nil

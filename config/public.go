@@ -31,8 +31,7 @@ func (l *loader) publicURL() {
 func parsePublicURL(s string) (*url.URL, error) {
 	u, err := url.Parse(s)
 	switch {
-	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Opaque != "" || u.Hostname() == "" ||
-		strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r >= 0x7f }):
+	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Opaque != "" || u.Hostname() == "" || !ath.IsVisible(s):
 		return nil, errors.New("want an absolute URL, such as https://gateway.example.com")
 	case u.User != nil:
 		return nil, errors.New("want a URL without user information")

@@ -49,17 +49,17 @@ type tlsFile struct {
 }
 
 type storeFile struct {
-	URL                  secretText `yaml:"url"` // may hold a password
-	URLFile              string     `yaml:"url_file"`
-	KeysetFile           string     `yaml:"keyset_file"`
-	CAFile               string     `yaml:"ca_file"`
-	CertFile             string     `yaml:"cert_file"`
-	KeyFile              string     `yaml:"key_file"`
-	Timeout              string     `yaml:"timeout"`
-	WaitReplicas         int        `yaml:"wait_replicas"`
-	SentinelUser         string     `yaml:"sentinel_user"`
-	SentinelPassword     secretText `yaml:"sentinel_password"`
-	SentinelPasswordFile string     `yaml:"sentinel_password_file"`
+	URL                  ath.SecretText `yaml:"url"` // may hold a password
+	URLFile              string         `yaml:"url_file"`
+	KeysetFile           string         `yaml:"keyset_file"`
+	CAFile               string         `yaml:"ca_file"`
+	CertFile             string         `yaml:"cert_file"`
+	KeyFile              string         `yaml:"key_file"`
+	Timeout              string         `yaml:"timeout"`
+	WaitReplicas         int            `yaml:"wait_replicas"`
+	SentinelUser         string         `yaml:"sentinel_user"`
+	SentinelPassword     ath.SecretText `yaml:"sentinel_password"`
+	SentinelPasswordFile string         `yaml:"sentinel_password_file"`
 }
 
 type adminFile struct {
@@ -195,13 +195,4 @@ func (o *oneOrMore) UnmarshalYAML(n *yaml.Node) error {
 		return nil
 	}
 	return n.Load((*[]string)(o))
-}
-
-// secretText keeps a secret from printing from the moment it is decoded.
-type secretText struct{ ath.Secret }
-
-// UnmarshalText takes the text as it is.
-func (s *secretText) UnmarshalText(text []byte) error {
-	s.Secret = ath.NewSecret(string(text))
-	return nil
 }

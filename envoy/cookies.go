@@ -24,7 +24,7 @@ func foreignCookies(headers []string) (cookie string, ours bool) {
 				}
 				parts = append(parts, part)
 			}
-			if rest := strings.Trim(strings.Join(parts, ","), " \t"); printable(rest) {
+			if rest := strings.Trim(strings.Join(parts, ","), " \t"); rest != "" && ath.IsPrintable(rest) {
 				keep = append(keep, rest)
 			}
 		}

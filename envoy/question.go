@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/athd/athd/ath"
 	"github.com/athd/athd/authz"
 )
 
@@ -145,7 +146,7 @@ func (h *headers) add(name, value string) {
 		h.overrides = append(h.overrides, name)
 	}
 	if name != headerAgentID && identifies([]byte(name)) && !slices.Contains(h.overrides, name) {
-		if len(h.overrides) == maxHeaderNames || len(name) > maxHeaderNameBytes || !isToken(name) {
+		if len(h.overrides) == maxHeaderNames || len(name) > maxHeaderNameBytes || !ath.IsToken(name) {
 			h.unremovable = true
 			return
 		}
@@ -154,7 +155,7 @@ func (h *headers) add(name, value string) {
 	if !strings.HasPrefix(hyphens, headerPrefix) || slices.Contains(h.ath, name) {
 		return
 	}
-	if len(h.ath) == maxHeaderNames || len(name) > maxHeaderNameBytes || !isToken(name) {
+	if len(h.ath) == maxHeaderNames || len(name) > maxHeaderNameBytes || !ath.IsToken(name) {
 		h.unremovable = true
 		return
 	}
@@ -162,15 +163,4 @@ func (h *headers) add(name, value string) {
 		h.ath = make([]string, 0, 4) // with what is removed always
 	}
 	h.ath = append(h.ath, name)
-}
-
-// isToken reports whether s is a field name (RFC 9110, section 5.1).
-func isToken(s string) bool {
-	for i := range len(s) {
-		c := s[i]
-		if c <= ' ' || c >= 0x7f || strings.IndexByte("\"(),/:;<=>?@[\\]{}", c) >= 0 {
-			return false
-		}
-	}
-	return s != ""
 }

@@ -1,7 +1,6 @@
 package envoy
 
 import (
-	"encoding/json"
 	"errors"
 	"net/http"
 	"slices"
@@ -38,7 +37,7 @@ func (q question) reply(d authz.Decision) (answer, error) {
 	switch {
 	case d.Provider == "" || q.Provider != "" && q.Provider != d.Provider:
 		return q.refuse(authz.Decision{ID: d.ID}), errors.New("the decision is for another provider than the route's")
-	case !d.PassesThrough() && !printable(authorization):
+	case !d.PassesThrough() && (authorization == "" || !ath.IsPrintable(authorization)):
 		return q.refuse(authz.Decision{ID: d.ID}), errors.New("the credential holds bytes that no header may hold")
 	}
 	a := answer{allow: true, removes: q.removes, metadata: metadata(&d)}
@@ -87,7 +86,7 @@ func (q question) refuse(d authz.Decision) answer {
 		}
 	}
 	e := d.Refusal()
-	a := answer{code: codes.PermissionDenied, reason: string(d.Reason()), status: e.Status(), body: body(e), metadata: metadata(&d)}
+	a := answer{code: codes.PermissionDenied, reason: string(d.Reason()), status: e.Status(), body: string(e.Body()), metadata: metadata(&d)}
 	if _, known := typev3.StatusCode_name[int32(a.status)]; !known {
 		a.status = http.StatusInternalServerError
 	}
@@ -138,19 +137,6 @@ func scopeChallenge(missing ath.Scopes) string {
 	return head + `, scope="` + strings.Join(missing, " ") + `"`
 }
 
-// body is the refusal as JSON (E-1).
-func body(e *ath.Error) string {
-	b, err := json.Marshal(struct {
-		Code    ath.Code       `json:"code"`
-		Message string         `json:"message"`
-		Details map[string]any `json:"details,omitempty"`
-	}{e.Code, e.Message, e.Details})
-	if err != nil {
-		return `{"code":"` + string(ath.InternalError) + `","message":"The request could not be judged."}`
-	}
-	return string(b) + "\n"
-}
-
 func metadata(d *authz.Decision) []metadatum {
 	return append(make([]metadatum, 0, 6),
 		metadatum{key: metaDecision, text: d.ID},
@@ -162,15 +148,4 @@ func metadata(d *authz.Decision) []metadatum {
 
 func (a *answer) set(name, value string) {
 	a.sets = append(a.sets, [2]string{name, value})
-}
-
-// printable reports whether s holds visible ASCII and spaces only: no CR, LF
-// or NUL that would end a header.
-func printable(s string) bool {
-	for i := range len(s) {
-		if s[i] < ' ' || s[i] >= 0x7f {
-			return false
-		}
-	}
-	return s != ""
 }

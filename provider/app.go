@@ -53,10 +53,10 @@ type OAuthConfig struct {
 }
 
 type tutorialOAuth struct {
-	AuthorizeEndpoint string     `yaml:"authorizeEndpoint"`
-	TokenEndpoint     string     `yaml:"tokenEndpoint"`
-	ClientID          string     `yaml:"clientId"`
-	ClientSecret      secretText `yaml:"clientSecret"`
+	AuthorizeEndpoint string         `yaml:"authorizeEndpoint"`
+	TokenEndpoint     string         `yaml:"tokenEndpoint"`
+	ClientID          string         `yaml:"clientId"`
+	ClientSecret      ath.SecretText `yaml:"clientSecret"`
 }
 
 // SkipsAttestation reports whether the app asks, under either spelling, that

@@ -122,7 +122,7 @@ func (c *check) server(p *Provider, s serverFields, noBase bool) {
 		}
 	}
 	c.required("client_id", s.ClientID)
-	if len(s.ClientID) > 1024 || !printable(s.ClientID) {
+	if len(s.ClientID) > 1024 || !ath.IsPrintable(s.ClientID) {
 		c.fail("client_id", "want at most 1024 bytes of printable ASCII")
 	}
 	p.ClientID = s.ClientID
@@ -166,7 +166,7 @@ func (c *check) clientAuth(p *Provider, s serverFields) {
 	case !inline && p.AuthMethod != NoClientAuth:
 		c.required("client_secret", "")
 	}
-	if len(p.ClientSecret.Reveal()) > 4096 || !printable(p.ClientSecret.Reveal()) {
+	if len(p.ClientSecret.Reveal()) > 4096 || !ath.IsPrintable(p.ClientSecret.Reveal()) {
 		c.fail("client_secret", "want at most 4096 bytes of printable ASCII")
 	}
 }
@@ -207,7 +207,7 @@ func (c *check) extra(name string, params map[string]string, reserved []string) 
 		switch {
 		case slices.Contains(reserved, key):
 			c.fail(name, "the protocol's own parameters cannot be set", key)
-		case key == "" || len(key) > 256 || !printable(key) || len(value) > 2048:
+		case key == "" || len(key) > 256 || !ath.IsPrintable(key) || len(value) > 2048:
 			c.fail(name, "want names of printable ASCII and values of at most 2048 bytes", key)
 		}
 	}
@@ -258,13 +258,4 @@ func (c *check) encoded(p *Provider, list []string) {
 			c.fail("allow_encoded", `want "#", "?" or "%": others pass encoded to every API, or to none`, i)
 		}
 	}
-}
-
-func printable(s string) bool {
-	for i := range len(s) {
-		if s[i] < ' ' || s[i] > '~' {
-			return false
-		}
-	}
-	return true
 }

@@ -47,7 +47,7 @@ type serverFields struct {
 	AuthorizeEndpoint string            `yaml:"authorize_endpoint"`
 	TokenEndpoint     string            `yaml:"token_endpoint"`
 	ClientID          string            `yaml:"client_id"`
-	ClientSecret      secretText        `yaml:"client_secret"`
+	ClientSecret      ath.SecretText    `yaml:"client_secret"`
 	ClientSecretFile  string            `yaml:"client_secret_file"`
 	Issuer            string            `yaml:"issuer"`
 	UserinfoEndpoint  string            `yaml:"userinfo_endpoint"`
@@ -69,14 +69,6 @@ type ruleEntry struct {
 	Methods []string `yaml:"methods"`
 	Paths   []string `yaml:"paths"`
 	Upgrade []string `yaml:"upgrade"`
-}
-
-// secretText keeps a secret from printing from the moment it is decoded.
-type secretText struct{ ath.Secret }
-
-func (s *secretText) UnmarshalText(text []byte) error {
-	s.Secret = ath.NewSecret(string(text))
-	return nil
 }
 
 // Parse reads providers.json: a JSON object of provider id and fields. It

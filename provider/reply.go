@@ -83,7 +83,7 @@ func (r reply) tokens(now time.Time, bearer []string) (t Tokens, message string)
 	switch {
 	case len(refresh) > maxTokenBytes:
 		return Tokens{}, tooLong("refresh_token", len(refresh))
-	case !ok || !printable(refresh):
+	case !ok || !ath.IsPrintable(refresh):
 		return Tokens{}, "the reply's refresh_token is malformed"
 	}
 	t.Access, t.Refresh = ath.NewSecret(access), ath.NewSecret(refresh)
@@ -184,5 +184,5 @@ func (r reply) user(field string) string {
 // fitsHeader reports whether a token can stand in an Authorization header
 // (RFC 6750, section 2.1, and a little more than its b64token).
 func fitsHeader(token string) bool {
-	return token != "" && len(token) <= maxTokenBytes && printable(token) && !strings.Contains(token, " ")
+	return token != "" && len(token) <= maxTokenBytes && ath.IsVisible(token)
 }

@@ -31,10 +31,8 @@ func parseURL(s string) (u *url.URL, message string) {
 	if len(s) > 2048 {
 		return nil, "longer than 2048 bytes"
 	}
-	for i := range len(s) {
-		if b := s[i]; b <= ' ' || b >= 0x7f || strings.IndexByte("\\\"<>^`{|}", b) >= 0 {
-			return nil, malformed
-		}
+	if !ath.ValidURLBytes(s) {
+		return nil, malformed
 	}
 	u, err := url.Parse(s)
 	switch {

@@ -70,7 +70,7 @@ const (
 func (c *check) words(p *Provider, s serverFields) {
 	for i, kind := range s.TokenTypes {
 		switch {
-		case kind == "" || len(kind) > 64 || !printable(kind):
+		case kind == "" || len(kind) > 64 || !ath.IsPrintable(kind):
 			c.fail("token_types", "want 1 to 64 bytes of printable ASCII", i)
 		case slices.Contains([]string{"dpop", "mac", "pop", "n_a", "n/a"}, strings.ToLower(kind)):
 			c.fail("token_types", "a token of this type is no bearer token: athd cannot use it", i)

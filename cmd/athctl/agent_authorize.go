@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/athd/athd/ath"
@@ -136,7 +135,7 @@ func checkLink(a identity.Authorization) error {
 	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || len(a.URL) > 16<<10 {
 		return errors.New("it is not a web address")
 	}
-	if strings.ContainsFunc(a.URL, func(r rune) bool { return r <= ' ' || r > '~' }) {
+	if !ath.ValidURLBytes(a.URL) {
 		return errors.New("it holds characters that a URL may not hold")
 	}
 	if a.Session == "" {

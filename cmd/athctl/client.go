@@ -80,10 +80,8 @@ func readLine(r io.Reader, from string) (ath.Secret, error) {
 		return ath.Secret{}, err
 	}
 	token := strings.TrimSuffix(strings.TrimSuffix(string(text), "\n"), "\r")
-	for i := range len(token) {
-		if token[i] <= ' ' || token[i] > '~' {
-			return ath.Secret{}, fmt.Errorf("%s does not hold one line of visible ASCII", from)
-		}
+	if !ath.IsVisible(token) {
+		return ath.Secret{}, fmt.Errorf("%s does not hold one line of visible ASCII", from)
 	}
 	if token == "" || len(text) > maxTokenBytes {
 		return ath.Secret{}, fmt.Errorf("%s is empty, or too long for a token", from)
