@@ -12,12 +12,12 @@ func (l *loader) agents() {
 	for i, a := range l.c.Agents {
 		at := func(keys ...any) []any { return append([]any{"agents", i}, keys...) }
 		p := attest.Pinned{Name: a.Name, Developer: attest.Developer{Name: a.Developer.Name, ID: a.Developer.ID}}
-		if l.required(a.AgentID, at("agent_id")...) {
+		if l.Required(a.AgentID, at("agent_id")...) {
 			var err error
 			if p.Agent, err = ath.ParseAgentID(a.AgentID, l.c.Development.AllowHTTP); err != nil {
-				l.fail("want an https URL, as agents name themselves; nothing needs to be there: "+err.Error(), at("agent_id")...)
+				l.Fail("want an https URL, as agents name themselves; nothing needs to be there: "+err.Error(), at("agent_id")...)
 			} else if seen[a.AgentID] {
-				l.fail("is taken: each agent is pinned once", at("agent_id")...)
+				l.Fail("is taken: each agent is pinned once", at("agent_id")...)
 			}
 			seen[a.AgentID] = true
 		}
@@ -25,22 +25,22 @@ func (l *loader) agents() {
 			value string
 			path  []any
 		}{{a.Name, at("name")}, {a.Developer.Name, at("developer", "name")}, {a.Developer.ID, at("developer", "id")}} {
-			if l.required(text.value, text.path...) {
+			if l.Required(text.value, text.path...) {
 				if err := attest.CheckName(text.value); err != nil {
-					l.fail(err.Error(), text.path...)
+					l.Fail(err.Error(), text.path...)
 				}
 			}
 		}
-		if l.required(a.PublicKeyFile, at("public_key_file")...) {
+		if l.Required(a.PublicKeyFile, at("public_key_file")...) {
 			data, mode, err := l.ReadFile(l.resolve(a.PublicKeyFile))
 			switch {
 			case err != nil:
-				l.fail("cannot be read: "+err.Error(), at("public_key_file")...)
+				l.Fail("cannot be read: "+err.Error(), at("public_key_file")...)
 			case mode&0o002 != 0:
-				l.fail("everybody on this machine can replace the key in the file: chmod o-w", at("public_key_file")...)
+				l.Fail("everybody on this machine can replace the key in the file: chmod o-w", at("public_key_file")...)
 			default:
 				if p.Key, err = attest.ParsePublicKey(data); err != nil {
-					l.fail("want a P-256 public key, as a PEM block PUBLIC KEY or a JWK: "+err.Error(), at("public_key_file")...)
+					l.Fail("want a P-256 public key, as a PEM block PUBLIC KEY or a JWK: "+err.Error(), at("public_key_file")...)
 				}
 			}
 		}

@@ -20,26 +20,26 @@ func (l *loader) audit() {
 	s.Requests, s.MaxSize = c.Requests, defaultAuditSize
 	s.Keep = l.count(c.Keep, defaultAuditKeep, 1, "audit", "keep")
 	if s.Keep > maxAuditKeep {
-		l.fail("want 1000 at most", "audit", "keep")
+		l.Fail("want 1000 at most", "audit", "keep")
 	}
 	if c.MaxSize != "" {
 		n, err := parseSize(c.MaxSize)
 		switch {
 		case err != nil:
-			l.fail(err.Error(), "audit", "max_size")
+			l.Fail(err.Error(), "audit", "max_size")
 		case n < leastAuditSize:
-			l.fail("want 64KiB at least", "audit", "max_size")
+			l.Fail("want 64KiB at least", "audit", "max_size")
 		}
 		s.MaxSize = n
 	}
 	switch {
 	case c.File != "":
 		if strings.HasSuffix(c.File, "/") {
-			l.fail("is a directory", "audit", "file")
+			l.Fail("is a directory", "audit", "file")
 		}
 		s.File = l.resolve(c.File)
 	case s.Requests || s.MaxSize != defaultAuditSize || s.Keep != defaultAuditKeep:
-		l.fail("is missing: without it events go to the log, and there is nothing to choose", "audit", "file")
+		l.Fail("is missing: without it events go to the log, and there is nothing to choose", "audit", "file")
 	}
 }
 

@@ -13,7 +13,7 @@ func (l *loader) callback() {
 	case "per_provider":
 		l.s.CallbackPerProvider = true
 	default:
-		l.fail("want shared or per_provider", "callback")
+		l.Fail("want shared or per_provider", "callback")
 	}
 }
 
@@ -43,17 +43,19 @@ func (l *loader) authMethodFault(id, message string) {
 	const name = "token_auth_method"
 	for i, app := range l.c.Apps {
 		if appID(app) == id {
-			l.fail(message, "apps", i, "oauth", name)
+			l.Fail(message, "apps", i, "oauth", name)
 			return
 		}
 	}
 	path := l.resolve(l.c.ProvidersFile)
 	data, _, err := l.ReadFile(path)
 	if err != nil {
-		l.fail(message, "providers_file")
+		l.Fail(message, "providers_file")
 		return
 	}
 	var raw any
 	doc, _ := strict.JSON(path, data, &raw)
-	l.faults = append(l.faults, doc.Fault(name+": "+message, id, name))
+	c := strict.Checker{Doc: doc, Base: []any{id}}
+	c.Fail(message, name)
+	l.Faults = append(l.Faults, c.Faults...)
 }

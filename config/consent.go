@@ -18,18 +18,18 @@ func (l *loader) consentURL() {
 	}
 	u, err := parsePublicURL(s)
 	if err != nil {
-		l.fail(err.Error(), "consent_url")
+		l.Fail(err.Error(), "consent_url")
 		return
 	}
 	public, err := parsePublicURL(l.s.PublicURL)
 	switch {
 	case err != nil: // public_url has a fault of its own
 	case u.Scheme == "http" && public.Scheme == "https":
-		l.fail("want https, as public_url has it", "consent_url")
+		l.Fail("want https, as public_url has it", "consent_url")
 	case u.Scheme == "http" && !ath.IsLoopbackHost(u.Hostname()) && !l.c.Development.AllowHTTP:
-		l.fail("http is for loopback hosts only: use https, or set development.allow_http", "consent_url")
+		l.Fail("http is for loopback hosts only: use https, or set development.allow_http", "consent_url")
 	case s != l.s.PublicURL && hostName(u) == hostName(public):
-		l.fail("want another host name than that of public_url: cookies are shared by the ports of a name", "consent_url")
+		l.Fail("want another host name than that of public_url: cookies are shared by the ports of a name", "consent_url")
 	default:
 		l.s.ConsentURL = s
 	}
@@ -63,10 +63,10 @@ func (l *loader) consentHostIsItsOwn(set *provider.Set) {
 			continue
 		}
 		if servesHost(p.App, name) {
-			l.fail("names the host of consent_url, where only the consent pages are", "apps", i, "hosts")
+			l.Fail("names the host of consent_url, where only the consent pages are", "apps", i, "hosts")
 		}
 		if u, err := url.Parse(p.App.Audience); err == nil && hostName(u) == name {
-			l.fail("is at the host of consent_url, where only the consent pages are", "apps", i, "audience")
+			l.Fail("is at the host of consent_url, where only the consent pages are", "apps", i, "audience")
 		}
 	}
 }

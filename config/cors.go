@@ -15,21 +15,21 @@ func (l *loader) cors() {
 	for i, s := range l.c.CORS.AllowedOrigins {
 		at := []any{"cors", "allowed_origins", i}
 		if strings.Contains(s, "*") {
-			l.fail("want each origin by its name: no *", at...)
+			l.Fail("want each origin by its name: no *", at...)
 			continue
 		}
 		u, err := parsePublicURL(s)
 		switch {
 		case err != nil:
-			l.fail(err.Error(), at...)
+			l.Fail(err.Error(), at...)
 		case u.Scheme == "http" && !ath.IsLoopbackHost(u.Hostname()) && !l.c.Development.AllowHTTP:
-			l.fail("http is for loopback hosts only: use https, or set development.allow_http", at...)
+			l.Fail("http is for loopback hosts only: use https, or set development.allow_http", at...)
 		case u.Port() != "" && u.Port() == defaultPort(u):
-			l.fail("want no port where it is the scheme's own: browsers leave it out", at...)
+			l.Fail("want no port where it is the scheme's own: browsers leave it out", at...)
 		case !l.s.ConsentHost().IsZero() && hostName(u) == l.s.ConsentHost():
-			l.fail("is the host of consent_url, from where nothing is called", at...)
+			l.Fail("is the host of consent_url, from where nothing is called", at...)
 		case slices.Contains(l.s.Envoy.AllowedOrigins, s):
-			l.fail("is there twice", at...)
+			l.Fail("is there twice", at...)
 		default:
 			l.s.Envoy.AllowedOrigins = append(l.s.Envoy.AllowedOrigins, s)
 		}

@@ -33,20 +33,20 @@ func (l *loader) envoy() {
 	e.HTTP = l.replicas(c.AthdHTTP, l.s.HTTP, "athd_http")
 	for i, t := range c.TLS {
 		at := []any{"envoy", "tls"}
-		if l.doc.Has("envoy", "tls", i) {
+		if l.Doc.Has("envoy", "tls", i) {
 			at = append(at, i)
 		}
 		if t == (CertificateFiles{}) && len(at) == 2 {
 			continue // tls: {}
 		}
 		if t.CertFile == "" || t.KeyFile == "" {
-			l.fail("cert_file and key_file go together", at...)
+			l.Fail("cert_file and key_file go together", at...)
 		}
 		e.TLS = append(e.TLS, CertificateFiles{CertFile: l.absolute(t.CertFile), KeyFile: l.absolute(t.KeyFile)})
 	}
 	if c.Hops != nil {
 		if e.TrustedHops = *c.Hops; e.TrustedHops < 0 || e.TrustedHops > maxTrustedHops {
-			l.fail("want a number from 0 to 10", "envoy", "trusted_hops")
+			l.Fail("want a number from 0 to 10", "envoy", "trusted_hops")
 		}
 	}
 	if e.CAFile = l.absolute(c.CAFile); e.CAFile == "" {
@@ -57,7 +57,7 @@ func (l *loader) envoy() {
 		e.Destination = DestinationByRoute
 	case DestinationByRoute, DestinationByHostAndPath:
 	default:
-		l.fail("want route or host_and_path", "envoy", "destination")
+		l.Fail("want route or host_and_path", "envoy", "destination")
 	}
 	l.athdTLS()
 }
@@ -76,15 +76,15 @@ func (l *loader) replicas(addresses oneOrMore, own Address, key string) []Addres
 			path = append(path, i)
 		}
 		if text == "" {
-			l.fail("is empty", path...)
+			l.Fail("is empty", path...)
 			continue
 		}
 		a := l.address(text, "", path...)
 		switch {
 		case slices.Contains(all, a):
-			l.fail("is there twice", path...)
+			l.Fail("is there twice", path...)
 		case len(all) > 0 && (a.Network == "unix") != (all[0].Network == "unix"):
-			l.fail("want either Unix sockets only or host:port only", path...)
+			l.Fail("want either Unix sockets only or host:port only", path...)
 		}
 		all = append(all, a)
 	}
@@ -97,12 +97,12 @@ func (l *loader) athdTLS() {
 	if *c == (ClientTLSFiles{}) {
 		return
 	}
-	l.required(c.CertFile, "envoy", "athd_tls", "cert_file")
-	l.required(c.KeyFile, "envoy", "athd_tls", "key_file")
-	l.required(c.CAFile, "envoy", "athd_tls", "ca_file")
-	l.required(c.ServerName, "envoy", "athd_tls", "server_name")
+	l.Required(c.CertFile, "envoy", "athd_tls", "cert_file")
+	l.Required(c.KeyFile, "envoy", "athd_tls", "key_file")
+	l.Required(c.CAFile, "envoy", "athd_tls", "ca_file")
+	l.Required(c.ServerName, "envoy", "athd_tls", "server_name")
 	if l.s.TLS == nil && l.c.Listen.TLS.CertFile == "" {
-		l.fail("has nothing to talk to: listen.tls is not set", "envoy", "athd_tls")
+		l.Fail("has nothing to talk to: listen.tls is not set", "envoy", "athd_tls")
 	}
 	l.s.Envoy.AthdTLS = &ClientTLSFiles{
 		CertFile: l.absolute(c.CertFile), KeyFile: l.absolute(c.KeyFile),
@@ -127,7 +127,7 @@ func (l *loader) hostPort(s, fallback string, path ...any) string {
 		s = fallback
 	}
 	if err := checkHostPort(s); err != nil {
-		l.fail(err.Error(), path...)
+		l.Fail(err.Error(), path...)
 	}
 	return s
 }
@@ -139,7 +139,7 @@ func (l *loader) logging() {
 	case "json":
 		l.s.Log.JSON = true
 	default:
-		l.fail("want text or json", "log", "format")
+		l.Fail("want text or json", "log", "format")
 	}
 	switch l.c.Log.Level {
 	case "debug":
@@ -151,6 +151,6 @@ func (l *loader) logging() {
 	case "error":
 		l.s.Log.Level = slog.LevelError
 	default:
-		l.fail("want debug, info, warn or error", "log", "level")
+		l.Fail("want debug, info, warn or error", "log", "level")
 	}
 }

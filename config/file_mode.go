@@ -96,21 +96,21 @@ func secretIn(key string, v any) bool {
 // readFile reads a file that athd.yaml names at path, whatever key names it,
 // and checks its mode.
 func (l *loader) readFile(name string, k filePolicy, path ...any) ([]byte, bool) {
-	if l.doc.Faulty(path...) {
+	if l.Doc.Faulty(path...) {
 		return nil, false
 	}
 	data, mode, err := l.ReadFile(l.resolve(name))
 	if err != nil {
-		l.fail("cannot be read: "+err.Error(), path...)
+		l.Fail("cannot be read: "+err.Error(), path...)
 		return nil, false
 	}
 	fault, warning := k.checkMode(mode, data)
 	if fault != "" {
-		l.fail(fault, path...)
+		l.Fail(fault, path...)
 		return nil, false
 	}
 	if warning != "" {
-		l.warn("%s: %s", label(path), warning)
+		l.warn("%s: %s", strict.Label(path...), warning)
 	}
 	return data, true
 }

@@ -34,7 +34,7 @@ func (l *loader) limits() {
 	for i, text := range c.EnvoyAddresses {
 		p, err := parsePrefix(text)
 		if err != nil {
-			l.fail(err.Error(), "limits", "envoy_addresses", i)
+			l.Fail(err.Error(), "limits", "envoy_addresses", i)
 			continue
 		}
 		s.Envoys = append(s.Envoys, p)
@@ -52,7 +52,7 @@ func (l *loader) rate(s string, fallback athflow.Rate, path ...any) athflow.Rate
 	}
 	r, err := parseRate(s)
 	if err != nil {
-		l.fail(err.Error(), path...)
+		l.Fail(err.Error(), path...)
 	}
 	return r
 }
@@ -77,7 +77,7 @@ func (l *loader) count(n *int, fallback, least int, path ...any) int {
 		return fallback
 	}
 	if *n < least || *n > maxCount {
-		l.fail("want a number from "+strconv.Itoa(least)+" to "+strconv.Itoa(maxCount), path...)
+		l.Fail("want a number from "+strconv.Itoa(least)+" to "+strconv.Itoa(maxCount), path...)
 	}
 	return *n
 }

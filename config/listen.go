@@ -28,12 +28,12 @@ func (l *loader) listen() {
 
 	switch open := l.s.GRPC != (Address{}) && !l.s.GRPC.Private(); {
 	case open && !withTLS && !c.InsecureGRPC:
-		l.fail("the answers hold users' tokens, so only Envoy may ask: use a Unix socket or a loopback address, "+
+		l.Fail("the answers hold users' tokens, so only Envoy may ask: use a Unix socket or a loopback address, "+
 			"set listen.tls, or, where a mesh's own sidecar does mutual TLS, insecure_grpc_without_client_auth: true", "listen", "grpc")
 	case c.InsecureGRPC && !open:
-		l.fail("has no effect: listen.grpc can only be reached from this machine", "listen", "insecure_grpc_without_client_auth")
+		l.Fail("has no effect: listen.grpc can only be reached from this machine", "listen", "insecure_grpc_without_client_auth")
 	case c.InsecureGRPC && withTLS:
-		l.fail("contradicts listen.tls, which authenticates clients", "listen", "insecure_grpc_without_client_auth")
+		l.Fail("contradicts listen.tls, which authenticates clients", "listen", "insecure_grpc_without_client_auth")
 	case c.InsecureGRPC:
 		l.warn("listen.insecure_grpc_without_client_auth is on: whoever reaches %s can read users' tokens", l.s.GRPC)
 	case l.s.GRPC.Network == "tcp" && l.s.GRPC.Private() && !withTLS:
@@ -60,7 +60,7 @@ func (l *loader) draining() {
 		d, err = 0, nil
 	}
 	if err != nil || d < 0 || d > maxDrainDelay {
-		l.fail("want a duration of at most 1m, such as 5s, or 0s", "drain_delay")
+		l.Fail("want a duration of at most 1m, such as 5s, or 0s", "drain_delay")
 		return
 	}
 	l.s.DrainDelay = d
@@ -72,7 +72,7 @@ func (l *loader) address(s, fallback string, path ...any) Address {
 	}
 	a, err := ParseAddress(s)
 	if err != nil {
-		l.fail(err.Error(), path...)
+		l.Fail(err.Error(), path...)
 	}
 	return a
 }
@@ -88,7 +88,7 @@ func (l *loader) distinct() {
 		{l.s.Admin, l.s.HTTP, "admin", "listen.http"},
 	} {
 		if pair.a == pair.b && pair.a != (Address{}) && !pair.a.AnyPort() {
-			l.fail("is the same address as "+pair.than, "listen", pair.of)
+			l.Fail("is the same address as "+pair.than, "listen", pair.of)
 		}
 	}
 }
@@ -100,16 +100,16 @@ func (l *loader) serverTLS() bool {
 	if c.CertFile == "" && c.KeyFile == "" && c.ClientCAFile == "" && len(c.ClientSANs) == 0 {
 		return false
 	}
-	whole := l.required(c.CertFile, "listen", "tls", "cert_file")
-	whole = l.required(c.KeyFile, "listen", "tls", "key_file") && whole
-	whole = l.required(c.ClientCAFile, "listen", "tls", "client_ca_file") && whole
+	whole := l.Required(c.CertFile, "listen", "tls", "cert_file")
+	whole = l.Required(c.KeyFile, "listen", "tls", "key_file") && whole
+	whole = l.Required(c.ClientCAFile, "listen", "tls", "client_ca_file") && whole
 	if len(c.ClientSANs) == 0 {
-		l.fail("is missing: name the clients (DNS names or URIs of their certificates) that may ask", "listen", "tls", "client_sans")
+		l.Fail("is missing: name the clients (DNS names or URIs of their certificates) that may ask", "listen", "tls", "client_sans")
 		whole = false
 	}
 	for i, san := range c.ClientSANs {
 		if san == "" || strings.ContainsAny(san, " *") {
-			l.fail("want a DNS name or a URI, without wildcards", "listen", "tls", "client_sans", i)
+			l.Fail("want a DNS name or a URI, without wildcards", "listen", "tls", "client_sans", i)
 		}
 	}
 	if !whole {
@@ -122,13 +122,13 @@ func (l *loader) serverTLS() bool {
 		var err error
 		if t.Certificate, err = tls.X509KeyPair(cert, key); err != nil {
 			// The library's words tell PEM types at most.
-			l.fail("does not fit its key: "+strings.TrimPrefix(err.Error(), "tls: "), "listen", "tls", "cert_file")
+			l.Fail("does not fit its key: "+strings.TrimPrefix(err.Error(), "tls: "), "listen", "tls", "cert_file")
 		}
 	}
 	if ca, ok := l.readFile(c.ClientCAFile, publicFile, "listen", "tls", "client_ca_file"); ok {
 		t.ClientCAs = x509.NewCertPool()
 		if !t.ClientCAs.AppendCertsFromPEM(ca) {
-			l.fail("holds no certificate in PEM", "listen", "tls", "client_ca_file")
+			l.Fail("holds no certificate in PEM", "listen", "tls", "client_ca_file")
 		}
 	}
 	l.s.TLS = t

@@ -38,7 +38,7 @@ func Parse(path string, data []byte, out Sources) (*Settings, strict.Faults) {
 	if len(faults) > 0 && reflect.ValueOf(c).IsZero() {
 		return nil, faults.Sort() // not readable at all: the rest would be echoes
 	}
-	l := &loader{doc: doc, Sources: out, dir: filepath.Dir(path), c: &c, s: &Settings{Development: c.Development}}
+	l := &loader{Checker: strict.Checker{Doc: doc}, Sources: out, dir: filepath.Dir(path), c: &c, s: &Settings{Development: c.Development}}
 	l.publicURL()
 	l.consentURL()
 	l.listen()
@@ -56,7 +56,7 @@ func Parse(path string, data []byte, out Sources) (*Settings, strict.Faults) {
 	l.logging()
 	l.audit()
 	l.developmentOptions()
-	if faults = append(faults, l.faults...); len(faults) > 0 {
+	if faults = append(faults, l.Faults...); len(faults) > 0 {
 		return nil, faults.Sort()
 	}
 	return l.s, nil
@@ -66,50 +66,14 @@ func Parse(path string, data []byte, out Sources) (*Settings, strict.Faults) {
 // the faults on its way.
 type loader struct {
 	Sources
-	doc    *strict.Document
-	dir    string // of athd.yaml: relative paths start there
-	c      *yamlConfig
-	s      *Settings
-	faults strict.Faults
-}
-
-// fail adds a fault of the value at path. It keeps silent where the decoder
-// has already found one. The message must not hold the value: it may be a
-// secret that stands in the wrong place.
-func (l *loader) fail(message string, path ...any) {
-	if l.doc.Has(path...) && l.doc.Faulty(path...) {
-		return
-	}
-	l.faults = append(l.faults, l.doc.Fault(label(path)+": "+message, path...))
-}
-
-// required reports whether a value is there, and adds a fault if it is not.
-func (l *loader) required(value string, path ...any) bool {
-	if value == "" {
-		l.fail("is missing", path...)
-	}
-	return value != ""
+	strict.Checker
+	dir string // of athd.yaml: relative paths start there
+	c   *yamlConfig
+	s   *Settings
 }
 
 func (l *loader) warn(format string, args ...any) {
 	l.s.Warnings = append(l.s.Warnings, fmt.Sprintf(format, args...))
-}
-
-// label names a path as people do: approval.rules[0].action.
-func label(path []any) string {
-	var b strings.Builder
-	for i, step := range path {
-		switch step := step.(type) {
-		case string:
-			if i > 0 {
-				b.WriteByte('.')
-			}
-			b.WriteString(step)
-		case int:
-			fmt.Fprintf(&b, "[%d]", step)
-		}
-	}
-	return b.String()
 }
 
 // resolve returns where a path of athd.yaml leads: relative ones start at the
@@ -129,7 +93,7 @@ func (l *loader) readSecretFile(name string, path ...any) (ath.Secret, bool) {
 	}
 	text := strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")
 	if err := checkLine(text); err != nil {
-		l.fail(err.Error(), path...)
+		l.Fail(err.Error(), path...)
 		return ath.Secret{}, false
 	}
 	return ath.NewSecret(text), true

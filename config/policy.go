@@ -6,6 +6,7 @@ import (
 
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/athflow"
+	"github.com/athd/athd/strict"
 )
 
 // admin reads the operators' tokens and keeps their digests.
@@ -19,16 +20,16 @@ func (l *loader) admin() {
 	names, digests := map[string]bool{}, map[ath.Digest]bool{}
 	for i, t := range l.c.Admin.Tokens {
 		at := func(key string) []any { return []any{"admin", "tokens", i, key} }
-		if l.required(t.Name, at("name")...) {
+		if l.Required(t.Name, at("name")...) {
 			if names[t.Name] {
-				l.fail("is taken: every token has a name of its own", at("name")...)
+				l.Fail("is taken: every token has a name of its own", at("name")...)
 			}
 			if err := checkLine(t.Name); err != nil {
-				l.fail(err.Error(), at("name")...)
+				l.Fail(err.Error(), at("name")...)
 			}
 			names[t.Name] = true
 		}
-		if !l.required(t.TokenFile, at("token_file")...) {
+		if !l.Required(t.TokenFile, at("token_file")...) {
 			continue
 		}
 		token, ok := l.readSecretFile(t.TokenFile, at("token_file")...)
@@ -39,11 +40,11 @@ func (l *loader) admin() {
 		earlier, err := checkAdminToken(token.Reveal())
 		switch {
 		case err != nil:
-			l.fail(err.Error(), at("token_file")...)
+			l.Fail(err.Error(), at("token_file")...)
 		case digests[digest]:
-			l.fail("the file holds the same token as another one", at("token_file")...)
+			l.Fail("the file holds the same token as another one", at("token_file")...)
 		case earlier:
-			l.warn("%s: the token in the file was made by an earlier version and holds 16 random bytes: replace it by 32, such as openssl rand -base64 32 prints", label(at("token_file")))
+			l.warn("%s: the token in the file was made by an earlier version and holds 16 random bytes: replace it by 32, such as openssl rand -base64 32 prints", strict.Label(at("token_file")...))
 		}
 		digests[digest] = true
 		l.s.AdminTokens = append(l.s.AdminTokens, athflow.AdminToken{Name: t.Name, Digest: digest})
@@ -53,7 +54,7 @@ func (l *loader) admin() {
 // approval reads the operator's word on registrations.
 func (l *loader) approval() {
 	c := &l.c.Approval
-	if l.required(c.Default, "approval", "default") {
+	if l.Required(c.Default, "approval", "default") {
 		l.s.Policy.Default = l.action(c.Default, "approval", "default")
 	}
 	for i, r := range c.Rules {
@@ -65,19 +66,19 @@ func (l *loader) approval() {
 			Providers:  l.globs(r.Providers, at("providers")),
 			Scopes:     l.globs(r.Scopes, at("scopes")),
 		}
-		if l.required(r.Action, at("action")...) {
+		if l.Required(r.Action, at("action")...) {
 			rule.Action = l.action(r.Action, at("action")...)
 		}
 		if r.Expires != "" {
 			var err error
 			if rule.Expires, err = ath.ParseDuration(r.Expires); err != nil {
-				l.fail(err.Error(), at("expires")...)
+				l.Fail(err.Error(), at("expires")...)
 			} else if rule.Action != athflow.Approve && rule.Action != athflow.Review {
-				l.fail("is for rules that approve or review", at("expires")...)
+				l.Fail("is for rules that approve or review", at("expires")...)
 			}
 		}
 		if !rule.KnowsWhom() {
-			l.fail("a developer's id is what the agent itself writes into its document, so that this rule approves whoever writes it: "+
+			l.Fail("a developer's id is what the agent itself writes into its document, so that this rule approves whoever writes it: "+
 				"name the agents' hosts too (hosts: [agents.example.com]), or let an operator look (action: review)", at("developers")...)
 		}
 		l.s.Policy.Rules = append(l.s.Policy.Rules, rule)
@@ -87,7 +88,7 @@ func (l *loader) approval() {
 func (l *loader) action(s string, path ...any) athflow.Action {
 	a := athflow.Action(s)
 	if !slices.Contains([]athflow.Action{athflow.Approve, athflow.Review, athflow.Deny}, a) {
-		l.fail("want approve, review or deny", path...)
+		l.Fail("want approve, review or deny", path...)
 		return ""
 	}
 	return a
@@ -98,7 +99,7 @@ func (l *loader) globs(list []string, path []any) []athflow.Glob {
 	for i, s := range list {
 		g, err := athflow.ParseGlob(s)
 		if err != nil {
-			l.fail(err.Error(), slices.Concat(path, []any{i})...)
+			l.Fail(err.Error(), slices.Concat(path, []any{i})...)
 		}
 		out = append(out, g)
 	}
@@ -111,7 +112,7 @@ func (l *loader) hostPatterns(list []string, path []any) []ath.HostPattern {
 	for i, s := range list {
 		p, err := ath.ParseHostPattern(s)
 		if err != nil {
-			l.fail("want a host, or *. and a name for all hosts below it: "+err.Error(), slices.Concat(path, []any{i})...)
+			l.Fail("want a host, or *. and a name for all hosts below it: "+err.Error(), slices.Concat(path, []any{i})...)
 			continue
 		}
 		out = append(out, p)
@@ -124,7 +125,7 @@ func (l *loader) hostPatterns(list []string, path []any) []ath.HostPattern {
 // empties one may well mean nothing.
 func (l *loader) notEmpty(list []string, path []any) {
 	if list != nil && len(list) == 0 {
-		l.fail("is an empty list: leave it out to match everything", path...)
+		l.Fail("is an empty list: leave it out to match everything", path...)
 	}
 }
 
@@ -140,7 +141,7 @@ func (l *loader) lives() {
 	case athflow.ConsentDirect:
 		l.warn("consent is direct: nothing binds the user's browser to the authorization (Z-3)")
 	default:
-		l.fail("want page, redirect or direct", "consent")
+		l.Fail("want page, redirect or direct", "consent")
 	}
 }
 
@@ -153,11 +154,11 @@ func (l *loader) ttl(s string, longest time.Duration, spelled string, path ...an
 	d, err := ath.ParseDuration(s)
 	switch {
 	case err != nil:
-		l.fail(err.Error(), path...)
+		l.Fail(err.Error(), path...)
 	case d > longest:
-		l.fail("want at most "+spelled, path...)
+		l.Fail("want at most "+spelled, path...)
 	case d < time.Second:
-		l.fail("want at least 1s", path...)
+		l.Fail("want at least 1s", path...)
 	}
 	return d
 }

@@ -21,8 +21,8 @@ func (l *loader) providers() {
 	}
 	opt := l.providerOptions(l.dir)
 	for i, app := range l.c.Apps {
-		p, faults := app.Provider(l.doc, []any{"apps", i}, opt)
-		l.faults = append(l.faults, faults...)
+		p, faults := app.Provider(l.Doc, []any{"apps", i}, opt)
+		l.Faults = append(l.Faults, faults...)
 		if p == nil {
 			continue
 		}
@@ -31,16 +31,16 @@ func (l *loader) providers() {
 		}
 		all = append(all, p)
 	}
-	if l.c.ProvidersFile == "" && len(l.c.Apps) == 0 || l.c.ProvidersFile != "" && len(all) == 0 && len(l.faults) == 0 {
-		l.fail("there is no provider and no app: name a file of at least one provider, or an app below apps", "providers_file")
+	if l.c.ProvidersFile == "" && len(l.c.Apps) == 0 || l.c.ProvidersFile != "" && len(all) == 0 && len(l.Faults) == 0 {
+		l.Fail("there is no provider and no app: name a file of at least one provider, or an app below apps", "providers_file")
 		return
 	}
-	if len(l.faults) > 0 {
+	if len(l.Faults) > 0 {
 		return // all lacks what had a fault
 	}
 	set, err := provider.NewSet(all...)
 	if err != nil {
-		l.fail(err.Error(), "providers_file")
+		l.Fail(err.Error(), "providers_file")
 		return
 	}
 	l.noMixUp(set, l.authMethodFault)
@@ -56,12 +56,12 @@ func (l *loader) namesFree(i int, p *provider.Provider, taken map[string]bool) b
 	free := true
 	check := func(name string, path ...any) {
 		if name != "" && taken[name] {
-			l.fail("is taken: apps and providers share one namespace", append([]any{"apps", i}, path...)...)
+			l.Fail("is taken: apps and providers share one namespace", append([]any{"apps", i}, path...)...)
 			free = false
 		}
 	}
 	spelt := func(ours, tutorial string) string {
-		if l.doc.Has("apps", i, tutorial) {
+		if l.Doc.Has("apps", i, tutorial) {
 			return tutorial
 		}
 		return ours
@@ -87,7 +87,7 @@ func (l *loader) providersFile(path string) []*provider.Provider {
 		return nil
 	}
 	all, faults := provider.Parse(path, data, l.providerOptions(filepath.Dir(path)))
-	l.faults = append(l.faults, faults...)
+	l.Faults = append(l.Faults, faults...)
 	return all
 }
 

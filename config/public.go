@@ -13,16 +13,16 @@ import (
 // audience and gateway_id (D-1), so that it is compared byte for byte.
 func (l *loader) publicURL() {
 	s := l.c.PublicURL
-	if !l.required(s, "public_url") {
+	if !l.Required(s, "public_url") {
 		return
 	}
 	u, err := parsePublicURL(s)
 	switch {
 	case err != nil:
-		l.fail(err.Error(), "public_url")
+		l.Fail(err.Error(), "public_url")
 		return
 	case u.Scheme == "http" && !ath.IsLoopbackHost(u.Hostname()) && !l.c.Development.AllowHTTP:
-		l.fail("http is for loopback hosts only: use https, or set development.allow_http", "public_url")
+		l.Fail("http is for loopback hosts only: use https, or set development.allow_http", "public_url")
 		return
 	}
 	l.s.PublicURL = s
@@ -64,7 +64,7 @@ func (l *loader) developmentOptions() {
 	}
 	d := l.s.Development
 	if d.AcceptAnyCode && !l.onLoopback() {
-		l.fail("needs a public_url on a loopback host (T-1)", "development", "accept_any_code")
+		l.Fail("needs a public_url on a loopback host (T-1)", "development", "accept_any_code")
 	}
 	for _, option := range []struct {
 		on   bool

@@ -28,14 +28,14 @@ func (l *loader) store() {
 	key := "url"
 	switch inline, file := !c.URL.IsZero(), c.URLFile != ""; {
 	case inline && file:
-		l.fail("store.url is given too", "store", "url_file")
+		l.Fail("store.url is given too", "store", "url_file")
 	case inline:
 		l.s.StoreURL = c.URL.Secret
 	case file:
 		key = "url_file"
 		l.s.StoreURL, _ = l.readSecretFile(c.URLFile, "store", "url_file")
 	default:
-		l.fail(`is missing: want redis://host:port/0, or "embedded" to try things out`, "store", "url")
+		l.Fail(`is missing: want redis://host:port/0, or "embedded" to try things out`, "store", "url")
 	}
 	l.s.Embedded = l.s.StoreURL.Reveal() == tokenstore.Embedded
 	if !l.s.StoreURL.IsZero() {
@@ -45,7 +45,7 @@ func (l *loader) store() {
 	case c.KeysetFile != "":
 		l.keyset()
 	case !l.s.Embedded && !l.s.StoreURL.IsZero():
-		l.fail("is missing: make one with `athd keys new -o keyset.json`", "store", "keyset_file")
+		l.Fail("is missing: make one with `athd keys new -o keyset.json`", "store", "keyset_file")
 	}
 	if l.s.Embedded {
 		l.warn("store.url is embedded: nothing survives a restart, and there can be one athd only")
@@ -57,7 +57,7 @@ func (l *loader) checkStore(key string) {
 	url := l.s.StoreURL.Reveal()
 	if !l.s.Embedded {
 		if err := tokenstore.CheckURL(url); err != nil {
-			l.fail(err.Error(), "store", key)
+			l.Fail(err.Error(), "store", key)
 			return
 		}
 	}
@@ -80,13 +80,13 @@ func (l *loader) storeTLS(kind tokenstore.Kind) {
 		return
 	}
 	if !kind.TLS {
-		l.fail("has no effect: store.url is without TLS", "store", "ca_file")
+		l.Fail("has no effect: store.url is without TLS", "store", "ca_file")
 		return
 	}
 	if ca, ok := l.readFile(c.CAFile, publicFile, "store", "ca_file"); ok {
 		l.s.Store.CAs = x509.NewCertPool()
 		if !l.s.Store.CAs.AppendCertsFromPEM(ca) {
-			l.fail("holds no certificate in PEM", "store", "ca_file")
+			l.Fail("holds no certificate in PEM", "store", "ca_file")
 		}
 	}
 }
@@ -98,12 +98,12 @@ func (l *loader) storeCertificate(kind tokenstore.Kind) {
 	if c.CertFile == "" && c.KeyFile == "" {
 		return
 	}
-	whole := l.required(c.CertFile, "store", "cert_file")
-	if whole = l.required(c.KeyFile, "store", "key_file") && whole; !whole {
+	whole := l.Required(c.CertFile, "store", "cert_file")
+	if whole = l.Required(c.KeyFile, "store", "key_file") && whole; !whole {
 		return
 	}
 	if !kind.TLS {
-		l.fail("has no effect: store.url is without TLS", "store", "cert_file")
+		l.Fail("has no effect: store.url is without TLS", "store", "cert_file")
 		return
 	}
 	cert, okay := l.readFile(c.CertFile, publicFile, "store", "cert_file")
@@ -113,7 +113,7 @@ func (l *loader) storeCertificate(kind tokenstore.Kind) {
 	}
 	pair, err := tls.X509KeyPair(cert, key)
 	if err != nil { // its words may quote the key
-		l.fail("does not fit its key", "store", "cert_file")
+		l.Fail("does not fit its key", "store", "cert_file")
 		return
 	}
 	l.s.Store.Certificate = &pair
@@ -131,19 +131,19 @@ func (l *loader) sentinels(kind tokenstore.Kind) {
 		{c.SentinelPasswordFile != "", "sentinel_password_file"},
 	} {
 		if given.is && !kind.Sentinel {
-			l.fail("has no effect: store.url names no Sentinels", "store", given.key)
+			l.Fail("has no effect: store.url names no Sentinels", "store", given.key)
 		}
 	}
 	l.s.Store.SentinelUser, l.s.Store.SentinelPassword = c.SentinelUser, c.SentinelPassword.Secret
 	switch {
 	case c.SentinelPasswordFile == "":
 	case !c.SentinelPassword.IsZero():
-		l.fail("store.sentinel_password is given too", "store", "sentinel_password_file")
+		l.Fail("store.sentinel_password is given too", "store", "sentinel_password_file")
 	default:
 		l.s.Store.SentinelPassword, _ = l.readSecretFile(c.SentinelPasswordFile, "store", "sentinel_password_file")
 	}
 	if c.SentinelUser != "" && c.SentinelPassword.IsZero() && c.SentinelPasswordFile == "" {
-		l.fail("wants store.sentinel_password too", "store", "sentinel_user")
+		l.Fail("wants store.sentinel_password too", "store", "sentinel_user")
 	}
 }
 
@@ -154,9 +154,9 @@ func (l *loader) storeTimes() {
 		d, err := ath.ParseDuration(text)
 		switch {
 		case err != nil:
-			l.fail(err.Error(), "tokens", "remember_ended")
+			l.Fail(err.Error(), "tokens", "remember_ended")
 		case d < minRememberEnded || d > maxRememberEnded:
-			l.fail(fmt.Sprintf("want between %v and %v", minRememberEnded, maxRememberEnded), "tokens", "remember_ended")
+			l.Fail(fmt.Sprintf("want between %v and %v", minRememberEnded, maxRememberEnded), "tokens", "remember_ended")
 		}
 		l.s.Store.RememberEnded = d
 	}
@@ -165,17 +165,17 @@ func (l *loader) storeTimes() {
 		d, err := ath.ParseDuration(c.Timeout)
 		switch {
 		case err != nil:
-			l.fail(err.Error(), "store", "timeout")
+			l.Fail(err.Error(), "store", "timeout")
 		case d < minStoreTimeout || d > maxStoreTimeout:
-			l.fail(fmt.Sprintf("want between %v and %v", minStoreTimeout, maxStoreTimeout), "store", "timeout")
+			l.Fail(fmt.Sprintf("want between %v and %v", minStoreTimeout, maxStoreTimeout), "store", "timeout")
 		}
 		l.s.Store.Timeout = d
 	}
 	switch l.s.Store.WaitReplicas = c.WaitReplicas; {
 	case c.WaitReplicas < 0 || c.WaitReplicas > maxReplicas:
-		l.fail(fmt.Sprintf("want a number of replicas between 0 and %d", maxReplicas), "store", "wait_replicas")
+		l.Fail(fmt.Sprintf("want a number of replicas between 0 and %d", maxReplicas), "store", "wait_replicas")
 	case c.WaitReplicas > 0 && l.s.Embedded:
-		l.fail("the embedded store has no replicas", "store", "wait_replicas")
+		l.Fail("the embedded store has no replicas", "store", "wait_replicas")
 	}
 }
 
@@ -186,7 +186,7 @@ func (l *loader) keyset() {
 	}
 	keyset, err := tokenstore.ParseKeyset(data)
 	if err != nil {
-		l.fail(err.Error(), "store", "keyset_file")
+		l.Fail(err.Error(), "store", "keyset_file")
 	}
 	l.s.Store.Keyset = keyset
 }

@@ -74,7 +74,7 @@ func (a AppConfig) Provider(doc *strict.Document, path []any, opt Options) (*Pro
 		a = AppConfig{}
 		faults = doc.Expand(opt.Env, &a, path...)
 	}
-	c := &check{doc: doc, path: path, opt: opt, names: map[string][]any{}, native: true, presets: builtIn()}
+	c := &check{Checker: strict.Checker{Doc: doc, Base: path, Warn: opt.Warn}, opt: opt, names: map[string][]any{}, native: true, presets: builtIn()}
 	for _, name := range serverFieldNames {
 		c.names[name] = []any{"oauth", name}
 	}
@@ -95,7 +95,7 @@ func (a AppConfig) Provider(doc *strict.Document, path []any, opt Options) (*Pro
 	c.tutorial("skip_attestation_verification", "skipAttestationVerification")
 
 	p := a.provider(c, server)
-	if faults = append(faults, c.faults...); len(faults) > 0 {
+	if faults = append(faults, c.Faults...); len(faults) > 0 {
 		return nil, faults.Sort()
 	}
 	return p, nil
@@ -163,7 +163,7 @@ func (a AppConfig) provider(c *check, server serverFields) *Provider {
 // otherNames reads the further names of an app. Each is told once: the same word at
 // two places is a slip.
 func (c *check) otherNames(p *Provider, listed string, aliases []string) {
-	if c.doc.Has(c.full("provider_id")...) {
+	if c.Doc.Has(c.full("provider_id")...) {
 		c.appID("provider_id", listed)
 	}
 	if listed != "" && listed != p.ID {
@@ -205,11 +205,11 @@ func (c *check) either(ours, theirs string, value *string, other string) {
 func (c *check) tutorial(ours, theirs string) bool {
 	at := slices.Clone(c.at(ours))
 	at[len(at)-1] = theirs
-	if !c.doc.Has(slices.Concat(c.path, at)...) {
+	if !c.Doc.Has(slices.Concat(c.Base, at)...) {
 		return false
 	}
-	if c.doc.Has(c.full(ours)...) {
-		c.faults = append(c.faults, c.doc.Fault(ours+" and "+theirs+" are two names of one field: give one", slices.Concat(c.path, at)...))
+	if c.Doc.Has(c.full(ours)...) {
+		c.Faults = append(c.Faults, c.Doc.Fault(ours+" and "+theirs+" are two names of one field: give one", slices.Concat(c.Base, at)...))
 	}
 	if c.names == nil {
 		c.names = map[string][]any{}

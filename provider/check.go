@@ -12,11 +12,9 @@ import (
 // A check collects the faults of one provider or app. Fields go by their name
 // in providers.json; names tells where else one stands.
 type check struct {
-	doc    *strict.Document
-	path   []any
-	opt    Options
-	names  map[string][]any
-	faults strict.Faults
+	strict.Checker
+	opt   Options
+	names map[string][]any
 
 	native  bool // an app: the API is the operator's own
 	presets []presetFile
@@ -41,40 +39,20 @@ func (c *check) at(name string) []any {
 }
 
 func (c *check) full(name string, sub ...any) []any {
-	return slices.Concat(c.path, c.at(name), sub)
+	return slices.Concat(c.Base, c.at(name), sub)
 }
 
-// fail adds a fault of a field. What the decoder has already told of is not
-// told again. The message must not hold the value.
+// fail is [strict.Checker.Fail] for a field; "" is the provider itself.
 func (c *check) fail(name, message string, sub ...any) {
-	if full := c.full(name, sub...); name == "" || !c.doc.Faulty(full...) {
-		label := ""
-		for _, step := range slices.Concat(c.at(name), sub) {
-			switch step := step.(type) {
-			case int:
-				label += fmt.Sprintf("[%d]", step)
-			case string:
-				label += "." + step
-			}
-		}
-		if label != "" {
-			message = strings.TrimPrefix(label, ".") + ": " + message
-		}
-		c.faults = append(c.faults, c.doc.Fault(message, full...))
-	}
+	c.Fail(message, slices.Concat(c.at(name), sub)...)
 }
 
-func (c *check) required(name, value string) bool {
-	if value != "" {
-		return true
-	}
-	if c.doc.Has(c.full(name)...) {
-		c.fail(name, "is empty")
-	} else {
-		c.fail(name, "is missing")
-	}
-	return false
+// warn is [strict.Checker.Warning] for a field.
+func (c *check) warn(name, message string, sub ...any) {
+	c.Warning(message, slices.Concat(c.at(name), sub)...)
 }
+
+func (c *check) required(name, value string) bool { return c.Required(value, c.at(name)...) }
 
 // text bounds what is shown to people.
 func (c *check) text(name, value string, sub ...any) {
@@ -131,7 +109,7 @@ func (c *check) server(p *Provider, s serverFields, noBase bool) {
 
 	switch p.Separator = s.ScopeSeparator; p.Separator {
 	case "":
-		if c.doc.Has(c.full("scope_separator")...) {
+		if c.Doc.Has(c.full("scope_separator")...) {
 			c.fail("scope_separator", "want a space or a comma")
 		}
 		p.Separator = " "
@@ -231,7 +209,7 @@ func (c *check) scopes(p *Provider, list []string, rules []ruleEntry) {
 	}
 	// An empty scope_rules is a statement, too: nothing is permitted.
 	switch {
-	case c.doc.Has(c.full("scope_rules")...):
+	case c.Doc.Has(c.full("scope_rules")...):
 	case c.opens != nil:
 		p.Rules = c.opens.rules(p.Scopes, c.moved)
 	case c.speaks == nil && len(presetsAt(c.presets, p.AuthorizeURL, p.TokenURL, p.UserinfoURL, p.APIBase)) == 0:
@@ -243,7 +221,7 @@ func (c *check) scopes(p *Provider, list []string, rules []ruleEntry) {
 // encoded says which delimiters may stand encoded inside of a segment: those
 // that are written or, where nothing is, those that the API's preset knows of.
 func (c *check) encoded(p *Provider, list []string) {
-	if c.api != nil && !c.doc.Has(c.full("allow_encoded")...) {
+	if c.api != nil && !c.Doc.Has(c.full("allow_encoded")...) {
 		p.Encoded = c.api.encoded()
 		return
 	}

@@ -92,7 +92,7 @@ func (c *check) chooseRules(p *Provider, named int) {
 	if c.native || p.APIBase == nil {
 		return // the API is one's own
 	}
-	written := c.doc.Has(c.full("scope_rules")...)
+	written := c.Doc.Has(c.full("scope_rules")...)
 	if named >= 0 {
 		f := &c.presets[named]
 		moved, ok := f.place(p.APIBase)

@@ -106,7 +106,7 @@ func (c *check) fill(p *Provider, s *serverFields, f *presetFile) {
 }
 
 func (c *check) unwritten(name string, value *string, preset string) {
-	if !c.doc.Has(c.full(name)...) {
+	if !c.Doc.Has(c.full(name)...) {
 		*value = preset
 	}
 }

@@ -81,9 +81,9 @@ func Parse(file string, data []byte, opt Options) ([]*Provider, strict.Faults) {
 	faults = append(faults, doc.Expand(opt.Env, &entries)...)
 	var all []*Provider
 	for _, id := range slices.Sorted(maps.Keys(entries)) {
-		c := &check{doc: doc, path: []any{id}, opt: opt, presets: builtIn()}
+		c := &check{Checker: strict.Checker{Doc: doc, Base: []any{id}, Warn: opt.Warn}, opt: opt, presets: builtIn()}
 		all = append(all, entries[id].provider(c, id))
-		faults = append(faults, c.faults...)
+		faults = append(faults, c.Faults...)
 	}
 	if len(faults) > 0 {
 		return nil, faults.Sort()

@@ -11,7 +11,7 @@ func (c *check) judgeRules(p *Provider) {
 	switch {
 	case p.Derived && c.opt.StrictScopes:
 		c.fail("scope_rules", fmt.Sprintf("are missing, and strict_scopes is on: write what each scope of provider %s opens, such as %s", p.ID, exampleRule(p)))
-	case c.doc.Has(c.full("scope_rules")...) && len(c.faults) == 0:
+	case c.Doc.Has(c.full("scope_rules")...) && len(c.Faults) == 0:
 		for i := range p.Rules {
 			if j := idleRule(p.Rules, i); j >= 0 {
 				c.warn("scope_rules", fmt.Sprintf("no request needs this rule: scope_rules[%d] opens all of it for the same scope", j), i)
@@ -40,18 +40,6 @@ func exampleRule(p *Provider) string {
 		}
 	}
 	return fmt.Sprintf(`{"scope": %q, "methods": [%q], "paths": [%q]}`, scope, method, path)
-}
-
-// warn tells of something that is allowed but surely not meant.
-func (c *check) warn(name, message string, sub ...any) {
-	faults := c.faults
-	c.fail(name, message, sub...)
-	if c.opt.Warn != nil {
-		for _, f := range c.faults[len(faults):] {
-			c.opt.Warn(f)
-		}
-	}
-	c.faults = faults
 }
 
 // Rules only ever open something: their order says nothing, and one that opens
