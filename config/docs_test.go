@@ -2,6 +2,7 @@ package config
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"os"
 	"reflect"
@@ -61,13 +62,30 @@ func rows(t *testing.T) map[string]row {
 	return all
 }
 
+// spellings reads the table "tutorial spelling → key" of the documentation.
+func spellings(t *testing.T) map[string]string {
+	t.Helper()
+	text, err := os.ReadFile(docs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string]string{}
+	for _, m := range regexp.MustCompile("(?m)^\\| `([^`]+)` \\| `([^`]+)` \\|$").FindAllStringSubmatch(string(text), -1) {
+		all[m[1]] = m[2]
+	}
+	return all
+}
+
 func TestEveryKeyIsDescribed(t *testing.T) {
-	described := rows(t)
+	described, spelt := rows(t), spellings(t)
 	all := keys(reflect.TypeFor[yamlConfig](), "")
 	if len(all) < 50 {
 		t.Fatalf("only %d keys were found", len(all))
 	}
 	for _, key := range all {
+		if _, ok := spelt[key]; ok {
+			continue
+		}
 		if r, ok := described[key]; !ok || r.fallback == "" || len(r.meaning) < 8 {
 			t.Errorf("%s: %q has no row with a default and a meaning", docs, key)
 		}
@@ -75,6 +93,43 @@ func TestEveryKeyIsDescribed(t *testing.T) {
 	for key := range described {
 		if !slices.Contains(all, key) {
 			t.Errorf("%s describes %q, which does not exist", docs, key)
+		}
+	}
+}
+
+// A file that gives a key in both spellings is refused as naming one field
+// twice, so the two are one key.
+func TestTutorialSpellingsAreTheSameKey(t *testing.T) {
+	described, spelt := rows(t), spellings(t)
+	if len(spelt) < 10 {
+		t.Fatalf("only %d spellings were found", len(spelt))
+	}
+	p := sources(configtest.NewMachine(t))
+	for theirs, ours := range spelt {
+		if _, ok := described[ours]; !ok {
+			t.Errorf("%s: %s stands for %q, which has no row", docs, theirs, ours)
+		}
+		if _, ok := described[theirs]; ok {
+			t.Errorf("%s: %s has a row of its own", docs, theirs)
+		}
+		app := map[string]any{}
+		var value any = "a"
+		switch ours {
+		case "apps[].available_scopes":
+			value = []string{"a"}
+		case "apps[].skip_attestation_verification":
+			value = true
+		}
+		put(app, strings.Split(strings.TrimPrefix(ours, "apps[]."), "."), value)
+		put(app, strings.Split(strings.TrimPrefix(theirs, "apps[]."), "."), value)
+		text, err := json.Marshal(map[string]any{"apps": []any{app}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		last := func(key string) string { return key[strings.LastIndex(key, ".")+1:] }
+		want := last(ours) + " and " + last(theirs) + " are two names of one field"
+		if _, faults := Parse("/etc/athd/athd.yaml", text, p); !strings.Contains(fmt.Sprint(faults), want) {
+			t.Errorf("no %q in %v", want, faults)
 		}
 	}
 }

@@ -13,7 +13,10 @@ import (
 var (
 	defined = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`)
 	named   = regexp.MustCompile("`((?:Test|Fuzz)[A-Z]\\w+)`")
-	link    = regexp.MustCompile(`\]\(([^)#:]+)(?:#[^)]*)?\)`)
+	link    = regexp.MustCompile(`\]\(([^)#:]*)(?:#([^)]*))?\)`)
+	heading = regexp.MustCompile(`(?m)^#+ (.+)$`)
+	fenced  = regexp.MustCompile("(?sm)^ *```.*?^ *```$")
+	dropped = regexp.MustCompile(`[^\p{L}\p{N}_\- ]`)
 )
 
 // A document that names a test, as proof of a defence, names one that exists.
@@ -38,15 +41,73 @@ func TestDocumentsNameTestsThatExist(t *testing.T) {
 	}
 }
 
-// A relative link leads to a file that is there.
-func TestDocumentsLinkToFilesThatExist(t *testing.T) {
+// A relative link leads to a file that is there, and to a heading in it.
+func TestDocumentsLinkToFilesAndHeadingsThatExist(t *testing.T) {
+	toHeadings := 0
 	walk(t, ".md", func(path, text string) {
 		for _, m := range link.FindAllStringSubmatch(text, -1) {
-			if _, err := os.Stat(filepath.Join(filepath.Dir(path), m[1])); err != nil {
+			target := filepath.Join(filepath.Dir(path), m[1])
+			if m[1] == "" {
+				target = path
+			}
+			if _, err := os.Stat(target); err != nil {
 				t.Errorf("%s links to %s, which is not there", path, m[1])
+			} else if m[2] != "" {
+				toHeadings++
+				if !slices.Contains(anchors(t, target), m[2]) {
+					t.Errorf("%s links to %s#%s, and there is no such heading", path, m[1], m[2])
+				}
 			}
 		}
 	})
+	if toHeadings < 20 {
+		t.Errorf("only %d links to headings were found", toHeadings)
+	}
+}
+
+// anchors returns the fragments of a document's headings, as GitHub makes them.
+func anchors(t *testing.T, path string) (all []string) {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range heading.FindAllStringSubmatch(fenced.ReplaceAllString(string(text), ""), -1) {
+		all = append(all, strings.ReplaceAll(dropped.ReplaceAllString(strings.ToLower(m[1]), ""), " ", "-"))
+	}
+	return all
+}
+
+// Every page is found from docs/README.md, and none is listed there twice.
+func TestEveryPageStandsInTheIndex(t *testing.T) {
+	index, err := os.ReadFile("../../docs/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	listed := map[string]int{}
+	for _, m := range link.FindAllStringSubmatch(string(index), -1) {
+		listed[filepath.Clean(m[1])]++
+	}
+	var pages []string
+	for _, pattern := range []string{"*.md", "guides/*.md", "decisions/*.md"} {
+		found, err := filepath.Glob(filepath.Join("../../docs", pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		pages = append(pages, found...)
+	}
+	for _, path := range pages {
+		name, err := filepath.Rel("../../docs", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if name != "README.md" && listed[name] != 1 {
+			t.Errorf("docs/README.md has %d links to %s, want one", listed[name], name)
+		}
+	}
+	if len(pages) < 25 {
+		t.Errorf("only %d pages were found", len(pages))
+	}
 }
 
 func walk(t *testing.T, suffix string, f func(path, text string)) {

@@ -87,7 +87,7 @@ func (w *world) compare(j judgement, a arrival, fault func(string, ...any)) {
 		}
 		query = loosely(query)
 	}
-	// Nothing in Istio's configuration looks at trailers: see docs/targets.md.
+	// Nothing in Istio's configuration looks at trailers: see docs/path-canonicalization.md.
 	if len(a.trailers) > 0 && j.front != "istio" {
 		fault("the trailers %q arrived", a.trailers)
 	}
