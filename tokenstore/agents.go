@@ -14,7 +14,7 @@ func (s *Store) CreateAgent(ctx context.Context, a Agent) error {
 	if err != nil {
 		return err
 	}
-	sealed, err := s.sealAgent(key, a)
+	sealed, err := s.sealAgent(key, a, nil)
 	if err != nil {
 		return err
 	}
@@ -43,7 +43,7 @@ func (s *Store) SwapAgent(ctx context.Context, old Held[Agent], next Agent) erro
 	if next.ID != old.Value.ID {
 		return errors.New("store: an agent's record cannot pass to another id")
 	}
-	sealed, err := s.sealAgent(old.key, next)
+	sealed, err := s.sealAgent(old.key, next, old.x)
 	if err != nil {
 		return err
 	}
@@ -57,24 +57,24 @@ func (s *Store) SwapAgent(ctx context.Context, old Held[Agent], next Agent) erro
 
 func agentKey(tag ath.Tag) (string, error) { return key(tag, string(agentKind)) }
 
-func (s *Store) sealAgent(key string, a Agent) (string, error) {
-	plain, err := encodeAgent(a)
+func (s *Store) sealAgent(key string, a Agent, x extra) (string, error) {
+	plain, err := encodeAgent(a, x)
 	if err != nil {
 		return "", err
 	}
 	return s.keys.seal(agentKind, key, plain)
 }
 
-func (s *Store) openAgent(key, raw string) (Agent, error) {
+func (s *Store) openAgent(key, raw string) (Agent, extra, error) {
 	plain, err := s.keys.open(agentKind, key, raw)
 	if err != nil {
-		return Agent{}, err
+		return Agent{}, nil, err
 	}
 	return decodeAgent(plain)
 }
 
 // AgentBytes is how long a registration is in the store, within a few bytes.
 func AgentBytes(a Agent) (int, error) {
-	plain, err := encodeAgent(a)
+	plain, err := encodeAgent(a, nil)
 	return len(plain) + sealBytes, err
 }

@@ -18,7 +18,7 @@ func (s *Store) PutConnection(ctx context.Context, tag ath.Tag, c Connection, un
 	if err != nil {
 		return err
 	}
-	plain, err := encodeConnection(c)
+	plain, err := encodeConnection(c, nil)
 	if err != nil {
 		return err
 	}
@@ -70,7 +70,7 @@ func (s *Store) openConnection(key, raw string, g *Grant) (*Connection, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := decodeConnection(plain)
+	c, _, err := decodeConnection(plain)
 	if err != nil {
 		return nil, err
 	}

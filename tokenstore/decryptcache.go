@@ -23,7 +23,7 @@ const (
 // The records may hold users' OAuth tokens. The keyset, which decrypts them
 // all, is in the same memory.
 type decryptCache[T any] struct {
-	open func(key, raw string) (T, error)
+	open func(key, raw string) (T, extra, error)
 
 	mu         sync.Mutex
 	byKey      map[string]*list.Element
@@ -41,7 +41,7 @@ type decryptedRecord[T any] struct {
 // size is an estimate: the sealed record and the decrypted one.
 func (r *decryptedRecord[T]) size() int { return len(r.key) + 2*len(r.raw) + 512 }
 
-func newDecryptCache[T any](open func(key, raw string) (T, error)) *decryptCache[T] {
+func newDecryptCache[T any](open func(key, raw string) (T, extra, error)) *decryptCache[T] {
 	return &decryptCache[T]{open: open, byKey: make(map[string]*list.Element), recent: list.New()}
 }
 
@@ -50,7 +50,7 @@ func (c *decryptCache[T]) get(key, raw string) (*T, error) {
 	if value := c.lookup(key, raw); value != nil {
 		return value, nil
 	}
-	value, err := c.open(key, raw)
+	value, _, err := c.open(key, raw)
 	if err != nil {
 		return nil, err
 	}

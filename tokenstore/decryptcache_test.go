@@ -9,12 +9,12 @@ import (
 
 // counting returns a cache that counts what it decrypts.
 func counting(calls *int) *decryptCache[string] {
-	return newDecryptCache(func(key, raw string) (string, error) {
+	return newDecryptCache(func(key, raw string) (string, extra, error) {
 		*calls++
 		if raw == "bad" {
-			return "", ErrCorrupt
+			return "", nil, ErrCorrupt
 		}
-		return key + raw, nil
+		return key + raw, nil, nil
 	})
 }
 
@@ -123,7 +123,7 @@ func TestDecryptCacheEvictsIdleRecords(t *testing.T) {
 func TestCachedConnectionServesItsOwnGrantOnly(t *testing.T) {
 	s := serverless(t)
 	c := Connection{Agent: "https://a.example/", User: "u", Provider: "p"}
-	plain, err := encodeConnection(c)
+	plain, err := encodeConnection(c, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -71,6 +71,52 @@
 // put below another user's grant, does not open. What this cannot prevent is
 // that an older state of a record is put back under its own key.
 //
+// # Records that can grow
+//
+// The JSON has two kinds of members. Those beside x must be understood by
+// whoever reads the record: it may be that they restrict. A record with one
+// that a reader does not know does not count, and fails as [ErrCorrupt]; nothing
+// is guessed. Member x is an object for what does not restrict: a reader may
+// ignore what it does not know in it, and must carry it over, unchanged, into
+// what it replaces the record by. That reader is here, while nothing is written
+// into x yet. So an athd that adds a member to a record decides:
+//
+//   - It restricts, or somebody would be let in who reads the record without it:
+//     beside x, or under a key of its own. After a rollback, records with it are
+//     refused by the older athd.
+//   - It does not (a note for people, a statistic, a hint that saves work): in x.
+//     After a rollback the older athd works with the record, and nothing is
+//     lost by it.
+//   - What is written is read wrongly without it: version is raised.
+//
+// Agents, sessions, grants and connections have one x each, hosts that operators
+// suspended one for each entry. Indexes, marks and the canary have none; the
+// first two hold tags and digests only, and may be lost.
+//
+// Members, what each restricts, and which of them commit f1b7ae5 does not know:
+//
+//	agent       id client secret redirects     who it is, where its users go
+//	            approvals until suspended gen  what it may do
+//	            name dev purpose at            shown to people; beside x since
+//	                                           before there was one
+//	session     all but said                   what may follow, and for whom
+//	            said                           nothing: shown to people. Not in
+//	                                           f1b7ae5, which knows no x either and
+//	                                           refuses such a session, whose end it
+//	                                           is, until that is forgotten
+//	grant       all                            what the token is good for
+//	connection  all                            whose, for where, until when
+//	hosts       hosts                          whom operators have suspended. Not in
+//	                                           f1b7ae5, which does not look there
+//	            by at                          shown to people
+//
+// Marks that a session ended (…:ended), counts of what waits or is open
+// (ath:{pending}:…, …:sessions) and the canary are keys of their own that f1b7ae5
+// does not know: it counts nothing, and would go on with a session that somebody
+// put back from before its end.
+//
+// testdata/records holds every kind as earlier athd wrote it; each must load.
+//
 // # Replicas of Redis
 //
 // Nobody is read from who is no master. Outside of a cluster, where a replica

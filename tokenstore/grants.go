@@ -23,7 +23,7 @@ func (s *Store) PutGrant(ctx context.Context, token ath.Token, g Grant) error {
 	if g.Connection != token.Tag() {
 		return errors.New("store: a grant's token must carry the tag of its connection")
 	}
-	sealed, err := s.sealGrant(keys.grant, g)
+	sealed, err := s.sealGrant(keys.grant, g, nil)
 	if err != nil {
 		return err
 	}
@@ -107,7 +107,7 @@ func (s *Store) bury(ctx context.Context, old Held[Grant], at time.Time) error {
 	if dead.Revoked.IsZero() {
 		var err error
 		dead.Revoked = at
-		if sealed, err = s.sealGrant(old.key, dead); err != nil {
+		if sealed, err = s.sealGrant(old.key, dead, old.x); err != nil {
 			return err
 		}
 	}
@@ -123,18 +123,18 @@ func (s *Store) bury(ctx context.Context, old Held[Grant], at time.Time) error {
 	})
 }
 
-func (s *Store) sealGrant(key string, g Grant) (string, error) {
-	plain, err := encodeGrant(g)
+func (s *Store) sealGrant(key string, g Grant, x extra) (string, error) {
+	plain, err := encodeGrant(g, x)
 	if err != nil {
 		return "", err
 	}
 	return s.keys.seal(grantKind, key, plain)
 }
 
-func (s *Store) openGrant(key, raw string) (Grant, error) {
+func (s *Store) openGrant(key, raw string) (Grant, extra, error) {
 	plain, err := s.keys.open(grantKind, key, raw)
 	if err != nil {
-		return Grant{}, err
+		return Grant{}, nil, err
 	}
 	return decodeGrant(plain)
 }

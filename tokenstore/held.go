@@ -14,12 +14,13 @@ type Held[T any] struct {
 	Value T
 	key   string
 	raw   string
+	x     extra // goes into what the record is replaced by
 }
 
 var errNotHeld = errors.New("store: the record was not read from a store")
 
 // get reads one record. A missing one is ErrNotFound.
-func get[T any](ctx context.Context, s *Store, op, key string, open func(key, raw string) (T, error)) (Held[T], error) {
+func get[T any](ctx context.Context, s *Store, op, key string, open func(key, raw string) (T, extra, error)) (Held[T], error) {
 	held := Held[T]{key: key}
 	err := s.do(ctx, op, func(ctx context.Context) (err error) {
 		var got *redis.StringCmd
@@ -32,7 +33,7 @@ func get[T any](ctx context.Context, s *Store, op, key string, open func(key, ra
 		case err != nil:
 			return err
 		}
-		held.Value, err = open(key, held.raw)
+		held.Value, held.x, err = open(key, held.raw)
 		return err
 	})
 	if err != nil {
@@ -78,5 +79,5 @@ func swap[T any](ctx context.Context, s *Store, run runner, script script, op st
 	if err != nil {
 		return Held[T]{}, err
 	}
-	return Held[T]{Value: next, key: old.key, raw: sealed}, nil
+	return Held[T]{Value: next, key: old.key, raw: sealed, x: old.x}, nil
 }

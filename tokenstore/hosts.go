@@ -2,30 +2,26 @@ package tokenstore
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
 	"github.com/athd/athd/ath"
 )
 
-// A HostSuspension is an operator's word that no agent of some hosts may do
+// A HostSuspension is an operator's decision that no agent of some hosts may do
 // anything: neither those that are registered nor those that come later.
 type HostSuspension struct {
-	Hosts ath.HostPattern
-	By    string // the operator's name
-	Since time.Time
+	Hosts ath.HostPattern `json:"hosts"`
+	By    string          `json:"by,omitzero"` // the operator's name
+	Since time.Time       `json:"at,omitzero"`
+
+	x extra // of this one, as it was read
 }
 
 // MaxHostSuspensions bounds the one record that holds them.
 const MaxHostSuspensions = 1000
-
-type hostSuspensionJSON struct {
-	Hosts ath.HostPattern `json:"hosts"`
-	By    string          `json:"by,omitempty"`
-	Since time.Time       `json:"at,omitzero"`
-}
 
 // hostsTag is that of the one record, which every registration, authorization
 // and token exchange reads.
@@ -57,12 +53,12 @@ func (s *Store) SwapHostSuspensions(ctx context.Context, old Held[[]HostSuspensi
 	if len(next) > MaxHostSuspensions {
 		return errors.New("store: too many hosts are suspended")
 	}
-	list := make([]hostSuspensionJSON, len(next))
+	list := make([]stored[HostSuspension], len(next))
 	for i, h := range next {
-		list[i] = hostSuspensionJSON(h)
-		list[i].Since = h.Since.UTC()
+		h.Since = h.Since.UTC()
+		list[i] = stored[HostSuspension]{h, h.x}
 	}
-	plain, err := json.Marshal(list)
+	plain, err := encode(list)
 	if err != nil {
 		return err
 	}
@@ -79,20 +75,24 @@ func (s *Store) SwapHostSuspensions(ctx context.Context, old Held[[]HostSuspensi
 	})
 }
 
-func (s *Store) openHosts(key, raw string) ([]HostSuspension, error) {
+func (s *Store) openHosts(key, raw string) ([]HostSuspension, extra, error) {
 	plain, err := s.keys.open(hostsKind, key, raw)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	in, err := decodeStrictly[[]hostSuspensionJSON](hostsKind, plain)
+	in, err := decode[[]stored[HostSuspension]](hostsKind, plain)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	out := make([]HostSuspension, len(in))
 	for i, h := range in {
-		out[i] = HostSuspension(h)
+		if !isExtra(h.X) {
+			return nil, nil, fmt.Errorf("%w: x of a suspended host is not an object", ErrCorrupt)
+		}
+		out[i] = h.Value
+		out[i].x = h.X
 	}
-	return out, nil
+	return out, nil, nil
 }
 
 // swapHosts is swap for a record that may not be there yet and does not age.

@@ -194,7 +194,7 @@ func (s *Store) readAgents(ctx context.Context, keys []string) ([]found, error) 
 			if err != nil {
 				return err
 			}
-			out[i].agent, err = s.openAgent(keys[i], raw)
+			out[i].agent, _, err = s.openAgent(keys[i], raw)
 			out[i].there, out[i].corrupt = err == nil, err != nil
 		}
 		return nil

@@ -20,31 +20,35 @@ const (
 
 // An Agent is one registration: one record, one slot, one atomic write.
 type Agent struct {
-	ID              string // the agent_id, byte for byte
-	ClientID        string
-	SecretDigest    ath.Digest
-	Name            string // from the verified identity document
-	Developer       Developer
-	Purpose         string
-	RedirectURIs    []string
-	Approvals       []Approval // one per provider asked for, in the order asked
-	ApprovalExpires time.Time  // past it nothing new is authorized (R-5)
-	Suspended       bool       // by the operator (R-6)
-	Generation      int        // counts suspensions: a grant of an earlier one is dead for good (R-6)
-	Registered      time.Time
+	ID              string     `json:"id"` // the agent_id, byte for byte
+	ClientID        string     `json:"client"`
+	SecretDigest    ath.Digest `json:"secret,omitzero"`
+	Name            string     `json:"name,omitzero"` // from the verified identity document
+	Developer       Developer  `json:"dev,omitzero"`
+	Purpose         string     `json:"purpose,omitzero"`
+	RedirectURIs    []string   `json:"redirects,omitempty"`
+	Approvals       []Approval `json:"approvals,omitempty"` // one per provider asked for, in the order asked
+	ApprovalExpires time.Time  `json:"until,omitzero"`      // past it nothing new is authorized (R-5)
+	Suspended       bool       `json:"suspended,omitzero"`  // by the operator (R-6)
+	Generation      int        `json:"gen,omitzero"`        // counts suspensions: a grant of an earlier one is dead for good (R-6)
+	Registered      time.Time  `json:"at,omitzero"`
 }
 
 // A Developer is who answers for an agent.
-type Developer struct{ Name, ID, Contact string }
+type Developer struct {
+	Name    string `json:"name,omitzero"`
+	ID      string `json:"id,omitzero"`
+	Contact string `json:"contact,omitzero"`
+}
 
 // An Approval is what policy and operator said about one provider.
 type Approval struct {
-	Provider       string
-	Approved       ath.Scopes
-	Pending        ath.Scopes
-	Denied         ath.Scopes
-	DenialReason   string
-	OperatorDenied ath.Scopes // of the denied, what an operator denied: no policy approves it later
+	Provider       string     `json:"p"`
+	Approved       ath.Scopes `json:"yes,omitempty"`
+	Pending        ath.Scopes `json:"wait,omitempty"`
+	Denied         ath.Scopes `json:"no,omitempty"`
+	DenialReason   string     `json:"why,omitzero"`
+	OperatorDenied ath.Scopes `json:"bar,omitempty"` // of the denied, what an operator denied: no policy approves it later
 }
 
 // Standing sums the approvals up (R-1): approved if any scope is, else pending
@@ -106,65 +110,65 @@ func (p Phase) ends() bool { return p == Refused || p == Failed || p == Consumed
 
 // A Session is one authorization, from authorize to token (Z-4).
 type Session struct {
-	ID    ath.Secret // ath_session_id, which the agent's redirect repeats (C-6)
-	State ath.Digest // of our state towards the provider
+	ID    ath.Secret `json:"-"`              // ath_session_id, which the agent's redirect repeats (C-6)
+	State ath.Digest `json:"state,omitzero"` // of our state towards the provider
 
-	AgentID    string
-	ClientID   string
-	Provider   string // its own id
-	ProviderAs string // the name that the agent used (T-5)
-	Requested  ath.Scopes
+	AgentID    string     `json:"agent"`
+	ClientID   string     `json:"client"`
+	Provider   string     `json:"p"`           // its own id
+	ProviderAs string     `json:"as,omitzero"` // the name that the agent used (T-5)
+	Requested  ath.Scopes `json:"want,omitempty"`
 
-	AgentState  string // the agent's state, returned to it
-	RedirectURI string // "": show the completion page
-	CallbackURL string // the redirect_uri that the provider was given
-	Resource    string
-	Verifier    ath.Secret // PKCE, never leaves
-	BrowserKey  ath.Secret // keys the cookie that binds the browser (Z-3)
-	Consent     string     // page, redirect or direct, as it was at authorize
+	AgentState  string     `json:"back,omitzero"`     // the agent's state, returned to it
+	RedirectURI string     `json:"redirect,omitzero"` // "": show the completion page
+	CallbackURL string     `json:"callback,omitzero"` // the redirect_uri that the provider was given
+	Resource    string     `json:"resource,omitzero"`
+	Verifier    ath.Secret `json:"-"`                // PKCE, never leaves
+	BrowserKey  ath.Secret `json:"-"`                // keys the cookie that binds the browser (Z-3)
+	Consent     string     `json:"consent,omitzero"` // page, redirect or direct, as it was at authorize
 
-	Phase      Phase
-	User       string
-	Consented  ath.Scopes
-	Connection ath.Tag
-	Code       ath.Digest // of the one-time code (C-6)
-	BadCodes   int        // wrong guesses of it; five end the session (T-1)
-	Upstream   string     // what the provider's server said that ended it: an error code, or athd's own words
+	Phase      Phase      `json:"phase"`
+	User       string     `json:"user,omitzero"`
+	Consented  ath.Scopes `json:"got,omitempty"`
+	Connection ath.Tag    `json:"conn,omitzero"`
+	Code       ath.Digest `json:"code,omitzero"` // of the one-time code (C-6)
+	BadCodes   int        `json:"bad,omitzero"`  // wrong guesses of it; five end the session (T-1)
+	Upstream   string     `json:"said,omitzero"` // what the provider's server said that ended it: an error code, or athd's own words
 
-	Created time.Time
-	Expires time.Time
+	Created time.Time `json:"at,omitzero"`
+	Expires time.Time `json:"exp,omitzero"`
 }
 
 // A Grant is what an ATH token stands for (T-3). The token itself is not in
 // it: the record's key is its digest.
 type Grant struct {
-	Agent      string // agent_id
-	ClientID   string
-	User       string
-	Provider   string
-	Scopes     ath.Scopes
-	Connection ath.Tag
-	Issued     time.Time
-	Expires    time.Time
-	Revoked    time.Time // zero: live. A revoked grant stays as a tombstone for a day (P-1)
-	Thumbprint string    // of the key that the token is bound to (RFC 7638); empty: a bearer token
-	Generation int       // of the agent when the grant was issued
+	Agent      string     `json:"agent"` // agent_id
+	ClientID   string     `json:"client"`
+	User       string     `json:"user"`
+	Provider   string     `json:"p"`
+	Scopes     ath.Scopes `json:"scopes,omitempty"`
+	Connection ath.Tag    `json:"conn"`
+	Issued     time.Time  `json:"at,omitzero"`
+	Expires    time.Time  `json:"exp,omitzero"`
+	Revoked    time.Time  `json:"rev,omitzero"` // zero: live. A revoked grant stays as a tombstone for a day (P-1)
+	Thumbprint string     `json:"jkt,omitzero"` // of the key that the token is bound to (RFC 7638); empty: a bearer token
+	Generation int        `json:"gen,omitzero"` // of the agent when the grant was issued
 }
 
 // A Connection is one agent's OAuth grant for one user at one provider.
 type Connection struct {
-	Agent    string
-	User     string
-	Provider string
+	Agent    string `json:"agent"`
+	User     string `json:"user"`
+	Provider string `json:"p"`
 
-	Access  ath.Secret
-	Refresh ath.Secret // empty: the provider gave none
-	Expires time.Time  // of the access token; zero: not known, which is normal
-	Scopes  ath.Scopes
-	Created time.Time
-	Ended   bool // the provider will not honour it again: reauthorization_required (P-6)
+	Access  ath.Secret `json:"-"`
+	Refresh ath.Secret `json:"-"`            // empty: the provider gave none
+	Expires time.Time  `json:"exp,omitzero"` // of the access token; zero: not known, which is normal
+	Scopes  ath.Scopes `json:"scopes,omitempty"`
+	Created time.Time  `json:"at,omitzero"`
+	Ended   bool       `json:"ended,omitzero"` // the provider will not honour it again: reauthorization_required (P-6)
 
 	// Destination is where the user agreed that the token goes, in the words of
 	// the provider's Destination at the time (O-2).
-	Destination string
+	Destination string `json:"dest,omitzero"`
 }

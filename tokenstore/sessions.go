@@ -13,7 +13,7 @@ func (s *Store) CreateSession(ctx context.Context, tag ath.Tag, session Session)
 	if err != nil {
 		return err
 	}
-	sealed, err := s.sealSession(key, session)
+	sealed, err := s.sealSession(key, session, nil)
 	if err != nil {
 		return err
 	}
@@ -40,7 +40,7 @@ func (s *Store) SwapSession(ctx context.Context, old Held[Session], next Session
 	if old.key == "" {
 		return Held[Session]{}, errNotHeld
 	}
-	sealed, err := s.sealSession(old.key, next)
+	sealed, err := s.sealSession(old.key, next, old.x)
 	if err != nil {
 		return Held[Session]{}, err
 	}
@@ -65,23 +65,23 @@ func (s *Store) endSession(ctx context.Context, old Held[Session], next Session,
 	if err != nil {
 		return Held[Session]{}, err
 	}
-	return Held[Session]{Value: next, key: old.key, raw: sealed}, nil
+	return Held[Session]{Value: next, key: old.key, raw: sealed, x: old.x}, nil
 }
 
 func sessionKey(tag ath.Tag) (string, error) { return key(tag, string(sessionKind)) }
 
-func (s *Store) sealSession(key string, session Session) (string, error) {
-	plain, err := encodeSession(session)
+func (s *Store) sealSession(key string, session Session, x extra) (string, error) {
+	plain, err := encodeSession(session, x)
 	if err != nil {
 		return "", err
 	}
 	return s.keys.seal(sessionKind, key, plain)
 }
 
-func (s *Store) openSession(key, raw string) (Session, error) {
+func (s *Store) openSession(key, raw string) (Session, extra, error) {
 	plain, err := s.keys.open(sessionKind, key, raw)
 	if err != nil {
-		return Session{}, err
+		return Session{}, nil, err
 	}
 	return decodeSession(plain)
 }
