@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/url"
 
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/audit"
@@ -139,20 +140,32 @@ func (f *Flow) consentPage(ctx context.Context, v *visit, p *provider.Provider) 
 
 const maxFormBytes = 8 << 10
 
+// answerOf reads the form of our page.
+func answerOf(w http.ResponseWriter, r *http.Request) (url.Values, error) {
+	body, err := wholeBody(w, r)
+	if err != nil || len(body) > maxFormBytes {
+		return nil, ath.Errorf(ath.InvalidRequest, "The form could not be read.")
+	}
+	if !isForm(r) {
+		return nil, nil
+	}
+	return parseForm(string(body))
+}
+
 // decide takes the user's answer from our page (Z-5). Only the browser that
 // the page was shown to can give it.
 func (f *Flow) decide(ctx context.Context, c *call, w http.ResponseWriter, r *http.Request) error {
-	r.Body = http.MaxBytesReader(w, r.Body, maxFormBytes)
-	if err := r.ParseForm(); err != nil {
-		return ath.Errorf(ath.InvalidRequest, "The form could not be read.")
+	form, err := answerOf(w, r)
+	if err != nil {
+		return err
 	}
-	v, err := f.visitOf(ctx, c, r, single(r.PostForm, "state"), false)
+	v, err := f.visitOf(ctx, c, r, single(form, "state"), false)
 	if err != nil {
 		return err
 	}
 	site := r.Header.Get("Sec-Fetch-Site")
 	if v.stage == unseen || (site != "" && site != "same-origin") ||
-		!ath.NewSecret(formToken(v.session, v.nonce)).Equal(single(r.PostForm, "token")) {
+		!ath.NewSecret(formToken(v.session, v.nonce)).Equal(single(form, "token")) {
 		return ath.Errorf(ath.StateMismatch, "This answer did not come from the page that was shown in this browser.")
 	}
 	if v.session.Phase == tokenstore.Refused {
@@ -165,7 +178,7 @@ func (f *Flow) decide(ctx context.Context, c *call, w http.ResponseWriter, r *ht
 	if p == nil || v.session.Consent != ConsentPage {
 		return ath.Errorf(ath.StateMismatch, "This authorization cannot be continued here.")
 	}
-	switch single(r.PostForm, "decision") {
+	switch single(form, "decision") {
 	case "allow":
 		to, err := f.toProvider(v, p)
 		if err != nil {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"mime"
 	"net/http"
 	"strings"
 
@@ -15,14 +14,8 @@ import (
 	"github.com/athd/athd/ath"
 )
 
-// What a JSON body may hold. A registration of all that may be asked for has
-// some 500 separators; one whose texts are written in nothing but \u escapes,
-// or with each slash escaped, has some 2,000 of those.
-const (
-	maxSeparators = 1024 // opening braces and brackets, and commas
-	maxEscapes    = 4096 // backslashes
-	maxFieldName  = 64   // of a field of ours, and so of one that an error names
-)
+// maxFieldName is how long the name of a field of ours is at most.
+const maxFieldName = 64
 
 // An optionalBody is a request that may come without a body. Then everything
 // is meant, so that a misspelt field must not pass for none: its decoding is
@@ -35,8 +28,7 @@ func decode(w http.ResponseWriter, r *http.Request, into any) error {
 	if err != nil {
 		return unread(err)
 	}
-	media, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if media == "application/x-www-form-urlencoded" {
+	if isForm(r) {
 		if fields, ok := formFields(into); ok {
 			return decodeForm(string(body), fields)
 		}
@@ -45,12 +37,12 @@ func decode(w http.ResponseWriter, r *http.Request, into any) error {
 	if optional && len(bytes.TrimSpace(body)) == 0 {
 		return nil
 	}
-	head, tooMuch := affordable(body)
+	head, over := ath.CutJSON(body)
 	d := jsontext.NewDecoder(bytes.NewBuffer(head))
 	err = json.UnmarshalDecode(d, into, json.RejectUnknownMembers(optional))
 	switch {
-	case tooMuch != nil:
-		return inField(tooMuch, err)
+	case over != "":
+		return inField(ath.Errorf(ath.InvalidRequest, "The body holds %s.", over), err)
 	case err == nil:
 		if _, err := d.ReadToken(); err != io.EOF {
 			return ath.Errorf(ath.InvalidRequest, "The body holds more than one JSON value.")
@@ -60,29 +52,6 @@ func decode(w http.ResponseWriter, r *http.Request, into any) error {
 		return ath.Errorf(ath.InvalidRequest, "The body may hold %s, as a JSON object.", o.optional()).WithCause(errors.New("json: not as described"))
 	}
 	return invalidJSON(err)
-}
-
-// affordable cuts what costs more to read than a body is worth: each value and
-// each escape costs as much as a hundred bytes of text. What is left is read
-// only for the name of the field that holds too much.
-func affordable(body []byte) (head []byte, tooMuch *ath.Error) {
-	separators := func(b []byte) int {
-		return bytes.Count(b, []byte{'{'}) + bytes.Count(b, []byte{'['}) + bytes.Count(b, []byte{','})
-	}
-	switch {
-	case separators(body) > maxSeparators:
-		left := maxSeparators
-		end := bytes.IndexFunc(body, func(c rune) bool {
-			if c == '{' || c == '[' || c == ',' {
-				left--
-			}
-			return left < 0
-		})
-		return body[:end], ath.Errorf(ath.InvalidRequest, "The body holds more than %d objects, lists and items.", maxSeparators)
-	case bytes.Count(body, []byte{'\\'}) > maxEscapes:
-		return nil, ath.Errorf(ath.InvalidRequest, "The body holds more than %d escaped characters.", maxEscapes)
-	}
-	return body, nil
 }
 
 // invalidJSON names the field that has the wrong type, but not its value, which

@@ -1,7 +1,10 @@
 package athflow
 
 import (
+	"mime"
+	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/ath/api"
@@ -29,10 +32,32 @@ func secret(into *api.Secret) func(string) {
 	return func(value string) { *into = api.NewSecret(value) }
 }
 
-func decodeForm(body string, fields map[string]func(string)) error {
+// maxFields is how many fields a form or a query may have: a server that
+// answers an authorization sends some ten.
+const maxFields = 64
+
+func tooManyFields(raw string) bool { return strings.Count(raw, "&") >= maxFields }
+
+func isForm(r *http.Request) bool {
+	media, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	return media == "application/x-www-form-urlencoded"
+}
+
+func parseForm(body string) (url.Values, error) {
+	if tooManyFields(body) {
+		return nil, ath.Errorf(ath.InvalidRequest, "The form has more than %d fields.", maxFields)
+	}
 	q, err := url.ParseQuery(body)
 	if err != nil {
-		return ath.Errorf(ath.InvalidRequest, "The body is not a form.")
+		return nil, ath.Errorf(ath.InvalidRequest, "The body is not a form.")
+	}
+	return q, nil
+}
+
+func decodeForm(body string, fields map[string]func(string)) error {
+	q, err := parseForm(body)
+	if err != nil {
+		return err
 	}
 	for name, set := range fields {
 		if len(q[name]) > 1 { // RFC 6749, section 3.2

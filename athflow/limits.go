@@ -252,6 +252,9 @@ func (f *Flow) admit(w http.ResponseWriter, r *http.Request, in lane, route stri
 	if err := f.limiter.rate(r, in, from, f.Now()); err != nil {
 		return nil, err
 	}
+	if tooManyFields(r.URL.RawQuery) {
+		return nil, ath.Errorf(ath.InvalidRequest, "The query has more than %d parameters.", maxFields)
+	}
 	done, err := f.readAhead(w, r, from)
 	if err != nil {
 		return nil, err

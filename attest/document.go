@@ -6,12 +6,14 @@ import (
 	"crypto/elliptic"
 	"crypto/x509"
 	"encoding/base64"
-	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"strings"
 	"unicode"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/athd/athd/ath"
 )
@@ -71,10 +73,10 @@ func parseDocument(data []byte, agent ath.AgentID) (*document, error) {
 	return d, nil
 }
 
-// members reads an object with its names as they are: Go's structs would take
-// "Public_Key" for public_key.
-func members(data []byte) (map[string]json.RawMessage, error) {
-	var m map[string]json.RawMessage
+// members reads an object. Of its members a few are known here, and the others
+// stay unread.
+func members(data []byte) (map[string]jsontext.Value, error) {
+	var m map[string]jsontext.Value
 	if err := json.Unmarshal(data, &m); err != nil || m == nil {
 		return nil, errors.New("not an object")
 	}
@@ -83,7 +85,7 @@ func members(data []byte) (map[string]json.RawMessage, error) {
 
 // text reads a text that people may be shown: not empty, bounded, without
 // control characters and those that turn the direction of writing.
-func text(m map[string]json.RawMessage, name string, limit int) (string, error) {
+func text(m map[string]jsontext.Value, name string, limit int) (string, error) {
 	var s string
 	if json.Unmarshal(m[name], &s) != nil || strings.TrimSpace(s) == "" {
 		return "", fmt.Errorf("%s is missing, or not text", name)
@@ -107,7 +109,7 @@ func checkText(s string, limit int) error {
 }
 
 // parseKey reads a P-256 public key: a JWK object (RFC 7517) or a PEM string.
-func parseKey(data json.RawMessage) (*ecdsa.PublicKey, error) {
+func parseKey(data jsontext.Value) (*ecdsa.PublicKey, error) {
 	var block string
 	if json.Unmarshal(data, &block) == nil && block != "" {
 		return parsePEM([]byte(block))
@@ -135,7 +137,7 @@ func parsePEM(data []byte) (*ecdsa.PublicKey, error) {
 	return key, nil
 }
 
-func parseJWK(jwk map[string]json.RawMessage) (*ecdsa.PublicKey, error) {
+func parseJWK(jwk map[string]jsontext.Value) (*ecdsa.PublicKey, error) {
 	if _, private := jwk["d"]; private {
 		return nil, errors.New("the JWK holds a private key: it must be replaced, everybody could read it")
 	}

@@ -2,53 +2,39 @@ package attest
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"io"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/athd/athd/ath"
 )
 
 // checkMembers walks the JSON once: one value, no member twice, not too deep,
-// so that every reader sees the same. what names it in the error.
+// not too much to read, so that every reader sees the same. what names it in
+// the error.
 func checkMembers(what string, data []byte) error {
-	malformed := errors.New(what + " is not JSON")
-	d := json.NewDecoder(bytes.NewReader(data))
-	d.UseNumber()
-	var open []map[string]bool // per level: the names so far; nil in a list
-	key := false               // the next token is a name
-	for done := false; !done; {
-		token, err := d.Token()
-		if err != nil {
-			return malformed
+	data, over := ath.CutJSON(data)
+	d := jsontext.NewDecoder(bytes.NewBuffer(data))
+	for {
+		_, err := d.ReadToken()
+		switch {
+		case errors.Is(err, jsontext.ErrDuplicateName):
+			return errors.New(what + " has a member twice")
+		case d.StackDepth() > maxDepth:
+			return errors.New(what + " has too many levels")
+		case over != "" && err != nil:
+			return errors.New(what + " holds " + over)
+		case err != nil:
+			return errors.New(what + " is not JSON")
+		case d.StackDepth() > 0:
+		case over != "":
+			return errors.New(what + " holds " + over)
+		default:
+			if _, err := d.ReadToken(); err != io.EOF {
+				return errors.New(what + " is not JSON")
+			}
+			return nil
 		}
-		switch t := token.(type) {
-		case json.Delim:
-			switch t {
-			case '{':
-				open = append(open, map[string]bool{})
-			case '[':
-				open = append(open, nil)
-			default:
-				open = open[:len(open)-1]
-			}
-			if len(open) > maxDepth {
-				return errors.New(what + " has too many levels")
-			}
-		case string:
-			if key {
-				names := open[len(open)-1]
-				if names[t] {
-					return errors.New(what + " has a member twice")
-				}
-				names[t] = true
-				key = false
-				continue // its value follows
-			}
-		}
-		key = len(open) > 0 && open[len(open)-1] != nil
-		done = len(open) == 0
 	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return malformed
-	}
-	return nil
 }

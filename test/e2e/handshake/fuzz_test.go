@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -31,7 +32,7 @@ func newTarget(f *testing.F, consent string) *target {
 	quiet := slog.New(slog.DiscardHandler)
 	w := newWorld(f, func(c *athflow.Config) {
 		c.Logger, c.Audit, c.Consent = quiet, audit.New(audit.Config{Writer: io.Discard}), consent
-		c.Limits = athflow.Limits{PerAddress: athflow.Unlimited, Registrations: athflow.Unlimited, PerAgent: athflow.Unlimited}
+		c.Limits = athflow.Limits{PerAddress: athflow.Unlimited, Registrations: athflow.Unlimited, PerAgent: athflow.Unlimited, SessionsPerAgent: math.MaxInt32}
 		c.SkipAttestation = true
 		store := c.Store
 		var err error
@@ -163,6 +164,8 @@ func FuzzRequestBody(f *testing.F) {
 		{3, true, `client_id={client}&client_secret={secret}&token=ath_tk_AAAAAAAAAAAAAAAA_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA`},
 		{4, true, `state={state}&token=x&decision=allow`},
 		{4, true, `state=%zz;&decision=deny`},
+		{0, false, `{"requested_providers":[{"provider_id":"gallery","scopes":[` + strings.Repeat(`"a",`, 1100) + `"a"]}]}`},
+		{0, false, `{"agent_id":"` + strings.Repeat(`\u0041`, 5000) + `","agent_id":"x"}`},
 		{1, false, `[`}, {2, false, `{} {}`}, {3, false, `{"token":1}`}, {0, true, `a=b`},
 	} {
 		f.Add(byte(seed.path), seed.form, seed.body)

@@ -360,3 +360,23 @@ func TestBodiesOfThousandsOfObjectsAreNotRead(t *testing.T) {
 		}
 	}
 }
+
+// S-1
+func TestFormsAndQueriesOfThousandsOfFieldsAreNotRead(t *testing.T) {
+	w := newWorld(t)
+	const form = "application/x-www-form-urlencoded"
+	many := strings.Repeat("a&", 64)
+	for name, r := range map[string]reply{
+		"token":             w.post("/ath/token", many, "Content-Type", form),
+		"decide":            w.post("/ath/consent/decide", many, "Content-Type", form, "Accept", "application/json"),
+		"callback":          w.get("/ath/callback?" + many),
+		"a program's query": w.post("/ath/authorize?"+many, "{}"),
+	} {
+		if r.status != 400 || !strings.Contains(r.raw, "more than 64") {
+			t.Errorf("%s: %d %s", name, r.status, r.raw)
+		}
+	}
+	if r := w.get("/ath/callback?" + strings.Repeat("a&", 63)); strings.Contains(r.raw, "more than 64") {
+		t.Errorf("64 parameters: %s", r.raw)
+	}
+}
