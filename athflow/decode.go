@@ -37,7 +37,7 @@ func decode(w http.ResponseWriter, r *http.Request, into any) error {
 	if optional && len(bytes.TrimSpace(body)) == 0 {
 		return nil
 	}
-	head, over := ath.CutJSON(body)
+	head, over := cutJSON(body)
 	d := jsontext.NewDecoder(bytes.NewBuffer(head))
 	err = json.UnmarshalDecode(d, into, json.RejectUnknownMembers(optional))
 	switch {

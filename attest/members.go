@@ -6,30 +6,32 @@ import (
 	"io"
 
 	"github.com/go-json-experiment/json/jsontext"
-
-	"github.com/athd/athd/ath"
 )
 
+// maxMembers is how many members all objects together may have: each is
+// remembered, so that none is there twice.
+const maxMembers = 1024
+
 // checkMembers walks the JSON once: one value, no member twice, not too deep,
-// not too much to read, so that every reader sees the same. what names it in
-// the error.
+// so that every reader sees the same. what names it in the error.
 func checkMembers(what string, data []byte) error {
-	data, over := ath.CutJSON(data)
 	d := jsontext.NewDecoder(bytes.NewBuffer(data))
-	for {
+	for members := 0; ; {
 		_, err := d.ReadToken()
 		switch {
 		case errors.Is(err, jsontext.ErrDuplicateName):
 			return errors.New(what + " has a member twice")
 		case d.StackDepth() > maxDepth:
 			return errors.New(what + " has too many levels")
-		case over != "" && err != nil:
-			return errors.New(what + " holds " + over)
 		case err != nil:
 			return errors.New(what + " is not JSON")
 		case d.StackDepth() > 0:
-		case over != "":
-			return errors.New(what + " holds " + over)
+			if in, n := d.StackIndex(d.StackDepth()); in == '{' && n%2 == 1 { // that was a name
+				members++
+			}
+			if members > maxMembers {
+				return errors.New(what + " has too many members")
+			}
 		default:
 			if _, err := d.ReadToken(); err != io.EOF {
 				return errors.New(what + " is not JSON")

@@ -101,7 +101,7 @@ func documentCases(t *testing.T) []documentCase {
 		{"64 KiB and a byte", func(h *host) []byte { return padded(h, 64<<10+1) }, "refused: larger than 65536 bytes"},
 		{"a megabyte of JSON", replaced(`{`, `{"x":"`+strings.Repeat("x", 1<<20)+`",`), "refused: larger than 65536 bytes"},
 		{"a member of 60,000 bytes that nobody knows", replaced(`{`, `{"x":"`+strings.Repeat("x", 60_000)+`",`), "accepted"},
-		{"10,000 members that nobody knows", replaced(`{`, `{"x":[`+strings.Repeat("1,", 10_000)+`1],`), "accepted"},
+		{"10,000 items that nobody knows", replaced(`{`, `{"x":[`+strings.Repeat("1,", 10_000)+`1],`), "accepted"},
 		{"a number of 10,000 digits", replaced(`{`, `{"x":`+strings.Repeat("9", 10_000)+`,`), "accepted"},
 		{"30,000 levels", replaced(`{`, `{"x":`+strings.Repeat("[", 30_000)+strings.Repeat("]", 30_000)+`,`), "refused: too many levels"},
 		{"10,000 levels of objects", replaced(`{`, `{"x":`+strings.Repeat(`{"a":`, 10_000)+"1"+strings.Repeat("}", 10_000)+`,`), "refused: too many levels"},

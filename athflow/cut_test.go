@@ -1,10 +1,8 @@
-package ath_test
+package athflow
 
 import (
 	"strings"
 	"testing"
-
-	"github.com/athd/athd/ath"
 )
 
 func TestWhatCostsTooMuchToReadIsCut(t *testing.T) {
@@ -20,7 +18,7 @@ func TestWhatCostsTooMuchToReadIsCut(t *testing.T) {
 		"one escape more":   {strings.Repeat(`\`, 4097), "", "more than 4096 escaped characters"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			head, over := ath.CutJSON([]byte(c.data))
+			head, over := cutJSON([]byte(c.data))
 			if string(head) != c.head || over != c.over {
 				t.Errorf("%d bytes, %q; want %d, %q", len(head), over, len(c.head), c.over)
 			}

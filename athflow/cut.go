@@ -1,4 +1,4 @@
-package ath
+package athflow
 
 import (
 	"bytes"
@@ -13,11 +13,11 @@ const (
 	maxEscapes    = 4096 // backslashes
 )
 
-// CutJSON cuts what costs more to read than it is worth: a value or an escape
+// cutJSON cuts what costs more to read than it is worth: a value or an escape
 // costs as much as a hundred bytes of text. over says of what there is too
 // much, and is "" where that is nothing; then head is data. Else head may be
 // read for what is wrong with it, and never for what it says.
-func CutJSON(data []byte) (head []byte, over string) {
+func cutJSON(data []byte) (head []byte, over string) {
 	if bytes.Count(data, []byte{'\\'}) > maxEscapes {
 		return nil, fmt.Sprintf("more than %d escaped characters", maxEscapes)
 	}
