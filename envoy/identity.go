@@ -1,10 +1,5 @@
 package envoy
 
-import (
-	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
-	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
-)
-
 // Headers by which proxies that log people in tell an API who somebody is. An
 // API that stands behind such a proxy believes them of whoever sends them: none
 // of an agent's goes up. Those of people on an app that is open to them do: what
@@ -20,6 +15,8 @@ var (
 		"x-auth-request-", "x-authenticated-", "x-authentik-", "x-vouch-", "x-pomerium-", "x-goog-authenticated-", "x-goog-iap-",
 		"x-amzn-oidc-", "x-ms-client-principal", "x-ms-token-", "cf-access-", "ssl-client-", "x-ssl-client-", "tailscale-user-",
 	}
+	// What those that do not begin with x- begin with.
+	identityPlainPrefixes = [...]string{"remote-", "cf-access-", "ssl-client-", "tailscale-user-"}
 )
 
 // identifies reports whether a name, with hyphens or underscores, is one of
@@ -56,29 +53,4 @@ func foldedPrefix(name []byte, lower string) bool {
 		}
 	}
 	return true
-}
-
-// tellsIdentity matches these headers, for Envoy.
-func tellsIdentity() []*matcherv3.StringMatcher {
-	var out []*matcherv3.StringMatcher
-	for _, h := range identityHeaders {
-		out = append(out, exact(h))
-	}
-	for _, p := range identityPrefixes {
-		out = append(out, startsWith(p))
-	}
-	return out
-}
-
-// withoutIdentity removes them.
-func withoutIdentity() []*mutationv3.HeaderMutation {
-	var out []*mutationv3.HeaderMutation
-	for _, m := range tellsIdentity() {
-		if name := m.GetExact(); name != "" {
-			out = append(out, remove(name))
-		} else {
-			out = append(out, removeMatching(m))
-		}
-	}
-	return out
 }

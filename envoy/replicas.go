@@ -105,12 +105,23 @@ const hostSelections = 5
 // interval for the time that each try may take, too (perTry says otherwise): it
 // must not cut off a decision that athd and its store still have time for.
 func (g *generator) asksAgain() *corev3.RetryPolicy {
-	return &corev3.RetryPolicy{
+	p := &corev3.RetryPolicy{
 		RetryOn: retryReads, NumRetries: wrapperspb.UInt32(1),
-		RetryBackOff:                  &corev3.BackoffStrategy{BaseInterval: seconds(0.001), MaxInterval: seconds(authzSeconds)},
-		RetryHostPredicate:            []*corev3.RetryPolicy_RetryHostPredicate{g.otherReplica()},
-		HostSelectionRetryMaxAttempts: hostSelections,
+		RetryBackOff: &corev3.BackoffStrategy{BaseInterval: seconds(0.001), MaxInterval: seconds(authzSeconds)},
 	}
+	// Envoy makes the predicate again for each check, which costs it a twentieth
+	// of a request.
+	if g.replicated() {
+		p.RetryHostPredicate = []*corev3.RetryPolicy_RetryHostPredicate{g.otherReplica()}
+		p.HostSelectionRetryMaxAttempts = hostSelections
+	}
+	return p
+}
+
+// replicated reports whether there may be a second replica of athd to ask.
+func (g *generator) replicated() bool {
+	e, err := parseEndpoint(g.config.Authz[0])
+	return err == nil && (len(g.config.Authz) > 1 || !e.static())
 }
 
 // perTryMillis is how long one replica may take over a check where there is
@@ -121,8 +132,7 @@ const perTryMillis = "450"
 // one that hangs is not waited for. The retry policy of a gRPC service cannot
 // say so; Envoy reads it from this header, and takes it away.
 func (g *generator) perTry() []*corev3.HeaderValue {
-	e, err := parseEndpoint(g.config.Authz[0])
-	if err != nil || len(g.config.Authz) == 1 && e.static() {
+	if !g.replicated() {
 		return nil
 	}
 	return []*corev3.HeaderValue{{Key: "x-envoy-upstream-rq-per-try-timeout-ms", Value: perTryMillis}}

@@ -139,8 +139,12 @@ func (c *chain) headersHold(w *lane, p *provider.Provider) {
 	if p != nil && p.App == nil {
 		lost = append(lost, headerCookie)
 	}
-	if p != nil && (p.App == nil || !p.App.Passthrough) {
-		lost = append(lost, "x-forwarded-user", "x-auth-request-user") // two that stand for all
+	if p != nil {
+		for _, name := range identitySamples {
+			if !c.replyRemoves(name) {
+				lost = append(lost, name)
+			}
+		}
 	}
 	for _, name := range lost {
 		if !slices.ContainsFunc(mutations, func(m *mutationv3.HeaderMutation) bool { return removes(m, name) }) &&
@@ -148,6 +152,17 @@ func (c *chain) headersHold(w *lane, p *provider.Provider) {
 			c.warning(w.where, "the API sees "+quote(name)+", which is none of its business", "remove it by header_mutation, behind ext_authz")
 		}
 	}
+}
+
+// identitySamples stand for all headers that identify somebody, one for each
+// beginning by which athd is told them.
+var identitySamples = []string{"x-forwarded-user", "x-auth-request-user", "remote-user", "cf-access-user", "ssl-client-verify", "tailscale-user-login"}
+
+// replyRemoves reports whether athd is told a header that identifies somebody,
+// and may remove it.
+func (c *chain) replyRemoves(name string) bool {
+	rules := c.check.GetDecoderHeaderMutationRules()
+	return c.told(name) && (rules == nil || mutable(rules, name))
 }
 
 // actionHolds looks for what sends a checked request to other places too, or

@@ -43,13 +43,17 @@ func ofTheCheck() []Spoil {
 		{Name: "a header with a token not told", Do: asked(func(e *extauthzv3.ExtAuthz) {
 			e.DisallowedHeaders.Patterns = append(e.DisallowedHeaders.Patterns, &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: "referer"}})
 		}), Finds: []string{"athd is not told the headers in which an ATH token may be by mistake"}, Warning: true},
+		{Name: "who somebody is not told", Do: asked(func(e *extauthzv3.ExtAuthz) {
+			e.DisallowedHeaders.Patterns = append(e.DisallowedHeaders.Patterns, &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Prefix{Prefix: "remote-"}})
+		}), Finds: []string{`the API sees "remote-user"`}, Warning: true},
 		{Name: ":path not told", Do: asked(func(e *extauthzv3.ExtAuthz) {
 			e.DisallowedHeaders = &matcherv3.ListStringMatcher{Patterns: []*matcherv3.StringMatcher{{MatchPattern: &matcherv3.StringMatcher_Suffix{Suffix: "path"}}}}
 		}), Finds: []string{`not told the header ":path"`}},
 		{Name: "mutations of any header", Do: asked(func(e *extauthzv3.ExtAuthz) { e.DecoderHeaderMutationRules = nil }), Finds: []string{"a reply may change any header"}},
 		{Name: "mutations of system headers", Do: asked(func(e *extauthzv3.ExtAuthz) { e.DecoderHeaderMutationRules.DisallowAll = nil }), Finds: []string{`a reply may change "content-length"`}},
 		{Name: "mutations of too few headers", Do: asked(func(e *extauthzv3.ExtAuthz) { e.DecoderHeaderMutationRules.AllowExpression.Regex = "x-ath-.*" }),
-			Finds: []string{`may not change "authorization"`, `may not change "cookie"`}},
+			Finds: []string{`may not change "authorization"`, `may not change "cookie"`, `the API sees "x-forwarded-user"`, `the API sees "x-auth-request-user"`,
+				`the API sees "remote-user"`, `the API sees "cf-access-user"`, `the API sees "ssl-client-verify"`, `the API sees "tailscale-user-login"`}},
 		{Name: "mutations not validated", Do: asked(func(e *extauthzv3.ExtAuthz) { e.ValidateMutations = false }), Finds: []string{"is not validated"}},
 		{Name: "clear_route_cache", Do: asked(func(e *extauthzv3.ExtAuthz) { e.ClearRouteCache = true }), Finds: []string{"the route is chosen anew"}},
 		{Name: "no timeout", Do: asked(func(e *extauthzv3.ExtAuthz) { e.GetGrpcService().Timeout = nil }), Finds: []string{"it has no timeout"}, Warning: true},

@@ -75,7 +75,7 @@ func ofRoutes() []Spoil {
 			c.Route("companion", func(r *routev3.Route) { delete(r.TypedPerFilterConfig, "envoy.filters.http.buffer") })
 		}, Finds: []string{"bodies reach athd as slowly as they are sent"}, Warning: true},
 		{Name: "no hygiene", Do: onProvider(func(r *routev3.Route) { delete(r.TypedPerFilterConfig, hygiene) }),
-			Finds: []string{`the API sees "x-ath-agent-id"`, `the API sees "cookie"`, `the API sees "x-forwarded-user"`, `the API sees "x-auth-request-user"`}, Warning: true},
+			Finds: []string{`the API sees "x-ath-agent-id"`, `the API sees "cookie"`}, Warning: true},
 		{Name: "no route to a provider", Do: func(c *Config) {
 			c.Manager(func(m *hcmv3.HttpConnectionManager) {
 				for _, h := range m.GetRouteConfig().VirtualHosts {
