@@ -22,6 +22,19 @@ var (
 // identifies reports whether a name, with hyphens or underscores, is one of
 // these.
 func identifies(name []byte) bool {
+	if len(name) < len("x-user") {
+		return false
+	}
+	// Of those without x- each begins with two letters of its own.
+	switch second := name[1] | 0x20; name[0] | 0x20 {
+	case 'x':
+	case 'r', 's', 't', 'c':
+		if second != 'e' && second != 's' && second != 'a' && second != 'f' {
+			return false
+		}
+	default:
+		return false
+	}
 	for _, h := range identityHeaders {
 		if len(h) == len(name) && foldedPrefix(name, h) {
 			return true

@@ -20,7 +20,7 @@ func TestRepliesMayRemoveWhatIdentifies(t *testing.T) {
 		}
 	}
 	for _, name := range []string{":path", "host", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-forwarded-port", "x-forwarded-prefix",
-		"x-envoy-original-path", "x-real-ip", "x-request-id", "content-length", "transfer-encoding", "accept"} {
+		"x-envoy-original-path", "x-other", "x-api-key", "x-real-ip", "x-request-id", "content-length", "transfer-encoding", "accept"} {
 		if pattern.MatchString(name) {
 			t.Errorf("%s can be changed", name)
 		}

@@ -64,7 +64,7 @@ func readCheck(check *attributes, trustedHops int) (question, bool) {
 	if !check.http {
 		return question{}, false
 	}
-	var seen headers
+	seen := headers{ath: append(make([]string, 0, 4), headerAgentID)} // removed always; in the reply cookie comes before
 	if check.raw {
 		for _, h := range check.headers {
 			seen.add(h.name, h.value)
@@ -81,9 +81,8 @@ func readCheck(check *attributes, trustedHops int) (question, bool) {
 	if check.stream == headerStream || check.stream == headerStreamEnvoy {
 		q.stream = check.stream
 	}
-	q.removes = append(seen.ath, headerAgentID)
+	q.removes, q.overrides = seen.ath, seen.overrides
 	slices.Sort(q.removes)
-	q.removes, q.overrides = slices.Compact(q.removes), seen.overrides
 
 	// Envoy Gateway leaves the pseudo headers out of the map.
 	q.Method, q.Path = seen.method.or(check.method), seen.path.or(check.path)
@@ -123,7 +122,27 @@ type headers struct {
 }
 
 func (h *headers) add(name, value string) {
+	if h.addKnown(name, value) {
+		return
+	}
 	name = strings.ToLower(name)
+	if h.addKnown(name, value) {
+		return
+	}
+	switch bytes := []byte(name); {
+	case overrides(bytes):
+		if !slices.Contains(h.overrides, name) {
+			h.overrides = append(h.overrides, name)
+		}
+	case startsOurs(bytes):
+		h.remove(&h.ath, name)
+	case identifies(bytes):
+		h.remove(&h.overrides, name)
+	}
+}
+
+// addKnown takes a header that has a meaning of its own.
+func (h *headers) addKnown(name, value string) bool {
 	switch name {
 	case ":method":
 		h.method = once{value, h.method.times + 1}
@@ -139,28 +158,19 @@ func (h *headers) add(name, value string) {
 		h.cookies = append(h.cookies, value)
 	case headerForwardedFor:
 		h.forwardedFor = value
+	default:
+		return false
 	}
-	// Many servers read x_ath_agent_id as x-ath-agent-id.
-	hyphens := strings.ReplaceAll(name, "_", "-")
-	if slices.Contains(overrideHeaders[:], hyphens) && !slices.Contains(h.overrides, name) {
-		h.overrides = append(h.overrides, name)
-	}
-	if name != headerAgentID && identifies([]byte(name)) && !slices.Contains(h.overrides, name) {
-		if len(h.overrides) == maxHeaderNames || len(name) > maxHeaderNameBytes || !ath.IsToken(name) {
-			h.unremovable = true
-			return
-		}
-		h.overrides = append(h.overrides, name)
-	}
-	if !strings.HasPrefix(hyphens, headerPrefix) || slices.Contains(h.ath, name) {
-		return
-	}
-	if len(h.ath) == maxHeaderNames || len(name) > maxHeaderNameBytes || !ath.IsToken(name) {
+	return true
+}
+
+// remove adds a name to those that a reply removes, if it can.
+func (h *headers) remove(list *[]string, name string) {
+	switch {
+	case slices.Contains(*list, name):
+	case len(*list) == maxHeaderNames || len(name) > maxHeaderNameBytes || !ath.IsToken(name):
 		h.unremovable = true
-		return
+	default:
+		*list = append(*list, name)
 	}
-	if h.ath == nil {
-		h.ath = make([]string, 0, 4) // with what is removed always
-	}
-	h.ath = append(h.ath, name)
 }

@@ -199,16 +199,14 @@ func (a *attributes) rawHeaders(message []byte) error {
 
 func (a *attributes) rawHeader(message []byte) error {
 	p, err := readPair(message)
-	if err == nil {
-		a.stray = a.stray || strays(p)
-	}
-	if err != nil || !wanted(p.key) {
+	if err != nil {
 		return err
 	}
-	h := header{name: headerName(p.key)}
-	if !utf8.Valid(p.key) || !utf8.Valid(p.value) {
-		return errUTF8
+	name, err := a.header(&p)
+	if err != nil || name == "" {
+		return err
 	}
+	h := header{name: name}
 	if len(p.raw) > 0 { // encode_raw_headers fills it alone, the default value alone
 		h.value = a.keep(p.raw)
 	} else {
@@ -223,20 +221,38 @@ func (a *attributes) rawHeader(message []byte) error {
 
 func (a *attributes) joinedHeader(message []byte) error {
 	p, err := readPair(message)
-	if err == nil {
-		a.stray = a.stray || strays(p)
-	}
-	if err != nil || !wanted(p.key) {
+	if err != nil {
 		return err
 	}
-	if !utf8.Valid(p.key) || !utf8.Valid(p.value) {
-		return errUTF8
+	name, err := a.header(&p)
+	if err != nil || name == "" {
+		return err
 	}
 	if a.joined == nil {
 		a.joined = make(map[string]string)
 	}
-	a.joined[headerName(p.key)] = a.keep(p.value)
+	a.joined[name] = a.keep(p.value)
 	return nil
+}
+
+// header looks at a header, and returns its name if a decision may use it, ""
+// otherwise.
+func (a *attributes) header(p *pair) (name string, err error) {
+	name = commonName(p.key)
+	if name == "" {
+		a.stray = a.stray || strays(p)
+		if !wanted(p.key) {
+			return "", nil
+		}
+		if !utf8.Valid(p.key) {
+			return "", errUTF8
+		}
+		name = string(p.key)
+	}
+	if !utf8.Valid(p.value) {
+		return "", errUTF8
+	}
+	return name, nil
 }
 
 // set keeps a string of the message.
@@ -257,63 +273,59 @@ func (a *attributes) keep(v []byte) string {
 
 // wanted reports whether a decision may use the header of this name.
 func wanted(name []byte) bool {
-	for _, c := range name {
-		if c >= utf8.RuneSelf {
-			return true // no name of a header: judged elsewhere, not here
-		}
-	}
-	is := func(s string) bool { return strings.EqualFold(string(name), s) }
-	if len(name) < 2 {
+	if len(name) == 0 {
 		return false
 	}
-	// Of the headers that identify somebody, those without x- begin with cf-,
-	// remote-, ssl- and tailscale-.
-	begins := func(c byte) bool { return name[1]|0x20 == c }
-	switch name[0] {
+	is := func(s string) bool { return strings.EqualFold(string(name), s) }
+	switch name[0] | 0x20 {
 	case ':':
-		return is(":method") || is(":path")
-	case 'a', 'A':
-		return is(headerAuthorization)
-	case 'c', 'C':
-		return is(headerCookie) || begins('f') && identifies(name)
-	case 'u', 'U':
-		return is(headerUpgrade)
-	case 'x', 'X':
-		return startsOurs(name) || overrides(name) || identifies(name) || is(headerForwardedFor)
-	case 'r', 'R':
-		return begins('e') && identifies(name)
-	case 's', 'S':
-		return begins('s') && identifies(name)
-	case 't', 'T':
-		return begins('a') && identifies(name)
+		return is(":method") || is(":path") || !ascii(name)
+	case 'a':
+		return is(headerAuthorization) || !ascii(name)
+	case 'c':
+		return is(headerCookie) || identifies(name) || !ascii(name)
+	case 'u':
+		return is(headerUpgrade) || !ascii(name)
+	case 'x':
+		return startsOurs(name) || overrides(name) || identifies(name) || is(headerForwardedFor) || !ascii(name)
+	case 'r', 's', 't':
+		return identifies(name) || !ascii(name)
 	}
-	return false
+	return !ascii(name)
+}
+
+// ascii reports whether a name may be that of a header: what may not is judged
+// elsewhere, not here.
+func ascii(name []byte) bool {
+	for _, c := range name {
+		if c >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
 }
 
 // startsOurs reports whether a name starts with headerPrefix, to which many
 // servers count underscores.
 func startsOurs(name []byte) bool {
-	return len(name) >= len(headerPrefix) && (name[1] == '-' || name[1] == '_') &&
-		strings.EqualFold(string(name[2:5]), "ath") && (name[5] == '-' || name[5] == '_')
+	return len(name) >= len(headerPrefix) && name[0]|0x20 == 'x' && foldedPrefix(name, headerPrefix)
 }
 
 // overrides reports whether a name is one of overrideHeaders, with underscores
 // or not.
 func overrides(name []byte) bool {
 	for _, h := range overrideHeaders {
-		same := len(h) == len(name)
-		for i := 0; same && i < len(h); i++ {
-			same = name[i]|0x20 == h[i] || h[i] == '-' && (name[i] == '-' || name[i] == '_')
-		}
-		if same {
+		if len(h) == len(name) && foldedPrefix(name, h) {
 			return true
 		}
 	}
 	return false
 }
 
-// headerName returns the name; the usual ones without an allocation.
-func headerName(name []byte) string {
+// commonName returns the name of those headers that nearly every request has and
+// a decision uses, spelled as Envoy spells it, without an allocation; of all
+// others "". In each of these a token is judged elsewhere: see mayHoldToken.
+func commonName(name []byte) string {
 	switch string(name) {
 	case ":method":
 		return ":method"
@@ -326,7 +338,7 @@ func headerName(name []byte) string {
 	case headerAgentID:
 		return headerAgentID
 	}
-	return string(name)
+	return ""
 }
 
 // A pair is a HeaderValue, or an entry of a map.
@@ -359,6 +371,17 @@ func (f *fields) more() bool { return len(f.message) > 0 }
 // messages. A known number with another type is an unknown field, and 0 like
 // those.
 func (f *fields) next() (protowire.Number, []byte, error) {
+	// Nearly every tag and every length is one byte.
+	if m := f.message; len(m) > 1 && m[0]&^0x78 == byte(protowire.BytesType) && m[0] >= 1<<3 && m[1] < 0x80 {
+		if end := 2 + int(m[1]); end <= len(m) {
+			f.message = m[end:]
+			return protowire.Number(m[0] >> 3), m[2:end], nil
+		}
+	}
+	return f.nextOfAny()
+}
+
+func (f *fields) nextOfAny() (protowire.Number, []byte, error) {
 	number, kind, n := protowire.ConsumeTag(f.message)
 	if n < 0 {
 		return 0, nil, errWire

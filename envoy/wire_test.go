@@ -26,7 +26,7 @@ func generated(data []byte) (attributes, error) {
 		raw: http.GetHeaderMap() != nil, joined: map[string]string{},
 	}
 	for _, h := range http.GetHeaderMap().GetHeaders() {
-		a.stray = a.stray || strays(pair{[]byte(h.GetKey()), []byte(h.GetValue()), h.GetRawValue()})
+		a.stray = a.stray || strays(&pair{[]byte(h.GetKey()), []byte(h.GetValue()), h.GetRawValue()})
 		value := h.GetValue()
 		if len(h.GetRawValue()) > 0 {
 			value = string(h.GetRawValue())
