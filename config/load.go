@@ -55,6 +55,7 @@ func Parse(path string, data []byte, out Sources) (*Settings, strict.Faults) {
 	l.cors()
 	l.logging()
 	l.audit()
+	l.runtime()
 	l.developmentOptions()
 	if faults = append(faults, l.Faults...); len(faults) > 0 {
 		return nil, faults.Sort()

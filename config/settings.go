@@ -42,6 +42,7 @@ type Settings struct {
 	Envoy       EnvoySettings
 	Log         LogSettings
 	Audit       AuditSettings
+	Runtime     RuntimeSettings
 	Development Development
 
 	// warnings are what is allowed but should be known: told by validate, at

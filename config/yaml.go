@@ -30,6 +30,7 @@ type yamlConfig struct {
 	DrainDelay    string               `yaml:"drain_delay"`
 	Log           logFile              `yaml:"log"`
 	Audit         auditFile            `yaml:"audit"`
+	Runtime       runtimeFile          `yaml:"runtime"`
 	Development   Development          `yaml:"development"`
 }
 
@@ -175,6 +176,12 @@ type auditFile struct {
 	Requests bool   `yaml:"requests"`
 	MaxSize  string `yaml:"max_size"`
 	Keep     *int   `yaml:"keep"`
+}
+
+type runtimeFile struct {
+	MaxProcs    *int   `yaml:"max_procs"`
+	GCPercent   *int   `yaml:"gc_percent"`
+	MemoryLimit string `yaml:"memory_limit"`
 }
 
 // Development are the options that each relax one rule, for trying things out.

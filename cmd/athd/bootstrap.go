@@ -14,14 +14,11 @@ import (
 func runBootstrap(args []string, t terminal) error {
 	f := newFlags("bootstrap", t)
 	path := f.config()
-	static := f.Bool("static", false, "a static configuration")
+	f.Bool("static", true, "without effect: every configuration is static")
 	part := f.String("part", string(envoy.All), "filters, routes or clusters: what goes into an Envoy that is already there")
 	to := f.String("o", "-", "the `file` to write; - for standard output")
 	if err := f.parse(args); err != nil {
 		return err
-	}
-	if !*static {
-		return f.wrong("only -static exists yet")
 	}
 	s, err := t.load(*path)
 	if err != nil {

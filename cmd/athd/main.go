@@ -22,7 +22,7 @@ const usage = `athd lets AI agents call APIs behind Envoy with ATH tokens.
 usage:
   athd serve     [-config athd.yaml]           run
   athd validate  [-config athd.yaml]           check the configuration, tell every fault
-  athd bootstrap -static [-config athd.yaml]   print Envoy's configuration
+  athd bootstrap [-config athd.yaml]           print Envoy's configuration
   athd keys new  -o keyset.json                make the keys that seal the store
   athd health    [-admin 127.0.0.1:9002]       ask a running athd whether it is ready
   athd wait      [-config athd.yaml]           wait until athd and Envoy answer, 20 s at most

@@ -138,12 +138,11 @@ func TestExitCodes(t *testing.T) {
 		{"an argument too many is a wrong usage", []string{"serve", "athd.yaml"}, exitUsage},
 		{"keys wants a verb", []string{"keys"}, exitUsage},
 		{"keys new wants a file", []string{"keys", "new"}, exitUsage},
-		{"bootstrap wants -static", []string{"bootstrap", "-config", faulty}, exitUsage},
 		{"help is no fault", []string{"help"}, exitOK},
 		{"help of a command is no fault", []string{"serve", "-h"}, exitOK},
 		{"version", []string{"version"}, exitOK},
 		{"validate refuses a faulty file", []string{"validate", "-config", faulty}, exitFault},
-		{"bootstrap refuses a faulty file", []string{"bootstrap", "-static", "-config", faulty}, exitFault},
+		{"bootstrap refuses a faulty file", []string{"bootstrap", "-config", faulty}, exitFault},
 		{"serve refuses a faulty file", []string{"serve", "-config", faulty}, exitFault},
 		{"serve refuses a missing file", []string{"serve", "-config", faulty + "x"}, exitFault},
 	} {

@@ -34,9 +34,9 @@ func runServe(args []string, t terminal) error {
 	if err != nil {
 		return err
 	}
-	tune(t.env)
 	// From here on everything is said by the log, the last words too.
 	log := newLogger(t.stderr, s.Log)
+	log.Info("runtime", tune(t.env, s.Runtime)...)
 	signaled, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	ctx, drain := context.WithCancel(context.Background())
@@ -69,11 +69,11 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger, events io.
 	if err != nil {
 		return err
 	}
-	return a.serve(ctx, s, l, log)
+	return a.serveListeners(ctx, s, l, log)
 }
 
-// serve is the part of the function of this name that has listeners.
-func (a *assembly) serve(ctx context.Context, s *config.Settings, l listeners, log *slog.Logger) (err error) {
+// serveListeners serves on open listeners, until ctx ends or one of them dies.
+func (a *assembly) serveListeners(ctx context.Context, s *config.Settings, l listeners, log *slog.Logger) (err error) {
 	web, err := withTLS(s.TLS, netutil.LimitListener(l.http, s.Connections))
 	if err != nil {
 		return err
@@ -107,7 +107,7 @@ func (a *assembly) serve(ctx context.Context, s *config.Settings, l listeners, l
 
 	select {
 	case <-ctx.Done():
-		log.Info("draining: saying no to health checks, and still answering", "for", s.DrainDelay.String())
+		log.Info("draining", "for", s.DrainDelay.String(), "hint", "health checks fail, requests are still answered")
 	case err = <-died:
 	}
 	// Readiness goes first, so that nobody is sent here any more; the admin
@@ -121,7 +121,7 @@ func (a *assembly) serve(ctx context.Context, s *config.Settings, l listeners, l
 		case err = <-died:
 		}
 	}
-	log.Info("stopping: calls under way may end", "at_most", drainTime.String())
+	log.Info("stopping", "at_most", drainTime.String(), "hint", "requests in flight may end, new ones are not taken")
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
 	defer cancel()
 	var draining sync.WaitGroup

@@ -247,7 +247,7 @@ func TestADeadListenerEndsAthd(t *testing.T) {
 		}
 		map[string]net.Listener{"grpc": l.grpc, "http": l.http, "admin": l.admin}[name].Close()
 		ended := make(chan error, 1)
-		go func() { ended <- a.serve(t.Context(), s, l, quiet) }()
+		go func() { ended <- a.serveListeners(t.Context(), s, l, quiet) }()
 		select {
 		case err := <-ended:
 			if err == nil || !strings.Contains(err.Error(), "the "+name+" listener died") {

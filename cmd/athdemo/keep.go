@@ -21,7 +21,7 @@ Addresses
 
 Files
   {{.Dir}}/athd.yaml        athd's configuration
-  {{.Dir}}/envoy.yaml       Envoy's, printed by athd bootstrap -static
+  {{.Dir}}/envoy.yaml       Envoy's, printed by athd bootstrap
   {{.Dir}}/athd.log         athd's log, with an event for every decision
   {{.Dir}}/envoy.log
   {{.Dir}}/agent.json       the agent's identity document

@@ -210,7 +210,7 @@ func (s *stage) writeFiles(ctx context.Context, opt options) error {
 	if _, err := output(ctx, opt.athd, "keys", "new", "-o", s.path("keyset.json")); err != nil {
 		return err
 	}
-	bootstrap, err := output(ctx, opt.athd, "bootstrap", "-static", "-config", s.path("athd.yaml"))
+	bootstrap, err := output(ctx, opt.athd, "bootstrap", "-config", s.path("athd.yaml"))
 	if err != nil {
 		return err
 	}

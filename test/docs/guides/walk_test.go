@@ -156,7 +156,7 @@ func TestGuidesWalk(t *testing.T) {
 				e["listen"], e["admin"] = listen, "127.0.0.1:0"
 				s.athd["envoy"] = e
 				p.start(s)
-				config, stderr, err := stage.Run(t, p.dir, "bootstrap", "-static")
+				config, stderr, err := stage.Run(t, p.dir, "bootstrap")
 				if err != nil {
 					t.Fatalf("athd bootstrap: %v\n%s", err, stderr)
 				}
@@ -231,7 +231,7 @@ func TestTheUsersOwnEnvoy(t *testing.T) {
 	for _, part := range []string{"clusters", "filters", "routes"} {
 		dir := t.TempDir()
 		s.write(t, dir, func(text string) string { return text })
-		text, stderr, err := stage.Run(t, dir, "bootstrap", "-static", "-part", part)
+		text, stderr, err := stage.Run(t, dir, "bootstrap", "-part", part)
 		if err != nil {
 			t.Fatalf("athd bootstrap: %v\n%s", err, stderr)
 		}
@@ -299,7 +299,7 @@ func TestAnAgentOnReadmesOwnAPI(t *testing.T) {
 			p.swap = []string{"http://localhost:8080", p.public}
 		}
 		p.start(s)
-		config, stderr, err := stage.Run(t, p.dir, "bootstrap", "-static")
+		config, stderr, err := stage.Run(t, p.dir, "bootstrap")
 		if err != nil {
 			t.Fatalf("athd bootstrap: %v\n%s", err, stderr)
 		}

@@ -121,7 +121,7 @@ func newPair(t testing.TB, on store) *pair {
 		})
 		p.startAthd(i)
 	}
-	bootstrap, stderr, err := stage.Run(t, filepath.Join(dir, "a"), "bootstrap", "-static")
+	bootstrap, stderr, err := stage.Run(t, filepath.Join(dir, "a"), "bootstrap")
 	if err != nil {
 		t.Fatalf("athd bootstrap: %v\n%s", err, stderr)
 	}
