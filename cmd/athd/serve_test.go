@@ -198,8 +198,10 @@ func TestACompanionRequestUnderWayEndsBeforeAthdDoes(t *testing.T) {
 		t.Fatalf("%v, %s", err, buf[:n])
 	}
 	r.stop()
-	for !strings.Contains(r.log.String(), "calls under way may end") {
-		time.Sleep(time.Millisecond)
+	for deadline := time.Now().Add(10 * time.Second); !strings.Contains(r.log.String(), `"msg":"stopping"`); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("athd does not stop:\n%s", r.log)
+		}
 	}
 	io.WriteString(conn, "{}")
 	if n, err := conn.Read(buf); err != nil || !strings.HasPrefix(string(buf[:n]), "HTTP/1.1 400") {
