@@ -53,8 +53,9 @@ func (f *Flow) approve(a *tokenstore.Agent, req *approveRequest) error {
 		}
 	}
 	live := anyApproved(a)
+	set := f.Providers.Current()
 	for _, part := range chosen {
-		p := f.Providers.Get(part.approval.Provider)
+		p := set.Get(part.approval.Provider)
 		if p == nil || len(part.scopes.Minus(p.Scopes)) > 0 {
 			return ath.Errorf(ath.Conflict, "The provider does not offer every scope that would be approved. Deny those, or name others in providers.").
 				WithDetail("provider_id", part.approval.Provider).WithDetail("scopes", part.scopes)
@@ -140,9 +141,10 @@ func (f *Flow) chosen(a *tokenstore.Agent, named []api.RequestedProvider) ([]cho
 	if len(named) == 0 || len(named) > maxRequestedProvider {
 		return nil, invalidField("providers", "providers must name between 1 and %d, or be left out for all that is under review.", maxRequestedProvider)
 	}
+	set := f.Providers.Current()
 	for _, n := range named {
 		x := a.Approval(n.ID)
-		if p := f.Providers.Lookup(n.ID); p != nil {
+		if p := set.Lookup(n.ID); p != nil {
 			x = a.Approval(p.ID, p.Aliases...)
 		}
 		if x == nil {

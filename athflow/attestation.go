@@ -15,7 +15,7 @@ import (
 // each app's audience.
 func (f *Flow) bases() []string {
 	bases := []string{f.PublicURL}
-	for _, p := range f.Providers.Apps() {
+	for _, p := range f.Providers.Current().Apps() {
 		if p.App.Audience != f.PublicURL {
 			bases = append(bases, p.App.Audience)
 		}

@@ -40,7 +40,7 @@ func (f *Flow) authorize(ctx context.Context, c *call, req *api.AuthorizeRequest
 		return api.AuthorizeReply{}, err
 	}
 	c.event.Requested = requested
-	p := f.Providers.Lookup(req.Provider)
+	p := f.Providers.Current().Lookup(req.Provider)
 	var approval *tokenstore.Approval
 	if p != nil {
 		c.event.ProviderID = p.ID

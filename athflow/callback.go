@@ -36,7 +36,7 @@ func (f *Flow) callback(ctx context.Context, c *call, w http.ResponseWriter, r *
 	if !mayReturn(v) {
 		return ath.Errorf(ath.StateMismatch, "This authorization was not allowed in this browser.")
 	}
-	p := f.Providers.Get(v.session.Provider)
+	p := f.Providers.Current().Get(v.session.Provider)
 	if p == nil {
 		return ath.Errorf(ath.StateMismatch, "This authorization cannot be continued here.")
 	}
@@ -99,7 +99,7 @@ func (f *Flow) fromProvider(ctx context.Context, v *visit, p *provider.Provider,
 	case p.Issuer != "" && iss[0] != p.Issuer:
 		return otherServer(v, "iss: "+provider.TwoIssuers(p.Issuer, iss[0]))
 	case p.Issuer == "":
-		if other := f.Providers.ByIssuer(iss[0], p); other != nil {
+		if other := f.Providers.Current().ByIssuer(iss[0], p); other != nil {
 			return otherServer(v, "iss: "+provider.Quoted(iss[0])+" is the server of "+other.ID)
 		}
 	}

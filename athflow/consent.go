@@ -87,7 +87,7 @@ func (f *Flow) start(ctx context.Context, c *call, w http.ResponseWriter, r *htt
 	if err != nil {
 		return err
 	}
-	p := f.Providers.Get(v.session.Provider)
+	p := f.Providers.Current().Get(v.session.Provider)
 	if p == nil || v.session.Consent == ConsentDirect {
 		return ath.Errorf(ath.StateMismatch, "This authorization cannot be continued here.")
 	}
@@ -174,7 +174,7 @@ func (f *Flow) decide(ctx context.Context, c *call, w http.ResponseWriter, r *ht
 	if err := v.stillOpen(); err != nil {
 		return err
 	}
-	p := f.Providers.Get(v.session.Provider)
+	p := f.Providers.Current().Get(v.session.Provider)
 	if p == nil || v.session.Consent != ConsentPage {
 		return ath.Errorf(ath.StateMismatch, "This authorization cannot be continued here.")
 	}

@@ -16,7 +16,7 @@ func (f *Flow) serveDiscovery(w http.ResponseWriter, _ *http.Request) {
 	if f.origins.separate {
 		d.Consent = f.ConsentURL
 	}
-	for _, p := range f.Providers.All() {
+	for _, p := range f.Providers.Current().All() {
 		d.Providers = append(d.Providers, api.GatewayProvider{
 			ID: p.Listed(), DisplayName: p.DisplayName, Categories: orEmpty(p.Categories), Scopes: orEmpty(p.Scopes),
 			AuthMode: "OAUTH2", ApprovalRequired: f.Policy.Default != Approve,
@@ -45,7 +45,7 @@ func (f *Flow) serveAppDiscovery(w http.ResponseWriter, r *http.Request) {
 
 // appFor finds the app whose host was asked, or the only app.
 func (f *Flow) appFor(hostport string) *provider.Provider {
-	apps := f.Providers.Apps()
+	apps := f.Providers.Current().Apps()
 	if host, err := ath.ParseHost(hostport); err == nil {
 		for _, p := range apps {
 			for _, own := range p.App.Hosts {

@@ -17,7 +17,7 @@ func TestDiscoveryFindsTheAppOfAHost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &Flow{Config: Config{Providers: set}}
+	f := &Flow{Config: Config{Providers: provider.NewProviders(set)}}
 	for host, want := range map[string]string{
 		"shop.example": "shop", "SHOP.example.:0443": "shop", "blog.example": "blog", "blog.example:1": "blog", "[::1]": "six", "[::1]:8080": "six",
 		"": "", "x.shop.example": "", "shop.example..": "", "shop.example,blog.example": "",

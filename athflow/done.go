@@ -121,7 +121,7 @@ func (f *Flow) wait(w http.ResponseWriter, v *visit, r *http.Request) error {
 
 // providerName is what people are shown of a session's provider.
 func (f *Flow) providerName(s *tokenstore.Session) string {
-	if p := f.Providers.Get(s.Provider); p != nil {
+	if p := f.Providers.Current().Get(s.Provider); p != nil {
 		return shown(p.DisplayName)
 	}
 	return s.Provider

@@ -32,9 +32,9 @@ const (
 
 // Config configures a [Flow]. Everything but the last group is required.
 type Config struct {
-	PublicURL  string // Envoy's, as agents and browsers see it; no trailing slash
-	ConsentURL string // the origin of the consent pages; "": PublicURL. A host of its own, or PublicURL
-	Providers  *provider.Set
+	PublicURL  string              // Envoy's, as agents and browsers see it; no trailing slash
+	ConsentURL string              // the origin of the consent pages; "": PublicURL. A host of its own, or PublicURL
+	Providers  *provider.Providers // may be replaced at any time
 	Store      *tokenstore.Store
 	Attest     *attest.Verifier
 	OAuth      *provider.Client
@@ -86,7 +86,7 @@ type Flow struct {
 	Config
 	pages   *pages
 	limiter *limiter
-	origins origins
+	origins *origins
 }
 
 // New checks the configuration once.
@@ -169,7 +169,7 @@ func (f *Flow) Handler() http.Handler {
 		if !ok {
 			m, ok = agentRoute(agentRoutes, r)
 		}
-		if name, of := strings.CutPrefix(r.URL.Path, ath.CallbackPath+"/"); of && f.Providers.Get(name) != nil {
+		if name, of := strings.CutPrefix(r.URL.Path, ath.CallbackPath+"/"); of && f.Providers.Current().Get(name) != nil {
 			m, ok = routes[ath.CallbackPath], true
 		}
 		on := f.origins.ground(r.Host)

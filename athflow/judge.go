@@ -52,8 +52,9 @@ func (f *Flow) judgeAll(next *tokenstore.Agent, req *api.RegisterRequest, agent 
 		next.ApprovalExpires = time.Time{}
 	}
 	policy, exists := f.Policy.about(agent, developer.ID), false
+	set := f.Providers.Current()
 	for _, asked := range req.Providers {
-		p := f.Providers.Lookup(asked.ID)
+		p := set.Lookup(asked.ID)
 		if p == nil {
 			v.unknown = append(v.unknown, tokenstore.Approval{Provider: asked.ID, Denied: asked.Scopes, DenialReason: noSuchProvider})
 			continue

@@ -3,8 +3,10 @@ package athflow
 import (
 	"net/http"
 	"net/url"
+	"sync/atomic"
 
 	"github.com/athd/athd/ath"
+	"github.com/athd/athd/provider"
 )
 
 // A ground is what is answered at the host of a request. The pages by which
@@ -21,29 +23,40 @@ const (
 // origins tells grounds apart by the name in Host, as Envoy passes it. Ports
 // are not looked at: cookies do not look at them either.
 type origins struct {
-	name     ath.Host          // of the consent pages' host
-	separate bool              // it is another than that of public_url
-	apps     map[ath.Host]bool // names of audiences, where they are not that of public_url
+	name     ath.Host // of the consent pages' host
+	separate bool     // it is another than that of public_url
+	apps     atomic.Pointer[map[ath.Host]bool]
 }
 
-func newOrigins(c *Config) origins {
+func newOrigins(c *Config) *origins {
 	public := hostOf(c.PublicURL)
-	o := origins{name: hostOf(c.ConsentURL), apps: map[ath.Host]bool{}}
+	o := &origins{name: hostOf(c.ConsentURL)}
 	o.separate = o.name != public
-	for _, p := range c.Providers.Apps() {
-		if name := hostOf(p.App.Audience); name != public {
-			o.apps[name] = true
-		}
-	}
+	c.Providers.Each(func(set *provider.Set) {
+		apps := audienceHosts(set, public)
+		o.apps.Store(&apps)
+	})
 	return o
 }
 
-func (o origins) ground(host string) ground {
+// audienceHosts returns the hosts of apps' audiences that are not that of
+// public_url.
+func audienceHosts(set *provider.Set, public ath.Host) map[ath.Host]bool {
+	hosts := map[ath.Host]bool{}
+	for _, p := range set.Apps() {
+		if host := hostOf(p.App.Audience); host != public {
+			hosts[host] = true
+		}
+	}
+	return hosts
+}
+
+func (o *origins) ground(host string) ground {
 	name := ath.RequestedHost(host)
 	switch {
 	case o.separate && name == o.name:
 		return consent
-	case o.separate || o.apps[name]:
+	case o.separate || (*o.apps.Load())[name]:
 		return handshake
 	}
 	// Also under a name that nobody told us of, as behind a proxy that

@@ -25,7 +25,7 @@ func pathsFlow(t *testing.T) *Flow {
 		t.Fatal(err)
 	}
 	c := Config{
-		PublicURL: "https://gw.example", ConsentURL: "https://consent.example", Providers: set, Now: time.Now,
+		PublicURL: "https://gw.example", ConsentURL: "https://consent.example", Providers: provider.NewProviders(set), Now: time.Now,
 		Logger: slog.New(slog.DiscardHandler), Audit: audit.New(audit.Config{Writer: io.Discard}), Turns: NewTurns(),
 	}
 	pages, err := newPages(c.Turns)

@@ -64,7 +64,7 @@ func (f *Flow) listProviders(_ context.Context, c *call, _ *nothing) (configured
 	if f.origins.separate {
 		l.ConsentHost = f.origins.name.String()
 	}
-	for _, p := range f.Providers.All() {
+	for _, p := range f.Providers.Current().All() {
 		l.Providers = append(l.Providers, configuredOf(p))
 	}
 	c.quiet = true

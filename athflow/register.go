@@ -146,7 +146,7 @@ func (f *Flow) register(ctx context.Context, c *call, req *api.RegisterRequest) 
 
 // listed is the name under which agents find a provider that a record names.
 func (f *Flow) listed(name string) string {
-	if p := f.Providers.Get(name); p != nil {
+	if p := f.Providers.Current().Get(name); p != nil {
 		return p.Listed()
 	}
 	return name
@@ -195,8 +195,9 @@ func (f *Flow) registered(c *call, a *tokenstore.Agent, req *api.RegisterRequest
 // in its order, and the names that it asks by (T-5).
 func (f *Flow) justAsked(req *api.RegisterRequest, all []tokenstore.Approval) (names map[string]string, order []tokenstore.Approval) {
 	names = map[string]string{}
+	set := f.Providers.Current()
 	for _, asked := range req.Providers {
-		known := f.Providers.Lookup(asked.ID)
+		known := set.Lookup(asked.ID)
 		for _, p := range all {
 			if p.Provider != asked.ID && (known == nil || !known.Goes(p.Provider)) {
 				continue

@@ -42,9 +42,10 @@ func (f *Flow) reviewed(held *tokenstore.Agent, agent ath.AgentID) bool {
 		return false // it is over, and all is judged anew
 	}
 	policy := f.Policy.about(agent, held.Developer.ID)
+	set := f.Providers.Current()
 	return slices.ContainsFunc(held.Approvals, func(a tokenstore.Approval) bool {
 		names := []string{a.Provider}
-		if p := f.Providers.Get(a.Provider); p != nil {
+		if p := set.Get(a.Provider); p != nil {
 			names = p.Names()
 		}
 		at := policy.at(names)

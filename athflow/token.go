@@ -170,7 +170,7 @@ func (f *Flow) wrongCode(left int) error {
 func (f *Flow) intersect(agent *tokenstore.Agent, s *tokenstore.Session) api.ScopeIntersection {
 	var approved ath.Scopes
 	a := agent.Approval(s.Provider)
-	if p := f.Providers.Get(s.Provider); p != nil {
+	if p := f.Providers.Current().Get(s.Provider); p != nil {
 		a = agent.Approval(p.ID, p.Aliases...)
 	}
 	if a != nil {

@@ -41,7 +41,7 @@ func TestWorkOnScopesIsLinear(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		f := &Flow{Config: Config{Policy: policy, Providers: set, Now: time.Now}}
+		f := &Flow{Config: Config{Policy: policy, Providers: provider.NewProviders(set), Now: time.Now}}
 		left := f.Policy.about(agent, "d").at([]string{"p"})
 		if len(left.Rules) != 2 {
 			t.Fatalf("%d rules are asked about each scope, want those 2 that apply to the agent", len(left.Rules))

@@ -21,7 +21,7 @@ func TestMeshesKeepTheConsentPagesApart(t *testing.T) {
 		t.Fatal(err)
 	}
 	d, err := New(Config{
-		Store: s, Providers: set, ByHost: true, ConsentHost: ath.RequestedHost("consent.example"), CallbackPerProvider: true,
+		Store: s, Providers: provider.NewProviders(set), ByHost: true, ConsentHost: ath.RequestedHost("consent.example"), CallbackPerProvider: true,
 		Logger: slog.New(slog.DiscardHandler), Audit: audit.New(audit.Config{Writer: io.Discard}),
 	})
 	if err != nil {
@@ -184,7 +184,7 @@ func TestPassingToTheCompanionIsNoEvent(t *testing.T) {
 	var logs recorder
 	logger := slog.New(slog.NewJSONHandler(&logs, nil))
 	d, err := New(Config{
-		Store: s, Providers: providers(t), ByHost: true, Logger: logger, Audit: audit.New(audit.Config{Writer: &logs, JSON: true}),
+		Store: s, Providers: provider.NewProviders(providers(t)), ByHost: true, Logger: logger, Audit: audit.New(audit.Config{Writer: &logs, JSON: true}),
 		Now: func() time.Time { return now },
 	})
 	if err != nil {

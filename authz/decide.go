@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/athd/athd/ath"
@@ -22,7 +23,7 @@ type Reader interface {
 // Config configures a [Decider].
 type Config struct {
 	Store     Reader
-	Providers *provider.Set
+	Providers *provider.Providers // may be replaced at any time
 	// ByHost finds the provider by the request's host and path where its route
 	// names none: for meshes, whose routes cannot. Otherwise such a route leads
 	// to no provider.
@@ -45,13 +46,10 @@ type Config struct {
 
 // A Decider judges requests. It is safe for concurrent use.
 type Decider struct {
-	config  Config
-	rules   []rule
-	places  places
-	goesTo  map[string]string // provider.Destination, by id
-	unknown *unknown
-	hints   map[string]*hint
-	alone   map[string]bool // apps of which no neighbour is more strictly kept; see passesThrough
+	config   Config
+	rules    []rule
+	snapshot atomic.Pointer[snapshot]
+	unknown  *unknown
 }
 
 // New returns a Decider that applies every rule.
@@ -65,11 +63,8 @@ func New(c Config) (*Decider, error) {
 	if c.Observe == nil {
 		c.Observe = func(*Decision, string, time.Duration) {}
 	}
-	d := &Decider{config: c, rules: allRules(), places: newPlaces(c.Providers), goesTo: map[string]string{}, alone: loners(c.Providers), unknown: new(unknown), hints: newHints(c.PublicURL, c.Providers)}
-	d.places.consent = c.ConsentHost
-	for _, p := range c.Providers.All() {
-		d.goesTo[p.ID] = p.Destination()
-	}
+	d := &Decider{config: c, rules: allRules(), unknown: new(unknown)}
+	c.Providers.Each(func(set *provider.Set) { d.snapshot.Store(newSnapshot(&d.config, set)) })
 	return d, nil
 }
 
@@ -80,10 +75,12 @@ func (d *Decider) Decide(ctx context.Context, r Request) (decision Decision) {
 	if r.ID == "" {
 		r.ID = ath.NewDecisionID()
 	}
-	decision = d.inquire(ctx, r, nil)
-	d.record(ctx, &decision, r.Client)
+	now := d.snapshot.Load()
+	decision = d.inquire(ctx, now, r, nil)
+	p := now.set.Get(decision.Provider)
+	d.record(ctx, &decision, p, r.Client)
 	known := ""
-	if p := d.config.Providers.Get(decision.Provider); p != nil {
+	if p != nil {
 		known = p.ID
 	}
 	d.config.Observe(&decision, known, time.Since(start))
@@ -91,8 +88,8 @@ func (d *Decider) Decide(ctx context.Context, r Request) (decision Decision) {
 }
 
 // inquire applies the rules. The watcher, if there is one, sees each at work.
-func (d *Decider) inquire(ctx context.Context, r Request, watch func(*inquiry, rule, Reason)) (decision Decision) {
-	q := &inquiry{Config: &d.config, ctx: ctx, request: r, now: d.config.Now(), goesTo: d.goesTo, alone: d.alone}
+func (d *Decider) inquire(ctx context.Context, now *snapshot, r Request, watch func(*inquiry, rule, Reason)) (decision Decision) {
+	q := &inquiry{Config: &d.config, snapshot: now, ctx: ctx, request: r, now: d.config.Now()}
 	if watch == nil { // an operator who asks wants to hear what the store says
 		q.unknown = d.unknown
 	}
@@ -106,10 +103,10 @@ func (d *Decider) inquire(ctx context.Context, r Request, watch func(*inquiry, r
 		}
 	}()
 	if r.Provider == "" && d.config.ByHost {
-		q.request.Provider, q.request.Mount = d.places.find(r.Host, r.Path)
+		q.request.Provider, q.request.Mount = now.places.find(r.Host, r.Path)
 		q.decision.Provider = q.request.Provider
 	}
-	q.provider = d.config.Providers.Get(q.request.Provider)
+	q.provider = now.set.Get(q.request.Provider)
 	for _, rule := range d.rules {
 		reason := rule.objects(q)
 		if watch != nil {
@@ -121,7 +118,7 @@ func (d *Decider) inquire(ctx context.Context, r Request, watch func(*inquiry, r
 		case PassedThrough, Companion:
 			q.decision.allow = true
 		default:
-			q.decision.hint = d.hint(q, reason)
+			q.decision.hint = q.hint(reason)
 		}
 		q.decision.reason = reason
 		return q.decision
@@ -133,13 +130,13 @@ func (d *Decider) inquire(ctx context.Context, r Request, watch func(*inquiry, r
 	return q.decision
 }
 
-// record writes the event. The client's address is for those that were refused.
-func (d *Decider) record(ctx context.Context, decision *Decision, client string) {
+// record writes the event, about the provider p, if there is one. The client's
+// address is for those that were refused.
+func (d *Decider) record(ctx context.Context, decision *Decision, p *provider.Provider, client string) {
 	e := audit.Event{
 		Kind: audit.ProxyRequest, AgentID: decision.Agent, UserID: decision.User,
 		ProviderID: decision.Provider, DecisionID: decision.ID,
 	}
-	p := d.config.Providers.Get(decision.Provider)
 	if p != nil {
 		e.ProviderID = p.ID // a route may tell another of its names
 	}

@@ -110,7 +110,7 @@ func newDecider(t testing.TB, s Reader, logs *recorder) *Decider {
 	t.Helper()
 	logger := slog.New(slog.NewJSONHandler(logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	d, err := New(Config{
-		Store: s, Providers: providers(t), Audit: audit.New(audit.Config{Writer: logs, JSON: true}), Logger: logger,
+		Store: s, Providers: provider.NewProviders(providers(t)), Audit: audit.New(audit.Config{Writer: logs, JSON: true}), Logger: logger,
 		Now: func() time.Time { return now },
 	})
 	if err != nil {

@@ -65,7 +65,8 @@ func (d *Decider) Explain(ctx context.Context, question Question) (Explanation, 
 		return Explanation{}, ErrNoURL
 	}
 	r := Request{ID: ath.NewDecisionID(), Method: question.Method, Host: host, Path: target}
-	r.Provider, r.Mount = d.places.find(host, target)
+	now := d.snapshot.Load()
+	r.Provider, r.Mount = now.places.find(host, target)
 	if question.Upgrade != "" {
 		r.Upgrade = []string{question.Upgrade}
 	}
@@ -78,7 +79,7 @@ func (d *Decider) Explain(ctx context.Context, question Question) (Explanation, 
 	e.Place = tellPlace(r)
 	asked := map[string]bool{}
 	var last *inquiry
-	e.Decision = d.inquire(ctx, r, func(q *inquiry, rule rule, reason Reason) {
+	e.Decision = d.inquire(ctx, now, r, func(q *inquiry, rule rule, reason Reason) {
 		asked[rule.id], last = true, q
 		step := Step{Rule: rule.id, Found: rule.tells(q), Verdict: Refuses}
 		switch reason {

@@ -50,15 +50,15 @@ func hasHostOf(app *provider.Provider, of string) bool {
 }
 
 // hint returns what a refusal tells beside its code; nil: nothing.
-func (d *Decider) hint(q *inquiry, reason Reason) *hint {
+func (q *inquiry) hint(reason Reason) *hint {
 	switch reason {
 	case TokenMissing, TokenMalformed, TokenUnknown, TokenRevoked, TokenExpired, Reauthorize:
 		if q.provider != nil && q.provider.App != nil && q.request.Mount == "" {
-			if h := d.hints[q.provider.ID]; h != nil {
+			if h := q.hints[q.provider.ID]; h != nil {
 				return h
 			}
 		}
-		return d.hints[""]
+		return q.hints[""]
 	case ScopeMissing, UpgradeRefused:
 		return q.scopeHint(reason == UpgradeRefused)
 	}

@@ -21,7 +21,7 @@ func hinting(t *testing.T, s Reader, list ...*provider.Provider) *Decider {
 		t.Fatal(err)
 	}
 	d, err := New(Config{
-		Store: s, Providers: set, PublicURL: "https://gw.example", Audit: audit.New(audit.Config{Writer: io.Discard}),
+		Store: s, Providers: provider.NewProviders(set), PublicURL: "https://gw.example", Audit: audit.New(audit.Config{Writer: io.Discard}),
 		Logger: slog.New(slog.DiscardHandler), Now: func() time.Time { return now },
 	})
 	if err != nil {

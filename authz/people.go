@@ -23,7 +23,7 @@ func (q *inquiry) passesThrough() Reason {
 	if q.request.Path == "" || q.holdsAnyToken() {
 		return ""
 	}
-	if !q.alone[p.ID] && q.targetCanonical() != "" {
+	if !q.exclusiveHosts[p.ID] && q.targetCanonical() != "" {
 		return ""
 	}
 	return PassedThrough
@@ -55,17 +55,17 @@ func basic(value string) string {
 	return ""
 }
 
-// loners returns the apps that share no host with one that is not open to
-// people.
-func loners(set *provider.Set) map[string]bool {
-	alone := map[string]bool{}
+// appsWithOwnHosts returns the apps that share no host with one that is not open
+// to people.
+func appsWithOwnHosts(set *provider.Set) map[string]bool {
+	own := map[string]bool{}
 	apps := set.Apps()
 	for _, app := range apps {
-		alone[app.ID] = !slices.ContainsFunc(apps, func(other *provider.Provider) bool {
+		own[app.ID] = !slices.ContainsFunc(apps, func(other *provider.Provider) bool {
 			return !other.App.Passthrough && shareHost(app, other)
 		})
 	}
-	return alone
+	return own
 }
 
 // shareHost: an app of any host is behind every host.

@@ -28,7 +28,7 @@ func newDeciderOf(t testing.TB, s Reader, byHost bool, all ...*provider.Provider
 		t.Fatal(err)
 	}
 	d, err := New(Config{
-		Store: s, Providers: set, ByHost: byHost, Logger: slog.New(slog.DiscardHandler),
+		Store: s, Providers: provider.NewProviders(set), ByHost: byHost, Logger: slog.New(slog.DiscardHandler),
 		Audit: audit.New(audit.Config{Writer: io.Discard}), Now: func() time.Time { return now },
 	})
 	if err != nil {
@@ -168,7 +168,7 @@ func TestPlaces(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := newPlaces(set)
+	p := newPlaces(set, ath.Host{})
 	for _, tt := range []struct{ host, target, id, mount string }{
 		{"h", "/ath/proxy/shop/products", "shop", "/ath/proxy/shop/"},
 		{"blog.example", "/ath/proxy/any/x?y", "any", "/ath/proxy/any/"},

@@ -18,8 +18,8 @@ type places struct {
 	apps      map[ath.Host][]*provider.Provider // by host without port, the longest path prefix first; the zero Host: any
 }
 
-func newPlaces(set *provider.Set) places {
-	p := places{providers: set, apps: map[ath.Host][]*provider.Provider{}}
+func newPlaces(set *provider.Set, consent ath.Host) places {
+	p := places{providers: set, consent: consent, apps: map[ath.Host][]*provider.Provider{}}
 	for _, app := range set.Apps() {
 		for _, host := range appHosts(app) {
 			p.apps[host] = append(p.apps[host], app)

@@ -15,6 +15,7 @@ import (
 // learned of it so far.
 type inquiry struct {
 	*Config
+	*snapshot
 	ctx      context.Context
 	request  Request
 	now      time.Time
@@ -23,9 +24,7 @@ type inquiry struct {
 	token    ath.Token
 	reading  tokenstore.Reading
 	provider *provider.Provider // that the route leads to; nil: none
-	goesTo   map[string]string
-	alone    map[string]bool
-	unknown  *unknown // nil: the store is asked
+	unknown  *unknown           // nil: the store is asked
 	scope    string
 	decision Decision
 }
@@ -286,7 +285,7 @@ func (q *inquiry) credentialThere() Reason {
 // credentialForHere keeps a token from going where its user did not agree to,
 // after the operator has changed the provider's server, client or API host.
 func (q *inquiry) credentialForHere() Reason {
-	if d := q.goesTo[q.provider.ID]; d == "" || q.reading.Connection.Destination != d {
+	if d := q.destinations[q.provider.ID]; d == "" || q.reading.Connection.Destination != d {
 		return Reauthorize
 	}
 	return ""

@@ -99,7 +99,7 @@ func (w *world) checks() *checks {
 		w.events = audit.New(audit.Config{Writer: io.Discard})
 	}
 	d, err := authz.New(authz.Config{
-		Store: w, Providers: set, PublicURL: "https://gw.example", ByHost: w.byHost, Logger: quiet, Audit: w.events,
+		Store: w, Providers: provider.NewProviders(set), PublicURL: "https://gw.example", ByHost: w.byHost, Logger: quiet, Audit: w.events,
 		Now: func() time.Time { return w.now },
 	})
 	if err != nil {

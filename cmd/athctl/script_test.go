@@ -142,7 +142,7 @@ func startCompanion(later func(func())) (*companion, error) {
 	}
 	logger := slog.New(slog.NewTextHandler(&c.log, nil))
 	flow, err := athflow.New(athflow.Config{
-		PublicURL: c.url, Providers: set, Store: store, Attest: verifier,
+		PublicURL: c.url, Providers: provider.NewProviders(set), Store: store, Attest: verifier,
 		OAuth: provider.NewClient(provider.ClientConfig{}), Audit: audit.New(audit.Config{Writer: &c.log}), Logger: logger,
 		Policy: athflow.Policy{Default: athflow.Review}, TokenTTL: time.Hour, SessionTTL: 10 * time.Minute,
 		Consent: athflow.ConsentPage, AllowHTTP: true, Explain: explain, Destination: "route",

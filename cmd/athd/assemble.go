@@ -33,7 +33,8 @@ type assembly struct {
 // assemble builds every part from the settings. It asks nobody: the store may
 // come later.
 func assemble(s *config.Settings, log *slog.Logger, events io.Writer) (_ *assembly, err error) {
-	m := newMetrics(s.Providers)
+	providers := provider.NewProviders(s.Providers)
+	m := newMetrics(providers)
 	where := s.Store
 	where.URL = s.StoreURL.Reveal()
 	where.Observe, where.Logger = m.observeStore, log
@@ -51,7 +52,7 @@ func assemble(s *config.Settings, log *slog.Logger, events io.Writer) (_ *assemb
 		return nil, err
 	}
 	decider, err := authz.New(authz.Config{
-		Store: store, Providers: s.Providers, Audit: trail, Logger: log, Observe: m.observeDecision,
+		Store: store, Providers: providers, Audit: trail, Logger: log, Observe: m.observeDecision,
 		PublicURL: s.PublicURL, ByHost: s.Envoy.Destination == config.DestinationByHostAndPath, ConsentHost: s.ConsentHost(), CallbackPerProvider: s.CallbackPerProvider,
 	})
 	if err != nil {
@@ -65,7 +66,7 @@ func assemble(s *config.Settings, log *slog.Logger, events io.Writer) (_ *assemb
 	if err != nil {
 		return nil, err
 	}
-	flow, err := newFlow(s, store, decider, trail, m, log)
+	flow, err := newFlow(s, providers, store, decider, trail, m, log)
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +80,7 @@ func assemble(s *config.Settings, log *slog.Logger, events io.Writer) (_ *assemb
 	return &assembly{store: store, operators: operators, checks: checks, companion: flow.Handler(), metrics: m, ready: ready, trail: trail}, nil
 }
 
-func newFlow(s *config.Settings, store *tokenstore.Store, decider *authz.Decider, trail *audit.Log, m *metrics, log *slog.Logger) (*athflow.Flow, error) {
+func newFlow(s *config.Settings, providers *provider.Providers, store *tokenstore.Store, decider *authz.Decider, trail *audit.Log, m *metrics, log *slog.Logger) (*athflow.Flow, error) {
 	d := s.Development
 	turns := athflow.NewTurns()
 	verifier, err := attest.New(attest.Config{
@@ -94,7 +95,7 @@ func newFlow(s *config.Settings, store *tokenstore.Store, decider *authz.Decider
 		return nil, err
 	}
 	return athflow.New(athflow.Config{
-		PublicURL: s.PublicURL, ConsentURL: s.ConsentURL, Providers: s.Providers, Store: store, Attest: verifier,
+		PublicURL: s.PublicURL, ConsentURL: s.ConsentURL, Providers: providers, Store: store, Attest: verifier,
 		OAuth: provider.NewClient(provider.ClientConfig{AllowHTTP: d.AllowHTTP}),
 		Audit: trail, Logger: log, Policy: s.Policy,
 		TokenTTL: s.TokenTTL, SessionTTL: s.SessionTTL, Consent: s.Consent, CallbackPerProvider: s.CallbackPerProvider, AdminTokens: s.AdminTokens, AdminPrivate: s.AdminPrivate, Limits: s.Limits,

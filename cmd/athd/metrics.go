@@ -30,7 +30,7 @@ type metrics struct {
 	limited      *prometheus.CounterVec
 }
 
-func newMetrics(providers *provider.Set) *metrics {
+func newMetrics(providers *provider.Providers) *metrics {
 	// From 50 µs, which is one good round trip, to more than any deadline.
 	buckets := []float64{.00005, .0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1}
 	m := &metrics{
@@ -69,10 +69,8 @@ func newMetrics(providers *provider.Set) *metrics {
 	// A counter that starts with its first increase loses that increase.
 	for _, reason := range authz.Reasons() {
 		m.decisions.WithLabelValues(string(reason), "")
-		for _, p := range providers.All() {
-			m.decisions.WithLabelValues(string(reason), p.ID)
-		}
 	}
+	providers.Each(m.showProviders)
 	for _, limit := range athflow.LimitNames() {
 		m.limited.WithLabelValues(limit)
 	}
@@ -80,6 +78,16 @@ func newMetrics(providers *provider.Set) *metrics {
 		m.events.WithLabelValues(string(kind))
 	}
 	return m
+}
+
+// showProviders starts the counters of each provider of a set at 0. Those of a
+// provider that is gone stay: what was counted was counted.
+func (m *metrics) showProviders(set *provider.Set) {
+	for _, reason := range authz.Reasons() {
+		for _, p := range set.All() {
+			m.decisions.WithLabelValues(string(reason), p.ID)
+		}
+	}
 }
 
 func (m *metrics) observeDecision(d *authz.Decision, provider string, took time.Duration) {

@@ -417,7 +417,7 @@ func TestNoLogLevelSilencesAuditEvents(t *testing.T) {
 		var out bytes.Buffer
 		c := config.LogSettings{Level: level}
 		log := newLogger(&out, c)
-		events, err := newTrail(&out, &config.Settings{Log: c}, newMetrics(&provider.Set{}), log)
+		events, err := newTrail(&out, &config.Settings{Log: c}, newMetrics(provider.NewProviders(&provider.Set{})), log)
 		if err != nil {
 			t.Fatal(err)
 		}

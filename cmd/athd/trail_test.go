@@ -40,7 +40,7 @@ func TestAuditEventsHaveAFileOfTheirOwn(t *testing.T) {
 				s.Audit.File = path
 			}
 			var log bytes.Buffer
-			events, err := newTrail(&log, s, newMetrics(&provider.Set{}), slog.New(slog.DiscardHandler))
+			events, err := newTrail(&log, s, newMetrics(provider.NewProviders(&provider.Set{})), slog.New(slog.DiscardHandler))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -86,7 +86,7 @@ func TestAFileForEventsMustBePossible(t *testing.T) {
 	dir := t.TempDir()
 	for name, file := range map[string]string{"no directory": dir + "/none/audit.jsonl", "a directory": dir} {
 		s := &config.Settings{Audit: config.AuditSettings{File: file, MaxSize: 1 << 20, Keep: 1}}
-		_, err := newTrail(&bytes.Buffer{}, s, newMetrics(&provider.Set{}), slog.New(slog.DiscardHandler))
+		_, err := newTrail(&bytes.Buffer{}, s, newMetrics(provider.NewProviders(&provider.Set{})), slog.New(slog.DiscardHandler))
 		if err == nil || !strings.HasPrefix(err.Error(), "audit.file: ") {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -98,7 +98,7 @@ func TestAFileForEventsMustBePossible(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := &config.Settings{Audit: config.AuditSettings{File: full, MaxSize: 1 << 20, Keep: 1}}
-	events, err := newTrail(&bytes.Buffer{}, s, newMetrics(&provider.Set{}), slog.New(slog.DiscardHandler))
+	events, err := newTrail(&bytes.Buffer{}, s, newMetrics(provider.NewProviders(&provider.Set{})), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

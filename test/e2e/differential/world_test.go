@@ -162,7 +162,7 @@ func (w *world) providers(t testing.TB, forge bool) *provider.Set {
 func (w *world) decide(t testing.TB, name string, set *provider.Set, socket string) {
 	t.Helper()
 	d, err := authz.New(authz.Config{
-		Store: reader{w, set}, Providers: set, Logger: quiet, Audit: audit.New(audit.Config{Writer: io.Discard}),
+		Store: reader{w, set}, Providers: provider.NewProviders(set), Logger: quiet, Audit: audit.New(audit.Config{Writer: io.Discard}),
 		ByHost: name == "istio",
 	})
 	if err != nil {

@@ -179,7 +179,7 @@ func codeOf(t testing.TB, target string) string {
 func TestCallbackThatComesTwiceAtOnce(t *testing.T) {
 	asked, release := make(chan struct{}, 8), make(chan struct{})
 	w := newWorld(t, func(c *athflow.Config) {
-		gallery := *c.Providers.Get("gallery")
+		gallery := *c.Providers.Current().Get("gallery")
 		issuer := *gallery.TokenURL
 		issuer.Path = ""
 		proxy := httputil.NewSingleHostReverseProxy(&issuer)
@@ -198,7 +198,7 @@ func TestCallbackThatComesTwiceAtOnce(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c.Providers = set
+		c.Providers = provider.NewProviders(set)
 	})
 	a := w.actor("at-once")
 	a.register("gallery", "pictures:read")

@@ -52,7 +52,7 @@ func (a *actor) adminPath() string { return "/ath/admin/agents/" + a.clientID }
 // decide asks authz, on the same store, whether a call with this token passes.
 func (w *world) decide(t *testing.T, a *actor, token string) authz.Reason {
 	t.Helper()
-	d, err := authz.New(authz.Config{Store: w.store, Providers: w.set, Audit: w.config.Audit, Logger: w.config.Logger, Now: w.now})
+	d, err := authz.New(authz.Config{Store: w.store, Providers: provider.NewProviders(w.set), Audit: w.config.Audit, Logger: w.config.Logger, Now: w.now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -555,7 +555,7 @@ func TestApproval(t *testing.T) {
 			t.Fatal(err)
 		}
 		path := strings.TrimPrefix(a.adminPath(), w.public) + "/approve"
-		today := w.twin(func(c *athflow.Config) { c.Providers = set })
+		today := w.twin(func(c *athflow.Config) { c.Providers = provider.NewProviders(set) })
 		w.refusedAs(t, w.postTo(today, path, "", "X-ATH-User-Token", adminToken), 409, "CONFLICT")
 	})
 }

@@ -24,7 +24,7 @@ import (
 func TestABrowserThatHangsUpFindsTheEndLater(t *testing.T) {
 	asked, release := make(chan struct{}, 8), make(chan struct{})
 	w := newWorld(t, func(c *athflow.Config) {
-		gallery := *c.Providers.Get("gallery")
+		gallery := *c.Providers.Current().Get("gallery")
 		issuer := *gallery.TokenURL
 		issuer.Path = ""
 		proxy := httputil.NewSingleHostReverseProxy(&issuer)
@@ -43,7 +43,7 @@ func TestABrowserThatHangsUpFindsTheEndLater(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c.Providers = set
+		c.Providers = provider.NewProviders(set)
 	})
 	a := w.actor("hung-up")
 	a.register("gallery", "pictures:read")

@@ -21,10 +21,11 @@ func mixUp(t *testing.T, fields string, options ...option) (bad *upstream, w *wo
 	t.Helper()
 	bad = startUpstream(t)
 	both := func(c *athflow.Config) {
-		var err error
-		if c.Providers, err = provider.NewSet(append(c.Providers.All(), bad.provider(t, c.PublicURL, fields).All()...)...); err != nil {
+		set, err := provider.NewSet(append(c.Providers.Current().All(), bad.provider(t, c.PublicURL, fields).All()...)...)
+		if err != nil {
 			t.Fatal(err)
 		}
+		c.Providers = provider.NewProviders(set)
 	}
 	return bad, newWorld(t, append([]option{both}, options...)...)
 }

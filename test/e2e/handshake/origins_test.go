@@ -111,16 +111,16 @@ func TestCallbackElsewhereOnlyLeadsOnToTheConsentOrigin(t *testing.T) {
 // on public_url.
 func TestAudiencesHostHasNoConsentPage(t *testing.T) {
 	w := newWorld(t, func(c *athflow.Config) {
-		apps := c.Providers.Apps()
+		apps := c.Providers.Current().Apps()
 		shop := *apps[0]
 		app := *shop.App
 		app.Audience, app.CallbackURL = "http://shop.example", "http://shop.example/ath/callback"
 		shop.App = &app
-		set, err := provider.NewSet(c.Providers.Get("gallery"), &shop)
+		set, err := provider.NewSet(c.Providers.Current().Get("gallery"), &shop)
 		if err != nil {
 			t.Fatal(err)
 		}
-		c.Providers = set
+		c.Providers = provider.NewProviders(set)
 	})
 	a := w.actor("audience")
 	a.register("shop", "products:read")

@@ -243,9 +243,9 @@ func TestUserIDWithoutUserinfo(t *testing.T) {
 		t.Fatal(err)
 	}
 	w = newWorld(t, func(c *athflow.Config) {
-		bare.AuthorizeURL, bare.TokenURL = c.Providers.Get("gallery").AuthorizeURL, c.Providers.Get("gallery").TokenURL
+		bare.AuthorizeURL, bare.TokenURL = c.Providers.Current().Get("gallery").AuthorizeURL, c.Providers.Current().Get("gallery").TokenURL
 		bare.Issuer = ""
-		c.Providers = set
+		c.Providers = provider.NewProviders(set)
 	})
 	a := w.actor("nobody")
 	a.register("gallery", "pictures:read")

@@ -29,7 +29,7 @@ type upstream struct {
 func newUpstream(t *testing.T, fields string) (*upstream, *world) {
 	t.Helper()
 	u := startUpstream(t)
-	return u, newWorld(t, func(c *athflow.Config) { c.Providers = u.provider(t, c.PublicURL, fields) })
+	return u, newWorld(t, func(c *athflow.Config) { c.Providers = provider.NewProviders(u.provider(t, c.PublicURL, fields)) })
 }
 
 func startUpstream(t *testing.T) *upstream {

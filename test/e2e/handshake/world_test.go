@@ -87,7 +87,7 @@ func newWorld(t testing.TB, options ...option) *world {
 		t.Fatal(err)
 	}
 	w.config = athflow.Config{
-		PublicURL: w.public, Providers: w.set, Store: w.store, Attest: verifier,
+		PublicURL: w.public, Providers: provider.NewProviders(w.set), Store: w.store, Attest: verifier,
 		OAuth: provider.NewClient(provider.ClientConfig{Now: w.now, AllowHTTP: true}),
 		Audit: audit.New(audit.Config{Writer: lockedWriter{w}, JSON: true, Now: w.now}), Logger: logger,
 		Policy: athflow.Policy{Default: athflow.Approve}, TokenTTL: time.Hour, SessionTTL: 10 * time.Minute,

@@ -56,7 +56,7 @@ func (w *world) startCompanion(t *testing.T, development bool) string {
 	}
 	logger := slog.New(slog.DiscardHandler)
 	flow, err := athflow.New(athflow.Config{
-		PublicURL: public, Providers: set, Store: store, Attest: verifier, OAuth: provider.NewClient(provider.ClientConfig{}),
+		PublicURL: public, Providers: provider.NewProviders(set), Store: store, Attest: verifier, OAuth: provider.NewClient(provider.ClientConfig{}),
 		Audit: audit.New(audit.Config{Writer: io.Discard}), Logger: logger, Policy: athflow.Policy{Default: athflow.Approve},
 		TokenTTL: time.Hour, SessionTTL: 10 * time.Minute, Consent: athflow.ConsentPage,
 	})

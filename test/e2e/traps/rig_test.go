@@ -154,7 +154,7 @@ func providers(t *testing.T, bases map[string]string, apps map[string]*provider.
 func (r *rig) decider(set *provider.Set) func(context.Context, authz.Request) authz.Decision {
 	r.t.Helper()
 	d, err := authz.New(authz.Config{
-		Store: r, Providers: set, Logger: quiet, Audit: audit.New(audit.Config{Writer: io.Discard}),
+		Store: r, Providers: provider.NewProviders(set), Logger: quiet, Audit: audit.New(audit.Config{Writer: io.Discard}),
 	})
 	if err != nil {
 		r.t.Fatal(err)

@@ -1,0 +1,27 @@
+package authz
+
+import (
+	"github.com/athd/athd/provider"
+)
+
+// A snapshot is a set of providers and everything that decisions derive from
+// it. It is made once for a set, and a decision is made on one snapshot from
+// its beginning to its event, also while another one takes its place.
+type snapshot struct {
+	set            *provider.Set
+	places         places
+	destinations   map[string]string // provider.Destination, by id
+	exclusiveHosts map[string]bool   // apps of which no neighbour is more strictly kept, by id; see passesThrough
+	hints          map[string]*hint
+}
+
+func newSnapshot(c *Config, set *provider.Set) *snapshot {
+	s := &snapshot{
+		set: set, places: newPlaces(set, c.ConsentHost), destinations: map[string]string{},
+		exclusiveHosts: appsWithOwnHosts(set), hints: newHints(c.PublicURL, set),
+	}
+	for _, p := range set.All() {
+		s.destinations[p.ID] = p.Destination()
+	}
+	return s
+}
