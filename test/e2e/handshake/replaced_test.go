@@ -22,7 +22,9 @@ func listedIn(r reply) string {
 // While providers are replaced, each step of the handshake and each decision
 // answers as one of the sets would have it; afterwards as the last one does.
 func TestProvidersAreReplacedWhileHandshakesRun(t *testing.T) {
-	w := newWorld(t, func(c *athflow.Config) { c.Limits.PerAddress, c.Limits.Registrations = athflow.Unlimited, athflow.Unlimited })
+	w := newWorld(t, func(c *athflow.Config) {
+		c.Limits.PerAddress, c.Limits.Registrations = athflow.Unlimited, athflow.Unlimited
+	})
 	all := w.config.Providers
 	without, err := provider.NewSet(w.set.Get("shop"))
 	if err != nil {
