@@ -113,7 +113,7 @@ func longID(n int) string {
 	return head + strings.Repeat("x", n-len(head))
 }
 
-func TestLoopback(t *testing.T) {
+func TestLoopbackHostsAreRecognized(t *testing.T) {
 	for host, want := range map[string][2]bool{ // as a host, as an IP
 		"localhost": {true, false}, "a.localhost": {true, false}, "127.0.0.1": {true, true}, "127.9.9.9": {true, true},
 		"::1": {true, true}, "[::1]": {true, true}, "::ffff:127.0.0.1": {true, true},

@@ -139,7 +139,7 @@ func TestOtherBearersAreNotTokens(t *testing.T) {
 	}
 }
 
-func TestAgentTag(t *testing.T) {
+func TestAgentTagFollowsFromTheAgentID(t *testing.T) {
 	// Fixed for ever: the keys of all stored agents hang on it.
 	const id, want = "https://agent.example/", "bhdMlKsJIuf9R5DD"
 	if got := ath.AgentTag(id); got != want {
@@ -150,7 +150,7 @@ func TestAgentTag(t *testing.T) {
 	}
 }
 
-func TestDigest(t *testing.T) {
+func TestDigestIdentifiesATokenWithoutIt(t *testing.T) {
 	d := ath.DigestOf("abc")
 	if d.String() != "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad" {
 		t.Errorf("it is not SHA-256: %s", d)

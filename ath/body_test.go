@@ -24,7 +24,7 @@ func zipped(t *testing.T, s string) string {
 }
 
 // F-10
-func TestReadBody(t *testing.T) {
+func TestReadBodyIsBoundedInSizeAndTime(t *testing.T) {
 	const limit = 1000
 	full := strings.Repeat("x", limit)
 	for _, c := range []struct {

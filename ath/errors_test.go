@@ -8,7 +8,7 @@ import (
 	"github.com/athd/athd/ath"
 )
 
-func TestStatus(t *testing.T) {
+func TestCodesHaveTheirHTTPStatus(t *testing.T) {
 	for code, want := range map[ath.Code]int{
 		"INVALID_ATTESTATION": 401, "AGENT_NOT_REGISTERED": 403, "AGENT_UNAPPROVED": 403, "PROVIDER_NOT_APPROVED": 403,
 		"SCOPE_NOT_APPROVED": 403, "SESSION_NOT_FOUND": 400, "SESSION_EXPIRED": 400, "STATE_MISMATCH": 400,

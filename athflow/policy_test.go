@@ -8,7 +8,7 @@ import (
 	"github.com/athd/athd/ath"
 )
 
-func TestGlobs(t *testing.T) {
+func TestGlobsMatchWithinSegments(t *testing.T) {
 	for _, c := range []struct {
 		glob, s string
 		want    bool

@@ -247,7 +247,7 @@ func TestWhatIsConnectedTo(t *testing.T) {
 	})
 }
 
-func TestCache(t *testing.T) {
+func TestIdentityDocumentsAreCachedBriefly(t *testing.T) {
 	verify := func(h *agentHost, want attest.Reason, hits int32) {
 		h.t.Helper()
 		if _, err := h.verify(h.attestation(h.key, nil)); reasonOf(err) != want || h.hits.Load() != hits {

@@ -188,7 +188,7 @@ func reasonOf(err error) attest.Reason {
 }
 
 // proves: A-1
-func TestClaims(t *testing.T) {
+func TestAttestationClaimsAreChecked(t *testing.T) {
 	at := func(d time.Duration) int64 { return time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC).Add(d).Unix() }
 	for _, tt := range []struct {
 		name string
@@ -313,7 +313,7 @@ func TestClaims(t *testing.T) {
 	}
 }
 
-func TestForm(t *testing.T) {
+func TestAttestationMustBeACompactJWS(t *testing.T) {
 	h := newAgentHost(t, nil)
 	good := h.attestation(h.key, nil)
 	parts := strings.Split(good, ".")
@@ -417,7 +417,7 @@ func TestSignature(t *testing.T) {
 	})
 }
 
-func TestReplay(t *testing.T) {
+func TestAttestationCountsOnce(t *testing.T) {
 	for _, skip := range []bool{false, true} {
 		h := newAgentHost(t, func(c *attest.Config) { c.SkipVerification = skip })
 		compact := h.attestation(h.key, nil)
@@ -464,7 +464,7 @@ func TestReplay(t *testing.T) {
 	})
 }
 
-func TestNew(t *testing.T) {
+func TestVerifierNeedsItsParts(t *testing.T) {
 	if v, err := attest.New(attest.Config{}); err == nil || v != nil {
 		t.Error("A-5: a verifier without Once")
 	}

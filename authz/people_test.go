@@ -93,7 +93,7 @@ func TestPeoplePassWhereTheAppIsOpen(t *testing.T) {
 	}
 }
 
-func TestPeoplePassNowhereElse(t *testing.T) {
+func TestPassthroughIsOnlyForOpenApps(t *testing.T) {
 	s, _ := good()
 	bare := Request{Method: "GET", Path: "/products", Provider: "site"}
 	with := func(edit func(*Request)) Request { r := bare; edit(&r); return r }
@@ -162,7 +162,7 @@ func TestHostAndPathNameTheProviderOnlyWhereToldTo(t *testing.T) {
 	}
 }
 
-func TestPlaces(t *testing.T) {
+func TestDestinationFollowsFromHostAndPath(t *testing.T) {
 	set, err := provider.NewSet(append(providers(t).All(), app("any", false, ""), app("cart", false, "/cart"), app("deep", false, "/cart/deep"),
 		app("blog", false, "", "blog.example:8443", "Blog.Example"), app("v6", false, "/x", "[2001:db8::1]"))...)
 	if err != nil {

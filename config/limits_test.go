@@ -10,7 +10,7 @@ import (
 	"github.com/athd/athd/config/configtest"
 )
 
-func TestLimits(t *testing.T) {
+func TestLimitsAreRead(t *testing.T) {
 	p := sources(configtest.NewMachine(t))
 	load := func(limits string) (*Settings, string) {
 		s, faults := Parse("/etc/athd/athd.yaml", []byte(configtest.YAML(nil)+"limits: "+limits+"\n"), p)

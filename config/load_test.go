@@ -15,7 +15,7 @@ import (
 
 func sources(m configtest.Machine) Sources { return Sources{m.Env, m.ReadFile} }
 
-func TestFaults(t *testing.T) {
+func TestConfigurationFaultsNameKeyAndLine(t *testing.T) {
 	const app = `app_id: shop, upstream: 'http://127.0.0.1:3000', available_scopes: [products:read], oauth: {authorize_endpoint: https://l.example.com/a, token_endpoint: https://l.example.com/t, client_id: i, client_secret: s}`
 	type set = map[string]string
 	for _, test := range []struct {
@@ -280,7 +280,7 @@ func TestModesOfSecretFiles(t *testing.T) {
 	}
 }
 
-func TestDefaults(t *testing.T) {
+func TestConfigurationDefaults(t *testing.T) {
 	s, faults := Parse("/etc/athd/athd.yaml", []byte(configtest.YAML(nil)), sources(configtest.NewMachine(t)))
 	if faults != nil {
 		t.Fatal(faults)
@@ -326,7 +326,7 @@ func TestRelativePathsStartAtTheFileThatNamesThem(t *testing.T) {
 	}
 }
 
-func TestWarnings(t *testing.T) {
+func TestConfigurationWarnings(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		parts map[string]string

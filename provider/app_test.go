@@ -62,7 +62,7 @@ func TestAppInTheTutorialsSpelling(t *testing.T) {
 }
 
 // F-32, O-2
-func TestAppIDs(t *testing.T) {
+func TestAppIDIsATokenOrATutorialID(t *testing.T) {
 	for id, want := range map[string]bool{
 		"com.acme.api": true, "Com.Acme-API_2": true, "7": true, "a..b": true, "a.": true, strings.Repeat("x", 127): true,
 		"": false, ".": false, "..": false, ".acme": false, "-a": false, "_a": false, "a/b": false, "a%2Fb": false, "a b": false, "ä": false,

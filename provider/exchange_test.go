@@ -260,7 +260,7 @@ func TestExchangeDeadlines(t *testing.T) {
 }
 
 // proves: T-7
-func TestUserID(t *testing.T) {
+func TestUserIDIsReadFromTheRightPlace(t *testing.T) {
 	tests := []struct{ name, members, token, userinfo, want string }{
 		{"T-7: none", ``, ``, `{"sub":"x"}`, ""},
 		{"T-7: userinfo's sub", `, "userinfo_endpoint": "SERVER/me"`, ``, `{"sub":"alice"}`, "alice"},

@@ -41,7 +41,7 @@ func grant(t *testing.T, s *standins.Server, p *provider.Provider, scopes ath.Sc
 
 // The habits of each service, by its preset alone.
 // proves: C-3, C-4, T-7
-func TestHabits(t *testing.T) {
+func TestOAuthDefaultsWithEachHabit(t *testing.T) {
 	calendar := google + "calendar.readonly"
 	tests := []struct {
 		name    string

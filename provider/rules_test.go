@@ -192,7 +192,7 @@ func TestDerivedRules(t *testing.T) {
 }
 
 // proves: T-5
-func TestSet(t *testing.T) {
+func TestNewSetRefusesUnusableProviders(t *testing.T) {
 	app := &provider.Provider{ID: "shop", App: &provider.App{}}
 	app2 := &provider.Provider{ID: "blog", App: &provider.App{}}
 	gh := &provider.Provider{ID: "github"}

@@ -173,7 +173,7 @@ func TestHabitsThatFieldsSay(t *testing.T) {
 
 // F-7
 // proves: C-5
-func TestDeclined(t *testing.T) {
+func TestErrorCodesThatMeanTheUserDeclined(t *testing.T) {
 	p := parseOne(t, `"denied_errors": ["4711", "no-thanks"]`)
 	for code, want := range map[string]bool{
 		"access_denied": true, "ACCESS_DENIED": true, "access-denied": true, "user_cancelled_authorize": true, "user_cancelled_login": true,
@@ -239,7 +239,7 @@ func TestGitHubApps(t *testing.T) {
 
 // What another party says is bounded before it goes anywhere.
 // F-6
-func TestSaid(t *testing.T) {
+func TestProviderTextsAreMadeSafeToLog(t *testing.T) {
 	for in, want := range map[string]string{
 		"The user\r\nsaid\tno":            "The user  said no",
 		"a\x00b\u202ec":                   "abc",

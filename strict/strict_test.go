@@ -173,7 +173,7 @@ func TestFaultyFileIsStillRead(t *testing.T) {
 	}
 }
 
-func TestJSON(t *testing.T) {
+func TestJSONRefusesWhatYAMLWouldTake(t *testing.T) {
 	const secret = "hunter2"
 	tests := []struct{ name, in, want string }{
 		{"sound", "{\n\t\"name\": \"a\\/b\\u00e9\",\n\t\"port\": 1, \"ratio\": 1e2, \"on\": true, \"tls\": null, \"hosts\": [\"x\"]}", ""},
@@ -214,7 +214,7 @@ f:4:15: want text, got a number`},
 	}
 }
 
-func TestAt(t *testing.T) {
+func TestDocumentFindsLineAndColumnOfAPath(t *testing.T) {
 	var c config
 	doc, faults := strict.YAML("f", []byte("name: x\napps:\n  - app_id: a\n    upstream: u\n  - app_id: b\n"), &c)
 	if faults != nil {
@@ -248,7 +248,7 @@ func TestAt(t *testing.T) {
 	}
 }
 
-func TestExpand(t *testing.T) {
+func TestExpandReplacesVariables(t *testing.T) {
 	env := func(name string) (string, bool) {
 		v, ok := map[string]string{"HOST": "example.org", "EMPTY": "", "TRICK": "${HOST}", "NUMBER": "17"}[name]
 		return v, ok

@@ -113,7 +113,7 @@ func TestAServerThatWantsCertificatesOfItsClients(t *testing.T) {
 	}
 }
 
-func TestTLS(t *testing.T) {
+func TestStoreOverTLSChecksBothSides(t *testing.T) {
 	authority, stranger := realenvoy.NewAuthority(t), realenvoy.NewAuthority(t)
 	cert, key := authority.Issue("127.0.0.1")
 	server := realredis.StartTLS(t, realredis.TLS{CertFile: cert, KeyFile: key, CAFile: authority.CAFile}, aclUser)

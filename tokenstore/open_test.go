@@ -174,7 +174,7 @@ func TestEmbeddedStore(t *testing.T) {
 	})
 }
 
-func TestObserve(t *testing.T) {
+func TestEveryOperationIsObserved(t *testing.T) {
 	type seen struct {
 		op  string
 		err error

@@ -20,7 +20,7 @@ func expected() awaited {
 
 const goodAnswer = "state=the-state&ath_session_id=ath_sess_1&session_id=ath_sess_1&success=true&iss=https%3A%2F%2Fgw.example&code=ath_code_1"
 
-func TestAnswers(t *testing.T) {
+func TestRedirectAnswerMustBeOfThisAuthorization(t *testing.T) {
 	for _, c := range []struct {
 		name, query, want string
 		ours              bool

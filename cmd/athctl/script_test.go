@@ -222,8 +222,8 @@ func scriptLogged(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// TestServers holds to whom the admin token is sent.
-func TestServers(t *testing.T) {
+// TestAdminTokenGoesOnlyToTheServerThatIsMeant holds to whom the admin token is sent.
+func TestAdminTokenGoesOnlyToTheServerThatIsMeant(t *testing.T) {
 	file := t.TempDir() + "/admin.token"
 	write(t, file, adminToken+"\n")
 	for _, c := range []struct {

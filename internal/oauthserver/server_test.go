@@ -11,7 +11,7 @@ import (
 	"github.com/athd/athd/internal/oauthserver"
 )
 
-func TestUserInfo(t *testing.T) {
+func TestUserInfoAnswersTheTokensUser(t *testing.T) {
 	w := newWorld(t, nil)
 	got := w.granted("products:read")
 	status, body := w.get("/userinfo", got.Access)
@@ -26,7 +26,7 @@ func TestUserInfo(t *testing.T) {
 	}
 }
 
-func TestMetadata(t *testing.T) {
+func TestServerPublishesMetadata(t *testing.T) {
 	for _, path := range []string{"/.well-known/openid-configuration", "/.well-known/oauth-authorization-server"} {
 		w := newWorld(t, nil)
 		status, body := w.get(path, "")
@@ -97,14 +97,14 @@ func TestClientAuthenticationIsAsRegistered(t *testing.T) {
 	}
 }
 
-func TestAlwaysRefreshable(t *testing.T) {
+func TestClientGetsARefreshTokenWithoutAskingForIt(t *testing.T) {
 	w := newWorld(t, func(c *oauthserver.Config) { c.Clients[0].AlwaysRefreshable = true })
 	if got := w.granted("products:read"); got.Refresh == "" {
 		t.Errorf("reply = %s", got.body)
 	}
 }
 
-func TestHabits(t *testing.T) {
+func TestServerShowsEachHabit(t *testing.T) {
 	tests := []struct {
 		name   string
 		habits oauthserver.Habits

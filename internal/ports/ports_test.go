@@ -7,7 +7,7 @@ import (
 	"github.com/athd/athd/internal/ports"
 )
 
-func TestAServerThatIsToldTheAddressGetsItAgainAndAgain(t *testing.T) {
+func TestReservedAddressCanBeListenedOnRepeatedly(t *testing.T) {
 	address, release, err := ports.Reserve()
 	if err != nil {
 		t.Fatal(err)

@@ -107,7 +107,7 @@ func TestWithoutAGoodTokenNothingIsServed(t *testing.T) {
 	}
 }
 
-func TestBuying(t *testing.T) {
+func TestShopSellsToSignedInUsers(t *testing.T) {
 	_, call := newShop(t)
 	steps := []struct {
 		method, path, user, body string

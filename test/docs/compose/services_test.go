@@ -75,7 +75,7 @@ func TestHealthAndOrder(t *testing.T) {
 
 // Who reaches whom: Redis only athd, what is behind Envoy only Envoy and athd,
 // and an agent nothing but Envoy, and athd's way to it.
-func TestNetworks(t *testing.T) {
+func TestComposeNetworksIsolateAgents(t *testing.T) {
 	p := project(t)
 	members := map[string][]string{}
 	for name, s := range p.Services {
@@ -103,7 +103,7 @@ func TestNetworks(t *testing.T) {
 
 // What is mounted is there; files of the checkout and secrets cannot be
 // written to; and a volume of secrets is for those who must know them.
-func TestMounts(t *testing.T) {
+func TestComposeMountsOnlyWhatIsNeeded(t *testing.T) {
 	p := project(t)
 	knows := map[string][]string{}
 	var audited []string

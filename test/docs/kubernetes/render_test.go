@@ -99,7 +99,7 @@ func read(text []byte, into any) error {
 	return errors.Join(append(strict, err)...)
 }
 
-func TestOverlays(t *testing.T) {
+func TestOverlaysRenderToValidObjects(t *testing.T) {
 	for _, overlay := range overlays(t) {
 		t.Run(overlay, func(t *testing.T) {
 			r := render(t, overlay)

@@ -32,7 +32,7 @@ type told struct {
 
 // Each refusal is told with its code and with what to do next, to people and
 // to programs, and the exit code is 1.
-func TestRefusals(t *testing.T) {
+func TestAgentCLINamesCauseAndFix(t *testing.T) {
 	s := stage.Start(t, stage.Options{})
 	register := []string{"register", "-provider", stage.App, "-scope", "products:read"}
 	authorize := []string{"authorize", "-provider", stage.App, "-scope", "products:read", "-redirect", "paste", "-no-wait"}

@@ -353,7 +353,7 @@ func TestAdminDoors(t *testing.T) {
 }
 
 // proves: R-6
-func TestListing(t *testing.T) {
+func TestAgentListsFilterByStatus(t *testing.T) {
 	w := newWorld(t, policy(athflow.Policy{Default: athflow.Deny, Rules: []athflow.PolicyRule{
 		{Scopes: globs(t, "pictures:read"), Action: athflow.Approve},
 		{Scopes: globs(t, "pictures:write"), Action: athflow.Review},
@@ -454,7 +454,7 @@ func until(t *testing.T, w *world, r reply) time.Duration {
 
 const day = 24 * time.Hour
 
-func TestApproval(t *testing.T) {
+func TestOperatorDecisionsTakeEffectAtOnce(t *testing.T) {
 	t.Run("R-6: pending becomes approved, and the handshake goes on", func(t *testing.T) {
 		w := newWorld(t, review)
 		a := w.actor("a")

@@ -46,7 +46,7 @@ func (w *world) refusedAs(t *testing.T, r reply, status int, code string) {
 }
 
 // proves: R-1
-func TestRegister(t *testing.T) {
+func TestRegistrationFollowsPolicy(t *testing.T) {
 	w := newWorld(t)
 	a := w.actor("a")
 	r := a.register("gallery", "pictures:read")

@@ -18,7 +18,7 @@ import (
 )
 
 // proves: C-4, T-2, T-3, T-6, T-7
-func TestToken(t *testing.T) {
+func TestCodeBecomesAToken(t *testing.T) {
 	w := newWorld(t)
 	a := w.actor("a")
 	a.register("gallery", "pictures:read", "pictures:write")
@@ -300,7 +300,7 @@ func TestOneTokenPerSession(t *testing.T) {
 }
 
 // proves: V-1, V-2, V-3, V-4
-func TestRevoke(t *testing.T) {
+func TestRevocationEndsTheToken(t *testing.T) {
 	w := newWorld(t)
 	a, other := w.actor("revoker"), w.actor("revoked")
 	a.register("gallery", "pictures:read")

@@ -164,7 +164,7 @@ func merge(into, from object) {
 }
 
 // proves: M-1, P-1, P-2, P-3, P-4, P-5, P-7, V-1
-func TestIstio(t *testing.T) {
+func TestIstioFilesHoldInEnvoy(t *testing.T) {
 	for _, m := range []mesh{istioAsItComes(), istioWithoutFilters(), istioAsWeWant()} {
 		t.Run(m.name, m.works)
 	}

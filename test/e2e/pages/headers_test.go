@@ -92,7 +92,7 @@ func headersOfEveryPage(t *testing.T, s *stage.Stage) {
 
 // The cookie that binds the browser is out of reach for scripts, and on https
 // for everybody but this host.
-func TestCookies(t *testing.T) {
+func TestCookiesAreHostOnlyAndHidden(t *testing.T) {
 	t.Parallel()
 	for scheme, tls := range map[string]bool{"http": false, "https": true} {
 		t.Run("Z-3: "+scheme, func(t *testing.T) {

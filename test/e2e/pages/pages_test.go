@@ -7,7 +7,7 @@ import (
 )
 
 // What needs no stage of its own runs on one, side by side.
-func TestPages(t *testing.T) {
+func TestPagesInChromium(t *testing.T) {
 	t.Parallel()
 	s := start(t, stage.Options{})
 	for name, test := range map[string]func(*testing.T, *stage.Stage){

@@ -73,7 +73,7 @@ func mustBeError(t *testing.T, response *http.Response, body string, status int,
 }
 
 // What a check that said nothing, or not the right thing, must not open.
-func TestGuard(t *testing.T) {
+func TestGuardDeniesWithoutAWholeDecision(t *testing.T) {
 	r := newRig(t)
 	ok := &rpcstatus.Status{}
 	okResponse := &authv3.CheckResponse_OkResponse{OkResponse: &authv3.OkHttpResponse{}}

@@ -15,7 +15,7 @@ import (
 	"github.com/athd/athd/test/harness/realenvoy"
 )
 
-func TestRoutes(t *testing.T) {
+func TestGeneratedRoutesLeadWhereTheyShould(t *testing.T) {
 	r := newRig(t)
 	const companion, app, nobody = "companion", "app", ""
 	tests := []struct {
@@ -85,7 +85,7 @@ func TestRoutes(t *testing.T) {
 }
 
 // TLS everywhere: from the agent, to athd, to the API.
-func TestTLS(t *testing.T) {
+func TestTLSFromAgentToAPI(t *testing.T) {
 	serve := func(allowed string) func(*rig, *envoy.BootstrapConfig) {
 		return func(r *rig, c *envoy.BootstrapConfig) {
 			certFile, keyFile := r.authority.Issue("127.0.0.1", "envoy.mesh")

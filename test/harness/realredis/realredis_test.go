@@ -9,7 +9,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-func TestServer(t *testing.T) {
+func TestRedisServerStartsAndEndsWithItsTest(t *testing.T) {
 	s := Start(t)
 	ctx := t.Context()
 	client := s.Client()
@@ -81,7 +81,7 @@ func TestServer(t *testing.T) {
 	})
 }
 
-func TestWatched(t *testing.T) {
+func TestSentinelPromotesAReplica(t *testing.T) {
 	w := StartWatched(t, 2)
 	ctx := t.Context()
 	old := w.Servers[0]
