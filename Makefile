@@ -23,7 +23,7 @@ endif
 SETUP := @command -v python3 >/dev/null || { echo "athd set-up: no python3 found; install python3" >&2; exit 1; }; tools/setup
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: demo-parts build ## watch an agent register, a user consent and an API answer, through a real Envoy (ARGS=-keep stays up)
 	@$(BUILD)/athdemo -athd $(BUILD)/athd -envoy .tools/bin/envoy $(ARGS)

@@ -31,7 +31,7 @@ func TestBodiesAreRefusedByFieldAndReason(t *testing.T) {
 		"an object for a secret":      {&api.RevokeRequest{}, `{"token":{"a":1}}`, "wrong type", "token"},
 		"a number for a secret":       {&api.RevokeRequest{}, `{"token":1}`, "wrong type", "token"},
 		"a member twice":              {&api.RegisterRequest{}, `{"purpose":"a","purpose":"a"}`, "a member twice", "purpose"},
-		"an unknown one twice":        {&api.RegisterRequest{}, `{"X-1":"a","X-1":"a"}`, "a member twice", ""},
+		"an unknown one twice":        {&api.RegisterRequest{}, `{"X-Y":"a","X-Y":"a"}`, "a member twice", ""},
 		"too many scopes":             {&api.RegisterRequest{}, `{"requested_providers":[{"provider_id":"a","scopes":[` + items(1100, `"a"`) + `]}]}`, "objects, lists and items", "requested_providers.scopes"},
 		"too many unknown members":    {&api.RegisterRequest{}, `{` + items(1100, `"a":1`) + `}`, "objects, lists and items", "a"},
 		"too many behind a whole one": {&api.RegisterRequest{}, `{"purpose":"a"}` + items(1100, ` `), "objects, lists and items", ""},
