@@ -38,9 +38,9 @@ func TestVerifyWantsTheConsentPagesAlone(t *testing.T) {
 		return nil
 	}
 	for name, test := range map[string]struct {
-		spoil func(*verifyenvoy.Config)
-		finds string
-		worst envoy.Severity
+		mutate func(*verifyenvoy.Config)
+		finds  string
+		worst  envoy.Severity
 	}{
 		"as bootstrap writes it": {func(*verifyenvoy.Config) {}, "", ""},
 		"no virtual host": {consent(func(h *routev3.VirtualHost) { h.Domains = []string{"other.example"} }),
@@ -66,7 +66,7 @@ func TestVerifyWantsTheConsentPagesAlone(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			config := verifyenvoy.Config{Bootstrap: parse(t, generate(t, c))}
-			test.spoil(&config)
+			test.mutate(&config)
 			v := verify(t, dumpOf(t, config.Bootstrap), expect)
 			if test.finds == "" {
 				if len(v.Findings) > 0 {

@@ -79,11 +79,11 @@ func TestVerifyFindsNothingInWhatBootstrapWrites(t *testing.T) {
 	}
 }
 
-// Whatever is spoiled is found, and nothing else.
-func TestVerifyFindsWhatIsSpoiled(t *testing.T) {
+// Each mutation is found, and nothing else.
+func TestVerifyFindsEachMutation(t *testing.T) {
 	c := variants(t)["both"]
 	good := parse(t, generate(t, c))
-	for _, s := range verifyenvoy.Spoils() {
+	for _, s := range verifyenvoy.Mutations() {
 		t.Run(s.Name, func(t *testing.T) {
 			config := verifyenvoy.Config{Bootstrap: proto.Clone(good).(*bootstrapv3.Bootstrap)}
 			s.Do(&config)

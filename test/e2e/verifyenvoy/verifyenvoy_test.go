@@ -138,7 +138,7 @@ func start(t *testing.T, b *bootstrapv3.Bootstrap) *realenvoy.Envoy {
 }
 
 // What a real Envoy says of the generated configuration has no finding; what
-// it says of each spoiled one has the finding that it must, and no other.
+// it says of each mutated one has the finding that it must, and no other.
 func TestARealEnvoyIsVerified(t *testing.T) {
 	config, door := good(t), doorFor(t)
 	t.Run("generated", func(t *testing.T) {
@@ -149,15 +149,15 @@ func TestARealEnvoyIsVerified(t *testing.T) {
 		}
 		mustVerifyFile(t, door, e)
 	})
-	for _, s := range Spoils() {
+	for _, s := range Mutations() {
 		if s.Hidden {
 			continue
 		}
 		t.Run(s.Name, func(t *testing.T) {
 			t.Parallel()
-			spoiled := Config{proto.Clone(config).(*bootstrapv3.Bootstrap)}
-			s.Do(&spoiled)
-			e := start(t, spoiled.Bootstrap)
+			mutated := Config{proto.Clone(config).(*bootstrapv3.Bootstrap)}
+			s.Do(&mutated)
+			e := start(t, mutated.Bootstrap)
 			defer e.Stop()
 			stdout, stderr, code := run(t, door, "-envoy", e.AdminURL(), "-authz", authz, "-o", "json")
 			var v envoy.Verification

@@ -47,9 +47,9 @@ func mutations(list ...*mutationv3.HeaderMutation) proto.Message {
 	return &headersv3.HeaderMutation{Mutations: &headersv3.Mutations{RequestMutations: list}}
 }
 
-func ofTheChain() []Spoil {
+func ofTheChain() []Mutation {
 	const code = `function envoy_on_request(h) h:headers():replace("authorization", "x") end`
-	return []Spoil{
+	return []Mutation{
 		{Name: "no check", Do: func(c *Config) {
 			c.Manager(func(m *hcmv3.HttpConnectionManager) { m.HttpFilters = m.HttpFilters[1:] })
 		}, Finds: []string{"ext_authz is missing"}},
@@ -101,8 +101,8 @@ func managed(change func(*hcmv3.HttpConnectionManager)) func(*Config) {
 	return func(c *Config) { c.Manager(change) }
 }
 
-func ofTheManager() []Spoil {
-	return []Spoil{
+func ofTheManager() []Mutation {
+	return []Mutation{
 		{Name: "paths not normalized", Do: managed(func(m *hcmv3.HttpConnectionManager) { m.NormalizePath = nil }), Finds: []string{"paths are not normalized"}},
 		{Name: "escaped slashes unescaped", Do: managed(func(m *hcmv3.HttpConnectionManager) {
 			m.PathWithEscapedSlashesAction = hcmv3.HttpConnectionManager_UNESCAPE_AND_FORWARD

@@ -22,11 +22,11 @@ func asked(change func(*extauthzv3.ExtAuthz)) func(*Config) {
 	}
 }
 
-func ofTheCheck() []Spoil {
+func ofTheCheck() []Mutation {
 	part := &corev3.RuntimeFractionalPercent{
 		DefaultValue: &typev3.FractionalPercent{Numerator: 99}, RuntimeKey: "athd.check",
 	}
-	return []Spoil{
+	return []Mutation{
 		{Name: "failure_mode_allow", Do: asked(func(e *extauthzv3.ExtAuthz) { e.FailureModeAllow = true }), Finds: []string{"failure_mode_allow lets requests through"}},
 		{Name: "shadow_mode", Do: asked(func(e *extauthzv3.ExtAuthz) { e.ShadowMode = true }), Finds: []string{"shadow_mode asks athd and does not obey"}},
 		{Name: "filter_enabled at 99 %", Do: asked(func(e *extauthzv3.ExtAuthz) { e.FilterEnabled = part }), Finds: []string{"filter_enabled checks a part"}},
@@ -111,8 +111,8 @@ func guarded(change func(*guardv3.RBACPerRoute)) func(*Config) {
 	return onProvider(func(r *routev3.Route) { edit(r.TypedPerFilterConfig[guard], &guardv3.RBACPerRoute{}, change) })
 }
 
-func ofTheGuard() []Spoil {
-	return []Spoil{
+func ofTheGuard() []Mutation {
+	return []Mutation{
 		{Name: "no guard", Do: func(c *Config) {
 			c.Manager(func(m *hcmv3.HttpConnectionManager) {
 				m.HttpFilters = slices.DeleteFunc(m.HttpFilters, func(f *hcmv3.HttpFilter) bool { return f.Name == guard })

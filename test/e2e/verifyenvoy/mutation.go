@@ -1,7 +1,7 @@
-// Package verifyenvoy holds configurations of Envoy that were spoiled on
+// Package verifyenvoy holds configurations of Envoy that were mutated on
 // purpose, one thing at a time, and what verification must find in each. The
 // tests of envoy hold the findings against a made-up dump, those of this
-// package against the dump of a real Envoy that runs the spoiled
+// package against the dump of a real Envoy that runs the mutated
 // configuration.
 package verifyenvoy
 
@@ -22,7 +22,7 @@ import (
 	"github.com/athd/athd/envoy"
 )
 
-// What every spoilt configuration holds: a provider behind TLS and an app on
+// What every mutated configuration holds: a provider behind TLS and an app on
 // any host.
 const (
 	Provider = "github"
@@ -38,8 +38,8 @@ const (
 	router  = "envoy.filters.http.router"
 )
 
-// A Spoil is one way to spoil the generated configuration.
-type Spoil struct {
+// A Mutation is one way to break the generated configuration.
+type Mutation struct {
 	Name    string
 	Do      func(*Config)
 	Finds   []string // texts, each of which is part of a finding; there are no other findings
@@ -47,17 +47,17 @@ type Spoil struct {
 	Hidden  bool     // Envoy's own dump does not show it
 }
 
-// Spoils returns all of them.
-func Spoils() []Spoil {
-	var out []Spoil
-	for _, list := range [][]Spoil{ofTheCheck(), ofTheGuard(), ofTheChain(), ofRoutes(), ofClusters(), ofTheManager()} {
+// Mutations returns all of them.
+func Mutations() []Mutation {
+	var out []Mutation
+	for _, list := range [][]Mutation{ofTheCheck(), ofTheGuard(), ofTheChain(), ofRoutes(), ofClusters(), ofTheManager()} {
 		out = append(out, list...)
 	}
 	return out
 }
 
-// Check fails the test unless findings are those that the spoil must give.
-func (s Spoil) Check(t testing.TB, findings []envoy.Finding) {
+// Check fails the test unless findings are those that the mutation must give.
+func (s Mutation) Check(t testing.TB, findings []envoy.Finding) {
 	t.Helper()
 	worst := envoy.Warning
 	for _, f := range findings {

@@ -26,10 +26,10 @@ func forwarding(change func(*routev3.RouteAction)) func(*Config) {
 
 func pattern(regex string) *matcherv3.RegexMatcher { return &matcherv3.RegexMatcher{Regex: regex} }
 
-func ofRoutes() []Spoil {
+func ofRoutes() []Mutation {
 	mirror := []*routev3.RouteAction_RequestMirrorPolicy{{Cluster: "athd_companion"}}
 	token := []*corev3.HeaderValueOption{{Header: &corev3.HeaderValue{Key: "Authorization", Value: "Bearer x"}}}
-	return []Spoil{
+	return []Mutation{
 		{Name: "a prefix without its slash", Do: onApp(func(r *routev3.Route) {
 			r.Match.PathSpecifier = &routev3.RouteMatch_Prefix{Prefix: "/sho"}
 		}), Finds: []string{`the prefix "/sho" also matches`}},
@@ -122,8 +122,8 @@ func another(change func(*clusterv3.Cluster)) func(*Config) {
 	})
 }
 
-func ofClusters() []Spoil {
-	return []Spoil{
+func ofClusters() []Mutation {
+	return []Mutation{
 		{Name: "another replica, whose health nobody asks", Do: another(func(c *clusterv3.Cluster) { c.HealthChecks = nil }),
 			Finds: []string{`it asks "unix:/run/athd/other.sock", not athd at`, "athd's health is not asked"}},
 		{Name: "another replica, and checks are not made again", Do: func(c *Config) {
