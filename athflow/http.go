@@ -103,7 +103,7 @@ func (f *Flow) asError(ctx context.Context, id string, err error) *ath.Error {
 		}
 		f.Logger.Log(ctx, level, "refused", "decision_id", id, "code", e.Code, "cause", err)
 	case errors.Is(err, tokenstore.ErrUnavailable), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
-		f.Logger.WarnContext(ctx, "the store did not answer", "decision_id", id, "error", err)
+		f.Logger.WarnContext(ctx, "store operation failed", "decision_id", id, "error", err)
 		e = ath.Errorf(ath.InternalError, "This cannot be done now; try again.").WithStatus(http.StatusServiceUnavailable)
 	case errors.Is(err, audit.ErrUnwritten):
 		f.Logger.WarnContext(ctx, "nothing was done, since it could not be put on record", "decision_id", id, "error", err)

@@ -11,7 +11,7 @@ import (
 // No route names a provider for them, the rules above have found the target
 // canonical, and nothing that a check is told of looks like an ATH token. None
 // belongs there, so that one that is on its way to the wrong place stops here.
-func (q *inquiry) companionAnswers() Reason {
+func (q *evaluation) companionAnswers() Reason {
 	if !q.forCompanion() {
 		return ""
 	}
@@ -22,7 +22,7 @@ func (q *inquiry) companionAnswers() Reason {
 }
 
 // forCompanion: of a target that is canonical.
-func (q *inquiry) forCompanion() bool {
+func (q *evaluation) forCompanion() bool {
 	if !q.ByHost || q.request.Provider != "" {
 		return false
 	}
@@ -33,7 +33,7 @@ func (q *inquiry) forCompanion() bool {
 // onItsOrigin wants the consent pages on their own host alone, where they have
 // one, and nothing else there. A callback is on both: athd leads on from the
 // one to the other.
-func (q *inquiry) onItsOrigin(row ath.Path) bool {
+func (q *evaluation) onItsOrigin(row ath.Path) bool {
 	if q.ConsentHost.IsZero() {
 		return true
 	}
@@ -55,11 +55,11 @@ func companionPath(path string, callbackPerProvider bool) (ath.Path, bool) {
 }
 
 // companionPath is of the request's path as it is written, canonical or not.
-func (q *inquiry) companionPath() (ath.Path, bool) {
+func (q *evaluation) companionPath() (ath.Path, bool) {
 	return companionPath(withoutQuery(q.request.Path), q.CallbackPerProvider)
 }
 
-func (q *inquiry) tellCompanion() string {
+func (q *evaluation) describeCompanion() string {
 	row, ok := q.companionPath()
 	switch {
 	case !ok:

@@ -87,8 +87,8 @@ func TestMeshesLetPassWhatAthdAnswersItself(t *testing.T) {
 		{"a method that athd itself will refuse", at("PUT", "/ath/token"), Companion},
 
 		{"the callback, of whose code Envoy may have replaced a byte", Request{Method: "GET", Path: "/ath/callback?code=M.R3_BAY.!x&state=y", Blurred: true}, Companion},
-		{"P-7: a path of which Envoy may have replaced a byte", Request{Method: "GET", Path: "/ath/agents/a!?b", Blurred: true}, TargetRefused},
-		{"P-7: an app's query of which it may have", Request{Method: "GET", Path: "/api?b=!", Blurred: true}, TargetRefused},
+		{"P-7: a path of which Envoy may have replaced a byte", Request{Method: "GET", Path: "/ath/agents/a!?b", Blurred: true}, TargetNotCanonical},
+		{"P-7: an app's query of which it may have", Request{Method: "GET", Path: "/api?b=!", Blurred: true}, TargetNotCanonical},
 
 		{"P-1: an ATH token", with(func(r *Request) { r.Authorization = []string{"Bearer " + token} }), AgentIDMissing},
 		{"P-3: an agent's whole call", with(func(r *Request) { r.Authorization, r.AgentID = []string{"Bearer " + token}, []string{agentID} }), ProviderUnknown},
@@ -99,15 +99,15 @@ func TestMeshesLetPassWhatAthdAnswersItself(t *testing.T) {
 		{"P-1: in the path", at("GET", "/ath/agents/"+token), TokenInQuery},
 		{"P-5: in the query", at("GET", "/ath/callback?code="+token), TokenInQuery},
 
-		{"P-7: two slashes", at("GET", "//ath/token"), TargetRefused},
-		{"P-7: two slashes inside", at("GET", "/ath//token"), TargetRefused},
-		{"P-7: a parameter", at("GET", "/ath/token;x=1"), TargetRefused},
-		{"P-7: an encoded slash", at("GET", "/ath%2Ftoken"), TargetRefused},
-		{"P-7: an encoded slash below", at("GET", "/ath/agents/..%2F..%2Fapi"), TargetRefused},
-		{"P-7: dots", at("GET", "/ath/agents/../../api"), TargetRefused},
-		{"P-7: an encoded letter", at("GET", "/ath/%74oken"), TargetRefused},
-		{"P-7: a method that nobody may use", at("TRACE", "/ath/token"), MethodRefused},
-		{"P-7: no path", at("GET", ""), TargetRefused},
+		{"P-7: two slashes", at("GET", "//ath/token"), TargetNotCanonical},
+		{"P-7: two slashes inside", at("GET", "/ath//token"), TargetNotCanonical},
+		{"P-7: a parameter", at("GET", "/ath/token;x=1"), TargetNotCanonical},
+		{"P-7: an encoded slash", at("GET", "/ath%2Ftoken"), TargetNotCanonical},
+		{"P-7: an encoded slash below", at("GET", "/ath/agents/..%2F..%2Fapi"), TargetNotCanonical},
+		{"P-7: dots", at("GET", "/ath/agents/../../api"), TargetNotCanonical},
+		{"P-7: an encoded letter", at("GET", "/ath/%74oken"), TargetNotCanonical},
+		{"P-7: a method that nobody may use", at("TRACE", "/ath/token"), MethodNotAllowed},
+		{"P-7: no path", at("GET", ""), TargetNotCanonical},
 
 		{"the rest of /ath", at("GET", "/ath/other"), TokenMissing},
 		{"/ath itself", at("GET", "/ath"), TokenMissing},
@@ -132,7 +132,7 @@ func TestMeshesLetPassWhatAthdAnswersItself(t *testing.T) {
 	each.config.CallbackPerProvider = true
 	for path, want := range map[string]Reason{
 		"/ath/callback/shop?code=x&state=y": Companion, "/ath/callback/com.acme.api": Companion, "/ath/callback": Companion,
-		"/ath/callback/": TokenMissing, "/ath/callback/shop/x": TokenMissing, "/ath/callback/..%2Fx": TargetRefused, "/ath/callback/../admin": TargetRefused,
+		"/ath/callback/": TokenMissing, "/ath/callback/shop/x": TokenMissing, "/ath/callback/..%2Fx": TargetNotCanonical, "/ath/callback/../admin": TargetNotCanonical,
 	} {
 		if got := each.Decide(t.Context(), at("GET", path)); got.Reason() != want {
 			t.Errorf("%s: %s, want %s", path, got.Reason(), want)
@@ -208,7 +208,7 @@ func TestCompanionDecisionWithAnythingOddRefuses(t *testing.T) {
 		"a credential":    {ID: "dec_x", reason: Companion, allow: true, credential: ath.NewSecret("x")},
 		"a provider":      {ID: "dec_x", reason: Companion, allow: true, Provider: "shop"},
 	} {
-		if d.Allowed() || d.ForCompanion() || d.PassesThrough() || d.Reason() != Internal || d.Refusal() == nil {
+		if d.Allowed() || d.ForCompanion() || d.PassesThrough() || d.Reason() != InternalError || d.Refusal() == nil {
 			t.Errorf("%s: %s", name, d.Reason())
 		}
 	}

@@ -25,14 +25,14 @@ type Config struct {
 	Store     Reader
 	Providers *provider.Providers // may be replaced at any time
 	// ByHost finds the provider by the request's host and path where its route
-	// names none: for meshes, whose routes cannot. Otherwise such a route leads
-	// to no provider.
+	// names none: for meshes, whose routes cannot. Without it such a route leads to
+	// no provider.
 	ByHost bool
-	// PublicURL is athd's own, to whose discovery a 401 points; "": to none.
+	// PublicURL is athd's own, whose discovery a 401 names; "": none.
 	PublicURL string
 	// ConsentHost, without a port, has the consent pages and nothing else, and
 	// no other host has them. The zero Host: they are wherever athd answers.
-	// Looked at with ByHost; otherwise Envoy's routes see to it.
+	// Used with ByHost; otherwise Envoy's routes ensure it.
 	ConsentHost ath.Host
 	// CallbackPerProvider: athd answers below /ath/callback/, too. Where it does
 	// not, a mesh's routes may well lead there to an app.
@@ -44,7 +44,7 @@ type Config struct {
 	Observe func(d *Decision, provider string, took time.Duration) // for metrics; may be nil. provider is a configured id or ""
 }
 
-// A Decider judges requests. It is safe for concurrent use.
+// A Decider decides about requests. It is safe for concurrent use.
 type Decider struct {
 	config   Config
 	rules    []rule
@@ -68,7 +68,7 @@ func New(c Config) (*Decider, error) {
 	return d, nil
 }
 
-// Decide judges one request, records the event and returns the decision. It
+// Decide evaluates one request, records the event and returns the decision. It
 // never panics: what would, refuses.
 func (d *Decider) Decide(ctx context.Context, r Request) (decision Decision) {
 	start := time.Now() // monotonic: a duration, not a date
@@ -76,7 +76,7 @@ func (d *Decider) Decide(ctx context.Context, r Request) (decision Decision) {
 		r.ID = ath.NewDecisionID()
 	}
 	now := d.snapshot.Load()
-	decision = d.inquire(ctx, now, r, nil)
+	decision = d.evaluate(ctx, now, r, nil)
 	p := now.set.Get(decision.Provider)
 	d.record(ctx, &decision, p, r.Client)
 	known := ""
@@ -87,19 +87,19 @@ func (d *Decider) Decide(ctx context.Context, r Request) (decision Decision) {
 	return decision
 }
 
-// inquire applies the rules. The watcher, if there is one, sees each at work.
-func (d *Decider) inquire(ctx context.Context, now *snapshot, r Request, watch func(*inquiry, rule, Reason)) (decision Decision) {
-	q := &inquiry{Config: &d.config, snapshot: now, ctx: ctx, request: r, now: d.config.Now()}
-	if watch == nil { // an operator who asks wants to hear what the store says
+// evaluate applies the rules. watch, if it is not nil, is called after each.
+func (d *Decider) evaluate(ctx context.Context, now *snapshot, r Request, watch func(*evaluation, rule, Reason)) (decision Decision) {
+	q := &evaluation{Config: &d.config, snapshot: now, ctx: ctx, request: r, now: d.config.Now()}
+	if watch == nil { // Explain always reads the store
 		q.unknown = d.unknown
 	}
-	q.decision = Decision{ID: r.ID, Provider: r.Provider, reason: Internal}
+	q.decision = Decision{ID: r.ID, Provider: r.Provider, reason: InternalError}
 	defer func() {
 		if p := recover(); p != nil {
 			// The value may hold anything that a caller sent: its type is enough.
-			d.config.Logger.ErrorContext(ctx, "a rule panicked; the request is refused",
+			d.config.Logger.ErrorContext(ctx, "rule panicked",
 				"decision_id", r.ID, "panic", fmt.Sprintf("%T", p))
-			decision = Decision{ID: r.ID, Provider: r.Provider, reason: Internal}
+			decision = Decision{ID: r.ID, Provider: r.Provider, reason: InternalError}
 		}
 	}()
 	if r.Provider == "" && d.config.ByHost {
@@ -108,7 +108,7 @@ func (d *Decider) inquire(ctx context.Context, now *snapshot, r Request, watch f
 	}
 	q.provider = now.set.Get(q.request.Provider)
 	for _, rule := range d.rules {
-		reason := rule.objects(q)
+		reason := rule.check(q)
 		if watch != nil {
 			watch(q, rule, reason)
 		}
@@ -150,7 +150,7 @@ func (d *Decider) record(ctx context.Context, decision *Decision, p *provider.Pr
 	case decision.Allowed():
 		e.Effective = decision.Scopes
 		e.Derived = p != nil && p.Derived
-	case decision.Reason() == ScopeMissing || decision.Reason() == UpgradeRefused:
+	case decision.Reason() == ScopeMissing || decision.Reason() == UpgradeNotAllowed:
 		e.Kind, e.Effective, e.Reason = audit.ScopeViolation, decision.Scopes, string(decision.Reason())
 	default:
 		e.Kind, e.Reason = audit.AccessDenied, string(decision.Reason())

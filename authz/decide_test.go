@@ -132,14 +132,14 @@ type refusalCase struct {
 func refusals() []refusalCase {
 	type S = stored
 	return []refusalCase{
-		{"P-7: TRACE", "P-7 method", func(_ *S, r *Request) { r.Method = "TRACE" }, MethodRefused, 400, ath.InvalidRequest},
-		{"P-7: lower-case method", "P-7 method", func(_ *S, r *Request) { r.Method = "get" }, MethodRefused, 400, ath.InvalidRequest},
-		{"P-7: no method", "P-7 method", func(_ *S, r *Request) { r.Method = "" }, MethodRefused, 400, ath.InvalidRequest},
-		{"P-7: encoded slash", "P-7 target", func(_ *S, r *Request) { r.Path = "/ath/proxy/shop/products%2F7" }, TargetRefused, 400, ath.InvalidRequest},
-		{"P-7: path outside the mount", "P-7 target", func(_ *S, r *Request) { r.Path = "/products/7" }, TargetRefused, 400, ath.InvalidRequest},
-		{"P-7: path of another mount", "P-7 target", func(_ *S, r *Request) { r.Path = "/ath/proxy/shopping/products/7" }, TargetRefused, 400, ath.InvalidRequest},
-		{"P-7: a target of which Envoy may have replaced a byte", "P-7 target", func(_ *S, r *Request) { r.Blurred = true }, TargetRefused, 400, ath.InvalidRequest},
-		{"P-7: no path", "P-7 target", func(_ *S, r *Request) { r.Path = "" }, TargetRefused, 400, ath.InvalidRequest},
+		{"P-7: TRACE", "P-7 method", func(_ *S, r *Request) { r.Method = "TRACE" }, MethodNotAllowed, 400, ath.InvalidRequest},
+		{"P-7: lower-case method", "P-7 method", func(_ *S, r *Request) { r.Method = "get" }, MethodNotAllowed, 400, ath.InvalidRequest},
+		{"P-7: no method", "P-7 method", func(_ *S, r *Request) { r.Method = "" }, MethodNotAllowed, 400, ath.InvalidRequest},
+		{"P-7: encoded slash", "P-7 target", func(_ *S, r *Request) { r.Path = "/ath/proxy/shop/products%2F7" }, TargetNotCanonical, 400, ath.InvalidRequest},
+		{"P-7: path outside the mount", "P-7 target", func(_ *S, r *Request) { r.Path = "/products/7" }, TargetNotCanonical, 400, ath.InvalidRequest},
+		{"P-7: path of another mount", "P-7 target", func(_ *S, r *Request) { r.Path = "/ath/proxy/shopping/products/7" }, TargetNotCanonical, 400, ath.InvalidRequest},
+		{"P-7: a target of which Envoy may have replaced a byte", "P-7 target", func(_ *S, r *Request) { r.Blurred = true }, TargetNotCanonical, 400, ath.InvalidRequest},
+		{"P-7: no path", "P-7 target", func(_ *S, r *Request) { r.Path = "" }, TargetNotCanonical, 400, ath.InvalidRequest},
 		{"P-5: a token in the query", "P-5 no token in the query", func(s *S, r *Request) { r.Path += "&access_token=" + s.token.Secret().Reveal() }, TokenInQuery, 400, ath.InvalidRequest},
 		{"P-5: a token in the path", "P-5 no token in the query", func(s *S, r *Request) { r.Path = "/ath/proxy/shop/products/" + s.token.Secret().Reveal() }, TokenInQuery, 400, ath.InvalidRequest},
 		{"P-5: a token in another header", "P-5 no token in the query", func(_ *S, r *Request) { r.StrayToken = true }, TokenInQuery, 400, ath.InvalidRequest},
@@ -163,15 +163,15 @@ func refusals() []refusalCase {
 		{"P-2: two agent ids", "P-2 one agent id", func(_ *S, r *Request) { r.AgentID = []string{agentID, agentID} }, AgentIDMissing, 403, ath.AgentIdentityMismatch},
 		{"P-2: another agent's id", "P-2 the token's agent", func(_ *S, r *Request) { r.AgentID = []string{otherAgent} }, AgentIDMismatch, 403, ath.AgentIdentityMismatch},
 		{"P-2: two ids joined", "P-2 the token's agent", func(_ *S, r *Request) { r.AgentID = []string{agentID + "," + agentID} }, AgentIDMismatch, 403, ath.AgentIdentityMismatch},
-		{"R-7: registration removed", "standing: registered", func(s *S, _ *Request) { delete(s.agents, agentID) }, AgentGone, 403, ath.AgentUnapproved},
-		{"R-7: registered anew since", "standing: registered", func(s *S, _ *Request) { s.agents[agentID].ClientID = "another" }, AgentGone, 403, ath.AgentUnapproved},
+		{"R-7: registration removed", "standing: registered", func(s *S, _ *Request) { delete(s.agents, agentID) }, AgentUnknown, 403, ath.AgentUnapproved},
+		{"R-7: registered anew since", "standing: registered", func(s *S, _ *Request) { s.agents[agentID].ClientID = "another" }, AgentUnknown, 403, ath.AgentUnapproved},
 		{"R-6: suspended", "standing: approved", func(s *S, _ *Request) { s.agents[agentID].Suspended = true }, AgentNotApproved, 403, ath.AgentUnapproved},
 		{"standing: pending", "standing: approved", func(s *S, _ *Request) { pend(s.agents[agentID]) }, AgentNotApproved, 403, ath.AgentUnapproved},
 		{"R-6: issued before a suspension that is over", "R-6 not suspended since", func(s *S, _ *Request) { s.agents[agentID].Generation++ }, TokenRevoked, 401, ath.TokenRevoked},
 		{"R-5: approval ended", "R-5 approval current", func(s *S, _ *Request) { s.agents[agentID].ApprovalExpires = now }, ApprovalExpired, 403, ath.AgentUnapproved},
 		{"P-3: no such provider", "P-3 provider exists", func(_ *S, r *Request) { r.Provider, r.Mount = "nobody", "/ath/proxy/shop/" }, ProviderUnknown, 403, ath.ProviderMismatch},
 		{"P-3: a route to no provider", "P-3 provider exists", func(_ *S, r *Request) { r.Provider = "" }, ProviderUnknown, 403, ath.ProviderMismatch},
-		{"P-3: another provider's route", "P-3 the token's provider", func(_ *S, r *Request) { r.Provider = "other" }, ProviderMismatched, 403, ath.ProviderMismatch},
+		{"P-3: another provider's route", "P-3 the token's provider", func(_ *S, r *Request) { r.Provider = "other" }, ProviderMismatch, 403, ath.ProviderMismatch},
 		{"P-4: a path that no scope covers", "P-4 scope", func(_ *S, r *Request) { r.Path = "/ath/proxy/shop/orders" }, ScopeMissing, 403, ath.ScopeNotApproved},
 		{"P-4: a method that no scope covers", "P-4 scope", func(_ *S, r *Request) { r.Method = "DELETE" }, ScopeMissing, 403, ath.ScopeNotApproved},
 		{"P-4: a scope that was not granted", "P-4 scope", func(_ *S, r *Request) { r.Method, r.Path = "POST", "/ath/proxy/shop/orders" }, ScopeMissing, 403, ath.ScopeNotApproved},
@@ -179,29 +179,29 @@ func refusals() []refusalCase {
 			s.agents[agentID].Approvals[0].Approved = ath.Scopes{"orders:write"}
 		}, ScopeMissing, 403, ath.ScopeNotApproved},
 		{"P-4: a grant without scopes", "P-4 scope", func(s *S, _ *Request) { s.grant.Scopes = nil }, ScopeMissing, 403, ath.ScopeNotApproved},
-		{"P-4: a WebSocket that no rule allows", "P-4 upgrade", func(_ *S, r *Request) { r.Upgrade = []string{"websocket"} }, UpgradeRefused, 403, ath.ScopeNotApproved},
+		{"P-4: a WebSocket that no rule allows", "P-4 upgrade", func(_ *S, r *Request) { r.Upgrade = []string{"websocket"} }, UpgradeNotAllowed, 403, ath.ScopeNotApproved},
 		{"P-4: a WebSocket that only a scope which is not held allows", "P-4 upgrade", func(_ *S, r *Request) {
 			r.Path, r.Upgrade = "/ath/proxy/shop/products/other", []string{"websocket"}
-		}, UpgradeRefused, 403, ath.ScopeNotApproved},
+		}, UpgradeNotAllowed, 403, ath.ScopeNotApproved},
 		{"P-4: another protocol than WebSocket", "P-4 upgrade", func(_ *S, r *Request) {
 			r.Path, r.Upgrade = "/ath/proxy/shop/products/live", []string{"h2c"}
-		}, UpgradeRefused, 403, ath.ScopeNotApproved},
+		}, UpgradeNotAllowed, 403, ath.ScopeNotApproved},
 		{"P-4: two protocols", "P-4 upgrade", func(_ *S, r *Request) {
 			r.Path, r.Upgrade = "/ath/proxy/shop/products/live", []string{"websocket", "websocket"}
-		}, UpgradeRefused, 403, ath.ScopeNotApproved},
+		}, UpgradeNotAllowed, 403, ath.ScopeNotApproved},
 		{"P-4: two protocols, joined", "P-4 upgrade", func(_ *S, r *Request) {
 			r.Path, r.Upgrade = "/ath/proxy/shop/products/live", []string{"websocket, h2c"}
-		}, UpgradeRefused, 403, ath.ScopeNotApproved},
+		}, UpgradeNotAllowed, 403, ath.ScopeNotApproved},
 		{"P-4: an empty protocol", "P-4 upgrade", func(_ *S, r *Request) {
 			r.Path, r.Upgrade = "/ath/proxy/shop/products/live", []string{""}
-		}, UpgradeRefused, 403, ath.ScopeNotApproved},
-		{"P-6: the connection is gone", "P-6 credential there", func(s *S, _ *Request) { s.connection = nil }, Reauthorize, 401, ath.TokenInvalid},
-		{"P-6: the provider ended it", "P-6 credential there", func(s *S, _ *Request) { s.connection.Ended = true }, Reauthorize, 401, ath.TokenInvalid},
-		{"P-6: an empty upstream token", "P-6 credential there", func(s *S, _ *Request) { s.connection.Access = ath.Secret{} }, Reauthorize, 401, ath.TokenInvalid},
+		}, UpgradeNotAllowed, 403, ath.ScopeNotApproved},
+		{"P-6: the connection is gone", "P-6 credential there", func(s *S, _ *Request) { s.connection = nil }, ReauthorizationRequired, 401, ath.TokenInvalid},
+		{"P-6: the provider ended it", "P-6 credential there", func(s *S, _ *Request) { s.connection.Ended = true }, ReauthorizationRequired, 401, ath.TokenInvalid},
+		{"P-6: an empty upstream token", "P-6 credential there", func(s *S, _ *Request) { s.connection.Access = ath.Secret{} }, ReauthorizationRequired, 401, ath.TokenInvalid},
 		{"O-2: the provider has another host, client or server now", "O-2 credential for this destination", func(s *S, _ *Request) {
 			s.connection.Destination = "https://auth.shop.example/token c https://api.other.example"
-		}, Reauthorize, 401, ath.TokenInvalid},
-		{"P-6: the upstream token expired", "P-6 credential current", func(s *S, _ *Request) { s.connection.Expires = now }, Reauthorize, 401, ath.TokenInvalid},
+		}, ReauthorizationRequired, 401, ath.TokenInvalid},
+		{"P-6: the upstream token expired", "P-6 credential current", func(s *S, _ *Request) { s.connection.Expires = now }, ReauthorizationRequired, 401, ath.TokenInvalid},
 	}
 }
 
@@ -250,7 +250,7 @@ func checkRefusal(t *testing.T, d *Decision, c refusalCase) {
 	if e.Details["decision_id"] != d.ID || d.ID == "" {
 		t.Errorf("E-2: the refusal does not carry its decision_id: %v", e.Details)
 	}
-	if wants := c.reason == Reauthorize; wants != (e.Details["reason"] == "reauthorization_required") {
+	if wants := c.reason == ReauthorizationRequired; wants != (e.Details["reason"] == "reauthorization_required") {
 		t.Errorf("P-6: details.reason is %v", e.Details["reason"])
 	}
 }
@@ -388,9 +388,9 @@ func TestAPanicRefuses(t *testing.T) {
 	d := newDecider(t, s, &logs)
 	for at := range len(d.rules) {
 		d.rules = allRules()
-		d.rules[at].objects = func(*inquiry) Reason { panic("Bearer " + upstream) }
+		d.rules[at].check = func(*evaluation) Reason { panic("Bearer " + upstream) }
 		decision := d.Decide(t.Context(), r)
-		if decision.Allowed() || decision.Reason() != Internal || decision.Refusal().Status() != http.StatusInternalServerError {
+		if decision.Allowed() || decision.Reason() != InternalError || decision.Refusal().Status() != http.StatusInternalServerError {
 			t.Errorf("a panic in %q gave %q", d.rules[at].id, decision.Reason())
 		}
 	}

@@ -12,41 +12,41 @@ import (
 type Reason string
 
 // The reasons, in the order in which the rules can give them. The empty
-// reason, which no rule gives, refuses as Internal.
+// reason, which no rule gives, refuses as InternalError.
 const (
-	Internal           Reason = "internal_error"           // a panic, a zero value, a doubt
-	MethodRefused      Reason = "method_not_allowed"       // P-7
-	TargetRefused      Reason = "target_not_canonical"     // P-7
-	TokenInQuery       Reason = "token_in_query"           // P-5
-	TokenMissing       Reason = "token_missing"            // P-1
-	TokenMalformed     Reason = "token_malformed"          // P-1
-	StoreUnavailable   Reason = "store_unavailable"        // 503
-	RecordCorrupt      Reason = "record_corrupt"           // a stored record does not open
-	TokenUnknown       Reason = "token_unknown"            // P-1
-	TokenRevoked       Reason = "token_revoked"            // P-1
-	TokenExpired       Reason = "token_expired"            // P-1
-	AgentIDMissing     Reason = "agent_id_missing"         // P-2
-	AgentIDMismatch    Reason = "agent_id_mismatch"        // P-2
-	AgentGone          Reason = "agent_unknown"            // the registration is gone, or another one took its place
-	AgentNotApproved   Reason = "agent_not_approved"       // standing
-	ApprovalExpired    Reason = "approval_expired"
-	ProviderUnknown    Reason = "provider_unknown"         // P-3: host and path lead to none
-	ProviderMismatched Reason = "provider_mismatch"        // P-3
-	ScopeMissing       Reason = "scope_missing"            // P-4
-	UpgradeRefused     Reason = "upgrade_not_allowed"      // P-4: no rule of a held scope lets the request switch protocols
-	Reauthorize        Reason = "reauthorization_required" // P-6
-	Allowed            Reason = "allowed"
-	PassedThrough      Reason = "passed_through" // no ATH token, on an app whose people call it without one
-	Companion          Reason = "companion"      // a path that athd answers itself, in a mesh that asks about each
+	InternalError           Reason = "internal_error"           // a panic, a zero value, a doubt
+	MethodNotAllowed        Reason = "method_not_allowed"       // P-7
+	TargetNotCanonical      Reason = "target_not_canonical"     // P-7
+	TokenInQuery            Reason = "token_in_query"           // P-5
+	TokenMissing            Reason = "token_missing"            // P-1
+	TokenMalformed          Reason = "token_malformed"          // P-1
+	StoreUnavailable        Reason = "store_unavailable"        // 503
+	RecordCorrupt           Reason = "record_corrupt"           // a stored record does not open
+	TokenUnknown            Reason = "token_unknown"            // P-1
+	TokenRevoked            Reason = "token_revoked"            // P-1
+	TokenExpired            Reason = "token_expired"            // P-1
+	AgentIDMissing          Reason = "agent_id_missing"         // P-2
+	AgentIDMismatch         Reason = "agent_id_mismatch"        // P-2
+	AgentUnknown            Reason = "agent_unknown"            // the registration is gone, or another one took its place
+	AgentNotApproved        Reason = "agent_not_approved"       // standing
+	ApprovalExpired         Reason = "approval_expired"
+	ProviderUnknown         Reason = "provider_unknown"         // P-3: host and path lead to none
+	ProviderMismatch        Reason = "provider_mismatch"        // P-3
+	ScopeMissing            Reason = "scope_missing"            // P-4
+	UpgradeNotAllowed       Reason = "upgrade_not_allowed"      // P-4: no rule of a held scope lets the request switch protocols
+	ReauthorizationRequired Reason = "reauthorization_required" // P-6
+	Allowed                 Reason = "allowed"
+	PassedThrough           Reason = "passed_through" // no ATH token, on an app whose people call it without one
+	Companion               Reason = "companion"      // a path that athd answers itself, in a mesh that asks about each
 )
 
 // Reasons lists every reason, so that metrics can show those that have not
 // happened yet.
 func Reasons() []Reason {
-	return []Reason{Internal, MethodRefused, TargetRefused, TokenInQuery, TokenMissing, TokenMalformed,
+	return []Reason{InternalError, MethodNotAllowed, TargetNotCanonical, TokenInQuery, TokenMissing, TokenMalformed,
 		StoreUnavailable, RecordCorrupt, TokenUnknown, TokenRevoked, TokenExpired, AgentIDMissing,
-		AgentIDMismatch, AgentGone, AgentNotApproved, ApprovalExpired, ProviderUnknown,
-		ProviderMismatched, ScopeMissing, UpgradeRefused, Reauthorize, Allowed, PassedThrough, Companion}
+		AgentIDMismatch, AgentUnknown, AgentNotApproved, ApprovalExpired, ProviderUnknown,
+		ProviderMismatch, ScopeMissing, UpgradeNotAllowed, ReauthorizationRequired, Allowed, PassedThrough, Companion}
 }
 
 // A Decision is the answer to one [Request]. The zero value refuses.
@@ -96,10 +96,10 @@ func (d *Decision) ForCompanion() bool { return d.Allowed() && d.reason == Compa
 func (d *Decision) Reason() Reason {
 	switch d.reason {
 	case "":
-		return Internal
+		return InternalError
 	case Allowed, PassedThrough, Companion:
 		if !d.Allowed() {
-			return Internal
+			return InternalError
 		}
 	}
 	return d.reason
@@ -121,7 +121,7 @@ func (d *Decision) Refusal() *ath.Error {
 	if d.Allowed() {
 		return nil
 	}
-	e := d.hint.tell(refusal(d.Reason()))
+	e := d.hint.addTo(refusal(d.Reason()))
 	return e.WithDetail("decision_id", d.ID)
 }
 
@@ -137,9 +137,9 @@ func (d *Decision) Missing() ath.Scopes {
 // refusal is the one table from reasons to the wire.
 func refusal(r Reason) *ath.Error {
 	switch r {
-	case MethodRefused:
+	case MethodNotAllowed:
 		return ath.Errorf(ath.InvalidRequest, "The request's method is not one that an agent may use.")
-	case TargetRefused:
+	case TargetNotCanonical:
 		return ath.Errorf(ath.InvalidRequest, "The request's path is not in canonical form.")
 	case TokenInQuery:
 		return ath.Errorf(ath.InvalidRequest, "An ATH token belongs into the Authorization header and nowhere else.")
@@ -155,19 +155,19 @@ func refusal(r Reason) *ath.Error {
 		return ath.Errorf(ath.AgentIdentityMismatch, "Exactly one X-ATH-Agent-ID header is required.")
 	case AgentIDMismatch:
 		return ath.Errorf(ath.AgentIdentityMismatch, "The ATH token belongs to another agent.")
-	case AgentGone, AgentNotApproved:
+	case AgentUnknown, AgentNotApproved:
 		return ath.Errorf(ath.AgentUnapproved, "The agent is not approved.")
 	case ApprovalExpired:
 		return ath.Errorf(ath.AgentUnapproved, "The agent's approval has expired.")
 	case ProviderUnknown:
 		return ath.Errorf(ath.ProviderMismatch, "There is no such provider, and the ATH token is for another one.")
-	case ProviderMismatched:
+	case ProviderMismatch:
 		return ath.Errorf(ath.ProviderMismatch, "The ATH token is for another provider.")
 	case ScopeMissing:
 		return ath.Errorf(ath.ScopeNotApproved, "No scope of the ATH token covers this method and path.")
-	case UpgradeRefused:
+	case UpgradeNotAllowed:
 		return ath.Errorf(ath.ScopeNotApproved, "No scope of the ATH token allows this request to switch protocols.")
-	case Reauthorize:
+	case ReauthorizationRequired:
 		return ath.Errorf(ath.TokenInvalid, "The user must authorize the agent again.").
 			WithDetail("reason", "reauthorization_required")
 	case StoreUnavailable:

@@ -9,7 +9,7 @@ import (
 	"github.com/athd/athd/provider"
 )
 
-// A Question is what an operator asks about: would this request pass?
+// A Question is what an operator asks: would this request pass?
 type Question struct {
 	Token   ath.Secret // the ATH token; empty: a request without one
 	AgentID string     // X-ATH-Agent-ID; "": the agent whose token it is
@@ -24,25 +24,25 @@ var (
 	ErrNoURL    = errors.New("authz: the URL must be absolute, with http or https, or a path that starts with a slash")
 )
 
-// An Explanation is how a request would be judged now, rule by rule.
+// An Explanation is how a request would be decided now, rule by rule.
 type Explanation struct {
-	Decision Decision // the very one that Decide would come to
-	Place    string   // where host and path lead
+	Decision Decision // the one that Decide would return
+	Place    string   // what host and path lead to
 	Steps    []Step
 	Nearest  []provider.Near // where no scope covers the request: the rules that come nearest, best first
 }
 
-// A Step is one rule at work.
+// A Step is one rule, and what it found.
 type Step struct {
 	Rule    string // with its protocol ID
 	Found   string // what it looked at; holds no token
 	Verdict Verdict
 }
 
-// A Verdict is what a rule came to.
+// A Verdict is the result of a rule.
 type Verdict string
 
-// The verdicts. Rules behind the one that decided are not asked.
+// The verdicts. Rules after the one that decided are not evaluated.
 const (
 	Holds    Verdict = "ok"
 	Refuses  Verdict = "refuses"
@@ -52,10 +52,10 @@ const (
 
 const maxNearest = 3
 
-// Explain judges a request with the rules of [Decider.Decide], and tells what
-// each of them saw. Nothing is recorded, and nobody but the store is asked.
-// The provider is found by host and path: what a route of one's own Envoy says
-// is not known here.
+// Explain evaluates a request with the rules of [Decider.Decide] and describes
+// what each of them saw. Nothing is recorded, and only the store is read. The
+// provider is found by host and path: what the routes of an Envoy of the
+// operator's own say is not known here.
 func (d *Decider) Explain(ctx context.Context, question Question) (Explanation, error) {
 	if question.Method == "" {
 		return Explanation{}, ErrNoMethod
@@ -76,12 +76,12 @@ func (d *Decider) Explain(ctx context.Context, question Question) (Explanation, 
 	}
 
 	var e Explanation
-	e.Place = tellPlace(r)
+	e.Place = describePlace(r)
 	asked := map[string]bool{}
-	var last *inquiry
-	e.Decision = d.inquire(ctx, now, r, func(q *inquiry, rule rule, reason Reason) {
+	var last *evaluation
+	e.Decision = d.evaluate(ctx, now, r, func(q *evaluation, rule rule, reason Reason) {
 		asked[rule.id], last = true, q
-		step := Step{Rule: rule.id, Found: rule.tells(q), Verdict: Refuses}
+		step := Step{Rule: rule.id, Found: rule.describe(q), Verdict: Refuses}
 		switch reason {
 		case "":
 			step.Verdict = Holds
@@ -95,15 +95,15 @@ func (d *Decider) Explain(ctx context.Context, question Question) (Explanation, 
 			e.Steps = append(e.Steps, Step{Rule: rule.id, Verdict: NotAsked})
 		}
 	}
-	if reason := e.Decision.Reason(); (reason == ScopeMissing || reason == UpgradeRefused) && last != nil {
+	if reason := e.Decision.Reason(); (reason == ScopeMissing || reason == UpgradeNotAllowed) && last != nil {
 		e.Nearest = last.provider.Nearest(r.Method, last.segments, e.Decision.Scopes, maxNearest)
 	}
 	return e, nil
 }
 
-// agentOf returns what the agent would send. Where nobody said, it is the
-// agent of the token's own grant; an error shows again, and is told, when the
-// rules read.
+// agentOf returns the agent id that the agent would send. Without one in the
+// question it is the agent of the token's own grant; an error is ignored here,
+// since the rule that reads the store reports it.
 func (d *Decider) agentOf(ctx context.Context, question Question) []string {
 	if question.AgentID != "" {
 		return []string{question.AgentID}
@@ -119,7 +119,7 @@ func (d *Decider) agentOf(ctx context.Context, question Question) []string {
 	return []string{reading.Grant.Agent}
 }
 
-func tellPlace(r Request) string {
+func describePlace(r Request) string {
 	if _, ok := companionPath(withoutQuery(r.Path), true); ok {
 		return "athd's own pages"
 	}

@@ -7,9 +7,9 @@ import (
 	"github.com/athd/athd/provider"
 )
 
-// A hint is what a refusal tells beside its code, so that an agent which knows
-// nothing but the API's address finds the way: where discovery is (P-1), or
-// which scope to ask the user for (P-11). It depends on the place, on what the
+// A hint is what a refusal contains beside its code, so that an agent which knows
+// nothing but the API's address can go on: where discovery is (P-1), or which
+// scope to ask the user for (P-11). It depends on host and path, on what the
 // token's own agent holds, and never on whether a token exists (E-3).
 type hint struct {
 	discovery string
@@ -17,8 +17,8 @@ type hint struct {
 	scopes    ath.Scopes
 }
 
-// hints are those of 401, by the provider's id; "" is gateway discovery.
-// They are made once, since whoever sends no token gets one.
+// newHints returns the hints of 401, by the provider's id; "" is gateway
+// discovery. They are made once, since every request without a token gets one.
 func newHints(publicURL string, set *provider.Set) map[string]*hint {
 	if publicURL == "" {
 		return nil
@@ -49,18 +49,18 @@ func hasHostOf(app *provider.Provider, of string) bool {
 	return false
 }
 
-// hint returns what a refusal tells beside its code; nil: nothing.
-func (q *inquiry) hint(reason Reason) *hint {
+// hint returns what a refusal contains beside its code; nil: nothing.
+func (q *evaluation) hint(reason Reason) *hint {
 	switch reason {
-	case TokenMissing, TokenMalformed, TokenUnknown, TokenRevoked, TokenExpired, Reauthorize:
+	case TokenMissing, TokenMalformed, TokenUnknown, TokenRevoked, TokenExpired, ReauthorizationRequired:
 		if q.provider != nil && q.provider.App != nil && q.request.Mount == "" {
 			if h := q.hints[q.provider.ID]; h != nil {
 				return h
 			}
 		}
 		return q.hints[""]
-	case ScopeMissing, UpgradeRefused:
-		return q.scopeHint(reason == UpgradeRefused)
+	case ScopeMissing, UpgradeNotAllowed:
+		return q.scopeHint(reason == UpgradeNotAllowed)
 	}
 	return nil
 }
@@ -68,7 +68,7 @@ func (q *inquiry) hint(reason Reason) *hint {
 // scopeHint names the scope that covers the request and least else. One that
 // the operator has approved for the agent comes first: then only the user is to
 // be asked.
-func (q *inquiry) scopeHint(upgrade bool) *hint {
+func (q *evaluation) scopeHint(upgrade bool) *hint {
 	able := q.provider.Covering(q.request.Method, q.segments, upgrade)
 	if len(able) == 0 {
 		return nil
@@ -82,8 +82,8 @@ func (q *inquiry) scopeHint(upgrade bool) *hint {
 	return &hint{provider: q.reading.Grant.Provider, scopes: ath.Scopes{scope}}
 }
 
-// tell adds the hint to the refusal's details.
-func (h *hint) tell(e *ath.Error) *ath.Error {
+// addTo adds the hint to the refusal's details.
+func (h *hint) addTo(e *ath.Error) *ath.Error {
 	switch {
 	case h == nil:
 		return e

@@ -9,13 +9,13 @@ import (
 	"github.com/athd/athd/provider"
 )
 
-// passesThrough lets people call an app as they did before there were agents,
-// where its operator says so: a request that holds nothing like an ATH token
-// goes on as it came. Gateway mode is the agents' own.
+// passesThrough lets people call an app without an ATH token, where its operator
+// configures that (unauthenticated: passthrough): a request that contains nothing
+// like an ATH token is forwarded as it came. Gateway mode is for agents only.
 //
-// Where a neighbour on the same host wants a token of everybody, the path must
-// be canonical: else it might be the neighbour's to whoever reads it next.
-func (q *inquiry) passesThrough() Reason {
+// Where another app on the same host requires a token, the path must be canonical:
+// else the next server could read it as a path of that app.
+func (q *evaluation) passesThrough() Reason {
 	p := q.provider
 	if p == nil || p.App == nil || !p.App.Passthrough || q.request.Mount != "" {
 		return ""
@@ -29,9 +29,9 @@ func (q *inquiry) passesThrough() Reason {
 	return PassedThrough
 }
 
-// holdsAnyToken reports whether anything that a client can send, and that a
-// check is told of, holds what looks like an ATH token.
-func (q *inquiry) holdsAnyToken() bool {
+// holdsAnyToken reports whether anything that Envoy sends with a check contains
+// what looks like an ATH token.
+func (q *evaluation) holdsAnyToken() bool {
 	r := &q.request
 	return r.StrayToken || holdsToken(r.Path) || slices.ContainsFunc(r.Cookies, holdsToken) ||
 		slices.ContainsFunc(r.Authorization, func(value string) bool {
@@ -39,8 +39,8 @@ func (q *inquiry) holdsAnyToken() bool {
 		})
 }
 
-// basic returns the user and password of HTTP Basic (RFC 7617), in which an
-// agent that means well may have put its token; "" where there is none.
+// basic returns the user and password of HTTP Basic (RFC 7617), where an agent may
+// have put its token by mistake; "" if there is none.
 func basic(value string) string {
 	scheme, encoded, _ := strings.Cut(value, " ")
 	if !strings.EqualFold(scheme, "Basic") {

@@ -71,8 +71,8 @@ func TestPeoplePassWhereTheAppIsOpen(t *testing.T) {
 		{"in the query", Request{Method: "GET", Path: "/products?access_token=" + token}, TokenInQuery},
 		{"in another header", Request{Method: "GET", Path: "/products", StrayToken: true}, TokenInQuery},
 		{"in the query, encoded", Request{Method: "GET", Path: "/products?access_token=%61th%5ftk%5fx"}, TokenInQuery},
-		{"in the query of such a target", Request{Method: "GET", Path: "/?t=" + token + "&b=!", Blurred: true}, TargetRefused},
-		{"a request that contradicts itself", Request{Method: "GET", Path: ""}, TargetRefused},
+		{"in the query of such a target", Request{Method: "GET", Path: "/?t=" + token + "&b=!", Blurred: true}, TargetNotCanonical},
+		{"a request that contradicts itself", Request{Method: "GET", Path: ""}, TargetNotCanonical},
 		{"in the path", Request{Method: "GET", Path: "/products/" + token}, TokenInQuery},
 		{"in a cookie", Request{Method: "GET", Path: "/products", Cookies: []string{"a=1; t=" + token}}, TokenMissing},
 	}
@@ -149,7 +149,7 @@ func TestPeopleWriteCanonicallyBesideAClosedApp(t *testing.T) {
 func TestHostAndPathNameTheProviderOnlyWhereToldTo(t *testing.T) {
 	s, r := good()
 	r.Provider, r.Mount = "", ""
-	if d := newDeciderOf(t, s, false).Decide(t.Context(), r); d.Reason() != TargetRefused && d.Reason() != ProviderUnknown {
+	if d := newDeciderOf(t, s, false).Decide(t.Context(), r); d.Reason() != TargetNotCanonical && d.Reason() != ProviderUnknown {
 		t.Errorf("P-3: a route that names no provider: %s", d.Reason())
 	}
 	if d := newDeciderOf(t, s, true).Decide(t.Context(), r); !d.Allowed() || d.Provider != "shop" {
@@ -157,7 +157,7 @@ func TestHostAndPathNameTheProviderOnlyWhereToldTo(t *testing.T) {
 	}
 	// What a route says is never overruled.
 	r.Provider, r.Mount = "other", "/ath/proxy/shop/"
-	if d := newDeciderOf(t, s, true).Decide(t.Context(), r); d.Reason() != ProviderMismatched {
+	if d := newDeciderOf(t, s, true).Decide(t.Context(), r); d.Reason() != ProviderMismatch {
 		t.Errorf("P-3: a route to another provider: %s", d.Reason())
 	}
 }

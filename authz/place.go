@@ -9,9 +9,9 @@ import (
 	"github.com/athd/athd/provider"
 )
 
-// places tells by host and path where a request leads, as the generated
-// configuration's routes do: for meshes whose routes name no provider, and
-// for explaining.
+// places finds a request's provider by host and path, as the routes of the
+// generated configuration do: for meshes whose routes name no provider, and for
+// Explain.
 type places struct {
 	providers *provider.Set
 	consent   ath.Host                          // leads to no provider; the zero Host: none
@@ -33,9 +33,9 @@ func newPlaces(set *provider.Set, consent ath.Host) places {
 	return p
 }
 
-// find returns the provider's id and its mount, or nothing. The path is taken
-// as it is written: one that another reader would take for another place is
-// refused by targetCanonical, whatever it finds here.
+// find returns the provider's id and its mount, or "". The path is compared as it
+// is written: one that another server could read as another path is refused by
+// targetCanonical, whatever it finds here.
 func (p places) find(host, target string) (id, mount string) {
 	asked := ath.RequestedHost(host)
 	if !asked.IsZero() && asked == p.consent {

@@ -5,12 +5,12 @@ package authz
 type Request struct {
 	Method string // :method
 	Path   string // :path, raw, with its query; "" is refused
-	// Blurred says that any '!' in Path may stand for another byte, which goes
-	// up as it is: where Envoy tells no raw headers it writes one for each byte
-	// that is not UTF-8.
+	// Blurred says that any '!' in Path may stand for another byte, which is
+	// forwarded as it is: where Envoy sends no raw headers it writes one for each
+	// byte that is not UTF-8.
 	Blurred bool
 	Host    string // :authority, as Envoy routed by it
-	Client  string // the address of the client, as Envoy sees it; only told, of refusals
+	Client  string // the address of the client, as Envoy sees it; recorded for refusals only
 
 	// Provider is the id of the provider that the route leads to, said by
 	// Envoy's configuration and never by the request; "" means that the route
@@ -23,8 +23,8 @@ type Request struct {
 
 	Authorization []string // every value of the header, as it arrived
 	AgentID       []string // every value of X-ATH-Agent-ID
-	Cookies       []string // every value of Cookie, where Envoy was told to send it; only looked through for a token
+	Cookies       []string // every value of Cookie, where Envoy was told to send it; only searched for a token
 	Upgrade       []string // every value of Upgrade, where Envoy was told to send it
-	StrayToken    bool     // another header, of those that Envoy told, holds what looks like an ATH token
+	StrayToken    bool     // another header, of those that Envoy sent, contains what looks like an ATH token
 	ID            string   // the decision's id; "" makes Decide choose one
 }

@@ -11,9 +11,9 @@ import (
 	"github.com/athd/athd/tokenstore"
 )
 
-// An inquiry is one request on its way through the rules, and what they have
-// learned of it so far.
-type inquiry struct {
+// An evaluation is one request on its way through the rules, and what they have
+// found out about it so far.
+type evaluation struct {
 	*Config
 	*snapshot
 	ctx      context.Context
@@ -24,74 +24,75 @@ type inquiry struct {
 	token    ath.Token
 	reading  tokenstore.Reading
 	provider *provider.Provider // that the route leads to; nil: none
-	unknown  *unknown           // nil: the store is asked
+	unknown  *unknown           // tokens that the store has just not known; nil: it is always read
 	scope    string
 	decision Decision
 }
 
-// A rule objects with a reason, or not with ""; tells says for people what it
-// looked at, and never a token. Its id is that of the protocol. PassedThrough
-// and Companion are the reasons that allow: they end the inquiry, too.
+// A rule is one check of a request. check returns the reason for a refusal, or ""
+// if the rule holds; describe returns what it looked at, for operators, and never
+// a token. Its id is that of the protocol. PassedThrough and Companion are
+// reasons that allow: they end the evaluation too.
 type rule struct {
-	id      string
-	objects func(*inquiry) Reason
-	tells   func(*inquiry) string
+	id       string
+	check    func(*evaluation) Reason
+	describe func(*evaluation) string
 }
 
 // allRules is the order of the protocol: P-7, P-1, P-2, standing, P-3, P-4,
-// P-6 (with O-2 as a part of it). Before them stand the people who share an
-// API with agents.
+// P-6 (with O-2 as a part of it). Requests of people who share an API with
+// agents come first. The first rule that does not hold decides.
 func allRules() []rule {
 	return []rule{
-		{"people without a token", (*inquiry).passesThrough, (*inquiry).tellPeople},
-		{"P-7 method", (*inquiry).methodListed, (*inquiry).tellMethod},
-		{"P-7 target", (*inquiry).targetCanonical, (*inquiry).tellTarget},
-		{"P-5 no token in the query", (*inquiry).noTokenInQuery, (*inquiry).tellQuery},
-		{"athd's own pages", (*inquiry).companionAnswers, (*inquiry).tellCompanion},
-		{"P-1 one well-formed token", (*inquiry).tokenWellFormed, (*inquiry).tellToken},
-		{"read", (*inquiry).read, (*inquiry).tellRead},
-		{"P-1 known", (*inquiry).tokenKnown, (*inquiry).tellGrant},
-		{"P-1 not revoked", (*inquiry).tokenLive, (*inquiry).tellRevoked},
-		{"P-1 not expired", (*inquiry).tokenCurrent, (*inquiry).tellExpiry},
-		{"P-2 one agent id", (*inquiry).agentIDPresent, (*inquiry).tellAgentID},
-		{"P-2 the token's agent", (*inquiry).agentIDMatches, (*inquiry).tellAgentID},
-		{"standing: registered", (*inquiry).agentRegistered, (*inquiry).tellAgent},
-		{"standing: approved", (*inquiry).agentApproved, (*inquiry).tellStanding},
-		{"R-6 not suspended since", (*inquiry).notSuspendedSince, (*inquiry).tellGeneration},
-		{"R-5 approval current", (*inquiry).approvalCurrent, (*inquiry).tellApproval},
-		{"P-3 provider exists", (*inquiry).providerExists, (*inquiry).tellProvider},
-		{"P-3 the token's provider", (*inquiry).providerMatches, (*inquiry).tellProviders},
-		{"P-4 scope", (*inquiry).scopeCovers, (*inquiry).tellScope},
-		{"P-4 upgrade", (*inquiry).upgradeAllowed, (*inquiry).tellUpgrade},
-		{"P-6 credential there", (*inquiry).credentialThere, (*inquiry).tellCredential},
-		{"O-2 credential for this destination", (*inquiry).credentialForHere, (*inquiry).tellDestination},
-		{"P-6 credential current", (*inquiry).credentialCurrent, (*inquiry).tellCredentialExpiry},
+		{"people without a token", (*evaluation).passesThrough, (*evaluation).describePeople},
+		{"P-7 method", (*evaluation).methodListed, (*evaluation).describeMethod},
+		{"P-7 target", (*evaluation).targetCanonical, (*evaluation).describeTarget},
+		{"P-5 no token in the query", (*evaluation).noTokenInQuery, (*evaluation).describeQuery},
+		{"athd's own pages", (*evaluation).companionAnswers, (*evaluation).describeCompanion},
+		{"P-1 one well-formed token", (*evaluation).tokenWellFormed, (*evaluation).describeToken},
+		{"read", (*evaluation).read, (*evaluation).describeRead},
+		{"P-1 known", (*evaluation).tokenKnown, (*evaluation).describeGrant},
+		{"P-1 not revoked", (*evaluation).tokenNotRevoked, (*evaluation).describeRevoked},
+		{"P-1 not expired", (*evaluation).tokenNotExpired, (*evaluation).describeExpiry},
+		{"P-2 one agent id", (*evaluation).agentIDPresent, (*evaluation).describeAgentID},
+		{"P-2 the token's agent", (*evaluation).agentIDMatches, (*evaluation).describeAgentID},
+		{"standing: registered", (*evaluation).agentRegistered, (*evaluation).describeAgent},
+		{"standing: approved", (*evaluation).agentApproved, (*evaluation).describeStanding},
+		{"R-6 not suspended since", (*evaluation).notSuspendedSince, (*evaluation).describeGeneration},
+		{"R-5 approval current", (*evaluation).approvalNotExpired, (*evaluation).describeApproval},
+		{"P-3 provider exists", (*evaluation).providerExists, (*evaluation).describeProvider},
+		{"P-3 the token's provider", (*evaluation).providerMatches, (*evaluation).describeProviders},
+		{"P-4 scope", (*evaluation).scopeCovers, (*evaluation).describeScope},
+		{"P-4 upgrade", (*evaluation).upgradeAllowed, (*evaluation).describeUpgrade},
+		{"P-6 credential there", (*evaluation).hasCredential, (*evaluation).describeCredential},
+		{"O-2 credential for this destination", (*evaluation).credentialMatchesDestination, (*evaluation).describeDestination},
+		{"P-6 credential current", (*evaluation).credentialNotExpired, (*evaluation).describeCredentialExpiry},
 	}
 }
 
-func (q *inquiry) methodListed() Reason {
+func (q *evaluation) methodListed() Reason {
 	if !methodAllowed(q.request.Method) {
-		return MethodRefused
+		return MethodNotAllowed
 	}
 	return ""
 }
 
-func (q *inquiry) targetCanonical() Reason {
+func (q *evaluation) targetCanonical() Reason {
 	var ok bool
 	if q.segments, q.query, ok = splitTarget(q.request.Path, q.request.Mount, q.provider.Encodable()); !ok {
-		return TargetRefused
+		return TargetNotCanonical
 	}
 	if q.request.Blurred && !(q.forCompanion() && !strings.Contains(withoutQuery(q.request.Path), "!")) {
 		// An API may read another path than this, or another query. athd reads
 		// its own queries as they were sent: OAuth servers put '!' into codes.
-		return TargetRefused
+		return TargetNotCanonical
 	}
 	return ""
 }
 
-// noTokenInQuery looks at the whole target: in the path, too, a token would
-// reach the API and its log.
-func (q *inquiry) noTokenInQuery() Reason {
+// noTokenInQuery checks the whole target: in the path, too, a token would reach
+// the API and its log.
+func (q *evaluation) noTokenInQuery() Reason {
 	if holdsToken(q.request.Path) {
 		return TokenInQuery
 	}
@@ -101,10 +102,10 @@ func (q *inquiry) noTokenInQuery() Reason {
 	return ""
 }
 
-// tokenWellFormed wants one Authorization header with one Bearer token of
-// ours (RFC 6750, section 2.1). Envoy joins two headers with a comma, which no
-// token holds.
-func (q *inquiry) tokenWellFormed() Reason {
+// tokenWellFormed requires one Authorization header with one Bearer token of
+// athd's form (RFC 6750, section 2.1). Envoy joins two headers with a comma, which
+// no token contains.
+func (q *evaluation) tokenWellFormed() Reason {
 	switch len(q.request.Authorization) {
 	case 0:
 		return TokenMissing
@@ -125,7 +126,7 @@ func (q *inquiry) tokenWellFormed() Reason {
 }
 
 // agentID returns the agent's own claim, or "" where there is not exactly one.
-func (q *inquiry) agentID() string {
+func (q *evaluation) agentID() string {
 	if len(q.request.AgentID) != 1 {
 		return ""
 	}
@@ -133,19 +134,19 @@ func (q *inquiry) agentID() string {
 }
 
 // read fetches grant, connection and the agent's standing at once. The agent
-// is looked up by what the request claims; agentIDMatches makes sure that it
-// is the right one before anyone looks.
-func (q *inquiry) read() Reason {
+// is looked up by what the request claims; agentIDMatches makes sure that it is
+// the right one before any rule uses it.
+func (q *evaluation) read() Reason {
 	if q.unknown.has(q.token, q.now) {
-		return "" // read, a moment ago, and there was nothing
+		return "" // it was read within the last second, and is unknown
 	}
 	reading, err := q.Store.Read(q.ctx, q.token, q.agentID())
 	switch {
 	case errors.Is(err, tokenstore.ErrCorrupt):
-		q.Logger.ErrorContext(q.ctx, "a stored record does not open", "decision_id", q.request.ID, "error", err)
+		q.Logger.ErrorContext(q.ctx, "record unreadable", "decision_id", q.request.ID, "error", err, "hint", "another keyset sealed it, or another version of athd wrote it")
 		return RecordCorrupt
 	case err != nil:
-		q.Logger.WarnContext(q.ctx, "the store did not answer", "decision_id", q.request.ID, "error", err)
+		q.Logger.WarnContext(q.ctx, "store operation failed", "decision_id", q.request.ID, "error", err)
 		return StoreUnavailable
 	}
 	q.reading = reading
@@ -158,35 +159,35 @@ func (q *inquiry) read() Reason {
 	return ""
 }
 
-func (q *inquiry) tokenKnown() Reason {
+func (q *evaluation) tokenKnown() Reason {
 	if q.reading.Grant == nil {
 		return TokenUnknown
 	}
 	return ""
 }
 
-func (q *inquiry) tokenLive() Reason {
+func (q *evaluation) tokenNotRevoked() Reason {
 	if !q.reading.Grant.Revoked.IsZero() {
 		return TokenRevoked
 	}
 	return ""
 }
 
-func (q *inquiry) tokenCurrent() Reason {
+func (q *evaluation) tokenNotExpired() Reason {
 	if !q.now.Before(q.reading.Grant.Expires) {
 		return TokenExpired
 	}
 	return ""
 }
 
-func (q *inquiry) agentIDPresent() Reason {
+func (q *evaluation) agentIDPresent() Reason {
 	if q.agentID() == "" {
 		return AgentIDMissing
 	}
 	return ""
 }
 
-func (q *inquiry) agentIDMatches() Reason {
+func (q *evaluation) agentIDMatches() Reason {
 	if q.agentID() != q.reading.Grant.Agent {
 		return AgentIDMismatch
 	}
@@ -195,54 +196,54 @@ func (q *inquiry) agentIDMatches() Reason {
 
 // agentRegistered also refuses the token of an earlier registration: a
 // removed one takes its tokens with it.
-func (q *inquiry) agentRegistered() Reason {
+func (q *evaluation) agentRegistered() Reason {
 	a, g := q.reading.Agent, q.reading.Grant
 	if a == nil || a.ID != g.Agent || a.ClientID != g.ClientID {
-		return AgentGone
+		return AgentUnknown
 	}
 	return ""
 }
 
-func (q *inquiry) agentApproved() Reason {
+func (q *evaluation) agentApproved() Reason {
 	if q.reading.Agent.Standing() != tokenstore.Approved {
 		return AgentNotApproved
 	}
 	return ""
 }
 
-// notSuspendedSince refuses a token of before a suspension, also once the agent
-// is resumed: what suspension kills stays dead.
-func (q *inquiry) notSuspendedSince() Reason {
+// notSuspendedSince refuses a token that was issued before a suspension, also
+// after the agent is resumed: suspension revokes for good.
+func (q *evaluation) notSuspendedSince() Reason {
 	if q.reading.Grant.Generation != q.reading.Agent.Generation {
 		return TokenRevoked
 	}
 	return ""
 }
 
-func (q *inquiry) approvalCurrent() Reason {
+func (q *evaluation) approvalNotExpired() Reason {
 	if !q.now.Before(q.reading.Agent.ApprovalExpires) {
 		return ApprovalExpired
 	}
 	return ""
 }
 
-func (q *inquiry) providerExists() Reason {
+func (q *evaluation) providerExists() Reason {
 	if q.provider == nil {
 		return ProviderUnknown
 	}
 	return ""
 }
 
-func (q *inquiry) providerMatches() Reason {
+func (q *evaluation) providerMatches() Reason {
 	if !q.provider.Goes(q.reading.Grant.Provider) {
-		return ProviderMismatched
+		return ProviderMismatch
 	}
 	return ""
 }
 
-// scopeCovers takes only those of the token's scopes that the operator still
-// approves, so that a narrowed approval holds at the next request.
-func (q *inquiry) scopeCovers() Reason {
+// scopeCovers uses only those of the token's scopes that the operator still
+// approves, so that a narrowed approval takes effect at the next request.
+func (q *evaluation) scopeCovers() Reason {
 	approval := q.reading.Agent.Approval(q.provider.ID, q.provider.Aliases...)
 	if approval == nil {
 		return ScopeMissing
@@ -257,43 +258,44 @@ func (q *inquiry) scopeCovers() Reason {
 	return ""
 }
 
-// upgradeAllowed wants a rule that says so where the request asks for another
-// protocol, on which athd is not asked again. No protocol but WebSocket is let
-// through, and only one that is named once.
-func (q *inquiry) upgradeAllowed() Reason {
+// upgradeAllowed requires a scope rule with the upgrade where the request asks to
+// switch protocols, after which athd is not asked again. Only WebSocket is
+// allowed, and only if it is named once.
+func (q *evaluation) upgradeAllowed() Reason {
 	if len(q.request.Upgrade) == 0 {
 		return ""
 	}
 	if len(q.request.Upgrade) > 1 || !strings.EqualFold(q.request.Upgrade[0], provider.WebSocket) {
-		return UpgradeRefused
+		return UpgradeNotAllowed
 	}
 	scope, ok := q.provider.PermitsUpgrade(q.request.Method, q.segments, q.decision.Scopes)
 	if !ok {
-		return UpgradeRefused
+		return UpgradeNotAllowed
 	}
 	q.scope = scope
 	return ""
 }
 
-func (q *inquiry) credentialThere() Reason {
+func (q *evaluation) hasCredential() Reason {
 	if c := q.reading.Connection; c == nil || c.Ended || c.Access.IsZero() {
-		return Reauthorize
+		return ReauthorizationRequired
 	}
 	return ""
 }
 
-// credentialForHere keeps a token from going where its user did not agree to,
-// after the operator has changed the provider's server, client or API host.
-func (q *inquiry) credentialForHere() Reason {
+// credentialMatchesDestination keeps a token from being sent where its user did
+// not agree to, after the operator has changed the provider's server, client or
+// API host: athd must not become a confused deputy.
+func (q *evaluation) credentialMatchesDestination() Reason {
 	if d := q.destinations[q.provider.ID]; d == "" || q.reading.Connection.Destination != d {
-		return Reauthorize
+		return ReauthorizationRequired
 	}
 	return ""
 }
 
-func (q *inquiry) credentialCurrent() Reason {
+func (q *evaluation) credentialNotExpired() Reason {
 	if e := q.reading.Connection.Expires; !e.IsZero() && !q.now.Before(e) {
-		return Reauthorize
+		return ReauthorizationRequired
 	}
 	return ""
 }

@@ -11,7 +11,7 @@ type snapshot struct {
 	set            *provider.Set
 	places         places
 	destinations   map[string]string // provider.Destination, by id
-	exclusiveHosts map[string]bool   // apps of which no neighbour is more strictly kept, by id; see passesThrough
+	exclusiveHosts map[string]bool   // apps that share no host with one that requires a token, by id; see passesThrough
 	hints          map[string]*hint
 }
 

@@ -12,16 +12,16 @@ const (
 	unknownSlots = 1 << 10
 )
 
-// unknown remembers for a second which tokens the store has just said it does
-// not know, so that whoever repeats one costs the store one read a second.
+// unknown is a negative cache: for one second it remembers which tokens the store
+// did not know, so that repeating one costs the store one read a second.
 //
-// It can refuse no token that lives. A token is 256 random bits that athd
-// draws, and its grant is written before anybody, its agent included, has seen
-// it: a token that was asked about before its grant was there would have been
-// guessed. What is remembered is the digest of all of it, so that another token
-// is never meant. And nothing is remembered of a store that did not answer.
+// It cannot refuse a valid token. A token is 256 random bits that athd generates,
+// and its grant is written before anybody, its agent included, has seen it: a
+// token that was checked before its grant was written would have been guessed.
+// The key is the digest of the whole token, so that no other token is refused.
+// Nothing is remembered when the store did not answer.
 type unknown struct {
-	last  atomic.Int64 // Unix ns until which anything is remembered: most of the time nothing is
+	last  atomic.Int64 // Unix ns until which any entry is valid: most of the time there is none
 	slots [unknownSlots]atomic.Pointer[unknownToken]
 }
 
@@ -34,7 +34,7 @@ func (u *unknown) slot(d ath.Digest) *atomic.Pointer[unknownToken] {
 	return &u.slots[(int(d[0])<<8|int(d[1]))%unknownSlots]
 }
 
-// has reports whether the store has just not known the token.
+// has reports whether the store did not know the token within the last second.
 func (u *unknown) has(token ath.Token, now time.Time) bool {
 	if u == nil || now.UnixNano() >= u.last.Load() {
 		return false
@@ -44,7 +44,7 @@ func (u *unknown) has(token ath.Token, now time.Time) bool {
 	return held != nil && held.digest == d && now.Before(held.until)
 }
 
-// remember takes the place of whatever token had it.
+// remember replaces whatever token had the slot.
 func (u *unknown) remember(token ath.Token, now time.Time) {
 	if u == nil {
 		return

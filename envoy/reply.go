@@ -100,7 +100,7 @@ func (q question) refuse(d authz.Decision) answer {
 		a.code = codes.Unauthenticated
 		a.set("www-authenticate", challenge(d.Reason()))
 	case http.StatusForbidden:
-		if r := d.Reason(); r == authz.ScopeMissing || r == authz.UpgradeRefused {
+		if r := d.Reason(); r == authz.ScopeMissing || r == authz.UpgradeNotAllowed {
 			a.set("www-authenticate", scopeChallenge(d.Missing()))
 		}
 	case http.StatusServiceUnavailable:

@@ -33,8 +33,8 @@ type way struct {
 
 // ways has every reason of authz at least once; TestEveryReason holds that.
 var ways = []way{
-	{"P-7: an unlisted method", nil, with(":method", "TRACE"), authz.MethodRefused, 400, ath.InvalidRequest},
-	{"P-7: a path that is not canonical", nil, with(":path", apiMount+"products/%2e"), authz.TargetRefused, 400, ath.InvalidRequest},
+	{"P-7: an unlisted method", nil, with(":method", "TRACE"), authz.MethodNotAllowed, 400, ath.InvalidRequest},
+	{"P-7: a path that is not canonical", nil, with(":path", apiMount+"products/%2e"), authz.TargetNotCanonical, 400, ath.InvalidRequest},
 	{"P-5: a token in the query", nil, with(":path", apiMount+"products/7?t=ath_tk_x"), authz.TokenInQuery, 400, ath.InvalidRequest},
 	{"P-1: no token", nil, with("authorization", ""), authz.TokenMissing, 401, ath.TokenInvalid},
 	{"P-1: another scheme", nil, with("authorization", "Basic eDp5"), authz.TokenMissing, 401, ath.TokenInvalid},
@@ -48,35 +48,35 @@ var ways = []way{
 	{"P-2: no agent id", nil, with("x-ath-agent-id", ""), authz.AgentIDMissing, 403, ath.AgentIdentityMismatch},
 	{"P-2: two agent ids", nil, also("x-ath-agent-id", agentID), authz.AgentIDMissing, 403, ath.AgentIdentityMismatch},
 	{"P-2: another agent's id", nil, with("x-ath-agent-id", "https://other.example"), authz.AgentIDMismatch, 403, ath.AgentIdentityMismatch},
-	{"the registration is gone", func(w *world) { w.reading.Agent = nil }, nil, authz.AgentGone, 403, ath.AgentUnapproved},
+	{"the registration is gone", func(w *world) { w.reading.Agent = nil }, nil, authz.AgentUnknown, 403, ath.AgentUnapproved},
 	{"R-6: a suspended agent", func(w *world) { w.reading.Agent.Suspended = true }, nil, authz.AgentNotApproved, 403, ath.AgentUnapproved},
 	{"R-5: an approval that has ended", func(w *world) { w.reading.Agent.ApprovalExpires = w.now }, nil, authz.ApprovalExpired, 403, ath.AgentUnapproved},
 	{"P-3: no such provider", nil, func(a *authv3.AttributeContext) { a.ContextExtensions[extProvider] = "none" }, authz.ProviderUnknown, 403, ath.ProviderMismatch},
 	{"P-3: a route to no provider", nil, func(a *authv3.AttributeContext) { delete(a.ContextExtensions, extProvider) }, authz.ProviderUnknown, 403, ath.ProviderMismatch},
-	{"P-3: another provider's token", func(w *world) { w.reading.Grant.Provider = "other" }, nil, authz.ProviderMismatched, 403, ath.ProviderMismatch},
+	{"P-3: another provider's token", func(w *world) { w.reading.Grant.Provider = "other" }, nil, authz.ProviderMismatch, 403, ath.ProviderMismatch},
 	{"P-4: no scope covers it", nil, with(":method", "POST"), authz.ScopeMissing, 403, ath.ScopeNotApproved},
-	{"P-4: a WebSocket that no rule allows", nil, with("upgrade", "websocket"), authz.UpgradeRefused, 403, ath.ScopeNotApproved},
-	{"P-6: the connection has ended", func(w *world) { w.reading.Connection.Ended = true }, nil, authz.Reauthorize, 401, ath.TokenInvalid},
-	{"a rule panics", func(w *world) { w.panics = "secret in a panic" }, nil, authz.Internal, 500, ath.InternalError},
-	{"P-5: a credential with a line break", func(w *world) { w.reading.Connection.Access = ath.NewSecret("x\r\nhost: evil") }, nil, authz.Internal, 500, ath.InternalError},
-	{"P-5: a credential that is not ASCII", func(w *world) { w.reading.Connection.Access = ath.NewSecret("x\xff") }, nil, authz.Internal, 500, ath.InternalError},
+	{"P-4: a WebSocket that no rule allows", nil, with("upgrade", "websocket"), authz.UpgradeNotAllowed, 403, ath.ScopeNotApproved},
+	{"P-6: the connection has ended", func(w *world) { w.reading.Connection.Ended = true }, nil, authz.ReauthorizationRequired, 401, ath.TokenInvalid},
+	{"a rule panics", func(w *world) { w.panics = "secret in a panic" }, nil, authz.InternalError, 500, ath.InternalError},
+	{"P-5: a credential with a line break", func(w *world) { w.reading.Connection.Access = ath.NewSecret("x\r\nhost: evil") }, nil, authz.InternalError, 500, ath.InternalError},
+	{"P-5: a credential that is not ASCII", func(w *world) { w.reading.Connection.Access = ath.NewSecret("x\xff") }, nil, authz.InternalError, 500, ath.InternalError},
 	{"everything in order", nil, nil, authz.Allowed, 0, ""},
 	{"a person at an app that is open", nil, byPerson(), authz.PassedThrough, 0, ""},
 	{"P-5: a person's request with a token, in a target of which Envoy may have replaced a byte", nil,
-		joinedPath("/?access_token=ath_tk_x&a=!", byPerson()), authz.TargetRefused, 400, ath.InvalidRequest},
+		joinedPath("/?access_token=ath_tk_x&a=!", byPerson()), authz.TargetNotCanonical, 400, ath.InvalidRequest},
 	{"a person's request, in a target of which Envoy may have replaced a byte", nil, joinedPath("/a!?b=!", byPerson()), authz.PassedThrough, 0, ""},
-	{"P-5: a person's request that contradicts itself", nil, byPerson(":path", "/"), authz.TargetRefused, 400, ath.InvalidRequest},
-	{"P-5: a person's header that no reply can remove", nil, byPerson("x-ath-\u00e9", "1"), authz.TargetRefused, 400, ath.InvalidRequest},
-	{"P-7: a target of which Envoy may have replaced a byte", nil, joinedPath(apiMount+"products/7?b=!", func(*authv3.AttributeContext) {}), authz.TargetRefused, 400, ath.InvalidRequest},
+	{"P-5: a person's request that contradicts itself", nil, byPerson(":path", "/"), authz.TargetNotCanonical, 400, ath.InvalidRequest},
+	{"P-5: a person's header that no reply can remove", nil, byPerson("x-ath-\u00e9", "1"), authz.TargetNotCanonical, 400, ath.InvalidRequest},
+	{"P-7: a target of which Envoy may have replaced a byte", nil, joinedPath(apiMount+"products/7?b=!", func(*authv3.AttributeContext) {}), authz.TargetNotCanonical, 400, ath.InvalidRequest},
 	{"the callback, of whose code Envoy may have replaced a byte", inMesh, joinedPath("/ath/callback?code=M.R3_BAY.!x&state=y", toAthd()), authz.Companion, 0, ""},
-	{"P-7: the handshake, in a path of which Envoy may have replaced a byte", inMesh, joinedPath("/ath/agents/a!b", toAthd()), authz.TargetRefused, 400, ath.InvalidRequest},
+	{"P-7: the handshake, in a path of which Envoy may have replaced a byte", inMesh, joinedPath("/ath/agents/a!b", toAthd()), authz.TargetNotCanonical, 400, ath.InvalidRequest},
 	{"the handshake, in a mesh", inMesh, toAthd(), authz.Companion, 0, ""},
 	{"the handshake, with what is ours", inMesh, toAthd("cookie", "ath_consent_x=1", "x-ath-user-token", "u"), authz.Companion, 0, ""},
 	{"the handshake, where routes tell", nil, toAthd(), authz.TokenMissing, 401, ath.TokenInvalid},
 	{"P-5: the handshake, by a route that has a mount", inMesh, func(a *authv3.AttributeContext) {
 		toAthd()(a)
 		a.ContextExtensions = map[string]string{extMount: "/ath/"}
-	}, authz.Internal, 500, ath.InternalError},
+	}, authz.InternalError, 500, ath.InternalError},
 }
 
 func inMesh(w *world) { w.byHost = true }
@@ -267,7 +267,7 @@ func mustHoldOfRefusal(t *testing.T, w *world, r *authv3.CheckResponse, wire str
 			t.Errorf("401 with gRPC code %d", r.Status.Code)
 		}
 	case 403:
-		if reason := r.DynamicMetadata.Fields[metaReason].GetStringValue(); reason == string(authz.ScopeMissing) || reason == string(authz.UpgradeRefused) {
+		if reason := r.DynamicMetadata.Fields[metaReason].GetStringValue(); reason == string(authz.ScopeMissing) || reason == string(authz.UpgradeNotAllowed) {
 			want["www-authenticate"] = `Bearer realm="ath", error="insufficient_scope"` // P-11
 			if next := bodyOf(t, denied).Details.Next; len(next.Scopes) > 0 {
 				want["www-authenticate"] += `, scope="` + strings.Join(next.Scopes, " ") + `"`

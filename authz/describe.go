@@ -8,10 +8,10 @@ import (
 	"github.com/athd/athd/ath"
 )
 
-// What each rule looked at, in words for the operator who asks for an
-// explanation. Nothing here shows a token, nor the user's credential.
+// What each rule looked at, for an operator who asks for an explanation. None of
+// it contains a token or the user's credential.
 
-func (q *inquiry) tellPeople() string {
+func (q *evaluation) describePeople() string {
 	switch p := q.provider; {
 	case p == nil || p.App == nil:
 		return "not an app"
@@ -23,23 +23,23 @@ func (q *inquiry) tellPeople() string {
 	return "the app is open to people, and nothing in the request looks like an ATH token"
 }
 
-func (q *inquiry) tellMethod() string { return quoted(q.request.Method) }
+func (q *evaluation) describeMethod() string { return quoted(q.request.Method) }
 
-func (q *inquiry) tellTarget() string {
+func (q *evaluation) describeTarget() string {
 	if q.request.Mount == "" {
 		return quoted(withoutQuery(q.request.Path))
 	}
 	return quoted(withoutQuery(q.request.Path)) + ", mounted at " + quoted(q.request.Mount)
 }
 
-func (q *inquiry) tellQuery() string {
+func (q *evaluation) describeQuery() string {
 	if q.query == "" {
 		return "no query"
 	}
 	return fmt.Sprintf("a query of %d bytes", len(q.query))
 }
 
-func (q *inquiry) tellToken() string {
+func (q *evaluation) describeToken() string {
 	switch n := len(q.request.Authorization); {
 	case n == 0:
 		return "no Authorization header"
@@ -51,7 +51,7 @@ func (q *inquiry) tellToken() string {
 	return "an ATH token with the tag " + string(q.token.Tag())
 }
 
-func (q *inquiry) tellRead() string {
+func (q *evaluation) describeRead() string {
 	var there []string
 	if q.reading.Grant != nil {
 		there = append(there, "grant")
@@ -68,7 +68,7 @@ func (q *inquiry) tellRead() string {
 	return "read: " + strings.Join(there, ", ")
 }
 
-func (q *inquiry) tellGrant() string {
+func (q *evaluation) describeGrant() string {
 	g := q.reading.Grant
 	if g == nil {
 		return "no grant has this token"
@@ -76,49 +76,49 @@ func (q *inquiry) tellGrant() string {
 	return fmt.Sprintf("a grant of user %s to agent %s for %s: %s", quoted(g.User), quoted(g.Agent), g.Provider, scopeList(g.Scopes))
 }
 
-func (q *inquiry) tellRevoked() string {
+func (q *evaluation) describeRevoked() string {
 	if t := q.reading.Grant.Revoked; !t.IsZero() {
 		return "revoked at " + moment(t)
 	}
 	return "not revoked"
 }
 
-func (q *inquiry) tellExpiry() string { return q.until(q.reading.Grant.Expires) }
+func (q *evaluation) describeExpiry() string { return q.until(q.reading.Grant.Expires) }
 
-func (q *inquiry) tellAgentID() string {
+func (q *evaluation) describeAgentID() string {
 	if n := len(q.request.AgentID); n != 1 {
 		return fmt.Sprintf("%d X-ATH-Agent-ID headers", n)
 	}
 	return "X-ATH-Agent-ID " + quoted(q.request.AgentID[0])
 }
 
-func (q *inquiry) tellAgent() string {
+func (q *evaluation) describeAgent() string {
 	if q.reading.Agent == nil {
 		return "no registration"
 	}
 	return "registered as " + string(q.reading.Agent.ClientID)
 }
 
-func (q *inquiry) tellStanding() string { return string(q.reading.Agent.Standing()) }
+func (q *evaluation) describeStanding() string { return string(q.reading.Agent.Standing()) }
 
-func (q *inquiry) tellGeneration() string {
+func (q *evaluation) describeGeneration() string {
 	return fmt.Sprintf("token of generation %d, agent at %d", q.reading.Grant.Generation, q.reading.Agent.Generation)
 }
 
-func (q *inquiry) tellApproval() string { return q.until(q.reading.Agent.ApprovalExpires) }
+func (q *evaluation) describeApproval() string { return q.until(q.reading.Agent.ApprovalExpires) }
 
-func (q *inquiry) tellProvider() string {
+func (q *evaluation) describeProvider() string {
 	if q.provider == nil {
 		return "the route leads to no provider that is configured"
 	}
 	return q.provider.ID
 }
 
-func (q *inquiry) tellProviders() string {
+func (q *evaluation) describeProviders() string {
 	return fmt.Sprintf("the route leads to %s, the token is for %s", q.provider.ID, q.reading.Grant.Provider)
 }
 
-func (q *inquiry) tellScope() string {
+func (q *evaluation) describeScope() string {
 	if q.scope != "" {
 		text := "covered by " + q.scope
 		for _, n := range q.provider.Nearest(q.request.Method, q.segments, ath.Scopes{q.scope}, 1) {
@@ -129,7 +129,7 @@ func (q *inquiry) tellScope() string {
 	return fmt.Sprintf("%s %s is not covered by %s", q.request.Method, quoted("/"+strings.Join(q.segments, "/")), scopeList(q.decision.Scopes))
 }
 
-func (q *inquiry) tellUpgrade() string {
+func (q *evaluation) describeUpgrade() string {
 	switch n := len(q.request.Upgrade); {
 	case n == 0:
 		return "no other protocol is asked for"
@@ -141,7 +141,7 @@ func (q *inquiry) tellUpgrade() string {
 	return "a WebSocket, which " + q.scope + " allows here"
 }
 
-func (q *inquiry) tellCredential() string {
+func (q *evaluation) describeCredential() string {
 	switch c := q.reading.Connection; {
 	case c == nil:
 		return "no upstream connection"
@@ -153,16 +153,16 @@ func (q *inquiry) tellCredential() string {
 	return "the user's access token is there"
 }
 
-func (q *inquiry) tellDestination() string {
-	if q.credentialForHere() != "" {
+func (q *evaluation) describeDestination() string {
+	if q.credentialMatchesDestination() != "" {
 		return "the user agreed to another token endpoint, client or API host than is configured now"
 	}
 	return "token endpoint, client and API host are those that the user agreed to"
 }
 
-func (q *inquiry) tellCredentialExpiry() string { return q.until(q.reading.Connection.Expires) }
+func (q *evaluation) describeCredentialExpiry() string { return q.until(q.reading.Connection.Expires) }
 
-func (q *inquiry) until(t time.Time) string {
+func (q *evaluation) until(t time.Time) string {
 	switch {
 	case t.IsZero():
 		return "no known end"
