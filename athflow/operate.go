@@ -183,7 +183,7 @@ func (f *Flow) decideAgent(ctx context.Context, c *call, kind audit.Kind, change
 			return false, err
 		}
 		c.decided(kind, a)
-		if kind.Takes() {
+		if kind.Revokes() {
 			return false, nil
 		}
 		return false, f.commit(c)

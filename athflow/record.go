@@ -42,7 +42,7 @@ func (f *Flow) acknowledge(ctx context.Context, c *call) error {
 	switch {
 	case c.quiet || c.committed != nil:
 		return nil
-	case c.event.Kind.Takes(), c.event.Kind == audit.AgentRegistrationDenied:
+	case c.event.Kind.Revokes(), c.event.Kind == audit.AgentRegistrationDenied:
 		f.record(ctx, c.event)
 		return nil
 	}

@@ -1,14 +1,14 @@
 // Package audit writes one event per decision (U-1): who asked for what, what
 // came of it and under which decision_id. Events hold no token, code, secret
-// or cookie; none of its fields has room for one.
+// or cookie: there is no field for one.
 //
-// An event is written before it is acknowledged what it tells of. Where it
-// cannot be written, for the disk is full or away, what gives rights is refused
-// ([Log.Commit]), and what takes them away is done all the same, as are calls
-// and refusals ([Log.Record]): their events wait in memory and are tried
-// again. Requests of agents that were allowed are never waited for: there are
-// as many as the APIs have calls, and a write for each would cost as much as
-// the decision. They gather for [Config].Late, and are the first that are
+// An event is written before what it reports is acknowledged. Where it cannot
+// be written, because the disk is full or away, what grants rights is refused
+// (fail closed, [Log.Commit]), and what revokes them is done all the same, as
+// are calls and refusals ([Log.Record]): their events wait in memory and are
+// tried again. Requests of agents that were allowed are never waited for: there
+// are as many as the APIs have calls, and a write for each would cost as much as
+// the decision. They are batched for [Config].Late, and are the first that are
 // dropped where too many wait, which is counted.
 package audit
 
@@ -34,7 +34,7 @@ const (
 	ScopeViolation          Kind = "scope_violation"
 )
 
-// The kinds of deeds on a registration, beyond U-1's decisions: by an operator
+// The kinds of actions on a registration, beyond U-1's decisions: by an operator
 // ([Event].By), or, agent_removed, by the agent itself. Their scopes are what
 // the registration holds afterwards.
 const (
@@ -45,15 +45,15 @@ const (
 	AgentRemoved   Kind = "agent_removed"
 )
 
-// The kinds of deeds on all agents of some hosts, by an operator.
+// The kinds of actions on all agents of some hosts, by an operator.
 const (
 	HostSuspended Kind = "host_suspended"
 	HostResumed   Kind = "host_resumed"
 )
 
-// Takes reports whether events of this kind tell of rights that were taken
-// away. That is never refused or delayed for want of a record.
-func (k Kind) Takes() bool {
+// Revokes reports whether events of this kind report that rights were revoked.
+// That is never refused or delayed because it cannot be recorded.
+func (k Kind) Revokes() bool {
 	switch k {
 	case TokenRevoked, AgentDenied, AgentSuspended, AgentRemoved, HostSuspended:
 		return true
@@ -85,9 +85,9 @@ type Event struct {
 	Denied     ath.Scopes
 	Reason     string // denial_reason; "" when nothing was denied
 	DecisionID string
-	Host       string // the hosts of a deed on all of their agents: a name, or *. and a name
+	Host       string // the hosts of an action on all of their agents: a name, or *. and a name
 	By         string // the operator who did it, for what an operator does
-	Client     string // the client's address, as the nearest trusted proxy told it; "" where nobody did
+	Client     string // the client's address, as the nearest trusted proxy gave it; "" where none did
 	Upstream   string // what the provider's server said that ended a handshake, bounded; "" where it said nothing
 	Count      int    // of refusals like this one that have no event of their own; 0: it is one alone
 	Derived    bool   // the rule that let a call pass was derived from the scope's name; nobody wrote it down

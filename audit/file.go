@@ -14,23 +14,23 @@ import (
 // FileConfig configures a [File]. Path, MaxSize and Keep are required.
 type FileConfig struct {
 	Path    string
-	MaxSize int64        // in bytes: a file that would grow beyond it is put aside first
-	Keep    int          // how many files that were put aside stay; at least 1
-	Logger  *slog.Logger // is told when a file cannot be put aside; may be nil
+	MaxSize int64        // in bytes: a file that would grow beyond it is rotated first
+	Keep    int          // how many rotated files stay; at least 1
+	Logger  *slog.Logger // gets a line when a file cannot be rotated; may be nil
 }
 
 // A File is a place for events of their own, for one writer: path, and beside
 // it path.1 (the newest), path.2 and so on. Only its owner can read it, unless
 // its mode said otherwise before.
 //
-// Whoever moves or removes the file, logrotate for instance, need not tell:
-// the next event goes to a new one. What is no regular file, such as a device
-// or a pipe, is written as it is and never put aside.
+// Whoever moves or removes the file, logrotate for instance, need not signal
+// athd: the next event goes to a new one. What is no regular file, such as a
+// device or a pipe, is written as it is and never rotated.
 type File struct {
-	config FileConfig
-	file   *os.File // nil: not open
-	info   fs.FileInfo
-	told   time.Time
+	config   FileConfig
+	file     *os.File // nil: not open
+	info     fs.FileInfo
+	reported time.Time
 }
 
 // OpenFile opens or creates the file. With an error that [Passing] knows the
@@ -92,7 +92,7 @@ func (f *File) Write(p []byte) (int, error) {
 		return f.file.Write(p)
 	}
 	if now.Size() > 0 && now.Size()+int64(len(p)) > f.config.MaxSize {
-		if err := f.putAside(now); err != nil {
+		if err := f.rotate(now); err != nil {
 			return 0, err
 		}
 		if now, err = f.file.Stat(); err != nil {
@@ -110,26 +110,26 @@ func (f *File) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// putAside makes the file path.1, and opens a new one. While it cannot be
-// moved, it grows on: events matter more than its size.
-func (f *File) putAside(old fs.FileInfo) error {
+// rotate renames the file to path.1, and opens a new one. While it cannot be
+// renamed, it grows on: events matter more than its size.
+func (f *File) rotate(old fs.FileInfo) error {
 	name := func(i int) string { return fmt.Sprintf("%s.%d", f.config.Path, i) }
 	for i := f.config.Keep; ; i++ { // more than one where more were kept before
 		if err := os.Remove(name(i)); err != nil {
 			if !errors.Is(err, fs.ErrNotExist) {
-				f.tell(err)
+				f.report(err)
 			}
 			break
 		}
 	}
 	for i := f.config.Keep - 1; i > 0; i-- {
 		if err := os.Rename(name(i), name(i+1)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			f.tell(err)
+			f.report(err)
 			return nil
 		}
 	}
 	if err := os.Rename(f.config.Path, name(1)); err != nil {
-		f.tell(err)
+		f.report(err)
 		return nil
 	}
 	if err := f.open(0o600); err != nil {
@@ -139,12 +139,12 @@ func (f *File) putAside(old fs.FileInfo) error {
 	return f.file.Chmod(old.Mode().Perm())
 }
 
-func (f *File) tell(err error) {
-	if time.Since(f.told) < tellEvery {
+func (f *File) report(err error) {
+	if time.Since(f.reported) < reportEvery {
 		return
 	}
-	f.told = time.Now()
-	f.config.Logger.Error("the file of audit events cannot be put aside; it grows on", "error", err)
+	f.reported = time.Now()
+	f.config.Logger.Error("audit file not rotated", "error", err, "hint", "it grows on; its directory must let athd rename it")
 }
 
 // Close closes the file; a Write opens it again.

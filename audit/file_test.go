@@ -165,7 +165,7 @@ func TestAFileThatCannotBePutAsideGrowsOn(t *testing.T) {
 		writeLine(t, f, fmt.Sprintf("l-%02d", i))
 	}
 	wantFiles(t, path, "l-00 l-01 l-02 l-03 l-04")
-	if strings.Count(log.String(), "cannot be put aside") != 1 {
+	if strings.Count(log.String(), "audit file not rotated") != 1 {
 		t.Errorf("the log says %q", &log)
 	}
 }

@@ -9,7 +9,7 @@ import (
 
 // Of refusals that one address causes for one reason, so many within a minute
 // are written as they are. Those beyond are counted, and one event at the end
-// of the minute tells how many they were ([Event.Count]): refusals cost an
+// of the minute says how many they were ([Event.Count]): refusals cost an
 // attacker nothing, and must not cost others their log.
 const (
 	floodAfter  = 600
@@ -39,7 +39,7 @@ type floods struct {
 }
 
 // swallow counts a refusal that is one of too many, and reports whether it did.
-// What an agent with a grant, or an operator, is told is never one.
+// What an agent with a grant, or an operator, was answered is never one.
 func (f *floods) swallow(now time.Time, e *Event) bool {
 	switch e.Kind {
 	case AccessDenied, AttestationFailed, AgentRegistrationDenied:
@@ -82,7 +82,7 @@ func (f *floods) swallow(now time.Time, e *Event) bool {
 	return true
 }
 
-// forget drops what is over and was told. f.mu is held.
+// forget drops what is over and was reported. f.mu is held.
 func (f *floods) forget(now time.Time) {
 	for key, x := range f.byKey {
 		if x.count == 0 && now.Sub(x.start) >= floodMinute {
@@ -91,7 +91,7 @@ func (f *floods) forget(now time.Time) {
 	}
 }
 
-// ended returns an event for each flood, and starts anew.
+// ended returns an event for each flood, and starts again.
 func (f *floods) ended(now time.Time) []Event {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -66,7 +66,7 @@ func TestAFullDiskStopsNothingButWhatGivesRights(t *testing.T) {
 		if n, err := l.Unwritten(); n != 0 || err != nil {
 			t.Errorf("%d unwritten, %v", n, err)
 		}
-		if !strings.Contains(log.String(), "audit events are written again") {
+		if !strings.Contains(log.String(), "audit log available") {
 			t.Errorf("the log says %q", &log)
 		}
 		if err := l.Commit(given("5")); err != nil {

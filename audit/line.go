@@ -2,160 +2,118 @@ package audit
 
 import (
 	"bytes"
-	"context"
-	"log/slog"
+	"encoding/json"
 	"strconv"
 	"time"
-
-	"github.com/athd/athd/ath"
+	"unicode"
+	"unicode/utf8"
 )
 
-// Lines are those that slog's handlers would write. Strings that need no
-// escape, which is nearly all of them, are appended here; slog, which looks at
-// each list by reflection, writes the rest.
+// A form is how a line is written: as slog's JSONHandler or TextHandler does,
+// byte for byte. Why not by them: every decision writes a line, for which slog
+// takes 3.8 µs and 12 allocations, this 0.4 µs and none, and the rest of a
+// decision 6 µs and 20 (BenchmarkLine).
+type form struct{ json bool }
 
-// fields tells an event's texts and lists by name, in the order of a line.
-func (e *Event) fields(text func(name, value string), list func(name string, values ath.Scopes)) {
-	text("event", string(e.Kind))
-	text("agent_id", e.AgentID)
-	text("user_id", e.UserID)
-	text("provider_id", e.ProviderID)
-	list("requested_scopes", e.Requested)
-	list("effective_scopes", e.Effective)
-	list("denied_scopes", e.Denied)
-	text("denial_reason", e.Reason)
-	text("decision_id", e.DecisionID)
-	if e.Host != "" {
-		text("host", e.Host)
+// line appends the line of an event.
+func (f form) line(to []byte, now time.Time, e *Event) []byte {
+	if f.json {
+		to = now.AppendFormat(append(to, `{"time":"`...), time.RFC3339Nano)
+		to = append(to, `","level":"INFO","msg":"audit","timestamp":"`...)
+		to = append(e.Time.UTC().AppendFormat(to, time.RFC3339Nano), '"')
+	} else {
+		to = now.AppendFormat(append(to, "time="...), "2006-01-02T15:04:05.000Z07:00")
+		to = e.Time.UTC().AppendFormat(append(to, " level=INFO msg=audit timestamp="...), time.RFC3339Nano)
 	}
-	if e.By != "" {
-		text("by", e.By)
-	}
-	if e.Client != "" {
-		text("client_address", e.Client)
-	}
-	if e.Upstream != "" {
-		text("upstream_error", e.Upstream)
-	}
-	if e.Count > 0 {
-		text("count", strconv.Itoa(e.Count))
-	}
-}
-
-// appendJSON appends an event as slog's JSONHandler writes it.
-func appendJSON(line []byte, now time.Time, e *Event) []byte {
-	if !plain(e, false) {
-		return bySlog(line, now, e, func(w *bytes.Buffer) slog.Handler { return slog.NewJSONHandler(w, nil) })
-	}
-	text := func(name, value string) {
-		line = append(append(append(line, `,"`...), name...), `":"`...)
-		line = append(append(line, value...), '"')
-	}
-	list := func(name string, values ath.Scopes) {
-		line = append(append(append(line, `,"`...), name...), `":[`...)
-		for i, s := range values {
-			if i > 0 {
-				line = append(line, ',')
+	for i := range fields {
+		switch x := &fields[i]; {
+		case x.list != nil:
+			to = f.list(f.name(to, x.name), x.list(e))
+		case x.flag != nil:
+			if x.flag(e) {
+				to = append(f.name(to, x.name), "true"...)
 			}
-			line = append(append(append(line, '"'), s...), '"')
-		}
-		line = append(line, ']')
-	}
-	line = append(line, `{"time":"`...)
-	line = now.AppendFormat(line, time.RFC3339Nano)
-	line = append(line, `","level":"INFO","msg":"audit","timestamp":"`...)
-	line = append(e.Time.UTC().AppendFormat(line, time.RFC3339Nano), '"')
-	e.fields(text, list)
-	if e.Derived {
-		line = append(line, `,"derived_rule":true`...)
-	}
-	return append(line, '}', '\n')
-}
-
-// appendText appends an event as slog's TextHandler writes it.
-func appendText(line []byte, now time.Time, e *Event) []byte {
-	if !plain(e, true) {
-		return bySlog(line, now, e, func(w *bytes.Buffer) slog.Handler { return slog.NewTextHandler(w, nil) })
-	}
-	text := func(name, value string) {
-		line = append(append(append(line, ' '), name...), '=')
-		if value == "" {
-			value = `""`
-		}
-		line = append(line, value...)
-	}
-	list := func(name string, values ath.Scopes) {
-		line = append(append(append(line, ' '), name...), '=')
-		start := len(line)
-		line = append(line, '[')
-		for i, s := range values {
-			if i > 0 {
-				line = append(line, ' ')
-			}
-			line = append(line, s...)
-		}
-		line = append(line, ']')
-		if len(values) > 1 { // the spaces want quotes
-			line = strconv.AppendQuote(line[:start], string(line[start:]))
-		}
-	}
-	line = now.AppendFormat(append(line, "time="...), "2006-01-02T15:04:05.000Z07:00")
-	line = append(line, " level=INFO msg=audit timestamp="...)
-	line = e.Time.UTC().AppendFormat(line, time.RFC3339Nano)
-	e.fields(text, list)
-	if e.Derived {
-		line = append(line, " derived_rule=true"...)
-	}
-	return append(line, '\n')
-}
-
-// plain reports whether none of an event's strings needs an escape, nor, where
-// they stand alone, quotes.
-func plain(e *Event, alone bool) bool {
-	is := func(s string) bool {
-		for i := range len(s) {
-			c := s[i]
-			if c < ' ' || c > '~' || c == '"' || c == '\\' || alone && (c == ' ' || c == '=') {
-				return false
-			}
-		}
-		return true
-	}
-	for _, s := range [...]string{string(e.Kind), e.AgentID, e.UserID, e.ProviderID, e.Reason, e.DecisionID, e.By, e.Client, e.Upstream, e.Host} {
-		if !is(s) {
-			return false
-		}
-	}
-	for _, list := range [...]ath.Scopes{e.Requested, e.Effective, e.Denied} {
-		for _, s := range list {
-			if !is(s) {
-				return false
+		default:
+			if s := x.text(e); s != "" || !x.optional {
+				to = f.text(f.name(to, x.name), s)
 			}
 		}
 	}
-	return true
+	if f.json {
+		to = append(to, '}')
+	}
+	return append(to, '\n')
 }
 
-func bySlog(line []byte, now time.Time, e *Event, handler func(*bytes.Buffer) slog.Handler) []byte {
-	r := slog.NewRecord(now, slog.LevelInfo, "audit", 0)
-	r.AddAttrs(slog.String("timestamp", e.Time.UTC().Format(time.RFC3339Nano)))
-	e.fields(
-		func(name, value string) { r.AddAttrs(slog.String(name, value)) },
-		func(name string, values ath.Scopes) { r.AddAttrs(slog.Any(name, list(values))) },
-	)
-	if e.Derived {
-		r.AddAttrs(slog.Bool("derived_rule", true))
+func (f form) name(to []byte, name string) []byte {
+	if f.json {
+		return append(append(append(to, `,"`...), name...), `":`...)
 	}
-	w := bytes.NewBuffer(line)
-	// A buffer takes everything, and these attributes can all be written.
-	_ = handler(w).Handle(context.Background(), r)
-	return w.Bytes()
+	return append(append(append(to, ' '), name...), '=')
 }
 
-// list keeps an absent list from showing as null.
-func list(s ath.Scopes) []string {
-	if s == nil {
-		return []string{}
+func (f form) text(to []byte, s string) []byte {
+	switch {
+	case f.json && needsEscape(s):
+		w := bytes.NewBuffer(to)
+		escaped := json.NewEncoder(w)
+		escaped.SetEscapeHTML(false)
+		_ = escaped.Encode(s) // a buffer takes everything, and any string can be encoded
+		return bytes.TrimSuffix(w.Bytes(), []byte("\n"))
+	case f.json:
+		return append(append(append(to, '"'), s...), '"')
+	case needsQuotes(s):
+		return strconv.AppendQuote(to, s)
 	}
-	return s
+	return append(to, s...)
+}
+
+func (f form) list(to []byte, values []string) []byte {
+	start, between := len(to), byte(' ')
+	if f.json {
+		between = ','
+	}
+	to = append(to, '[')
+	for i, s := range values {
+		if i > 0 {
+			to = append(to, between)
+		}
+		if f.json {
+			to = f.text(to, s)
+		} else {
+			to = append(to, s...)
+		}
+	}
+	if to = append(to, ']'); !f.json && needsQuotes(to[start:]) {
+		to = strconv.AppendQuote(to[:start], string(to[start:]))
+	}
+	return to
+}
+
+func needsEscape(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+			return true
+		}
+	}
+	return false
+}
+
+// needsQuotes is slog's rule for a value of its TextHandler.
+func needsQuotes[T string | []byte](s T) bool {
+	for i := 0; i < len(s); {
+		if c := s[i]; c < utf8.RuneSelf {
+			if c <= ' ' || c == '=' || c == '"' {
+				return true
+			}
+			i++
+			continue
+		}
+		r, size := utf8.DecodeRuneInString(string(s[i:min(len(s), i+utf8.UTFMax)]))
+		if r == utf8.RuneError || unicode.IsSpace(r) || !unicode.IsPrint(r) {
+			return true
+		}
+		i += size
+	}
+	return len(s) == 0
 }

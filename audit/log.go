@@ -12,17 +12,17 @@ import (
 )
 
 // Bounds of the bytes that wait to be written. Events of requests that were
-// allowed leave room for those of refusals, and those leave room for those of
-// what takes rights away, of which there are few.
+// allowed leave space for those of refusals, and those leave space for those of
+// revocations, of which there are few.
 const (
-	maxAllowed = 1 << 20
-	maxRefused = 16 << 20
-	maxTaken   = 20 << 20
+	maxAllowed  = 1 << 20
+	maxRefused  = 16 << 20
+	maxRevoking = 20 << 20
 )
 
 const (
-	// tellEvery is how often the log may say that events are not written.
-	tellEvery = time.Minute
+	// reportEvery is how often a problem with writing may be logged.
+	reportEvery = time.Minute
 	// endWithin is how long [Log.Close] waits for a writer.
 	endWithin = 2 * time.Second
 )
@@ -44,10 +44,10 @@ type Log struct {
 	closed atomic.Bool
 	floods floods
 
-	mu      sync.Mutex
-	dropped int // not told yet
-	broken  bool
-	told    time.Time
+	mu       sync.Mutex
+	dropped  int // not reported yet
+	broken   bool
+	reported time.Time
 }
 
 // Config configures a [Log].
@@ -68,7 +68,7 @@ type Config struct {
 	Now     func() time.Time // nil: time.Now
 	Count   func(Event)      // called for each event, for metrics; may be nil
 	Dropped func(n int)      // called with the number of events that will never be written; may be nil
-	Logger  *slog.Logger     // is told when events cannot be written, once a minute at most; may be nil
+	Logger  *slog.Logger     // gets a line when events cannot be written, once a minute at most; may be nil
 }
 
 // New returns a Log.
@@ -86,18 +86,18 @@ func New(c Config) *Log {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	l := &Log{config: c}
-	l.floods.later = l.tellFloods
-	l.events = &outlet{w: c.Writer, json: c.JSON, tried: l.tell}
+	l.floods.later = l.reportFloods
+	l.events = &outlet{w: c.Writer, form: form{c.JSON}, tried: l.report}
 	l.requests = l.events
 	if c.Requests != nil {
-		l.requests = &outlet{w: c.Requests, json: c.RequestsJSON, tried: l.tell}
+		l.requests = &outlet{w: c.Requests, form: form{c.RequestsJSON}, tried: l.report}
 	}
 	return l
 }
 
 // Record writes one event before it returns, or, if the event can wait or the
 // writer cannot take it, soon. It is for requests, for refusals, and for what
-// takes rights away: none of them may be stopped by a log.
+// revokes rights: none of them may be stopped by a log.
 func (l *Log) Record(_ context.Context, e Event) {
 	now := l.config.Now()
 	if e.Time.IsZero() {
@@ -110,8 +110,8 @@ func (l *Log) Record(_ context.Context, e Event) {
 	l.put(now, e)
 }
 
-// tellFloods writes how many refusals were only counted.
-func (l *Log) tellFloods() {
+// reportFloods writes how many refusals were only counted.
+func (l *Log) reportFloods() {
 	now := l.config.Now()
 	for _, e := range l.floods.ended(now) {
 		l.put(now, e)
@@ -126,22 +126,22 @@ func (l *Log) put(now time.Time, e Event) {
 		if !l.closed.Load() {
 			late = l.config.Late
 		}
-	case e.Kind.Takes():
-		most = maxTaken
+	case e.Kind.Revokes():
+		most = maxRevoking
 	}
 	number := o.add(most, late, now, &e)
 	switch {
 	case number == 0:
 		l.lose(1)
-		l.tell()
+		l.report()
 	case late == 0 && o.await(number, false) != nil:
-		l.tell()
+		l.report()
 	}
 }
 
-// Commit writes the event of something that gives rights, or of an operator's
+// Commit writes the event of something that grants rights, or of an operator's
 // question, before it returns. Where that fails, the error is [ErrUnwritten],
-// and what the event tells of must not be done, or be undone. The event is
+// and what the event reports must not be done, or be undone. The event is
 // taken back; if it cannot be, since the writer has it and hangs, it may still
 // appear: the caller records the refusal under the same decision_id.
 func (l *Log) Commit(e Event) error {
@@ -157,7 +157,7 @@ func (l *Log) Commit(e Event) error {
 		return fmt.Errorf("%w: too many wait", ErrUnwritten)
 	}
 	if err := l.events.await(number, true); err != nil && l.events.withdraw(number) {
-		l.tell()
+		l.report()
 		return fmt.Errorf("%w: %w", ErrUnwritten, err)
 	}
 	l.config.Count(e)
@@ -192,13 +192,13 @@ func (l *Log) lose(n int) {
 	l.config.Dropped(n)
 }
 
-// tell says in the other log what is wrong with this one.
-func (l *Log) tell() {
+// report writes to the log of the process what is wrong with this one.
+func (l *Log) report() {
 	waiting, err := l.Unwritten()
 	broken := err != nil || waiting > 0
 	l.mu.Lock()
 	dropped, was := l.dropped, l.broken
-	recent := !l.closed.Load() && !l.told.IsZero() && time.Since(l.told) < tellEvery
+	recent := !l.closed.Load() && !l.reported.IsZero() && time.Since(l.reported) < reportEvery
 	wrong := broken || dropped > 0
 	if !wrong && !was || wrong && recent {
 		l.mu.Unlock()
@@ -206,18 +206,18 @@ func (l *Log) tell() {
 	}
 	l.dropped, l.broken = 0, broken
 	if wrong {
-		l.told = time.Now()
+		l.reported = time.Now()
 	}
 	l.mu.Unlock()
 	if broken {
-		l.config.Logger.Error("audit events cannot be written; they are tried again, and nothing is granted until they are on record",
-			"error", err, "waiting", waiting)
+		l.config.Logger.Error("audit log unavailable", "error", err, "waiting", waiting,
+			"hint", "events are tried again, and nothing is granted until they are on record")
 	}
 	if dropped > 0 {
-		l.config.Logger.Error("audit events were dropped: they could not be written, or not fast enough", "dropped", dropped)
+		l.config.Logger.Error("audit events dropped", "dropped", dropped, "hint", "they could not be written, or not fast enough")
 	}
 	if was && !broken {
-		l.config.Logger.Info("audit events are written again")
+		l.config.Logger.Info("audit log available")
 	}
 }
 
@@ -225,7 +225,7 @@ func (l *Log) tell() {
 // then on no event waits.
 func (l *Log) Close() {
 	l.closed.Store(true)
-	l.tellFloods()
+	l.reportFloods()
 	lost := l.events.end(endWithin)
 	if l.requests != l.events {
 		lost += l.requests.end(endWithin)
@@ -233,5 +233,5 @@ func (l *Log) Close() {
 	if lost > 0 {
 		l.lose(lost)
 	}
-	l.tell()
+	l.report()
 }

@@ -28,17 +28,18 @@ var errStuck = errors.New("the writer does not return")
 // that could not be written stay, and are tried again.
 type outlet struct {
 	w    io.Writer
-	json bool
+	form form
 	// tried is called after each Write, and may be slow.
 	tried func()
 
 	mu      sync.Mutex
+	event   Event // the one being added
 	waiting lines
-	flying  lines // being written, or to be written again: before those that wait
+	writing lines // being written, or to be written again: before those that wait
 	spare   []byte
 	torn    bool      // the writer took a part of a line
 	running bool      // the goroutine lives
-	began   time.Time // of the Write under way
+	began   time.Time // of the Write in flight
 	timed   bool      // a run will come
 	failed  error     // of the last Write
 	fails   uint64    // Writes that failed, ever
@@ -57,14 +58,11 @@ type lines struct {
 func (o *outlet) add(most int, late time.Duration, now time.Time, e *Event) uint64 {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if len(o.waiting.text)+len(o.flying.text) >= most {
+	if len(o.waiting.text)+len(o.writing.text) >= most {
 		return 0
 	}
-	if o.json {
-		o.waiting.text = appendJSON(o.waiting.text, now, e)
-	} else {
-		o.waiting.text = appendText(o.waiting.text, now, e)
-	}
+	o.event = *e // what the getters are given goes to the heap: one for all
+	o.waiting.text = o.form.line(o.waiting.text, now, &o.event)
 	o.waiting.n++
 	o.added++
 	if late > 0 {
@@ -89,7 +87,7 @@ func (o *outlet) runAfter(d time.Duration) {
 
 // start writes what there is, unless that is being done. mu is held.
 func (o *outlet) start() {
-	if !o.running && o.waiting.n+o.flying.n > 0 {
+	if !o.running && o.waiting.n+o.writing.n > 0 {
 		o.running = true
 		go o.run()
 	}
@@ -107,10 +105,10 @@ func (o *outlet) run() {
 func (o *outlet) once() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.flying.n == 0 {
-		o.flying, o.waiting, o.spare = o.waiting, lines{text: o.spare[:0]}, nil
+	if o.writing.n == 0 {
+		o.writing, o.waiting, o.spare = o.waiting, lines{text: o.spare[:0]}, nil
 	}
-	text, torn := o.flying.text, o.torn
+	text, torn := o.writing.text, o.torn
 	o.began = time.Now()
 	o.mu.Unlock()
 	n, torn, err := put(o.w, text, torn)
@@ -150,19 +148,19 @@ func put(w io.Writer, text []byte, torn bool) (n int, stillTorn bool, err error)
 	return whole, whole < n, err
 }
 
-// took removes what was written from flying. mu is held.
+// took removes what was written from writing. mu is held.
 func (o *outlet) took(n int) {
-	done := o.flying.n
-	if n < len(o.flying.text) {
-		done = bytes.Count(o.flying.text[:n], []byte{'\n'})
-	} else if cap(o.flying.text) <= maxSpare {
-		o.spare = o.flying.text
+	done := o.writing.n
+	if n < len(o.writing.text) {
+		done = bytes.Count(o.writing.text[:n], []byte{'\n'})
+	} else if cap(o.writing.text) <= maxSpare {
+		o.spare = o.writing.text
 	}
 	o.written += uint64(done)
-	if o.flying.n -= done; o.flying.n > 0 {
-		o.flying.text = o.flying.text[n:]
+	if o.writing.n -= done; o.writing.n > 0 {
+		o.writing.text = o.writing.text[n:]
 	} else {
-		o.flying.text = nil
+		o.writing.text = nil
 	}
 }
 
@@ -235,7 +233,7 @@ func (o *outlet) withdraw(number uint64) bool {
 	}
 	from := &o.waiting
 	if from.n == 0 {
-		from = &o.flying
+		from = &o.writing
 	}
 	from.text = from.text[:bytes.LastIndexByte(from.text[:len(from.text)-1], '\n')+1]
 	from.n--
@@ -260,7 +258,7 @@ func (o *outlet) trouble() (error, int) {
 	if err == nil {
 		return nil, 0
 	}
-	return err, o.waiting.n + o.flying.n
+	return err, o.waiting.n + o.writing.n
 }
 
 // end writes everything, for as long as that may take at the end of a process,
@@ -268,7 +266,7 @@ func (o *outlet) trouble() (error, int) {
 func (o *outlet) end(within time.Duration) int {
 	for end := time.Now().Add(within); ; {
 		o.mu.Lock()
-		last, left := o.added, o.waiting.n+o.flying.n
+		last, left := o.added, o.waiting.n+o.writing.n
 		o.mu.Unlock()
 		if left == 0 {
 			return 0

@@ -191,7 +191,7 @@ func TestRightsAreTakenAwayOnAFullDisk(t *testing.T) {
 	}
 	filler.Close()
 	// What room is left in the file's last page takes a few events yet.
-	for i := 0; !strings.Contains(s.Athd.Logs(), "audit events cannot be written"); i++ {
+	for i := 0; !strings.Contains(s.Athd.Logs(), "audit log unavailable"); i++ {
 		if i == 100 {
 			t.Fatal("the disk is not full")
 		}

@@ -1,0 +1,60 @@
+package audit
+
+import (
+	"strconv"
+
+	"github.com/athd/athd/ath"
+)
+
+// A field is one member of an event's line. It has one getter: text, list or
+// flag.
+type field struct {
+	name     string
+	text     func(*Event) string
+	list     func(*Event) ath.Scopes
+	flag     func(*Event) bool
+	optional bool   // left out where it is empty, as a flag always is
+	meaning  string // in docs/monitoring.md
+}
+
+// fields are what a line holds behind its times, in this order: in JSON, in
+// text, and in the table of docs/monitoring.md.
+var fields = []field{
+	{name: "event", text: func(e *Event) string { return string(e.Kind) },
+		meaning: "What happened, see below."},
+	{name: "agent_id", text: func(e *Event) string { return e.AgentID },
+		meaning: "Whose request it was; empty where nobody knows yet."},
+	{name: "user_id", text: func(e *Event) string { return e.UserID },
+		meaning: "The user at the provider."},
+	{name: "provider_id", text: func(e *Event) string { return e.ProviderID },
+		meaning: "The provider or app."},
+	{name: "requested_scopes", list: func(e *Event) ath.Scopes { return e.Requested },
+		meaning: "What was asked for."},
+	{name: "effective_scopes", list: func(e *Event) ath.Scopes { return e.Effective },
+		meaning: "What the agent has afterwards."},
+	{name: "denied_scopes", list: func(e *Event) ath.Scopes { return e.Denied },
+		meaning: "What it was refused."},
+	{name: "denial_reason", text: func(e *Event) string { return e.Reason },
+		meaning: "Why a request was refused; empty otherwise, and for an operator's action, whose reason `athctl agents show` has."},
+	{name: "decision_id", text: func(e *Event) string { return e.DecisionID },
+		meaning: "Also in the agent's refusal (`details.decision_id`) and in Envoy's access log (`decision`)."},
+	{name: "host", optional: true, text: func(e *Event) string { return e.Host },
+		meaning: "Of an operator's action on all agents of a host: its name, or `*.` and the name above."},
+	{name: "by", optional: true, text: func(e *Event) string { return e.By },
+		meaning: "Of an operator's action: the name of the admin token."},
+	{name: "client_address", optional: true, text: func(e *Event) string { return e.Client },
+		meaning: "Where the request came from, as Envoy said: of handshakes, operators' actions and refusals. Not there where Envoy did not say."},
+	{name: "upstream_error", optional: true, text: func(e *Event) string { return e.Upstream },
+		meaning: "What the provider's OAuth server said that ended a handshake: its error code and description, its HTTP status, the two issuers that differ. Bounded and printable. Not there where it said nothing."},
+	{name: "count", optional: true, text: func(e *Event) string { return count(e.Count) },
+		meaning: "Of refusals in a flood. Within a minute 600 of one address and reason are written as they are; one event at its end says how many more there were, and `decision_id` is that of the last. Whose grant was known, or who had an admin token, always has an event of its own."},
+	{name: "derived_rule", flag: func(e *Event) bool { return e.Derived },
+		meaning: "`true` where a call passed by a rule that nobody wrote down, but that was derived from a scope's name."},
+}
+
+func count(n int) string {
+	if n <= 0 {
+		return ""
+	}
+	return strconv.Itoa(n)
+}
