@@ -121,7 +121,7 @@ func (q *evaluation) describeProviders() string {
 func (q *evaluation) describeScope() string {
 	if q.scope != "" {
 		text := "covered by " + q.scope
-		for _, n := range q.provider.Nearest(q.request.Method, q.segments, ath.Scopes{q.scope}, 1) {
+		for _, n := range q.provider.NearMisses(q.request.Method, q.segments, ath.Scopes{q.scope}, 1) {
 			text += ": " + strings.Join(n.Rule.Methods, ",") + " " + strings.Join(n.Rule.Paths, ", ")
 		}
 		return text

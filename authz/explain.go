@@ -29,7 +29,7 @@ type Explanation struct {
 	Decision Decision // the one that Decide would return
 	Place    string   // what host and path lead to
 	Steps    []Step
-	Nearest  []provider.Near // where no scope covers the request: the rules that come nearest, best first
+	Nearest  []provider.NearMiss // where no scope covers the request: the rules that come nearest, best first
 }
 
 // A Step is one rule, and what it found.
@@ -96,7 +96,7 @@ func (d *Decider) Explain(ctx context.Context, question Question) (Explanation, 
 		}
 	}
 	if reason := e.Decision.Reason(); (reason == ScopeMissing || reason == UpgradeNotAllowed) && last != nil {
-		e.Nearest = last.provider.Nearest(r.Method, last.segments, e.Decision.Scopes, maxNearest)
+		e.Nearest = last.provider.NearMisses(r.Method, last.segments, e.Decision.Scopes, maxNearest)
 	}
 	return e, nil
 }

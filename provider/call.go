@@ -37,8 +37,8 @@ type ExchangeError struct {
 // Error returns the text for a log.
 func (e *ExchangeError) Error() string { return "provider " + e.Provider + ": " + e.Said() }
 
-// Said is what went wrong in words for operators: the error code or whatever
-// else the server said that can be told.
+// Said describes for operators what went wrong: the error code or whatever else
+// of the server's reply can be shown.
 func (e *ExchangeError) Said() string {
 	s := e.Brief()
 	if e.Code != "" {
@@ -229,7 +229,7 @@ func contextError(err error) error {
 	return nil
 }
 
-// validCode bounds what of a provider's words is passed on. Some write codes in
+// validCode bounds which error codes of a provider are passed on. Some have codes in
 // capitals, with digits, dots or hyphens.
 func validCode(code string) bool {
 	for i := range len(code) {

@@ -9,8 +9,8 @@ import (
 	"github.com/athd/athd/strict"
 )
 
-// A check collects the faults of one provider or app. Fields go by their name
-// in providers.json; names tells where else one stands.
+// A check collects the faults of one provider or app. Fields are named as in
+// providers.json; names has the path of those that an app has elsewhere.
 type check struct {
 	strict.Checker
 	opt   Options
@@ -81,8 +81,8 @@ func (c *check) appID(name, id string, sub ...any) {
 	}
 }
 
-// server checks what is said of the OAuth server and fills p with it, and
-// chooses presets. noBase says that the API's base is to be found, too.
+// server checks the fields of the OAuth server, chooses presets and fills p. noBase
+// says that the API's base is to be derived too.
 func (c *check) server(p *Provider, s serverFields, noBase bool) {
 	if c.required("authorize_endpoint", s.AuthorizeEndpoint) {
 		p.AuthorizeURL = c.endpoint("authorize_endpoint", s.AuthorizeEndpoint, authorizeParams)
@@ -215,7 +215,7 @@ func (c *check) scopes(p *Provider, list []string, rules []ruleEntry) {
 	case c.speaks == nil && len(presetsAt(c.presets, p.AuthorizeURL, p.TokenURL, p.UserinfoURL, p.APIBase)) == 0:
 		p.Rules, p.Derived = derive(p.Scopes), true
 	}
-	c.judgeRules(p)
+	c.checkRules(p)
 }
 
 // encoded says which delimiters may stand encoded inside of a segment: those

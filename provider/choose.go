@@ -7,19 +7,19 @@ import (
 	"strings"
 )
 
-// A choice is which presets serve a provider. They are chosen apart: an API of
-// one's own may stand behind GitHub's OAuth server, and an API of Google that
-// no preset describes stands behind Google's.
+// A choice is which presets apply to a provider. OAuth server and API are chosen
+// separately: an operator's own API may use GitHub's OAuth server, and an API of
+// Google that no preset describes uses Google's.
 type choice struct {
-	speaks *presetFile // whose habits the OAuth server has; nil: none known
+	speaks *presetFile // whose defaults the OAuth server has; nil: none known
 	api    *presetFile // that describes the API; nil: none known
 	opens  *presetFile // whose rules are the provider's: those of api, unless it has rules of its own
 	moved  rebase      // from the preset's base to the provider's
 }
 
-// choose chooses presets by the operator's word or, without one, by the hosts
-// of the endpoints, and fills s with their habits. noBase says that there is
-// no api_base_url to read.
+// choose chooses presets by the field preset or, without one, by the hosts of the
+// endpoints, and fills s with their defaults. noBase says that there is no
+// api_base_url to read.
 func (c *check) choose(p *Provider, s *serverFields, noBase bool) {
 	at := presetsAt(c.presets, p.AuthorizeURL, p.TokenURL)
 	named := slices.IndexFunc(c.presets, func(f presetFile) bool { return f.Name == s.Preset })
@@ -35,7 +35,7 @@ func (c *check) choose(p *Provider, s *serverFields, noBase bool) {
 		c.adviseByName(p, s)
 	}
 	if len(at) > 0 {
-		c.speaks = at[0] // those that share a host speak alike
+		c.speaks = at[0] // presets of one host have the same defaults
 	}
 	if noBase {
 		p.APIBase = c.defaultBase(p, at)
@@ -123,8 +123,8 @@ func (c *check) chooseRules(p *Provider, named int) {
 	}
 }
 
-// adviseByName tells of a preset that only the operator's word chooses, where
-// the client id looks like one of its service's.
+// adviseByName warns of a preset that is only chosen by name, where the client id
+// looks like one of its service's.
 func (c *check) adviseByName(p *Provider, s *serverFields) {
 	for i := range c.presets {
 		f := &c.presets[i]
@@ -134,7 +134,7 @@ func (c *check) adviseByName(p *Provider, s *serverFields) {
 	}
 }
 
-// ruleOut refuses what would change what the user is asked.
+// ruleOut refuses parameters that would change what the user is asked.
 func (c *check) ruleOut(p *Provider, s *serverFields) {
 	name := cmp.Or(p.Preset, c.speaks.Name)
 	query := url.Values{}

@@ -23,9 +23,9 @@ type Options struct {
 	Env func(string) (string, bool)
 	// ReadFile reads client_secret_file. A nil ReadFile reads none.
 	ReadFile func(string) ([]byte, error)
-	// StrictScopes refuses rules that nobody wrote: derived ones.
+	// StrictScopes refuses derived rules.
 	StrictScopes bool
-	// Warn is told what is allowed but surely not meant. It may be nil.
+	// Warn is called with what is allowed but probably not meant. It may be nil.
 	Warn func(strict.Fault)
 }
 
@@ -77,7 +77,7 @@ type ruleEntry struct {
 func Parse(file string, data []byte, opt Options) ([]*Provider, strict.Faults) {
 	var entries map[string]fileEntry
 	doc, faults := strict.JSON(file, data, &entries)
-	entries = nil // what Expand decodes anew
+	entries = nil // Expand decodes it again
 	faults = append(faults, doc.Expand(opt.Env, &entries)...)
 	var all []*Provider
 	for _, id := range slices.Sorted(maps.Keys(entries)) {

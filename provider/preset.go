@@ -67,7 +67,7 @@ type presetFile struct {
 	ByName        bool              `yaml:"by_name"`         // never chosen by its hosts: the operator must say it
 	ClientIDs     []string          `yaml:"client_ids"`      // of one that is chosen by name: how client ids begin that want it
 	ScopesOf      string            `yaml:"scopes_of"`       // another preset whose scopes these are, too
-	OAuth         habits            `yaml:"oauth"`
+	OAuth         oauthDefaults     `yaml:"oauth"`
 	Scopes        []presetScope     `yaml:"scopes"`
 }
 

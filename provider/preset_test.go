@@ -17,7 +17,7 @@ import (
 const google = "https://www.googleapis.com/auth/"
 
 // Every preset is what an operator could have written, each of its scopes has
-// a page to check it against, and no rule is idle.
+// a page to check it against, and no rule is redundant.
 func TestPresetsAreSound(t *testing.T) {
 	var names []string
 	for _, preset := range provider.Presets() {

@@ -1,9 +1,9 @@
-// Package provider knows the OAuth servers that athd asks for users' grants
-// and the APIs behind them: what providers.json and the apps of athd.yaml say
-// of them ([Parse], [Set]), which request a scope covers ([Provider.Permits]),
-// and how each one speaks OAuth ([Provider.AuthCodeURL], [Client.Exchange]).
-// What is known beforehand of well-known services is in the files of presets/
-// ([Presets]): data, so that who adds a service writes no code.
+// Package provider reads and uses the configuration of OAuth servers and the APIs
+// behind them: providers.json and the apps of athd.yaml ([Parse], [AppConfig]),
+// the set of all of them ([Set], [Providers]), which requests a scope covers
+// ([Provider.Permits]), and the OAuth calls to each server
+// ([Provider.AuthCodeURL], [Client.Exchange]). Defaults for well-known services
+// are data in presets/ ([Presets]): adding a service needs no code.
 package provider
 
 import (
@@ -17,7 +17,7 @@ import (
 // A Provider is one API with the OAuth server that grants access to it. It is
 // immutable once loaded.
 type Provider struct {
-	ID          string   // see [ValidID] and, of an app, [ValidAppID] (O-2); it is what records and metrics hold
+	ID          string   // see [ValidID] and, of an app, [ValidAppID] (O-2); records and metrics contain it
 	Aliases     []string // further names that agents may use; of apps
 	ListedAs    string   // the one of Aliases that gateway discovery lists; "": ID
 	DisplayName string
@@ -62,9 +62,10 @@ func (p *Provider) Goes(name string) bool {
 // Listed is the name that discovery lists.
 func (p *Provider) Listed() string { return cmp.Or(p.ListedAs, p.ID) }
 
-// Destination says where a user's token comes from and goes to: the token
-// endpoint, the client and the API's host. A connection that was made for one
-// destination is not used for another (O-2).
+// Destination identifies where a user's token comes from and where it is sent:
+// token endpoint, client and the API's host. A connection that was made for one
+// destination is not used for another (O-2), so that athd cannot be made a
+// confused deputy by a change of configuration.
 func (p *Provider) Destination() string {
 	return p.TokenURL.String() + " " + p.ClientID + " " + p.APIBase.Scheme + "://" + p.APIBase.Host
 }
@@ -81,7 +82,7 @@ func (p *Provider) Encodable() ath.Encodable {
 	return p.Encoded
 }
 
-// An App is what native mode adds to a provider: the API is ours to front.
+// An App is what native mode adds to a provider: an API of the operator's own.
 type App struct {
 	Name        string
 	APIBase     string     // as published in discovery (D-2)

@@ -6,8 +6,8 @@ import (
 	"unicode"
 )
 
-// What other parties say goes into logs, events and answers only through here:
-// bounded, printable, and without what looks like a secret of ours.
+// Text of other parties gets into logs, events and answers only through these
+// functions: bounded, printable, and without anything that looks like a secret.
 
 const maxSaidBytes = 256
 
@@ -37,7 +37,7 @@ func Said(text string) string {
 }
 
 // SaidCode bounds an error code that another party sent: "" if there is none,
-// "malformed" if it has not the form of one.
+// "malformed" if it does not have the form of one.
 func SaidCode(code string) string {
 	switch {
 	case code == "":

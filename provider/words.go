@@ -9,13 +9,12 @@ import (
 	"github.com/athd/athd/ath"
 )
 
-// Words in which OAuth servers differ: how they say that the user declined,
-// what they call a bearer token, and under which name they tell a scope.
+// OAuth servers differ in the error codes for a user who declined, in the names
+// of token types and in the names of scopes.
 
-// declines are the error codes by which servers say that the user declined.
-// RFC 6749 has access_denied only. What says that the server wants to ask the
-// user (consent_required, interaction_required, login_required) is no answer
-// of the user's.
+// declines are the error codes that mean that the user declined. RFC 6749 has
+// access_denied only. Codes that mean that the server must ask the user
+// (consent_required, interaction_required, login_required) are not among them.
 var declines = []string{
 	"access_denied", "access_declined",
 	"authorization_declined", "authorization_denied",
@@ -48,7 +47,7 @@ func (p *Provider) tokenTypes() []string {
 	return types
 }
 
-// consented reads what a reply's scope means at this provider (C-4).
+// consented interprets the scope of a token reply of this provider (C-4).
 func (p *Provider) consented(told ath.Scopes, given bool) (ath.Scopes, bool) {
 	if given && len(told) == 0 && p.EmptyScope == EmptyAsRequested {
 		return nil, false

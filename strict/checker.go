@@ -24,8 +24,8 @@ func (c *Checker) Fail(message string, path ...any) {
 	}
 }
 
-// Warning reports, as [Checker.Fail] does, something that is allowed but
-// surely not meant.
+// Warning reports, as [Checker.Fail] does, something that is allowed but probably
+// not meant.
 func (c *Checker) Warning(message string, path ...any) {
 	if fault, ok := c.fault(message, path); ok && c.Warn != nil {
 		c.Warn(fault)

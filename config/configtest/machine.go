@@ -74,7 +74,7 @@ func NewMachine(t testing.TB) Machine {
 			"/etc/athd/providers.json": ProvidersJSON,
 			"/etc/athd/empty.json":     "{}",
 			"/etc/athd/bare.json":      strings.Replace(ProvidersJSON, "files:read", "files:like", 1),
-			"/etc/athd/idle.json": strings.Replace(ProvidersJSON, "}}", `, "scope_rules": [
+			"/etc/athd/redundant.json": strings.Replace(ProvidersJSON, "}}", `, "scope_rules": [
 	{"scope": "files:read", "methods": ["GET", "HEAD"], "paths": ["/files/**", "/files/7"]},
 	{"scope": "files:read", "methods": ["HEAD"], "paths": ["/files/9"]}]}}`, 1),
 			"/etc/athd/keyset.json": string(data),

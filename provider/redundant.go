@@ -5,21 +5,21 @@ import (
 	"slices"
 )
 
-// judgeRules warns of what the file's own rules open twice, and refuses
-// derived rules where all must be written down.
-func (c *check) judgeRules(p *Provider) {
+// checkRules warns of redundant rules in the file, and refuses derived rules with
+// strict_scopes.
+func (c *check) checkRules(p *Provider) {
 	switch {
 	case p.Derived && c.opt.StrictScopes:
 		c.fail("scope_rules", fmt.Sprintf("are missing, and strict_scopes is on: write what each scope of provider %s opens, such as %s", p.ID, exampleRule(p)))
 	case c.Doc.Has(c.full("scope_rules")...) && len(c.Faults) == 0:
 		for i := range p.Rules {
-			if j := idleRule(p.Rules, i); j >= 0 {
-				c.warn("scope_rules", fmt.Sprintf("no request needs this rule: scope_rules[%d] opens all of it for the same scope", j), i)
+			if j := redundantRule(p.Rules, i); j >= 0 {
+				c.warn("scope_rules", fmt.Sprintf("is redundant: scope_rules[%d] allows all of it for the same scope", j), i)
 				continue
 			}
 			for k := range p.Rules[i].patterns {
-				if j := p.Rules[i].idlePath(k); j >= 0 {
-					c.warn("scope_rules", fmt.Sprintf("no request needs this path: paths[%d] matches all of it", j), i, "paths", k)
+				if j := p.Rules[i].redundantPath(k); j >= 0 {
+					c.warn("scope_rules", fmt.Sprintf("is redundant: paths[%d] matches all of it", j), i, "paths", k)
 				}
 			}
 		}
@@ -42,13 +42,13 @@ func exampleRule(p *Provider) string {
 	return fmt.Sprintf(`{"scope": %q, "methods": [%q], "paths": [%q]}`, scope, method, path)
 }
 
-// Rules only ever open something: their order says nothing, and one that opens
-// no more than another one does is idle. Whoever wrote it meant something
-// else, such as another scope, or to keep the other one narrow.
+// Rules only allow: their order has no meaning, and a rule that allows no more
+// than another one is redundant. It was probably meant otherwise: for another
+// scope, or to restrict the other rule.
 
-// idleRule returns a rule that opens, for the same scope, all that rule i
-// opens; -1 if there is none. Of two that open the same the first is not idle.
-func idleRule(rules []Rule, i int) int {
+// redundantRule returns a rule that allows, for the same scope, all that rule i
+// allows; -1 if there is none. Of two equal rules the first is not redundant.
+func redundantRule(rules []Rule, i int) int {
 	for j := range rules {
 		if j != i && rules[j].covers(&rules[i]) && (j < i || !rules[i].covers(&rules[j])) {
 			return j
@@ -57,10 +57,9 @@ func idleRule(rules []Rule, i int) int {
 	return -1
 }
 
-// idlePath returns a path of the rule that matches all that its path i
-// matches; -1 if there is none. Of two that match the same the first is not
-// idle.
-func (r *Rule) idlePath(i int) int {
+// redundantPath returns a path of the rule that matches all that its path i
+// matches; -1 if there is none. Of two equal paths the first is not redundant.
+func (r *Rule) redundantPath(i int) int {
 	for j := range r.patterns {
 		if j != i && r.patterns[j].covers(r.patterns[i]) && (j < i || !r.patterns[i].covers(r.patterns[j])) {
 			return j
@@ -69,8 +68,8 @@ func (r *Rule) idlePath(i int) int {
 	return -1
 }
 
-// covers reports whether each request that the other rule opens is opened by
-// this one. Of derived rules it says no.
+// covers reports whether this rule allows each request that the other one allows.
+// It is false for derived rules.
 func (r *Rule) covers(other *Rule) bool {
 	if r.Scope != other.Scope || len(other.patterns) == 0 || other.anywhere != "" {
 		return false

@@ -7,27 +7,28 @@ import (
 	"github.com/athd/athd/ath"
 )
 
-// A Near is a rule that did not cover a request, and what kept it from that.
-type Near struct {
+// A NearMiss is a rule that did not cover a request, and which of its conditions
+// the request meets.
+type NearMiss struct {
 	Rule   Rule
-	Held   bool // the token holds the rule's scope
+	Held   bool // the token has the rule's scope
 	Method bool // the rule covers the method
 	Path   bool // the rule covers the path
 }
 
-// Nearest returns the rules, at most n, that come nearest to covering a request
-// that no held scope covers: first those that only want another scope, then
-// those that only want another method, then by how much of the path fits. The
-// path is cut as [Provider.Permits] wants it. It is for people to read.
-func (p *Provider) Nearest(method string, path []string, held ath.Scopes, n int) []Near {
+// NearMisses returns the rules, at most n, that come nearest to covering a request
+// that no held scope covers: first those that only need another scope, then those
+// that only need another method, then by how many segments of the path match. The
+// path has the form that [Provider.Permits] takes. It is for people to read.
+func (p *Provider) NearMisses(method string, path []string, held ath.Scopes, n int) []NearMiss {
 	type scored struct {
-		Near
+		NearMiss
 		score int
 	}
 	var all []scored
 	for i := range p.Rules {
 		r := &p.Rules[i]
-		near := Near{Rule: *r, Held: held.Has(r.Scope), Method: r.coversMethod(method), Path: r.coversPath(path)}
+		near := NearMiss{Rule: *r, Held: held.Has(r.Scope), Method: r.coversMethod(method), Path: r.coversPath(path)}
 		s := scored{near, r.common(path)}
 		if near.Path {
 			s.score += 1000
@@ -41,9 +42,9 @@ func (p *Provider) Nearest(method string, path []string, held ath.Scopes, n int)
 		all = append(all, s)
 	}
 	slices.SortStableFunc(all, func(a, b scored) int { return cmp.Compare(b.score, a.score) })
-	var out []Near
+	var out []NearMiss
 	for _, s := range all[:min(n, len(all))] {
-		out = append(out, s.Near)
+		out = append(out, s.NearMiss)
 	}
 	return out
 }

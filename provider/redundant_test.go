@@ -23,7 +23,7 @@ func warnings(t *testing.T, members string, opt provider.Options) (said []string
 func TestPathsThatAnotherPathCovers(t *testing.T) {
 	for _, c := range []struct {
 		first, second string
-		idle          int // the index of the path that nobody needs; -1: both are needed
+		redundant     int // the index of the path that nobody needs; -1: both are needed
 	}{
 		{"/a", "/a", 1},
 		{"/a", "/b", -1},
@@ -56,8 +56,8 @@ func TestPathsThatAnotherPathCovers(t *testing.T) {
 			}
 			said, faults := warnings(t, `"available_scopes": ["a"], "scope_rules": [{"scope": "a", "methods": ["GET"], "paths": `+string(paths)+`}]`, testOptions)
 			var want []string
-			if c.idle >= 0 {
-				want = append(want, fmt.Sprintf("scope_rules[0].paths[%d]: no request needs this path: paths[%d] matches all of it", c.idle, 1-c.idle))
+			if c.redundant >= 0 {
+				want = append(want, fmt.Sprintf("scope_rules[0].paths[%d]: is redundant: paths[%d] matches all of it", c.redundant, 1-c.redundant))
 			}
 			if faults != nil || strings.Join(said, "\n") != strings.Join(want, "\n") {
 				t.Errorf("got %q %v, want %q", said, faults, want)
@@ -91,8 +91,8 @@ func TestRulesThatAnotherRuleCovers(t *testing.T) {
 			said, faults := warnings(t, `"available_scopes": ["a", "b"], "scope_rules": [`+strings.Join(c.rules, ", ")+`]`, testOptions)
 			var want []string
 			for pair := range strings.SplitSeq(c.want, ", ") {
-				if idle, by, ok := strings.Cut(pair, " by "); ok {
-					want = append(want, "scope_rules["+idle+"]: no request needs this rule: scope_rules["+by+"] opens all of it for the same scope")
+				if redundant, by, ok := strings.Cut(pair, " by "); ok {
+					want = append(want, "scope_rules["+redundant+"]: is redundant: scope_rules["+by+"] allows all of it for the same scope")
 				}
 			}
 			if faults != nil || strings.Join(said, "\n") != strings.Join(want, "\n") {

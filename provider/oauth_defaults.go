@@ -6,10 +6,9 @@ import (
 	"strings"
 )
 
-// habits is what a preset knows of an OAuth server, in the words of
-// providers.json where those have one: each is a default that the operator's
-// own field overrides.
-type habits struct {
+// oauthDefaults are a preset's defaults for its OAuth server, under the names of
+// providers.json where that has one: a field that the operator writes wins.
+type oauthDefaults struct {
 	Issuer           string            `yaml:"issuer"`
 	UserinfoEndpoint string            `yaml:"userinfo_endpoint"`
 	UserIDField      string            `yaml:"user_id_field"` // of userinfo
@@ -22,17 +21,17 @@ type habits struct {
 	TokenKinds       []dialect         `yaml:"token_kinds"`            // the first is the default; empty: standard replies
 }
 
-// A dialect is where an OAuth server's requests and replies differ from RFC
-// 6749. The zero value is the standard.
+// A dialect is how an OAuth server's requests and replies differ from RFC 6749.
+// The zero value is the standard.
 type dialect struct {
 	Name           string   `yaml:"name"`            // the token_kind that it is chosen by
 	ScopeParameter string   `yaml:"scope_parameter"` // of the authorization URL; "": scope
-	TokenAt        string   `yaml:"token_at"`        // the member of the reply that holds the token and all that is said of it; "": the reply itself
+	TokenAt        string   `yaml:"token_at"`        // the member of the reply that contains the token and its properties; "": the reply itself
 	TokenType      string   `yaml:"token_type"`      // another word for a bearer token
-	UserID         []string `yaml:"user_id"`         // members of the reply, such as team.id, that name the user together
+	UserID         []string `yaml:"user_id"`         // members of the reply, such as team.id, that identify the user together
 }
 
-// grant returns the part of a token reply that tokens are read from.
+// grant returns the part of a token reply that contains the tokens.
 func (d *dialect) grant(r reply) reply {
 	if d.TokenAt == "" {
 		return r
@@ -41,7 +40,7 @@ func (d *dialect) grant(r reply) reply {
 	return part
 }
 
-// user returns the user that the reply names, "" if it does not.
+// user returns the id of the user in the reply, "" if there is none.
 func (d *dialect) user(r reply) string {
 	var ids []string
 	for _, path := range d.UserID {
@@ -63,7 +62,7 @@ func (d *dialect) user(r reply) string {
 }
 
 // kind chooses the dialect by the field token_kind.
-func (h *habits) kind(name string) (d dialect, ok bool) {
+func (h *oauthDefaults) kind(name string) (d dialect, ok bool) {
 	for i, d := range h.TokenKinds {
 		if d.Name == name || name == "" && i == 0 {
 			return d, true
@@ -73,7 +72,7 @@ func (h *habits) kind(name string) (d dialect, ok bool) {
 }
 
 // kinds lists what token_kind can be.
-func (h *habits) kinds() string {
+func (h *oauthDefaults) kinds() string {
 	var names []string
 	for _, d := range h.TokenKinds {
 		names = append(names, d.Name)
@@ -81,12 +80,12 @@ func (h *habits) kinds() string {
 	return strings.Join(names, " or ")
 }
 
-// fill puts a preset's habits where the operator wrote nothing. A field that
-// is written, if only as an empty text, is the operator's.
+// fill uses a preset's defaults for fields that the operator did not write. A
+// field that is written, if only as an empty text, is the operator's.
 //
-// Endpoints are not like the rest: they hold for the service's own hosts. An
-// OAuth server elsewhere that speaks alike (GitHub Enterprise) must not have
-// its tokens sent there. Its userinfo is sought below its own API.
+// Endpoints are different: they apply to the service's own hosts only. Tokens of
+// an OAuth server elsewhere that works alike (GitHub Enterprise) must not be sent
+// to the service. Its userinfo is looked for below its own API.
 func (c *check) fill(p *Provider, s *serverFields, f *presetFile) {
 	h := &f.OAuth
 	if f.knows(p.TokenURL) {
