@@ -51,7 +51,13 @@ func CodeOf(err error) ath.Code {
 	return ""
 }
 
-// errorOf reads a reply that is not a success. now is for Retry-After.
+// ErrorOf reads a reply that is not a success, for who sends requests by other
+// means than this package.
+func ErrorOf(status int, h http.Header, body []byte) *Error {
+	return errorOf(status, h, body, time.Now())
+}
+
+// errorOf is ErrorOf. now is for Retry-After.
 func errorOf(status int, h http.Header, body []byte, now time.Time) *Error {
 	e := &Error{Status: status, DecisionID: h.Get(decisionHeader), RetryAfter: retryAfter(h.Get("Retry-After"), now)}
 	var told struct {

@@ -91,6 +91,7 @@ func (c *Client) Remove(ctx context.Context, clientID string) error {
 // A Token is an ATH token and what it is good for.
 type Token struct {
 	Access       ath.Secret
+	AgentID      string // whose it is
 	Provider     string // as it was authorized for (T-5)
 	Scopes       []string
 	Expires      time.Time // by this machine's clock
@@ -124,7 +125,7 @@ func (c *Client) Exchange(ctx context.Context, a *Authorization, code ath.Secret
 		return nil, errors.New("client: the server answered with a token of another agent")
 	}
 	return &Token{
-		Access: reply.AccessToken.Secret, Provider: reply.ProviderID, Scopes: reply.Effective,
+		Access: reply.AccessToken.Secret, AgentID: reply.AgentID, Provider: reply.ProviderID, Scopes: reply.Effective,
 		Expires:      asked.Add(time.Duration(max(0, min(reply.ExpiresIn, maxTokenSeconds))) * time.Second),
 		Intersection: reply.Intersection,
 	}, nil

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"strings"
 	"text/template"
+
+	"github.com/athd/athd/client"
 )
 
 // handover is what -keep prints: where things are, and commands to paste.
@@ -70,7 +72,7 @@ func (w *walk) handOver(ctx context.Context) error {
 	if err := w.writeAgent(); err != nil {
 		return err
 	}
-	another, err := w.client.Authorize(ctx, appID, w.approved)
+	another, err := w.client.Authorize(ctx, client.Consent{Provider: appID, Scopes: w.approved})
 	if err != nil {
 		return err
 	}
@@ -85,7 +87,7 @@ func (w *walk) handOver(ctx context.Context) error {
 	err = text.Execute(&printed, struct {
 		addresses
 		Dir, AgentID string
-	}{w.addresses, w.dir, w.agent.ID})
+	}{w.addresses, w.dir, w.agent.ID()})
 	if err != nil {
 		return err
 	}
@@ -99,16 +101,17 @@ func (w *walk) writeAgent() error {
 	if err != nil {
 		return err
 	}
-	key, err := w.agent.PrivateKeyPEM()
+	key, err := client.EncodeKey(w.agentKey)
 	if err != nil {
 		return err
 	}
-	client, err := json.MarshalIndent(map[string]string{"client_id": w.client.ID, "client_secret": w.client.Secret}, "", "  ")
+	own := w.client.Credentials()
+	credentials, err := json.MarshalIndent(map[string]string{"client_id": own.ClientID, "client_secret": own.Secret.Reveal()}, "", "  ")
 	if err != nil {
 		return err
 	}
 	for name, content := range map[string][]byte{
-		"agent.json": document, "agent.key": key, "client.json": client, "agent.token": []byte(w.token),
+		"agent.json": document, "agent.key": []byte(key.Reveal()), "client.json": credentials, "agent.token": []byte(w.token.Reveal()),
 	} {
 		if err := w.write(name, content); err != nil {
 			return err

@@ -89,7 +89,10 @@ func demo(ctx context.Context, opt options, stdout io.Writer) (err error) {
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
 
-	w := newWalk(s, out)
+	w, err := newWalk(s, out)
+	if err != nil {
+		return err
+	}
 	defer w.close()
 	err = w.run(setUp)
 	if failed := out.Failures(); len(failed) > 0 {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/ecdsa"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -14,7 +15,8 @@ import (
 	"time"
 
 	"github.com/athd/athd/ath"
-	"github.com/athd/athd/cmd/athdemo/agent"
+	"github.com/athd/athd/ath/api"
+	"github.com/athd/athd/client"
 	"github.com/athd/athd/internal/oauthserver"
 	"github.com/athd/athd/internal/ports"
 	"github.com/athd/athd/internal/shop"
@@ -31,10 +33,11 @@ const (
 // agent's site in this process, athd and Envoy as children.
 type stage struct {
 	addresses
-	dir   string
-	oauth *oauthserver.Server
-	shop  *shop.Shop
-	agent *agent.Agent
+	dir      string
+	oauth    *oauthserver.Server
+	shop     *shop.Shop
+	agent    *client.Identity
+	agentKey *ecdsa.PrivateKey
 
 	servers  []*http.Server
 	children []*process
@@ -70,7 +73,7 @@ func newStage(ctx context.Context, opt options, out *transcript.Transcript) (*st
 	out.Line("  athd          %s, its companion on %s", s.GRPC, s.HTTP)
 	out.Line("  OAuth server  %s", s.OAuth)
 	out.Line("  shop          %s   knows nothing of agents", s.Shop)
-	out.Line("  agent         %s", s.agent.ID)
+	out.Line("  agent         %s", s.agent.ID())
 	return s, nil
 }
 
@@ -144,8 +147,16 @@ func (s *stage) makeParts() error {
 		return err
 	}
 	s.shop = shop.New(s.oauth.Lookup)
-	s.agent, err = agent.New(s.Agents+"/shopper.json", "Shopping Assistant")
-	return err
+	if s.agentKey, err = client.NewKey(); err != nil {
+		return err
+	}
+	s.agent, err = client.NewIdentity(s.Agents+"/shopper.json", "Shopping Assistant", s.agentKey)
+	if err != nil {
+		return err
+	}
+	s.agent.Developer = api.Developer{Name: "Demo Developers", ID: "demo-developers"}
+	s.agent.Description = "Finds things in shops and puts them into the cart."
+	return nil
 }
 
 // choosePorts finds free ports for the children. Port 8080 is Envoy's if it

@@ -8,12 +8,14 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/athd/athd/ath"
-	"github.com/athd/athd/cmd/athdemo/agent"
+	"github.com/athd/athd/client"
 	"github.com/athd/athd/internal/browser"
 	"github.com/athd/athd/internal/shop"
 	"github.com/athd/athd/internal/transcript"
+	"github.com/athd/athd/internal/wire"
 )
 
 // What the agent asks for. The operator's policy leaves out orders:write
@@ -26,27 +28,30 @@ func wanted() []string {
 type walk struct {
 	*stage
 	out     *transcript.Transcript
-	client  *agent.Client
+	client  *client.Client
+	by      http.RoundTripper // records what the agent sends
 	browser *browser.Browser
 	quiet   bool // play, but print nothing
 
-	approved []string // scopes, by the operator
-	token    string   // ATH's, as the agent holds it
-	browsed  int      // steps of the browser that are printed already
+	approved []string   // scopes, by the operator
+	token    ath.Secret // ATH's, as the agent holds it
+	browsed  int        // steps of the browser that are printed already
 }
 
-func newWalk(s *stage, out *transcript.Transcript) *walk {
-	w := &walk{stage: s, out: out, client: agent.NewClient(s.agent, s.Public), browser: browser.New()}
-	w.client.Observe = func(ex *agent.Exchange) {
+func newWalk(s *stage, out *transcript.Transcript) (*walk, error) {
+	w := &walk{stage: s, out: out, browser: browser.New()}
+	w.by = &wire.Recorder{Base: wire.Local(), Observe: func(ex *wire.Exchange) {
 		if !w.quiet {
 			out.Exchange(ex)
 		}
-	}
-	return w
+	}}
+	var err error
+	w.client, err = client.New(client.Config{Server: s.Public, Agent: s.agent, Transport: w.by, Timeout: 10 * time.Second})
+	return w, err
 }
 
 func (w *walk) close() {
-	w.client.Close()
+	w.client.CloseIdleConnections()
 	w.browser.Close()
 }
 
@@ -75,23 +80,23 @@ func (w *walk) run(ctx context.Context) error {
 }
 
 func (w *walk) discover(ctx context.Context) error {
-	app, err := w.client.DiscoverApp(ctx)
+	found, err := w.client.Discover(ctx)
 	if err != nil {
 		return err
 	}
+	if found.App == nil || found.Gateway == nil {
+		return errors.New("the server is not both an app and a gateway")
+	}
+	app, gateway := found.App, found.Gateway
 	w.check(app.ID == appID && app.APIBase == w.Public, "D-2: the app and where its API is", app)
 	w.check(app.Auth.Register == w.Public+ath.RegisterPath, "registration is at Envoy's address", app.Auth.Register)
 	w.check(sameSet(app.Auth.Scopes, wanted()), "all scopes of the shop are offered", app.Auth.Scopes)
-	gateway, err := w.client.DiscoverGateway(ctx)
-	if err != nil {
-		return err
-	}
 	w.check(gateway.ID == w.Public, "D-1: the gateway names itself by its public URL", gateway.ID)
 	return nil
 }
 
 func (w *walk) register(ctx context.Context) error {
-	reply, err := w.client.Register(ctx, appID, wanted())
+	reply, err := w.client.Register(ctx, client.Registration{Provider: appID, Scopes: wanted(), Purpose: "Shopping on behalf of the user"})
 	if err != nil {
 		return err
 	}
@@ -107,7 +112,7 @@ func (w *walk) register(ctx context.Context) error {
 
 // authorize goes from the agent's wish to its token.
 func (w *walk) authorize(ctx context.Context) error {
-	authorization, err := w.client.Authorize(ctx, appID, w.approved)
+	authorization, err := w.client.Authorize(ctx, client.Consent{Provider: appID, Scopes: w.approved})
 	if err != nil {
 		return err
 	}
@@ -117,16 +122,16 @@ func (w *walk) authorize(ctx context.Context) error {
 		return err
 	}
 	w.line("\n   The user gives the code to the agent, which redeems it:")
-	token, err := w.client.Redeem(ctx, authorization.Session, code)
+	token, err := w.client.Exchange(ctx, authorization, ath.NewSecret(code))
 	if err != nil {
 		return err
 	}
 	w.token = token.Access
-	w.check(sameSet(token.Effective, []string{"products:read", "cart:write"}),
-		"T-2: effective is what was approved, and consented, and requested", token.Effective)
-	w.check(strings.HasPrefix(token.Access, "ath_tk_") && token.AgentID == w.agent.ID && token.Provider == appID,
+	w.check(sameSet(token.Scopes, []string{"products:read", "cart:write"}),
+		"T-2: effective is what was approved, and consented, and requested", token.Scopes)
+	w.check(strings.HasPrefix(token.Access.Reveal(), "ath_tk_") && token.AgentID == w.agent.ID() && token.Provider == appID,
 		"T-3: an opaque token, bound to this agent and the shop", token)
-	w.check(!slices.Contains(w.oauth.Issued(), token.Access), "the agent has not got the user's OAuth token", "it")
+	w.check(!slices.Contains(w.oauth.Issued(), token.Access.Reveal()), "the agent has not got the user's OAuth token", "it")
 	return nil
 }
 
@@ -192,7 +197,7 @@ func (w *walk) call(ctx context.Context) error {
 	}
 	for _, c := range calls {
 		before := len(w.shop.Seen())
-		ex, err := w.client.Call(ctx, w.token, c.method, c.path, c.body)
+		ex, err := w.callAs(ctx, w.agent.ID(), c.method, c.path, c.body)
 		if err != nil {
 			return err
 		}
@@ -221,14 +226,14 @@ func (w *walk) shopSaw(r shop.Request) {
 }
 
 func (w *walk) callOutside(ctx context.Context) error {
-	if err := w.refused(ctx, w.agent.ID, "GET", "/api/orders", http.StatusForbidden, "SCOPE_NOT_APPROVED", "P-4: the user has not consented to orders:read"); err != nil {
+	if err := w.refused(ctx, w.agent.ID(), "GET", "/api/orders", http.StatusForbidden, ath.ScopeNotApproved, "P-4: the user has not consented to orders:read"); err != nil {
 		return err
 	}
-	return w.refused(ctx, w.agent.ID, "POST", "/api/orders", http.StatusForbidden, "SCOPE_NOT_APPROVED", "P-4: the operator has not approved orders:write")
+	return w.refused(ctx, w.agent.ID(), "POST", "/api/orders", http.StatusForbidden, ath.ScopeNotApproved, "P-4: the operator has not approved orders:write")
 }
 
 func (w *walk) callAsAnother(ctx context.Context) error {
-	return w.refused(ctx, w.Agents+"/somebody-else.json", "GET", "/api/products", http.StatusForbidden, "AGENT_IDENTITY_MISMATCH",
+	return w.refused(ctx, w.Agents+"/somebody-else.json", "GET", "/api/products", http.StatusForbidden, ath.AgentIdentityMismatch,
 		"P-2: a token is good for its own agent only")
 }
 
@@ -236,13 +241,18 @@ func (w *walk) revoke(ctx context.Context) error {
 	if err := w.client.Revoke(ctx, w.token); err != nil {
 		return err
 	}
-	return w.refused(ctx, w.agent.ID, "GET", "/api/products", http.StatusUnauthorized, "TOKEN_REVOKED", "V-4: the token is dead at once")
+	return w.refused(ctx, w.agent.ID(), "GET", "/api/products", http.StatusUnauthorized, ath.TokenRevoked, "V-4: the token is dead at once")
+}
+
+// callAs makes a call with the agent's token, under any agent's id.
+func (w *walk) callAs(ctx context.Context, agentID, method, path string, body any) (*wire.Exchange, error) {
+	return wire.Call(ctx, w.by, method, w.Public+path, wire.AsAgent(agentID, w.token), body)
 }
 
 // refused makes a call that must be refused, and must not reach the shop.
-func (w *walk) refused(ctx context.Context, agentID, method, path string, status int, code, why string) error {
+func (w *walk) refused(ctx context.Context, agentID, method, path string, status int, code ath.Code, why string) error {
 	before := len(w.shop.Seen())
-	ex, err := w.client.CallAs(ctx, agentID, w.token, method, path, nil)
+	ex, err := w.callAs(ctx, agentID, method, path, nil)
 	if err != nil {
 		return err
 	}

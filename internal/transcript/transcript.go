@@ -11,8 +11,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/athd/athd/cmd/athdemo/agent"
 	"github.com/athd/athd/internal/browser"
+	"github.com/athd/athd/internal/wire"
 )
 
 // A Transcript prints what happens and keeps count of what was expected.
@@ -59,7 +59,7 @@ var (
 )
 
 // Exchange prints a request and its reply.
-func (t *Transcript) Exchange(ex *agent.Exchange) {
+func (t *Transcript) Exchange(ex *wire.Exchange) {
 	t.Line("   → %s %s", ex.Method, ex.URL)
 	t.Headers("     ", ex.Sent, sentHeaders)
 	t.body("     ", ex.Body)

@@ -17,9 +17,11 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/athd/athd/ath"
-	"github.com/athd/athd/cmd/athdemo/agent"
+	athclient "github.com/athd/athd/client"
+	"github.com/athd/athd/test/harness/identity"
 	"github.com/athd/athd/test/harness/reserve"
 )
 
@@ -84,8 +86,8 @@ type crowd struct {
 	t         testing.TB
 	companion string
 	site      string
-	strangers []*agent.Agent
-	honest    []*agent.Agent
+	strangers []*athclient.Identity
+	honest    []*athclient.Identity
 	known     string // a client_id
 	n         atomic.Int64
 }
@@ -100,11 +102,8 @@ func newCrowd(t testing.TB, companion string) *crowd {
 	srv := httptest.NewServer(mux)
 	t.Cleanup(srv.Close)
 	c := &crowd{t: t, companion: companion, site: srv.URL}
-	publish := func(path string) *agent.Agent {
-		a, err := agent.New(srv.URL+path, "An agent")
-		if err != nil {
-			t.Fatal(err)
-		}
+	publish := func(path string) *athclient.Identity {
+		a, _ := identity.New(t, srv.URL+path, "An agent")
 		mux.Handle(path, a)
 		return a
 	}
@@ -128,17 +127,17 @@ type registered struct {
 	Status   string `json:"agent_status"`
 }
 
-func (c *crowd) attest(a *agent.Agent, audience string) string {
-	s, err := a.Attest(audience)
+func (c *crowd) attest(a *athclient.Identity, audience string) string {
+	signed, err := a.Attest(audience, time.Now())
 	if err != nil {
 		c.t.Error(err)
 	}
-	return s
+	return signed.Reveal()
 }
 
-func (c *crowd) register(client *http.Client, a *agent.Agent) (out registered, err error) {
+func (c *crowd) register(client *http.Client, a *athclient.Identity) (out registered, err error) {
 	err = c.call(client, "POST", "/ath/agents/register", map[string]any{
-		"agent_id": a.ID, "agent_attestation": c.attest(a, public), "developer": map[string]string{"name": "x", "id": "x"},
+		"agent_id": a.ID(), "agent_attestation": c.attest(a, public), "developer": map[string]string{"name": "x", "id": "x"},
 		"requested_providers": []any{map[string]any{"provider_id": "shop", "scopes": []string{"products:read"}}},
 		"redirect_uris":       []string{public + "/ath/callback"},
 	}, &out)
@@ -220,16 +219,16 @@ func (c *crowd) doors() []door {
 		}
 		return string(out)
 	}
-	stranger := func(i int) *agent.Agent { return c.strangers[i%len(c.strangers)] }
+	stranger := func(i int) *athclient.Identity { return c.strangers[i%len(c.strangers)] }
 	scopes := func(n int) (out []string) {
 		for i := range n {
 			out = append(out, fmt.Sprintf("scope:%s%03d", strings.Repeat("x", 100), i))
 		}
 		return out
 	}
-	registration := func(a *agent.Agent, attestation string) string {
+	registration := func(a *athclient.Identity, attestation string) string {
 		return text(map[string]any{
-			"agent_id": a.ID, "agent_attestation": attestation, "developer": map[string]string{"name": "x", "id": "x"},
+			"agent_id": a.ID(), "agent_attestation": attestation, "developer": map[string]string{"name": "x", "id": "x"},
 			"requested_providers": []any{map[string]any{"provider_id": "shop", "scopes": append(scopes(198), "products:read")}},
 			"purpose":             strings.Repeat("p", 512),
 		})

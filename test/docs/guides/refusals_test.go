@@ -4,9 +4,7 @@ import (
 	"bytes"
 	"crypto/ecdsa"
 	"crypto/rand"
-	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"net/http"
 	"regexp"
 	"strings"
@@ -15,7 +13,8 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
-	"github.com/athd/athd/cmd/athdemo/agent"
+	"github.com/athd/athd/internal/wire"
+	"github.com/athd/athd/test/harness/identity"
 	"github.com/athd/athd/test/harness/stage"
 )
 
@@ -24,20 +23,6 @@ type forge struct {
 	t   *testing.T
 	id  string
 	key *ecdsa.PrivateKey
-}
-
-func newForge(t *testing.T, a *agent.Agent) forge {
-	t.Helper()
-	text, err := a.PrivateKeyPEM()
-	if err != nil {
-		t.Fatal(err)
-	}
-	block, _ := pem.Decode(text)
-	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return forge{t, a.ID, key.(*ecdsa.PrivateKey)}
 }
 
 func (f forge) attest(audience string, change func(jwt.MapClaims)) string {
@@ -63,12 +48,10 @@ func (f forge) attest(audience string, change func(jwt.MapClaims)) string {
 func TestRefusedAttestationsLookAsShown(t *testing.T) {
 	page := read(t, "docs/guides/troubleshooting.md")
 	s := stage.Start(t, stage.Options{Mode: "native", Embedded: true})
-	own := s.NewAgent("a").Agent
-	stranger, err := agent.New(own.ID, "a")
-	if err != nil {
-		t.Fatal(err)
-	}
-	f := newForge(t, own)
+	own, key := s.NewAgentVia("a", wire.Local())
+	id := own.Agent().ID()
+	f := forge{t, id, key}
+	_, strange := identity.New(t, id, "a")
 	same := func(jwt.MapClaims) {}
 	set := func(claim string, value any) func(jwt.MapClaims) {
 		return func(c jwt.MapClaims) {
@@ -82,21 +65,21 @@ func TestRefusedAttestationsLookAsShown(t *testing.T) {
 	used := f.attest(s.Public, same)
 	nobody, none := "http://127.0.0.1:1/agent.json", s.Agents+"/none.json"
 	for _, c := range []struct{ reason, agentID, attestation string }{
-		{"malformed", own.ID, f.attest(s.Public, set("jti", nil))},
-		{"algorithm", own.ID, strings.Replace(used, used[:strings.Index(used, ".")], "eyJhbGciOiJIUzI1NiIsImtpZCI6ImtleS0xIn0", 1)},
-		{"expired", own.ID, f.attest(s.Public, func(c jwt.MapClaims) {
+		{"malformed", id, f.attest(s.Public, set("jti", nil))},
+		{"algorithm", id, strings.Replace(used, used[:strings.Index(used, ".")], "eyJhbGciOiJIUzI1NiIsImtpZCI6ImtleS0xIn0", 1)},
+		{"expired", id, f.attest(s.Public, func(c jwt.MapClaims) {
 			c["iat"], c["exp"] = now.Add(-2*time.Minute).Unix(), now.Add(-time.Minute).Unix()
 		})},
-		{"times", own.ID, f.attest(s.Public, func(c jwt.MapClaims) {
+		{"times", id, f.attest(s.Public, func(c jwt.MapClaims) {
 			c["iat"], c["exp"] = now.Add(-10*time.Minute).Unix(), now.Add(50*time.Minute).Unix()
 		})},
-		{"audience", own.ID, f.attest(other, same)},
-		{"issuer", own.ID, f.attest(s.Public, set("iss", "https://elsewhere.example"))},
+		{"audience", id, f.attest(other, same)},
+		{"issuer", id, f.attest(s.Public, set("iss", "https://elsewhere.example"))},
 		{"document", none, forge{t, none, f.key}.attest(s.Public, same)},
 		{"identity_unreachable", nobody, forge{t, nobody, f.key}.attest(s.Public, same)},
-		{"signature", own.ID, newForge(t, stranger).attest(s.Public, same)},
-		{"", own.ID, f.attest(s.Public, set("sub", "https://elsewhere.example/agent.json"))},
-		{"replay", own.ID, used},
+		{"signature", id, (forge{t, id, strange}).attest(s.Public, same)},
+		{"", id, f.attest(s.Public, set("sub", "https://elsewhere.example/agent.json"))},
+		{"replay", id, used},
 	} {
 		t.Run("INVALID_ATTESTATION "+c.reason, func(t *testing.T) {
 			if c.reason == "replay" {
@@ -182,10 +165,7 @@ func TestAnEndedAccessTokenLooksAsShown(t *testing.T) {
 	a := s.NewAgent("a")
 	token := s.Token(a, stage.App, "products:read")
 	for range 100 {
-		got, err := a.Call(t.Context(), token.Access, "GET", "/api/products", nil)
-		if err != nil {
-			t.Fatal(err)
-		}
+		got := s.Call(a, token, "GET", "/api/products")
 		if got.Status == http.StatusOK {
 			time.Sleep(50 * time.Millisecond)
 			continue

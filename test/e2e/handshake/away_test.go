@@ -5,6 +5,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/athd/athd/test/harness/identity"
 )
 
 // An agent whose identity host is away hears that, and not that its attestation
@@ -14,10 +16,9 @@ import (
 func TestAHostThatIsAwaySaysNothingAgainstTheAgent(t *testing.T) {
 	w := newWorld(t)
 	a := w.actor("moving")
-	good := a.doc
+	good := identity.With(t, a.key, w.sites+"/away.json", "Agent moving")
 	var status atomic.Int32
-	a.id = w.sites + "/away.json"
-	good.ID = a.id
+	a.id = good.ID()
 	w.site.HandleFunc("/away.json", func(rw http.ResponseWriter, r *http.Request) {
 		if s := status.Load(); s != 0 {
 			rw.WriteHeader(int(s))

@@ -7,9 +7,7 @@ import (
 	"context"
 	"crypto/ecdsa"
 	"crypto/rand"
-	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"io"
 	"log/slog"
 	"net/http"
@@ -27,10 +25,11 @@ import (
 	"github.com/athd/athd/athflow"
 	"github.com/athd/athd/attest"
 	"github.com/athd/athd/audit"
-	"github.com/athd/athd/cmd/athdemo/agent"
+	"github.com/athd/athd/client"
 	"github.com/athd/athd/internal/browser"
 	"github.com/athd/athd/internal/oauthserver"
 	"github.com/athd/athd/provider"
+	"github.com/athd/athd/test/harness/identity"
 	"github.com/athd/athd/tokenstore"
 )
 
@@ -195,7 +194,7 @@ func (w *world) loadProviders() {
 type actor struct {
 	w   *world
 	id  string
-	doc *agent.Agent
+	doc *client.Identity
 	key *ecdsa.PrivateKey
 
 	clientID, secret string
@@ -204,21 +203,9 @@ type actor struct {
 // actor publishes a new agent. Its name is its document's.
 func (w *world) actor(name string) *actor {
 	w.t.Helper()
-	doc, err := agent.New(w.sites+"/"+name+".json", "Agent "+name)
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	doc, key := identity.New(w.t, w.sites+"/"+name+".json", "Agent "+name)
 	w.site.Handle("/"+name+".json", doc)
-	text, err := doc.PrivateKeyPEM()
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	block, _ := pem.Decode(text)
-	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return &actor{w: w, id: doc.ID, doc: doc, key: key.(*ecdsa.PrivateKey)}
+	return &actor{w: w, id: doc.ID(), doc: doc, key: key}
 }
 
 // attest signs an attestation as clients in the field do, changed by change.

@@ -26,10 +26,10 @@ func TestPeopleInAMesh(t *testing.T) {
 				{"cookies in two headers", "GET /", []string{"Cookie: a=b", "Cookie: ath_consent_x=1; c=d"}, "GET / HTTP/1.1"},
 				{"an agent", "GET /api/products", call(token), "GET /api/products HTTP/1.1"},
 
-				{"P-5: a token in the query", "GET /api/products?t=" + token.Access, nil, ""},
-				{"P-5: a token in the query, beside the mark", "GET /api/products?t=" + token.Access + "&c=!", nil, ""},
-				{"P-1: a token in a cookie", "GET /api/products", []string{"Cookie: a=b", "Cookie: t=" + token.Access}, ""},
-				{"P-1: a token beside their own", "GET /api/products", []string{"Authorization: Bearer eyJ.e30.x", "Authorization: Bearer " + token.Access}, ""},
+				{"P-5: a token in the query", "GET /api/products?t=" + token.Access.Reveal(), nil, ""},
+				{"P-5: a token in the query, beside the mark", "GET /api/products?t=" + token.Access.Reveal() + "&c=!", nil, ""},
+				{"P-1: a token in a cookie", "GET /api/products", []string{"Cookie: a=b", "Cookie: t=" + token.Access.Reveal()}, ""},
+				{"P-1: a token beside their own", "GET /api/products", []string{"Authorization: Bearer eyJ.e30.x", "Authorization: Bearer " + token.Access.Reveal()}, ""},
 				{"the handshake's paths", "GET /.well-known/ath-app.json", nil, ""},
 				{"the handshake's paths, with the mark", "GET /ath/agents/a!b", nil, ""},
 				{"the rest of /ath", "GET /ath/other", nil, ""},
@@ -41,7 +41,7 @@ func TestPeopleInAMesh(t *testing.T) {
 					if tt.saw == "" && saw != "" || tt.saw != "" && (r.status != http.StatusOK || !strings.HasPrefix(saw, tt.saw+"\r\n")) {
 						t.Errorf("%d %s; the app saw %q, want %q", r.status, r.body, saw, tt.saw)
 					}
-					if strings.Contains(saw, token.Access) || strings.Contains(saw, "ath_consent") {
+					if strings.Contains(saw, token.Access.Reveal()) || strings.Contains(saw, "ath_consent") {
 						t.Errorf("P-5: the app saw what is ours: %q", saw)
 					}
 				})

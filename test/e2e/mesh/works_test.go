@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/athd/athd/cmd/athdemo/agent"
+	"github.com/athd/athd/client"
 	"github.com/athd/athd/test/harness/stage"
 )
 
@@ -16,8 +16,8 @@ import (
 func (m mesh) works(t *testing.T) {
 	s := m.start(t)
 	a, b := s.NewAgent("a"), s.NewAgent("b")
-	if app, err := a.DiscoverApp(t.Context()); err != nil || app.ID != stage.App {
-		t.Fatalf("discovery: %v, %+v", err, app)
+	if found, err := a.Discover(t.Context()); err != nil || found.App == nil || found.App.ID != stage.App {
+		t.Fatalf("discovery: %v, %+v", err, found)
 	}
 	shop := s.Token(a, stage.App, "products:read")
 	gallery := s.Token(b, stage.Provider, "pictures:read")
@@ -51,15 +51,15 @@ func (m mesh) works(t *testing.T) {
 }
 
 // call is the headers of an agent's call.
-func call(token agent.Token, more ...string) []string {
-	return append([]string{"Authorization: Bearer " + token.Access, "X-ATH-Agent-ID: " + token.AgentID}, more...)
+func call(token client.Token, more ...string) []string {
+	return append([]string{"Authorization: Bearer " + token.Access.Reveal(), "X-ATH-Agent-ID: " + token.AgentID}, more...)
 }
 
-func (m mesh) passes(t *testing.T, s *stage.Stage, shop, gallery agent.Token) {
+func (m mesh) passes(t *testing.T, s *stage.Stage, shop, gallery client.Token) {
 	for _, tt := range []struct {
 		name  string
 		line  string
-		token agent.Token
+		token client.Token
 		api   *stage.Upstream
 		saw   string // the request line at the API
 	}{
@@ -74,7 +74,7 @@ func (m mesh) passes(t *testing.T, s *stage.Stage, shop, gallery agent.Token) {
 			if r.status != http.StatusOK || !strings.HasPrefix(saw, tt.saw+"\r\n") {
 				t.Fatalf("%d %s; the API saw %q", r.status, r.body, saw)
 			}
-			for _, ours := range []string{tt.token.Access, "x-ath", "stolen", "override"} {
+			for _, ours := range []string{tt.token.Access.Reveal(), "x-ath", "stolen", "override"} {
 				if strings.Contains(strings.ToLower(saw), strings.ToLower(ours)) {
 					t.Errorf("P-5: the API saw %q: %s", ours, saw)
 				}
@@ -88,7 +88,7 @@ func (m mesh) passes(t *testing.T, s *stage.Stage, shop, gallery agent.Token) {
 	}
 }
 
-func (m mesh) refuses(t *testing.T, s *stage.Stage, shop, gallery agent.Token) {
+func (m mesh) refuses(t *testing.T, s *stage.Stage, shop, gallery client.Token) {
 	// One status where the mesh decides it, another where athd does.
 	either := func(yes bool, this, that int) int {
 		if yes {
@@ -96,7 +96,7 @@ func (m mesh) refuses(t *testing.T, s *stage.Stage, shop, gallery agent.Token) {
 		}
 		return that
 	}
-	twice := []string{"Authorization: Bearer " + shop.Access, "Authorization: Bearer " + shop.Access, "X-ATH-Agent-ID: " + shop.AgentID}
+	twice := []string{"Authorization: Bearer " + shop.Access.Reveal(), "Authorization: Bearer " + shop.Access.Reveal(), "X-ATH-Agent-ID: " + shop.AgentID}
 	for _, tt := range []struct {
 		name    string
 		line    string
@@ -109,7 +109,7 @@ func (m mesh) refuses(t *testing.T, s *stage.Stage, shop, gallery agent.Token) {
 		{"P-1: two Authorization headers, which arrive as one", "GET /api/products", twice, 401, "TOKEN_INVALID"},
 		{"P-1: an empty one beside it", "GET /api/products", append([]string{"Authorization: Basic eDp5"}, call(shop)...), 401, "TOKEN_INVALID"},
 		{"P-2: two agent ids, which arrive as one", "GET /api/products", call(shop, "X-ATH-Agent-ID: "+shop.AgentID), 403, "AGENT_IDENTITY_MISMATCH"},
-		{"P-2: another agent's id", "GET /api/products", []string{"Authorization: Bearer " + shop.Access, "X-ATH-Agent-ID: " + gallery.AgentID}, 403, "AGENT_IDENTITY_MISMATCH"},
+		{"P-2: another agent's id", "GET /api/products", []string{"Authorization: Bearer " + shop.Access.Reveal(), "X-ATH-Agent-ID: " + gallery.AgentID}, 403, "AGENT_IDENTITY_MISMATCH"},
 		{"P-3: another provider's token", "GET /api/products", call(gallery), 403, "PROVIDER_MISMATCH"},
 		{"P-3: another provider's token, gateway", "GET /ath/proxy/gallery/pictures/1", call(shop), 403, "PROVIDER_MISMATCH"},
 		{"P-3: no such provider", "GET /ath/proxy/nobody/x", call(shop), 403, "PROVIDER_MISMATCH"},
@@ -118,7 +118,7 @@ func (m mesh) refuses(t *testing.T, s *stage.Stage, shop, gallery agent.Token) {
 		{"P-4: outside the scopes", "GET /api/orders", call(shop), 403, "SCOPE_NOT_APPROVED"},
 		{"P-4: a method outside the scopes, gateway", "PUT /ath/proxy/gallery/pictures/1", call(gallery, "Content-Length: 0"), 403, "SCOPE_NOT_APPROVED"},
 		{"P-4: climbing out of the mount", "GET /ath/proxy/gallery/../../../api/products", call(gallery), 403, "PROVIDER_MISMATCH"},
-		{"P-5: a token in the query", "GET /api/products?t=" + shop.Access, call(shop), 400, "INVALID_REQUEST"},
+		{"P-5: a token in the query", "GET /api/products?t=" + shop.Access.Reveal(), call(shop), 400, "INVALID_REQUEST"},
 		{"P-7: two slashes", "GET /ath/proxy/gallery//pictures//1", call(gallery), either(m.merges, 200, 400), ""},
 		{"P-7: an encoded slash", "GET /ath/proxy/gallery/pictures/..%2f..%2fadmin", call(gallery), 400, "INVALID_REQUEST"},
 		{"P-7: an encoded slash, well written", "GET /ath/proxy/gallery/pictures/a%2Fb", call(gallery), 400, "INVALID_REQUEST"},
@@ -130,9 +130,9 @@ func (m mesh) refuses(t *testing.T, s *stage.Stage, shop, gallery agent.Token) {
 		{"P-7: the mark in the query", "GET /api/products?q=a!b", call(shop), either(m.raw, 200, 400), ""},
 		{"P-7: a byte that is not UTF-8 in the query", "GET /api/products?q=a\xffb", call(shop), 400, ""},
 
-		{"P-1: an ATH token on the handshake's path", "GET /.well-known/ath.json", []string{"Authorization: Bearer " + shop.Access}, 403, "AGENT_IDENTITY_MISMATCH"},
+		{"P-1: an ATH token on the handshake's path", "GET /.well-known/ath.json", []string{"Authorization: Bearer " + shop.Access.Reveal()}, 403, "AGENT_IDENTITY_MISMATCH"},
 		{"P-3: a whole call on the handshake's path", "POST /ath/token", call(shop, "Content-Length: 0"), 403, "PROVIDER_MISMATCH"},
-		{"P-5: an ATH token in the callback", "GET /ath/callback?code=" + shop.Access, nil, 400, "INVALID_REQUEST"},
+		{"P-5: an ATH token in the callback", "GET /ath/callback?code=" + shop.Access.Reveal(), nil, 400, "INVALID_REQUEST"},
 		{"P-7: a way out of the handshake", "GET /ath/agents/..%2f..%2fapi%2fproducts", nil, 400, "INVALID_REQUEST"},
 		{"P-7: a parameter behind the handshake", "GET /.well-known/ath.json;x", nil, 400, "INVALID_REQUEST"},
 		{"P-1: out of the handshake by dots", "GET /ath/agents/../../api/products", nil, 401, "TOKEN_INVALID"},
@@ -148,7 +148,7 @@ func (m mesh) refuses(t *testing.T, s *stage.Stage, shop, gallery agent.Token) {
 			}
 			if saw := s.App.Bytes() + s.Gallery.Bytes(); (saw != "") != (tt.status == 200) {
 				t.Errorf("an API saw %q", saw)
-			} else if strings.Contains(saw, shop.Access) || strings.Contains(saw, gallery.Access) {
+			} else if strings.Contains(saw, shop.Access.Reveal()) || strings.Contains(saw, gallery.Access.Reveal()) {
 				t.Errorf("P-5: an API saw an ATH token: %q", saw)
 			}
 		})
@@ -156,9 +156,9 @@ func (m mesh) refuses(t *testing.T, s *stage.Stage, shop, gallery agent.Token) {
 }
 
 // ownPages: what is ours in a request to athd itself arrives there.
-func ownPages(t *testing.T, s *stage.Stage, a *agent.Client, shop agent.Token) {
+func ownPages(t *testing.T, s *stage.Stage, a *client.Client, shop client.Token) {
 	s.App.Forget()
-	if _, err := a.Own(t.Context()); err != nil {
+	if _, err := a.Status(t.Context()); err != nil {
 		t.Errorf("R-8: the agent's own registration: %v", err)
 	}
 	if r := send(t, s, "GET /ath/admin/agents", "X-ATH-User-Token: "+stage.AdminKey); r.status != http.StatusOK {
@@ -173,7 +173,7 @@ func ownPages(t *testing.T, s *stage.Stage, a *agent.Client, shop agent.Token) {
 	if s.App.Hits() > 0 {
 		t.Errorf("the app saw %q", s.App.Bytes())
 	}
-	if strings.Contains(s.Athd.Logs(), shop.Access) {
+	if strings.Contains(s.Athd.Logs(), shop.Access.Reveal()) {
 		t.Error("an ATH token is in athd's log")
 	}
 }

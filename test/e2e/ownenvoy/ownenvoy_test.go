@@ -157,13 +157,13 @@ func TestPartsInAnEnvoyThatWasThere(t *testing.T) {
 	}{
 		{"their website", "", "/", "", "", 200, website},
 		{"their other host", "blog.localhost", "/ath/proxy/x", "", "", 200, website},
-		{"the shop, with a token", "", "/api/products", shop.Access, shop.AgentID, 200, s.App},
-		{"the shop, below /ath/proxy/", "", "/ath/proxy/shop/api/products", shop.Access, shop.AgentID, 200, s.App},
-		{"the provider", "", "/ath/proxy/gallery/pictures/1", gallery.Access, gallery.AgentID, 200, s.Gallery},
+		{"the shop, with a token", "", "/api/products", shop.Access.Reveal(), shop.AgentID, 200, s.App},
+		{"the shop, below /ath/proxy/", "", "/ath/proxy/shop/api/products", shop.Access.Reveal(), shop.AgentID, 200, s.App},
+		{"the provider", "", "/ath/proxy/gallery/pictures/1", gallery.Access.Reveal(), gallery.AgentID, 200, s.Gallery},
 		{"P-1: the shop, without a token", "", "/api/products", "", "", 401, nil},
-		{"P-3: the shop, with the provider's token", "", "/api/products", gallery.Access, gallery.AgentID, 403, nil},
-		{"P-4: the shop, outside the scopes", "", "/api/orders", shop.Access, shop.AgentID, 403, nil},
-		{"an unknown provider", "", "/ath/proxy/nobody/x", shop.Access, shop.AgentID, 403, nil},
+		{"P-3: the shop, with the provider's token", "", "/api/products", gallery.Access.Reveal(), gallery.AgentID, 403, nil},
+		{"P-4: the shop, outside the scopes", "", "/api/orders", shop.Access.Reveal(), shop.AgentID, 403, nil},
+		{"an unknown provider", "", "/ath/proxy/nobody/x", shop.Access.Reveal(), shop.AgentID, 403, nil},
 		{"the handshake", "", "/.well-known/ath-app.json", "", "", 200, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

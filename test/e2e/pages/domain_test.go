@@ -25,14 +25,14 @@ func TestDomainIsShownAsItWasChecked(t *testing.T) {
 		host := c.host
 		t.Run("R-3, Z-5: "+name, func(t *testing.T) {
 			a := newAgent(t, s)
-			a.ID = "https://" + host + "/agent.json"
+			a.claims = "https://" + host + "/agent.json"
 			b := newBrowser(t)
 			b.open(a.authorize(stage.App, "products:read").url)
 			b.await(allowHere)
 			if got := strings.TrimSpace(b.text("#domain")); got != host {
 				t.Errorf("the page shows %q", got)
 			}
-			if got := b.text("#agent-id"); got != a.ID {
+			if got := b.text("#agent-id"); got != a.claims {
 				t.Errorf("the page shows the identity %q", got)
 			}
 			body := b.text("main")
@@ -50,7 +50,7 @@ func TestDomainIsShownAsItWasChecked(t *testing.T) {
 	} {
 		t.Run("R-3: "+name, func(t *testing.T) {
 			a := newAgent(t, s)
-			a.ID = "https://" + host + "/agent.json"
+			a.claims = "https://" + host + "/agent.json"
 			if status, r := a.register(stage.App, "products:read"); status != http.StatusBadRequest || r.Code != "INVALID_REQUEST" {
 				t.Errorf("register: %d %s", status, r.Code)
 			}

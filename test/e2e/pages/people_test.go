@@ -18,7 +18,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/athd/athd/cmd/athdemo/agent"
+	"github.com/athd/athd/client"
 	"github.com/athd/athd/test/harness/stage"
 )
 
@@ -36,7 +36,8 @@ func start(t testing.TB, o stage.Options) *stage.Stage {
 
 // An anAgent is an agent that says of itself what a test wants it to say.
 type anAgent struct {
-	*agent.Agent
+	*client.Identity
+	claims    string // the agent_id that it registers
 	Purpose   string
 	Redirects []string
 
@@ -67,8 +68,9 @@ func newAgentCalled(t testing.TB, s *stage.Stage, name string) *anAgent {
 		},
 	}
 	t.Cleanup(transport.CloseIdleConnections)
+	own := s.NewAgent(name).Agent()
 	return &anAgent{
-		Agent: s.NewAgent(name).Agent, Purpose: "Shopping on behalf of the user",
+		Identity: own, claims: own.ID(), Purpose: "Shopping on behalf of the user",
 		t: t, s: s, http: &http.Client{Transport: transport, Timeout: patience},
 	}
 }
@@ -98,7 +100,7 @@ func (a *anAgent) ask(path, audience string, body map[string]any) (status int, r
 
 func (a *anAgent) askOnce(path, audience string, body map[string]any) (int, reply) {
 	a.t.Helper()
-	attestation, err := a.Attest(audience)
+	attestation, err := a.attest(audience)
 	if err != nil {
 		a.t.Fatal(err)
 	}
@@ -119,11 +121,17 @@ func (a *anAgent) askOnce(path, audience string, body map[string]any) (int, repl
 	return resp.StatusCode, r
 }
 
+// attest signs as the agent that it claims to be.
+func (a *anAgent) attest(audience string) (string, error) {
+	signed, err := a.Attest(audience, time.Now())
+	return signed.Reveal(), err
+}
+
 // register registers the agent, and returns the status.
 func (a *anAgent) register(provider string, scopes ...string) (int, reply) {
 	a.t.Helper()
 	status, r := a.ask("/ath/agents/register", a.s.Public, map[string]any{
-		"agent_id": a.ID, "developer": a.Developer, "purpose": a.Purpose, "redirect_uris": a.Redirects,
+		"agent_id": a.claims, "developer": a.Developer, "purpose": a.Purpose, "redirect_uris": a.Redirects,
 		"requested_providers": []map[string]any{{"provider_id": provider, "scopes": scopes}},
 	})
 	a.id, a.secret, a.registeredAs = r.ClientID, r.Secret, provider

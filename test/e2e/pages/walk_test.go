@@ -31,7 +31,7 @@ func userConsents(t *testing.T, s *stage.Stage) {
 				"agent":     "Agent " + mode.name,
 				"developer": "Demo Developers",
 				"purpose":   "Shopping on behalf of the user",
-				"agent-id":  a.ID,
+				"agent-id":  a.claims,
 			} {
 				if got := strings.TrimSpace(b.text("#" + id)); got != want {
 					t.Errorf("the page shows %s %q, want %q", id, got, want)

@@ -154,8 +154,8 @@ func TestPresetsThroughEnvoy(t *testing.T) {
 	for _, e := range errands {
 		t.Run(e.provider+" "+strings.TrimPrefix(e.scope, google), func(t *testing.T) {
 			token := st.Token(st.NewAgent(strings.NewReplacer(":", "-", "/", "-").Replace(e.provider+e.scope)), e.provider, e.scope)
-			if !slices.Equal(token.Effective, []string{e.scope}) {
-				t.Fatalf("the token has %q", token.Effective)
+			if !slices.Equal(token.Scopes, []string{e.scope}) {
+				t.Fatalf("the token has %q", token.Scopes)
 			}
 			server := servers[e.provider]
 			base := strings.TrimPrefix(server.APIBase, server.URL)
@@ -163,7 +163,7 @@ func TestPresetsThroughEnvoy(t *testing.T) {
 				for call := range strings.Lines(strings.TrimSpace(calls)) {
 					method, target, _ := strings.Cut(strings.TrimSpace(call), " ")
 					server.Forget()
-					status := send(t, st, method, "/ath/proxy/"+e.provider+target, token.Access, token.AgentID)
+					status := send(t, st, method, "/ath/proxy/"+e.provider+target, token.Access.Reveal(), token.AgentID)
 					seen := server.Requests()
 					if i == 1 {
 						if status != http.StatusForbidden || len(seen) != 0 {

@@ -10,34 +10,32 @@ import (
 	"net/url"
 	"time"
 
-	"github.com/athd/athd/cmd/athdemo/agent"
+	"github.com/athd/athd/client"
+	"github.com/athd/athd/test/harness/identity"
 )
 
 const callbackURI = "https://agent.example/done"
 
 // An actor is an agent that can be in many places at once.
 type actor struct {
-	*agent.Agent
+	*client.Identity
 	clientID, secret string
 }
 
 // newActor publishes the identity of a new agent.
 func (p *pair) newActor() *actor {
 	path := "/" + rand.Text() + ".json"
-	a, err := agent.New(p.sites+path, "Agent")
-	if err != nil {
-		p.t.Fatal(err)
-	}
+	a, _ := identity.New(p.t, p.sites+path, "Agent")
 	p.site.Handle(path, a)
-	return &actor{Agent: a}
+	return &actor{Identity: a}
 }
 
 func (p *pair) attest(a *actor, endpoint string) string {
-	compact, err := a.Attest(p.public + endpoint)
+	signed, err := a.Attest(p.public+endpoint, time.Now())
 	if err != nil {
 		p.t.Error(err)
 	}
-	return compact
+	return signed.Reveal()
 }
 
 // A reply is what came back; status 0 if nothing did.
@@ -89,7 +87,7 @@ func (p *pair) send(ctx context.Context, method, to string, body any, header htt
 
 func (p *pair) register(ctx context.Context, base string, a *actor, attestation string) reply {
 	return p.send(ctx, "POST", base+"/ath/agents/register", map[string]any{
-		"agent_id": a.ID, "agent_attestation": attestation, "developer": a.Developer,
+		"agent_id": a.ID(), "agent_attestation": attestation, "developer": a.Developer,
 		"requested_providers": []any{map[string]any{"provider_id": "shop", "scopes": []string{"products:read"}}},
 		"redirect_uris":       []string{callbackURI},
 	}, nil)
@@ -123,7 +121,7 @@ func (p *pair) revoke(ctx context.Context, base string, a *actor, token string) 
 // call goes through Envoy, which asks one of the two athd.
 func (p *pair) call(ctx context.Context, a *actor, token string) reply {
 	return p.send(ctx, "GET", p.public+"/api/products", nil, http.Header{
-		"Authorization": {"Bearer " + token}, "X-Ath-Agent-Id": {a.ID},
+		"Authorization": {"Bearer " + token}, "X-Ath-Agent-Id": {a.ID()},
 	})
 }
 

@@ -144,7 +144,7 @@ func (p *pair) settle(t *testing.T, look *tokenstore.Store, l *load, f *finding)
 	lose := func(what string) { f.lost = append(f.lost, what) }
 	for _, d := range l.deeds {
 		if d.token == "" {
-			held, err := look.Agent(ctx, ath.AgentTag(d.ID))
+			held, err := look.Agent(ctx, ath.AgentTag(d.ID()))
 			if errors.Is(err, tokenstore.ErrNotFound) || err == nil && held.Value.ClientID != d.clientID {
 				lose("a registration")
 			} else if err != nil {

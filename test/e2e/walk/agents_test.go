@@ -27,7 +27,7 @@ func TestOperatorAndAgentThroughEnvoy(t *testing.T) {
 			t.Fatalf("athctl agents %s: %v, want %q\n%s", strings.Join(args, " "), err, want, out)
 		}
 	}
-	own := func(method, path, user, password string) reply {
+	asAgent := func(method, path, user, password string) reply {
 		t.Helper()
 		req, err := http.NewRequestWithContext(t.Context(), method, s.Public+path, nil)
 		if err != nil {
@@ -37,41 +37,43 @@ func TestOperatorAndAgentThroughEnvoy(t *testing.T) {
 		return do(t, req)
 	}
 	a := s.NewAgent("watched")
-	if r, err := a.Register(t.Context(), stage.Provider, []string{"pictures:read"}); err != nil || r.Status != "pending" {
+	if r, err := s.Register(a, stage.Provider, "pictures:read"); err != nil || r.Status != "pending" {
 		t.Fatalf("%+v, %v", r, err)
 	}
+	own := a.Credentials()
+	id, secret := own.ClientID, own.Secret.Reveal()
 	operate("pending", "list", "-status", "pending")
-	operate("approved:", "approve", a.ID, "-expires", "30d")
-	first := s.Token(a, stage.Provider, "pictures:read").Access
+	operate("approved:", "approve", id, "-expires", "30d")
+	first := s.Token(a, stage.Provider, "pictures:read").Access.Reveal()
 	call := func(token string) reply {
 		t.Helper()
-		return raw(t, s, request(s, "GET", "/ath/proxy/gallery/pictures/7", token, a.Agent.ID, "Connection: close")...)
+		return raw(t, s, request(s, "GET", "/ath/proxy/gallery/pictures/7", token, a.Agent().ID(), "Connection: close")...)
 	}
 	if r := call(first); r.status != http.StatusOK {
 		t.Fatalf("the approved agent's call: %d %s", r.status, r.body)
 	}
-	path := "/ath/agents/" + a.ID
-	if r := own("GET", path, a.ID, a.Secret); r.status != http.StatusOK || !strings.Contains(r.body, `"agent_status":"approved"`) || strings.Contains(r.body, a.Secret) {
+	path := "/ath/agents/" + id
+	if r := asAgent("GET", path, id, secret); r.status != http.StatusOK || !strings.Contains(r.body, `"agent_status":"approved"`) || strings.Contains(r.body, secret) {
 		t.Errorf("R-8: %d %s", r.status, r.body)
 	}
-	if r := own("GET", path, a.ID, a.Secret+"x"); r.status != http.StatusNotFound || r.code() != "NOT_FOUND" {
+	if r := asAgent("GET", path, id, secret+"x"); r.status != http.StatusNotFound || r.code() != "NOT_FOUND" {
 		t.Errorf("R-8: a wrong secret: %d %s", r.status, r.body)
 	}
 
-	operate("suspended", "suspend", a.ID)
+	operate("suspended", "suspend", id)
 	if r := call(first); r.status == http.StatusOK {
 		t.Error("R-6: the suspended agent's token lives")
 	}
-	operate("approved", "resume", a.ID)
+	operate("approved", "resume", id)
 	if r := call(first); r.status != http.StatusUnauthorized || r.code() != "TOKEN_REVOKED" {
 		t.Errorf("R-6: a token of before the suspension: %d %s", r.status, r.body)
 	}
-	second := s.Token(a, stage.Provider, "pictures:read").Access
+	second := s.Token(a, stage.Provider, "pictures:read").Access.Reveal()
 	if r := call(second); r.status != http.StatusOK {
 		t.Fatalf("the resumed agent's call: %d %s", r.status, r.body)
 	}
 
-	if r := own("DELETE", path, a.ID, a.Secret); r.status != http.StatusOK || strings.TrimSpace(r.body) != `{"removed":true}` {
+	if r := asAgent("DELETE", path, id, secret); r.status != http.StatusOK || strings.TrimSpace(r.body) != `{"removed":true}` {
 		t.Fatalf("R-7: %d %s", r.status, r.body)
 	}
 	if r := call(second); r.status != http.StatusUnauthorized || r.code() != "TOKEN_REVOKED" {

@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/athd/athd/cmd/athdemo/agent"
+	"github.com/athd/athd/client"
 	"github.com/athd/athd/test/harness/stage"
 )
 
@@ -24,11 +24,11 @@ import (
 // is not there yet: whoever a log that cannot be written matters to.
 type cast struct {
 	s                                      *stage.Stage
-	revoked, suspended, denied, removed    *agent.Client
-	tokens                                 map[*agent.Client]string
-	pending, newcomer                      *agent.Client
-	revokedByOps                           *agent.Client
-	approve, resume, suspend, deny, remove func(*agent.Client) reply
+	revoked, suspended, denied, removed    *client.Client
+	tokens                                 map[*client.Client]string
+	pending, newcomer                      *client.Client
+	revokedByOps                           *client.Client
+	approve, resume, suspend, deny, remove func(*client.Client) reply
 }
 
 const reviewsLate = `  default: approve
@@ -37,21 +37,21 @@ const reviewsLate = `  default: approve
 
 func newCast(t *testing.T, s *stage.Stage) *cast {
 	t.Helper()
-	c := &cast{s: s, tokens: map[*agent.Client]string{}}
-	live := func(name string) *agent.Client {
+	c := &cast{s: s, tokens: map[*client.Client]string{}}
+	live := func(name string) *client.Client {
 		a := s.NewAgent(name)
-		c.tokens[a] = s.Token(a, stage.Provider, "pictures:read").Access
+		c.tokens[a] = s.Token(a, stage.Provider, "pictures:read").Access.Reveal()
 		return a
 	}
 	c.revoked, c.revokedByOps, c.suspended, c.denied, c.removed = live("revoked"), live("by-ops"), live("suspended"), live("denied"), live("removed")
 	c.pending, c.newcomer = s.NewAgent("late"), s.NewAgent("newcomer")
-	if r, err := c.pending.Register(t.Context(), stage.Provider, []string{"pictures:read"}); err != nil || r.Status != "pending" {
+	if r, err := s.Register(c.pending, stage.Provider, "pictures:read"); err != nil || r.Status != "pending" {
 		t.Fatalf("%+v, %v", r, err)
 	}
-	deed := func(method, what, body string) func(*agent.Client) reply {
-		return func(a *agent.Client) reply {
+	deed := func(method, what, body string) func(*client.Client) reply {
+		return func(a *client.Client) reply {
 			t.Helper()
-			req, err := http.NewRequestWithContext(t.Context(), method, s.Public+"/ath/admin/agents/"+a.ID+what, strings.NewReader(body))
+			req, err := http.NewRequestWithContext(t.Context(), method, s.Public+"/ath/admin/agents/"+a.Credentials().ClientID+what, strings.NewReader(body))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -65,9 +65,9 @@ func newCast(t *testing.T, s *stage.Stage) *cast {
 	return c
 }
 
-func (c *cast) call(t *testing.T, a *agent.Client) reply {
+func (c *cast) call(t *testing.T, a *client.Client) reply {
 	t.Helper()
-	return raw(t, c.s, request(c.s, "GET", "/ath/proxy/gallery/pictures/7", c.tokens[a], a.Agent.ID, "Connection: close")...)
+	return raw(t, c.s, request(c.s, "GET", "/ath/proxy/gallery/pictures/7", c.tokens[a], a.Agent().ID(), "Connection: close")...)
 }
 
 // rightsGoAndDoNotCome does every deed while nothing can be put on record.
@@ -82,10 +82,10 @@ func (c *cast) rightsGoAndDoNotCome(t *testing.T) {
 	}
 	quickly("approve", 503, func() reply { return c.approve(c.pending) }) // the first that could notice
 	for a := range c.tokens {
-		quickly("a call of "+a.Agent.ID, 200, func() reply { return c.call(t, a) })
+		quickly("a call of "+a.Agent().ID(), 200, func() reply { return c.call(t, a) })
 	}
 	quickly("revoke", 200, func() reply {
-		return post(t, c.s, "/ath/revoke", fmt.Sprintf(`{"client_id":%q,"client_secret":%q,"token":%q}`, c.revoked.ID, c.revoked.Secret, c.tokens[c.revoked]))
+		return post(t, c.s, "/ath/revoke", fmt.Sprintf(`{"client_id":%q,"client_secret":%q,"token":%q}`, c.revoked.Credentials().ClientID, c.revoked.Credentials().Secret.Reveal(), c.tokens[c.revoked]))
 	})
 	quickly("an operator's revoke", 200, func() reply { return operatorRevoke(t, c.s, stage.AdminKey, c.tokens[c.revokedByOps]) })
 	quickly("suspend", 200, func() reply { return c.suspend(c.suspended) })
@@ -93,11 +93,11 @@ func (c *cast) rightsGoAndDoNotCome(t *testing.T) {
 	quickly("remove", 200, func() reply { return c.remove(c.removed) })
 	for a := range c.tokens {
 		if r := c.call(t, a); r.status != http.StatusUnauthorized && r.status != http.StatusForbidden {
-			t.Errorf("a call of %s afterwards: %d %s", a.Agent.ID, r.status, r.body)
+			t.Errorf("a call of %s afterwards: %d %s", a.Agent().ID(), r.status, r.body)
 		}
 	}
 	quickly("resume", 503, func() reply { return c.resume(c.suspended) })
-	if r, err := c.newcomer.Register(t.Context(), stage.Provider, []string{"pictures:read"}); err == nil {
+	if r, err := c.s.Register(c.newcomer, stage.Provider, "pictures:read"); err == nil {
 		t.Errorf("register: %+v", r)
 	}
 	status, text := c.s.Athd.Get("/readyz")
@@ -133,7 +133,7 @@ func (c *cast) rightsCanComeAgain(t *testing.T, events func() string) {
 	if r := c.approve(c.pending); r.status != http.StatusOK {
 		t.Errorf("approve: %d %s", r.status, r.body)
 	}
-	if r, err := c.newcomer.Register(t.Context(), stage.Provider, []string{"pictures:read"}); err != nil {
+	if r, err := c.s.Register(c.newcomer, stage.Provider, "pictures:read"); err != nil {
 		t.Errorf("register: %+v %v", r, err)
 	}
 	for {

@@ -15,7 +15,9 @@ func TestStoreAwayAndBack(t *testing.T) {
 	s := stage.Start(t, stage.Options{StoreTimeout: "250ms"})
 	c := s.NewAgent("patient")
 	token := s.Token(c, stage.App, "products:read")
-	call := func() reply { return raw(t, s, request(s, "GET", "/api/products", token.Access, c.Agent.ID)...) }
+	call := func() reply {
+		return raw(t, s, request(s, "GET", "/api/products", token.Access.Reveal(), c.Agent().ID())...)
+	}
 	if r := call(); r.status != 200 {
 		t.Fatalf("before: %d %s", r.status, r.body)
 	}
@@ -39,11 +41,11 @@ func TestStoreAwayAndBack(t *testing.T) {
 					t.Errorf("a call took %v", took)
 				}
 			}
-			attestation, err := c.Agent.Attest(s.Public)
+			attestation, err := c.Agent().Attest(s.Public, time.Now())
 			if err != nil {
 				t.Fatal(err)
 			}
-			r := post(t, s, "/ath/authorize", `{"client_id":"`+c.ID+`","agent_attestation":"`+attestation+`","provider_id":"shop","scopes":["products:read"],"state":"x"}`)
+			r := post(t, s, "/ath/authorize", `{"client_id":"`+c.Credentials().ClientID+`","agent_attestation":"`+attestation.Reveal()+`","provider_id":"shop","scopes":["products:read"],"state":"x"}`)
 			if r.status != 503 || r.header.Get("Retry-After") == "" {
 				t.Errorf("authorize: %d %s", r.status, r.body)
 			}
@@ -70,7 +72,7 @@ func TestStoreAwayAndBack(t *testing.T) {
 			}
 			next := s.NewAgent("after-" + how.name)
 			token := s.Token(next, stage.App, "products:read")
-			if r := raw(t, s, request(s, "GET", "/api/products", token.Access, next.Agent.ID)...); r.status != 200 {
+			if r := raw(t, s, request(s, "GET", "/api/products", token.Access.Reveal(), next.Agent().ID())...); r.status != 200 {
 				t.Errorf("after: %d %s", r.status, r.body)
 			}
 		})
@@ -85,8 +87,8 @@ func TestSidecarAway(t *testing.T) {
 	s.Athd.Kill()
 	s.App.Forget()
 	for name, lines := range map[string][]string{
-		"a call": request(s, "GET", "/api/products", token.Access, c.Agent.ID), "no token": {"GET /api/products HTTP/1.1", "Host: " + s.Host()},
-		"gateway": request(s, "GET", "/ath/proxy/gallery/pictures/1", token.Access, c.Agent.ID),
+		"a call": request(s, "GET", "/api/products", token.Access.Reveal(), c.Agent().ID()), "no token": {"GET /api/products HTTP/1.1", "Host: " + s.Host()},
+		"gateway": request(s, "GET", "/ath/proxy/gallery/pictures/1", token.Access.Reveal(), c.Agent().ID()),
 	} {
 		r := raw(t, s, lines...)
 		if r.status != 503 || r.header.Get("Retry-After") == "" || !strings.Contains(r.header.Get("Content-Type"), "json") {

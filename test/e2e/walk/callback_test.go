@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/athd/athd/client"
 	"github.com/athd/athd/internal/browser"
 	"github.com/athd/athd/test/harness/stage"
 )
@@ -17,15 +18,15 @@ func TestCallbackPerProviderThroughEnvoy(t *testing.T) {
 		t.Run(destination, func(t *testing.T) {
 			s := stage.Start(t, stage.Options{PerProvider: true, AppID: "com.acme.api", Embedded: true, Destination: destination})
 			native := s.Token(s.NewAgent("native"), "com.acme.api", "products:read")
-			passes(t, s, s.App, native.Access, native.AgentID, "/api/products", "GET /api/products HTTP/1.1\r\n")
+			passes(t, s, s.App, native.Access.Reveal(), native.AgentID, "/api/products", "GET /api/products HTTP/1.1\r\n")
 			gateway := s.Token(s.NewAgent("gateway"), stage.Provider, "pictures:read")
-			passes(t, s, s.Gallery, gateway.Access, gateway.AgentID, "/ath/proxy/gallery/pictures/7", "GET /v1/pictures/7 HTTP/1.1\r\n")
+			passes(t, s, s.Gallery, gateway.Access.Reveal(), gateway.AgentID, "/ath/proxy/gallery/pictures/7", "GET /v1/pictures/7 HTTP/1.1\r\n")
 
 			c := s.NewAgent("moved")
-			if _, err := c.Register(t.Context(), stage.Provider, []string{"pictures:read"}); err != nil {
+			if _, err := s.Register(c, stage.Provider, "pictures:read"); err != nil {
 				t.Fatal(err)
 			}
-			auth, err := c.Authorize(t.Context(), stage.Provider, []string{"pictures:read"})
+			auth, err := c.Authorize(t.Context(), client.Consent{Provider: stage.Provider, Scopes: []string{"pictures:read"}})
 			if err != nil {
 				t.Fatal(err)
 			}

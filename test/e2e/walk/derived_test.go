@@ -38,13 +38,13 @@ func TestSevenFieldsAreEnough(t *testing.T) {
 		{"GET", "/", 403}, {"GET", "/albums", 403}, {"GET", "/picturesque", 403}, {"GET", "/Pictures", 403},
 	} {
 		s.Gallery.Forget()
-		r := raw(t, s, request(s, call.method, "/ath/proxy/gallery"+call.target, token.Access, token.AgentID, "Content-Length: 0", "Connection: close")...)
+		r := raw(t, s, request(s, call.method, "/ath/proxy/gallery"+call.target, token.Access.Reveal(), token.AgentID, "Content-Length: 0", "Connection: close")...)
 		if r.status != call.status || (r.status == http.StatusOK) != (s.Gallery.Hits() == 1) {
 			t.Errorf("P-4: %s %s: %d, want %d; the API saw %d requests\n%s", call.method, call.target, r.status, call.status, s.Gallery.Hits(), r.body)
 		}
 	}
 	t.Run("an event tells that nobody wrote the rule", func(t *testing.T) {
-		r := raw(t, s, request(s, "GET", "/ath/proxy/gallery/pictures/1", token.Access, token.AgentID, "Connection: close")...)
+		r := raw(t, s, request(s, "GET", "/ath/proxy/gallery/pictures/1", token.Access.Reveal(), token.AgentID, "Connection: close")...)
 		if r.status != http.StatusOK {
 			t.Fatal(r.status)
 		}

@@ -54,45 +54,45 @@ func TestExplainSaysWhatEnvoyDoes(t *testing.T) {
 	a, b, c, d := s.NewAgent("a"), s.NewAgent("b"), s.NewAgent("c"), s.NewAgent("d")
 	shop, gallery := s.Token(a, stage.App, "products:read", "cart:write"), s.Token(b, stage.Provider, "pictures:read")
 	suspended, revoked := s.Token(c, stage.App, "products:read"), s.Token(d, stage.App, "products:read")
-	if r := post(t, s, "/ath/admin/agents/"+c.ID+"/suspend", "", "X-ATH-User-Token", stage.AdminKey); r.status != http.StatusOK {
+	if r := post(t, s, "/ath/admin/agents/"+c.Credentials().ClientID+"/suspend", "", "X-ATH-User-Token", stage.AdminKey); r.status != http.StatusOK {
 		t.Fatalf("suspend: %d %s", r.status, r.body)
 	}
 	if err := d.Revoke(t.Context(), revoked.Access); err != nil {
 		t.Fatal(err)
 	}
 	time.Sleep(time.Until(got.Add(2100 * time.Millisecond)))
-	A, B := a.Agent.ID, b.Agent.ID
+	A, B := a.Agent().ID(), b.Agent().ID()
 
 	for _, call := range []struct {
 		name, method, target, token, agent string
 		status                             int
 		code                               string
 	}{
-		{"an app", "GET", "/api/products?page=2", shop.Access, A, 200, ""},
-		{"HEAD goes with GET", "HEAD", "/api/products/7", shop.Access, A, 200, ""},
-		{"another scope of the same token", "POST", "/api/cart/add", shop.Access, A, 200, ""},
-		{"an app under /ath/proxy/", "GET", "/ath/proxy/shop/api/products/7", shop.Access, A, 200, ""},
-		{"a provider", "GET", "/ath/proxy/gallery/pictures/7/large?q=%2F", gallery.Access, B, 200, ""},
-		{"P-4: a wrong scope", "GET", "/api/orders", shop.Access, A, 403, "SCOPE_NOT_APPROVED"},
-		{"P-4: a wrong method", "DELETE", "/ath/proxy/gallery/pictures/7", gallery.Access, B, 403, "SCOPE_NOT_APPROVED"},
-		{"P-4: beside the rule's segment", "GET", "/ath/proxy/gallery/picture", gallery.Access, B, 403, "SCOPE_NOT_APPROVED"},
-		{"P-3: a wrong provider", "GET", "/api/products", gallery.Access, B, 403, "PROVIDER_MISMATCH"},
-		{"P-3: a wrong provider, mounted", "GET", "/ath/proxy/gallery/pictures/7", shop.Access, A, 403, "PROVIDER_MISMATCH"},
-		{"P-3: no such provider", "GET", "/ath/proxy/nobody/x", shop.Access, A, 403, "PROVIDER_MISMATCH"},
-		{"P-3: no id", "GET", "/ath/proxy/", shop.Access, A, 403, "PROVIDER_MISMATCH"},
-		{"P-3: nor its slash", "GET", "/ath/proxy", shop.Access, A, 403, "PROVIDER_MISMATCH"},
-		{"P-3: an id in capitals", "GET", "/ath/proxy/GALLERY/pictures/7", gallery.Access, B, 403, "PROVIDER_MISMATCH"},
-		{"P-7: two slashes", "GET", "/ath/proxy/gallery//pictures/7", gallery.Access, B, 400, "INVALID_REQUEST"},
-		{"P-1: an expired token", "GET", "/api/products", expired.Access, late.Agent.ID, 401, "TOKEN_EXPIRED"},
-		{"P-1: a revoked token", "GET", "/api/products", revoked.Access, d.Agent.ID, 401, "TOKEN_REVOKED"},
-		{"P-1: an unknown token", "GET", "/api/products", unknown(shop.Access), A, 401, "TOKEN_INVALID"},
+		{"an app", "GET", "/api/products?page=2", shop.Access.Reveal(), A, 200, ""},
+		{"HEAD goes with GET", "HEAD", "/api/products/7", shop.Access.Reveal(), A, 200, ""},
+		{"another scope of the same token", "POST", "/api/cart/add", shop.Access.Reveal(), A, 200, ""},
+		{"an app under /ath/proxy/", "GET", "/ath/proxy/shop/api/products/7", shop.Access.Reveal(), A, 200, ""},
+		{"a provider", "GET", "/ath/proxy/gallery/pictures/7/large?q=%2F", gallery.Access.Reveal(), B, 200, ""},
+		{"P-4: a wrong scope", "GET", "/api/orders", shop.Access.Reveal(), A, 403, "SCOPE_NOT_APPROVED"},
+		{"P-4: a wrong method", "DELETE", "/ath/proxy/gallery/pictures/7", gallery.Access.Reveal(), B, 403, "SCOPE_NOT_APPROVED"},
+		{"P-4: beside the rule's segment", "GET", "/ath/proxy/gallery/picture", gallery.Access.Reveal(), B, 403, "SCOPE_NOT_APPROVED"},
+		{"P-3: a wrong provider", "GET", "/api/products", gallery.Access.Reveal(), B, 403, "PROVIDER_MISMATCH"},
+		{"P-3: a wrong provider, mounted", "GET", "/ath/proxy/gallery/pictures/7", shop.Access.Reveal(), A, 403, "PROVIDER_MISMATCH"},
+		{"P-3: no such provider", "GET", "/ath/proxy/nobody/x", shop.Access.Reveal(), A, 403, "PROVIDER_MISMATCH"},
+		{"P-3: no id", "GET", "/ath/proxy/", shop.Access.Reveal(), A, 403, "PROVIDER_MISMATCH"},
+		{"P-3: nor its slash", "GET", "/ath/proxy", shop.Access.Reveal(), A, 403, "PROVIDER_MISMATCH"},
+		{"P-3: an id in capitals", "GET", "/ath/proxy/GALLERY/pictures/7", gallery.Access.Reveal(), B, 403, "PROVIDER_MISMATCH"},
+		{"P-7: two slashes", "GET", "/ath/proxy/gallery//pictures/7", gallery.Access.Reveal(), B, 400, "INVALID_REQUEST"},
+		{"P-1: an expired token", "GET", "/api/products", expired.Access.Reveal(), late.Agent().ID(), 401, "TOKEN_EXPIRED"},
+		{"P-1: a revoked token", "GET", "/api/products", revoked.Access.Reveal(), d.Agent().ID(), 401, "TOKEN_REVOKED"},
+		{"P-1: an unknown token", "GET", "/api/products", unknown(shop.Access.Reveal()), A, 401, "TOKEN_INVALID"},
 		{"P-1: what is no token", "GET", "/api/products", "ath_tk_short", A, 401, "TOKEN_INVALID"},
-		{"R-6: a suspended agent", "GET", "/api/products", suspended.Access, c.Agent.ID, 401, "TOKEN_REVOKED"},
-		{"P-2: another agent's id", "GET", "/api/products", shop.Access, B, 403, "AGENT_IDENTITY_MISMATCH"},
-		{"P-5: a token in the query", "GET", "/api/products?t=" + shop.Access, shop.Access, A, 400, "INVALID_REQUEST"},
-		{"P-7: a parameter in the path", "GET", "/api/products;a=b", shop.Access, A, 400, "INVALID_REQUEST"},
-		{"P-7: lower-case hex", "GET", "/api/products/caf%c3%a9", shop.Access, A, 400, "INVALID_REQUEST"},
-		{"P-7: a method of no list", "TRACE", "/api/products", shop.Access, A, 400, "INVALID_REQUEST"},
+		{"R-6: a suspended agent", "GET", "/api/products", suspended.Access.Reveal(), c.Agent().ID(), 401, "TOKEN_REVOKED"},
+		{"P-2: another agent's id", "GET", "/api/products", shop.Access.Reveal(), B, 403, "AGENT_IDENTITY_MISMATCH"},
+		{"P-5: a token in the query", "GET", "/api/products?t=" + shop.Access.Reveal(), shop.Access.Reveal(), A, 400, "INVALID_REQUEST"},
+		{"P-7: a parameter in the path", "GET", "/api/products;a=b", shop.Access.Reveal(), A, 400, "INVALID_REQUEST"},
+		{"P-7: lower-case hex", "GET", "/api/products/caf%c3%a9", shop.Access.Reveal(), A, 400, "INVALID_REQUEST"},
+		{"P-7: a method of no list", "TRACE", "/api/products", shop.Access.Reveal(), A, 400, "INVALID_REQUEST"},
 	} {
 		t.Run(call.name, func(t *testing.T) {
 			s.App.Forget()
@@ -137,7 +137,7 @@ func TestExplainSaysWhatEnvoyDoes(t *testing.T) {
 		})
 	}
 	t.Run("without an agent id it is the token's agent who asks", func(t *testing.T) {
-		if e, text := explain(t, s, shop.Access, "", "GET", "/api/products"); e.Verdict != "allow" || e.Agent != A {
+		if e, text := explain(t, s, shop.Access.Reveal(), "", "GET", "/api/products"); e.Verdict != "allow" || e.Agent != A {
 			t.Error(text)
 		}
 	})
@@ -156,10 +156,10 @@ func TestExplainSaysWhatEnvoyDoes(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, call := range []struct{ token, method, url, want string }{
-			{gallery.Access, "GET", "/ath/proxy/gallery/pictures/7", "\nallow: the scope pictures:read covers it [dec_"},
-			{gallery.Access, "DELETE", "/ath/proxy/gallery/pictures/7", "\nrefuse: 403 SCOPE_NOT_APPROVED (scope_missing): "},
-			{shop.Access, "GET", "/ath/proxy/gallery/pictures/7", "\nrefuse: 403 PROVIDER_MISMATCH (provider_mismatch): "},
-			{expired.Access, "GET", "/api/products", "\nrefuse: 401 TOKEN_EXPIRED (token_expired): "},
+			{gallery.Access.Reveal(), "GET", "/ath/proxy/gallery/pictures/7", "\nallow: the scope pictures:read covers it [dec_"},
+			{gallery.Access.Reveal(), "DELETE", "/ath/proxy/gallery/pictures/7", "\nrefuse: 403 SCOPE_NOT_APPROVED (scope_missing): "},
+			{shop.Access.Reveal(), "GET", "/ath/proxy/gallery/pictures/7", "\nrefuse: 403 PROVIDER_MISMATCH (provider_mismatch): "},
+			{expired.Access.Reveal(), "GET", "/api/products", "\nrefuse: 401 TOKEN_EXPIRED (token_expired): "},
 		} {
 			cmd := exec.CommandContext(t.Context(), athctl, "explain", "-token", call.token, call.method, s.Public+call.url)
 			cmd.Env = append(os.Environ(), "ATHCTL_SERVER="+s.Public, "ATHCTL_TOKEN_FILE="+s.Dir+"/admin.token")
@@ -174,7 +174,7 @@ func TestExplainSaysWhatEnvoyDoes(t *testing.T) {
 			}
 		}
 	})
-	for _, token := range []string{shop.Access, gallery.Access, expired.Access, suspended.Access} {
+	for _, token := range []string{shop.Access.Reveal(), gallery.Access.Reveal(), expired.Access.Reveal(), suspended.Access.Reveal()} {
 		if strings.Contains(s.Athd.Logs(), token) {
 			t.Error("athd's log shows a token")
 		}
@@ -199,16 +199,16 @@ func TestExplainWherePeoplePass(t *testing.T) {
 		{"a person", "", "/api/orders", 200, "pass through", "passed_through"},
 		{"a person in gateway mode", "", "/ath/proxy/shop/api/orders", 401, "refuse", "token_missing"},
 		{"a person with something like a token in the query", "", "/api/orders?t=ath_tk_x", 400, "refuse", "token_in_query"},
-		{"an agent", token.Access, "/api/products", 200, "allow", "allowed"},
-		{"an agent beyond its scopes", token.Access, "/api/orders", 403, "refuse", "scope_missing"},
-		{"P-1: an unknown token is no person's", unknown(token.Access), "/api/products", 401, "refuse", "token_unknown"},
+		{"an agent", token.Access.Reveal(), "/api/products", 200, "allow", "allowed"},
+		{"an agent beyond its scopes", token.Access.Reveal(), "/api/orders", 403, "refuse", "scope_missing"},
+		{"P-1: an unknown token is no person's", unknown(token.Access.Reveal()), "/api/products", 401, "refuse", "token_unknown"},
 	} {
 		t.Run(call.name, func(t *testing.T) {
-			e, text := explain(t, s, call.token, c.Agent.ID, "GET", s.Public+call.target)
+			e, text := explain(t, s, call.token, c.Agent().ID(), "GET", s.Public+call.target)
 			if e.Verdict != call.verdict || e.Reason != call.reason || call.status != http.StatusOK && e.Status != call.status {
 				t.Errorf("want %s (%s), the explanation is %s", call.verdict, call.reason, text)
 			}
-			lines := request(s, "GET", call.target, call.token, c.Agent.ID, "Connection: close")
+			lines := request(s, "GET", call.target, call.token, c.Agent().ID(), "Connection: close")
 			if call.token == "" {
 				lines = []string{"GET " + call.target + " HTTP/1.1", "Host: " + s.Host(), "Connection: close"}
 			}

@@ -32,12 +32,12 @@ func TestAppsHostsAreOneThing(t *testing.T) {
 				status, verdict = 200, "allow"
 			}
 			const target = "/api/products"
-			lines := request(s, "GET", target, token.Access, c.Agent.ID, "Connection: close")
+			lines := request(s, "GET", target, token.Access.Reveal(), c.Agent().ID(), "Connection: close")
 			lines[1] = "Host: " + tt.host
 			if r := raw(t, s, lines...); r.status != status {
 				t.Errorf("Envoy: %d %s, want %d", r.status, r.body, status)
 			}
-			e, text := explain(t, s, token.Access, c.Agent.ID, "GET", "http://"+tt.host+target)
+			e, text := explain(t, s, token.Access.Reveal(), c.Agent().ID(), "GET", "http://"+tt.host+target)
 			if e.Verdict != verdict {
 				t.Errorf("explained as %s", text)
 			}

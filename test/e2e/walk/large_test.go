@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/athd/athd/client"
 	"github.com/athd/athd/internal/browser"
 	"github.com/athd/athd/test/harness/stage"
 )
@@ -47,14 +48,14 @@ func TestLargeTokensAndCodesThroughEnvoy(t *testing.T) {
 	}
 	for range 2 { // also from what was decrypted once
 		api.Forget()
-		r := raw(t, s, request(s, "GET", "/ath/proxy/directory/groups/7", token.Access, token.AgentID, "Connection: close")...)
+		r := raw(t, s, request(s, "GET", "/ath/proxy/directory/groups/7", token.Access.Reveal(), token.AgentID, "Connection: close")...)
 		if r.status != http.StatusOK || !strings.Contains(api.Bytes(), "Bearer "+access+"\r\n") {
 			t.Fatalf("the API answered %d: %s", r.status, r.body)
 		}
 	}
 
 	issued = access + "x"
-	auth, err := c.Authorize(t.Context(), "directory", []string{"groups:read"})
+	auth, err := c.Authorize(t.Context(), client.Consent{Provider: "directory", Scopes: []string{"groups:read"}})
 	if err != nil {
 		t.Fatal(err)
 	}

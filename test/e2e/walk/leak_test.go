@@ -7,8 +7,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/athd/athd/cmd/athdemo/agent"
+	"github.com/athd/athd/ath"
+	"github.com/athd/athd/client"
 	"github.com/athd/athd/internal/browser"
+	"github.com/athd/athd/internal/wire"
 	"github.com/athd/athd/test/harness/leak"
 	"github.com/athd/athd/test/harness/stage"
 )
@@ -28,33 +30,30 @@ func TestNothingLeaks(t *testing.T) {
 		}
 		secrets = append(secrets, leak.Secret{Name: name, Value: value})
 	}
-	observe := func(ex *agent.Exchange) {
+	observe := func(ex *wire.Exchange) {
 		for _, m := range ours.FindAllStringSubmatch(string(ex.Reply)+string(ex.Body), -1) {
 			add("ath_"+m[1], m[0])
 		}
 	}
 	for name, provider := range map[string]string{"one": stage.App, "two": stage.Provider} {
-		c := s.NewAgent(name)
-		c.Observe = observe
+		c, _ := s.NewAgentVia(name, &wire.Recorder{Base: wire.Local(), Observe: observe})
 		scopes, path := []string{"products:read"}, "/api/products"
 		if provider == stage.Provider {
 			scopes, path = []string{"pictures:read"}, "/ath/proxy/gallery/pictures/1"
 		}
 		token := s.Token(c, provider, scopes...)
-		for _, target := range []string{path, path + "?access_token=" + token.Access, "/api/secret", path + "/%2e%2e"} {
-			if _, err := c.Call(t.Context(), token.Access, "GET", target, nil); err != nil {
-				t.Fatal(err)
-			}
+		for _, target := range []string{path, path + "?access_token=" + token.Access.Reveal(), "/api/secret", path + "/%2e%2e"} {
+			s.Call(c, token, "GET", target)
 		}
-		session, code := s.Code(c, provider, scopes...) // never redeemed: the records stay
-		if _, err := c.Redeem(t.Context(), session, code+"x"); err == nil {
+		unused, code := s.Code(c, provider, scopes...) // never exchanged: the records stay
+		if _, err := c.Exchange(t.Context(), unused, ath.NewSecret(code.Reveal()+"x")); err == nil {
 			t.Error("a wrong code was taken")
 		}
-		post(t, s, "/ath/revoke", `{"client_id":"`+c.ID+`","client_secret":"ath_secret_wrong_0123456789_0123456789","token":"`+token.Access+`"}`)
+		post(t, s, "/ath/revoke", `{"client_id":"`+c.Credentials().ClientID+`","client_secret":"ath_secret_wrong_0123456789_0123456789","token":"`+token.Access.Reveal()+`"}`)
 		if err := c.Revoke(t.Context(), token.Access); err != nil {
 			t.Fatal(err)
 		}
-		auth, err := c.Authorize(t.Context(), provider, scopes)
+		auth, err := c.Authorize(t.Context(), client.Consent{Provider: provider, Scopes: scopes})
 		if err != nil {
 			t.Fatal(err)
 		}

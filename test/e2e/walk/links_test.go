@@ -21,11 +21,11 @@ func TestAnAPIsLinksPassAsTheyAre(t *testing.T) {
 	}
 	s.Gallery.Serve("/pictures/old", moved)
 	s.Gallery.Serve("/v1/pictures/old", moved)
-	r := raw(t, s, request(s, "GET", "/ath/proxy/gallery/pictures/old", token.Access, token.AgentID, "Connection: close")...)
+	r := raw(t, s, request(s, "GET", "/ath/proxy/gallery/pictures/old", token.Access.Reveal(), token.AgentID, "Connection: close")...)
 	if r.status != http.StatusFound || r.header.Get("Link") != link || r.header.Get("Location") != location {
 		t.Errorf("%d: Link %q, Location %q", r.status, r.header.Get("Link"), r.header.Get("Location"))
 	}
-	if r := raw(t, s, request(s, "GET", "/ath/proxy/gallery/pictures?page=2", token.Access, token.AgentID, "Connection: close")...); r.status != http.StatusOK {
+	if r := raw(t, s, request(s, "GET", "/ath/proxy/gallery/pictures?page=2", token.Access.Reveal(), token.AgentID, "Connection: close")...); r.status != http.StatusOK {
 		t.Errorf("the next page, mapped: %d %s", r.status, r.body)
 	}
 }

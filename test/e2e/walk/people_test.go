@@ -25,7 +25,7 @@ func TestPeopleAndAgentsOnOneAPI(t *testing.T) {
 	c := s.NewAgent("a")
 	token := s.Token(c, stage.App, "products:read")
 	host := "Host: " + s.Host()
-	basic := "Basic " + base64.StdEncoding.EncodeToString([]byte("x:"+token.Access))
+	basic := "Basic " + base64.StdEncoding.EncodeToString([]byte("x:"+token.Access.Reveal()))
 
 	for _, tt := range []struct {
 		name   string
@@ -43,7 +43,7 @@ func TestPeopleAndAgentsOnOneAPI(t *testing.T) {
 		{"a cookie of ours among theirs", []string{"GET / HTTP/1.1", host, "Cookie: a=b; ath_consent_x=1.s.2; c=d"}, "GET / HTTP/1.1", "", "a=b; c=d"},
 		{"a cookie of ours alone", []string{"GET / HTTP/1.1", host, "Cookie: ath_consent_x=1.s.2"}, "GET / HTTP/1.1", "", ""},
 		{"cookies in two headers", []string{"GET / HTTP/1.1", host, "Cookie: a=b", "Cookie: __Host-ath_consent_x=1; c=d"}, "GET / HTTP/1.1", "", "a=b; c=d"},
-		{"headers of ours", []string{"GET / HTTP/1.1", host, "X-ATH-Agent-ID: " + c.Agent.ID, "X-ATH-User-Token: u", "X-Ath-Other: o"}, "GET / HTTP/1.1", "", ""},
+		{"headers of ours", []string{"GET / HTTP/1.1", host, "X-ATH-Agent-ID: " + c.Agent().ID(), "X-ATH-User-Token: u", "X-Ath-Other: o"}, "GET / HTTP/1.1", "", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s.App.Forget()
@@ -74,14 +74,14 @@ func TestPeopleAndAgentsOnOneAPI(t *testing.T) {
 		name, code string
 		lines      []string
 	}{
-		{"P-2: an agent's token without its id", "AGENT_IDENTITY_MISMATCH", []string{"GET /api/products HTTP/1.1", host, "Authorization: Bearer " + token.Access}},
+		{"P-2: an agent's token without its id", "AGENT_IDENTITY_MISMATCH", []string{"GET /api/products HTTP/1.1", host, "Authorization: Bearer " + token.Access.Reveal()}},
 		{"P-1: a malformed one", "TOKEN_INVALID", []string{"GET /api/products HTTP/1.1", host, "Authorization: Bearer ath_tk_x"}},
-		{"P-1: another scheme", "TOKEN_INVALID", []string{"GET /api/products HTTP/1.1", host, "Authorization: ATH " + token.Access}},
+		{"P-1: another scheme", "TOKEN_INVALID", []string{"GET /api/products HTTP/1.1", host, "Authorization: ATH " + token.Access.Reveal()}},
 		{"P-1: in HTTP Basic", "TOKEN_INVALID", []string{"GET /api/products HTTP/1.1", host, "Authorization: " + basic}},
-		{"P-1: beside a person's", "TOKEN_INVALID", []string{"GET /api/products HTTP/1.1", host, "Authorization: Bearer eyJ.e30.x", "Authorization: Bearer " + token.Access}},
-		{"P-5: in the query", "INVALID_REQUEST", []string{"GET /api/products?access_token=" + token.Access + " HTTP/1.1", host}},
-		{"P-1: in a cookie", "TOKEN_INVALID", []string{"GET /api/products HTTP/1.1", host, "Cookie: t=" + token.Access}},
-		{"P-4: outside the scopes", "SCOPE_NOT_APPROVED", request(s, "GET", "/api/orders", token.Access, c.Agent.ID)},
+		{"P-1: beside a person's", "TOKEN_INVALID", []string{"GET /api/products HTTP/1.1", host, "Authorization: Bearer eyJ.e30.x", "Authorization: Bearer " + token.Access.Reveal()}},
+		{"P-5: in the query", "INVALID_REQUEST", []string{"GET /api/products?access_token=" + token.Access.Reveal() + " HTTP/1.1", host}},
+		{"P-1: in a cookie", "TOKEN_INVALID", []string{"GET /api/products HTTP/1.1", host, "Cookie: t=" + token.Access.Reveal()}},
+		{"P-4: outside the scopes", "SCOPE_NOT_APPROVED", request(s, "GET", "/api/orders", token.Access.Reveal(), c.Agent().ID())},
 		{"P-1: gateway mode is the agents' own", "TOKEN_INVALID", []string{"GET /ath/proxy/shop/api/products HTTP/1.1", host}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -97,9 +97,9 @@ func TestPeopleAndAgentsOnOneAPI(t *testing.T) {
 
 	t.Run("an agent's cookies stay behind", func(t *testing.T) {
 		s.App.Forget()
-		r := raw(t, s, request(s, "GET", "/api/products", token.Access, c.Agent.ID, "Cookie: session=stolen")...)
+		r := raw(t, s, request(s, "GET", "/api/products", token.Access.Reveal(), c.Agent().ID(), "Cookie: session=stolen")...)
 		saw := s.App.Bytes()
-		if r.status != http.StatusOK || strings.Contains(saw, "stolen") || strings.Contains(saw, token.Access) || firstOf(bearer, saw) == "" {
+		if r.status != http.StatusOK || strings.Contains(saw, "stolen") || strings.Contains(saw, token.Access.Reveal()) || firstOf(bearer, saw) == "" {
 			t.Errorf("P-5: %d; the API saw %q", r.status, saw)
 		}
 	})

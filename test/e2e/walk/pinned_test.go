@@ -10,8 +10,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/athd/athd/cmd/athdemo/agent"
+	"github.com/athd/athd/client"
 	"github.com/athd/athd/internal/browser"
+	"github.com/athd/athd/internal/wire"
+	"github.com/athd/athd/test/harness/identity"
 	"github.com/athd/athd/test/harness/stage"
 )
 
@@ -21,18 +23,18 @@ import (
 // proves: A-9
 func TestPinnedAgentsNeedNoDocument(t *testing.T) {
 	const id = "https://laptop.invalid/alice"
-	laptop := newAgent(t, id, "What it calls itself")
+	laptop, key := identity.New(t, id, "What it calls itself")
 	file := filepath.Join(t.TempDir(), "laptop.pem")
-	if err := os.WriteFile(file, publicPEM(t, laptop), 0o600); err != nil {
+	if err := os.WriteFile(file, publicPEM(t, key), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	s := stage.Start(t, stage.Options{Embedded: true, Mode: "gateway", Extra: "agents: [{agent_id: \"" + id + "\", public_key_file: \"" + file +
 		"\", name: \"Alice's laptop\", developer: {name: \"The office\", id: office}}]"})
-	c := client(t, s, laptop)
-	if _, err := c.Register(t.Context(), stage.Provider, []string{"pictures:read"}); err != nil {
+	c := s.ClientOf(laptop, wire.Local())
+	if _, err := s.Register(c, stage.Provider, "pictures:read"); err != nil {
 		t.Fatal(err)
 	}
-	auth, err := c.Authorize(t.Context(), stage.Provider, []string{"pictures:read"})
+	auth, err := c.Authorize(t.Context(), client.Consent{Provider: stage.Provider, Scopes: []string{"pictures:read"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,10 +55,10 @@ func TestPinnedAgentsNeedNoDocument(t *testing.T) {
 		}
 	}
 	token := s.Token(c, stage.Provider, "pictures:read")
-	if r := raw(t, s, request(s, "GET", "/ath/proxy/gallery/pictures/7", token.Access, id, "Connection: close")...); r.status != http.StatusOK {
+	if r := raw(t, s, request(s, "GET", "/ath/proxy/gallery/pictures/7", token.Access.Reveal(), id, "Connection: close")...); r.status != http.StatusOK {
 		t.Errorf("%d %s", r.status, r.body)
 	}
-	req, err := http.NewRequestWithContext(t.Context(), "GET", s.Public+"/ath/admin/agents/"+c.ID, nil)
+	req, err := http.NewRequestWithContext(t.Context(), "GET", s.Public+"/ath/admin/agents/"+c.Credentials().ClientID, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,11 +68,12 @@ func TestPinnedAgentsNeedNoDocument(t *testing.T) {
 	}
 
 	t.Run("A-9: by that key only, and only that id", func(t *testing.T) {
-		for name, one := range map[string]*agent.Agent{
-			"another key": newAgent(t, id, "x"), "another path": renamed(t, laptop, "https://laptop.invalid/alice2"), "with a query": renamed(t, laptop, id+"?2"),
+		stranger, _ := identity.New(t, id, "x")
+		for name, one := range map[string]*client.Identity{
+			"another key": stranger, "another path": identity.With(t, key, "https://laptop.invalid/alice2", "x"), "with a query": identity.With(t, key, id+"?2", "x"),
 		} {
-			_, err := client(t, s, one).Register(t.Context(), stage.Provider, []string{"pictures:write"})
-			refusal, ok := err.(*agent.Refusal)
+			_, err := s.Register(s.ClientOf(one, wire.Local()), stage.Provider, "pictures:write")
+			refusal, ok := err.(*client.Error)
 			// What is not pinned is fetched, and the host is not there: that no name
 			// server may say so here makes it 503.
 			if !ok || refusal.Status != http.StatusUnauthorized && (name == "another key" || refusal.Status != http.StatusServiceUnavailable) {
@@ -81,56 +84,16 @@ func TestPinnedAgentsNeedNoDocument(t *testing.T) {
 	t.Run("A-9: a published key is not pinned", func(t *testing.T) {
 		hosted := s.NewAgent("hosted")
 		s.Token(hosted, stage.Provider, "pictures:read")
-		other := renamed(t, newAgent(t, hosted.Agent.ID, "x"), hosted.Agent.ID)
-		if _, err := client(t, s, other).Register(t.Context(), stage.Provider, []string{"pictures:write"}); err == nil {
+		other, _ := identity.New(t, hosted.Agent().ID(), "x")
+		if _, err := s.Register(s.ClientOf(other, wire.Local()), stage.Provider, "pictures:write"); err == nil {
 			t.Error("another key than the published one was taken")
 		}
 	})
 }
 
-func newAgent(t *testing.T, id, name string) *agent.Agent {
+func publicPEM(t *testing.T, key crypto.Signer) []byte {
 	t.Helper()
-	a, err := agent.New(id, name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return a
-}
-
-// renamed is an agent with the same key under another id.
-func renamed(t *testing.T, a *agent.Agent, id string) *agent.Agent {
-	t.Helper()
-	key, err := a.PrivateKeyPEM()
-	if err != nil {
-		t.Fatal(err)
-	}
-	other, err := agent.Load(id, "x", key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	other.Developer = a.Developer
-	return other
-}
-
-func client(t *testing.T, s *stage.Stage, a *agent.Agent) *agent.Client {
-	t.Helper()
-	c := agent.NewClient(a, s.Public)
-	t.Cleanup(c.Close)
-	return c
-}
-
-func publicPEM(t *testing.T, a *agent.Agent) []byte {
-	t.Helper()
-	private, err := a.PrivateKeyPEM()
-	if err != nil {
-		t.Fatal(err)
-	}
-	block, _ := pem.Decode(private)
-	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-	if err != nil {
-		t.Fatal(err)
-	}
-	der, err := x509.MarshalPKIXPublicKey(key.(crypto.Signer).Public())
+	der, err := x509.MarshalPKIXPublicKey(key.Public())
 	if err != nil {
 		t.Fatal(err)
 	}

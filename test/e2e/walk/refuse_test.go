@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/athd/athd/cmd/athdemo/agent"
+	"github.com/athd/athd/client"
 	"github.com/athd/athd/test/harness/stage"
 )
 
@@ -19,7 +19,7 @@ func TestRefusalsThroughEnvoy(t *testing.T) {
 	a, b := s.NewAgent("a"), s.NewAgent("b")
 	shop := s.Token(a, stage.App, "products:read")
 	gallery := s.Token(b, stage.Provider, "pictures:read")
-	A, B := a.Agent.ID, b.Agent.ID
+	A, B := a.Agent().ID(), b.Agent().ID()
 	host := "Host: " + s.Host()
 
 	cases := []struct {
@@ -31,39 +31,39 @@ func TestRefusalsThroughEnvoy(t *testing.T) {
 		{"P-1: no token", []string{"GET /api/products HTTP/1.1", host, "X-ATH-Agent-ID: " + A}, 401, "TOKEN_INVALID"},
 		{"P-1: Basic", []string{"GET /api/products HTTP/1.1", host, "Authorization: Basic eDp5", "X-ATH-Agent-ID: " + A}, 401, "TOKEN_INVALID"},
 		{"P-1: malformed", request(s, "GET", "/api/products", "ath_tk_short", A), 401, "TOKEN_INVALID"},
-		{"P-1: unknown", request(s, "GET", "/api/products", unknown(shop.Access), A), 401, "TOKEN_INVALID"},
-		{"P-1: twice", request(s, "GET", "/api/products", shop.Access, A, "Authorization: Bearer "+shop.Access), 401, "TOKEN_INVALID"},
+		{"P-1: unknown", request(s, "GET", "/api/products", unknown(shop.Access.Reveal()), A), 401, "TOKEN_INVALID"},
+		{"P-1: twice", request(s, "GET", "/api/products", shop.Access.Reveal(), A, "Authorization: Bearer "+shop.Access.Reveal()), 401, "TOKEN_INVALID"},
 		{"P-1: the user's kind of token", request(s, "GET", "/api/products", s.OAuth.Issued()[0], A), 401, "TOKEN_INVALID"},
-		{"P-2: no agent id", []string{"GET /api/products HTTP/1.1", host, "Authorization: Bearer " + shop.Access}, 403, "AGENT_IDENTITY_MISMATCH"},
-		{"P-2: another agent's id", request(s, "GET", "/api/products", shop.Access, B), 403, "AGENT_IDENTITY_MISMATCH"},
-		{"P-2: two ids", request(s, "GET", "/api/products", shop.Access, A, "X-ATH-Agent-ID: "+A), 403, "AGENT_IDENTITY_MISMATCH"},
-		{"P-3: another provider's token, native", request(s, "GET", "/api/products", gallery.Access, B), 403, "PROVIDER_MISMATCH"},
-		{"P-3: another provider's token, gateway", request(s, "GET", "/ath/proxy/gallery/pictures/1", shop.Access, A), 403, "PROVIDER_MISMATCH"},
-		{"P-3: no such provider", request(s, "GET", "/ath/proxy/nobody/x", shop.Access, A), 403, "PROVIDER_MISMATCH"},
-		{"P-3: the bare mount", request(s, "GET", "/ath/proxy/gallery", gallery.Access, B), 403, "PROVIDER_MISMATCH"},
-		{"P-3: no id", request(s, "GET", "/ath/proxy/", shop.Access, A), 403, "PROVIDER_MISMATCH"},
-		{"P-3: nor its slash", request(s, "GET", "/ath/proxy", shop.Access, A), 403, "PROVIDER_MISMATCH"},
-		{"P-3: an id in capitals", request(s, "GET", "/ath/proxy/Gallery/pictures/1", gallery.Access, B), 403, "PROVIDER_MISMATCH"},
-		{"P-3: an id of odd characters", request(s, "GET", "/ath/proxy/@gallery$/pictures/1", gallery.Access, B), 403, "PROVIDER_MISMATCH"},
+		{"P-2: no agent id", []string{"GET /api/products HTTP/1.1", host, "Authorization: Bearer " + shop.Access.Reveal()}, 403, "AGENT_IDENTITY_MISMATCH"},
+		{"P-2: another agent's id", request(s, "GET", "/api/products", shop.Access.Reveal(), B), 403, "AGENT_IDENTITY_MISMATCH"},
+		{"P-2: two ids", request(s, "GET", "/api/products", shop.Access.Reveal(), A, "X-ATH-Agent-ID: "+A), 403, "AGENT_IDENTITY_MISMATCH"},
+		{"P-3: another provider's token, native", request(s, "GET", "/api/products", gallery.Access.Reveal(), B), 403, "PROVIDER_MISMATCH"},
+		{"P-3: another provider's token, gateway", request(s, "GET", "/ath/proxy/gallery/pictures/1", shop.Access.Reveal(), A), 403, "PROVIDER_MISMATCH"},
+		{"P-3: no such provider", request(s, "GET", "/ath/proxy/nobody/x", shop.Access.Reveal(), A), 403, "PROVIDER_MISMATCH"},
+		{"P-3: the bare mount", request(s, "GET", "/ath/proxy/gallery", gallery.Access.Reveal(), B), 403, "PROVIDER_MISMATCH"},
+		{"P-3: no id", request(s, "GET", "/ath/proxy/", shop.Access.Reveal(), A), 403, "PROVIDER_MISMATCH"},
+		{"P-3: nor its slash", request(s, "GET", "/ath/proxy", shop.Access.Reveal(), A), 403, "PROVIDER_MISMATCH"},
+		{"P-3: an id in capitals", request(s, "GET", "/ath/proxy/Gallery/pictures/1", gallery.Access.Reveal(), B), 403, "PROVIDER_MISMATCH"},
+		{"P-3: an id of odd characters", request(s, "GET", "/ath/proxy/@gallery$/pictures/1", gallery.Access.Reveal(), B), 403, "PROVIDER_MISMATCH"},
 		{"P-1: no such provider, and no token", []string{"GET /ath/proxy/nobody/x HTTP/1.1", host, "X-ATH-Agent-ID: " + A}, 401, "TOKEN_INVALID"},
-		{"P-1: no such provider, and an unknown token", request(s, "GET", "/ath/proxy/nobody/x", unknown(shop.Access), A), 401, "TOKEN_INVALID"},
-		{"P-2: no such provider, and another agent's id", request(s, "GET", "/ath/proxy/nobody/x", shop.Access, B), 403, "AGENT_IDENTITY_MISMATCH"},
-		{"P-4: a path outside the scopes", request(s, "GET", "/api/orders", shop.Access, A), 403, "SCOPE_NOT_APPROVED"},
-		{"P-4: a method outside the scopes", request(s, "DELETE", "/api/products/1", shop.Access, A), 403, "SCOPE_NOT_APPROVED"},
-		{"P-4: outside the scopes, gateway", request(s, "POST", "/ath/proxy/gallery/pictures", gallery.Access, B, "Content-Length: 0"), 403, "SCOPE_NOT_APPROVED"},
-		{"P-4: beside the rule's segment", request(s, "GET", "/api/productsx", shop.Access, A), 403, "SCOPE_NOT_APPROVED"},
-		{"P-5: a token in the query", request(s, "GET", "/api/products?access_token="+shop.Access, shop.Access, A), 400, "INVALID_REQUEST"},
-		{"P-7: a parameter in the path", request(s, "GET", "/api/products;a=b", shop.Access, A), 400, "INVALID_REQUEST"},
-		{"P-7: two slashes", request(s, "GET", "/api//products", shop.Access, A), 400, "INVALID_REQUEST"},
-		{"P-7: two slashes before the path", request(s, "GET", "//api/products", shop.Access, A), 400, "INVALID_REQUEST"},
-		{"P-7: two slashes behind the mount", request(s, "GET", "/ath/proxy/gallery//pictures/1", gallery.Access, B), 400, "INVALID_REQUEST"},
-		{"P-7: three slashes in gateway mode", request(s, "GET", "/ath/proxy/gallery/pictures///1", gallery.Access, B), 400, "INVALID_REQUEST"},
-		{"P-7: two slashes before the mount", request(s, "GET", "//ath/proxy/gallery/pictures/1", gallery.Access, B), 400, "INVALID_REQUEST"},
-		{"P-7: an empty provider", request(s, "GET", "/ath/proxy//gallery/pictures/1", gallery.Access, B), 400, "INVALID_REQUEST"},
-		{"P-7: doubly encoded", request(s, "GET", "/api/products/%252e%252e/orders", shop.Access, A), 400, "INVALID_REQUEST"},
-		{"P-7: lower-case hex", request(s, "GET", "/api/products/caf%c3%a9", shop.Access, A), 400, "INVALID_REQUEST"},
-		{"P-7: a method of no list", request(s, "TRACE", "/api/products", shop.Access, A), 400, "INVALID_REQUEST"},
-		{"P-4: climbing out of the mount", request(s, "GET", "/ath/proxy/gallery/../../api/products", gallery.Access, B), 404, "NOT_FOUND"},
+		{"P-1: no such provider, and an unknown token", request(s, "GET", "/ath/proxy/nobody/x", unknown(shop.Access.Reveal()), A), 401, "TOKEN_INVALID"},
+		{"P-2: no such provider, and another agent's id", request(s, "GET", "/ath/proxy/nobody/x", shop.Access.Reveal(), B), 403, "AGENT_IDENTITY_MISMATCH"},
+		{"P-4: a path outside the scopes", request(s, "GET", "/api/orders", shop.Access.Reveal(), A), 403, "SCOPE_NOT_APPROVED"},
+		{"P-4: a method outside the scopes", request(s, "DELETE", "/api/products/1", shop.Access.Reveal(), A), 403, "SCOPE_NOT_APPROVED"},
+		{"P-4: outside the scopes, gateway", request(s, "POST", "/ath/proxy/gallery/pictures", gallery.Access.Reveal(), B, "Content-Length: 0"), 403, "SCOPE_NOT_APPROVED"},
+		{"P-4: beside the rule's segment", request(s, "GET", "/api/productsx", shop.Access.Reveal(), A), 403, "SCOPE_NOT_APPROVED"},
+		{"P-5: a token in the query", request(s, "GET", "/api/products?access_token="+shop.Access.Reveal(), shop.Access.Reveal(), A), 400, "INVALID_REQUEST"},
+		{"P-7: a parameter in the path", request(s, "GET", "/api/products;a=b", shop.Access.Reveal(), A), 400, "INVALID_REQUEST"},
+		{"P-7: two slashes", request(s, "GET", "/api//products", shop.Access.Reveal(), A), 400, "INVALID_REQUEST"},
+		{"P-7: two slashes before the path", request(s, "GET", "//api/products", shop.Access.Reveal(), A), 400, "INVALID_REQUEST"},
+		{"P-7: two slashes behind the mount", request(s, "GET", "/ath/proxy/gallery//pictures/1", gallery.Access.Reveal(), B), 400, "INVALID_REQUEST"},
+		{"P-7: three slashes in gateway mode", request(s, "GET", "/ath/proxy/gallery/pictures///1", gallery.Access.Reveal(), B), 400, "INVALID_REQUEST"},
+		{"P-7: two slashes before the mount", request(s, "GET", "//ath/proxy/gallery/pictures/1", gallery.Access.Reveal(), B), 400, "INVALID_REQUEST"},
+		{"P-7: an empty provider", request(s, "GET", "/ath/proxy//gallery/pictures/1", gallery.Access.Reveal(), B), 400, "INVALID_REQUEST"},
+		{"P-7: doubly encoded", request(s, "GET", "/api/products/%252e%252e/orders", shop.Access.Reveal(), A), 400, "INVALID_REQUEST"},
+		{"P-7: lower-case hex", request(s, "GET", "/api/products/caf%c3%a9", shop.Access.Reveal(), A), 400, "INVALID_REQUEST"},
+		{"P-7: a method of no list", request(s, "TRACE", "/api/products", shop.Access.Reveal(), A), 400, "INVALID_REQUEST"},
+		{"P-4: climbing out of the mount", request(s, "GET", "/ath/proxy/gallery/../../api/products", gallery.Access.Reveal(), B), 404, "NOT_FOUND"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -96,7 +96,7 @@ func TestRefusalsThroughEnvoy(t *testing.T) {
 			}
 		})
 	}
-	if r := raw(t, s, request(s, "GET", "/api/products", shop.Access, A)...); r.status != http.StatusOK {
+	if r := raw(t, s, request(s, "GET", "/api/products", shop.Access.Reveal(), A)...); r.status != http.StatusOK {
 		t.Errorf("after all that, a good call is answered with %d", r.status)
 	}
 }
@@ -178,8 +178,8 @@ func event(logs, id string) map[string]any {
 func TestRevokedIsDeadAtOnce(t *testing.T) {
 	s := stage.Start(t, stage.Options{})
 	c := s.NewAgent("c")
-	call := func(token agent.Token) reply {
-		return raw(t, s, request(s, "GET", "/api/products", token.Access, c.Agent.ID)...)
+	call := func(token client.Token) reply {
+		return raw(t, s, request(s, "GET", "/api/products", token.Access.Reveal(), c.Agent().ID())...)
 	}
 	t.Run("V-1, V-4: by the agent", func(t *testing.T) {
 		token := s.Token(c, stage.App, "products:read")
@@ -196,14 +196,14 @@ func TestRevokedIsDeadAtOnce(t *testing.T) {
 	t.Run("V-2: by the operator", func(t *testing.T) {
 		token := s.Token(c, stage.App, "products:read")
 		for _, key := range []string{"", "wrong-admin-token-0123456789"} {
-			if r := operatorRevoke(t, s, key, token.Access); r.status != 401 || r.code() != "UNAUTHORIZED" {
+			if r := operatorRevoke(t, s, key, token.Access.Reveal()); r.status != 401 || r.code() != "UNAUTHORIZED" {
 				t.Errorf("with the admin token %q: %d %s", key, r.status, r.code())
 			}
 		}
 		if r := call(token); r.status != 200 {
 			t.Fatalf("before: %d", r.status)
 		}
-		if r := operatorRevoke(t, s, stage.AdminKey, token.Access); r.status != 200 {
+		if r := operatorRevoke(t, s, stage.AdminKey, token.Access.Reveal()); r.status != 200 {
 			t.Fatalf("revoke: %d %s", r.status, r.body)
 		}
 		if r := call(token); r.status != 401 || r.code() != "TOKEN_REVOKED" {

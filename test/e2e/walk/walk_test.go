@@ -20,27 +20,27 @@ func TestWalkInEveryMode(t *testing.T) {
 			if mode != "gateway" {
 				t.Run("native", func(t *testing.T) {
 					token := s.Token(s.NewAgent("native"), stage.App, "products:read", "cart:write")
-					if token.Provider != stage.App || !slices.Equal(token.Effective, []string{"products:read", "cart:write"}) {
-						t.Errorf("T-2, T-5: the token is for %q and %q", token.Provider, token.Effective)
+					if token.Provider != stage.App || !slices.Equal(token.Scopes, []string{"products:read", "cart:write"}) {
+						t.Errorf("T-2, T-5: the token is for %q and %q", token.Provider, token.Scopes)
 					}
-					passes(t, s, s.App, token.Access, token.AgentID, "/api/products?page=2", "GET /api/products?page=2 HTTP/1.1\r\n")
+					passes(t, s, s.App, token.Access.Reveal(), token.AgentID, "/api/products?page=2", "GET /api/products?page=2 HTTP/1.1\r\n")
 				})
 				t.Run("native under /ath/proxy/", func(t *testing.T) {
 					token := s.Token(s.NewAgent("proxied"), stage.App, "products:read")
-					passes(t, s, s.App, token.Access, token.AgentID, "/ath/proxy/shop/api/products/7", "GET /api/products/7 HTTP/1.1\r\n")
+					passes(t, s, s.App, token.Access.Reveal(), token.AgentID, "/ath/proxy/shop/api/products/7", "GET /api/products/7 HTTP/1.1\r\n")
 				})
 				t.Run("native as default", func(t *testing.T) {
 					token := s.Token(s.NewAgent("default"), "default", "products:read")
 					if token.Provider != "default" {
 						t.Errorf("T-5: the reply names %q, the agent said default", token.Provider)
 					}
-					passes(t, s, s.App, token.Access, token.AgentID, "/api/products", "GET /api/products HTTP/1.1\r\n")
+					passes(t, s, s.App, token.Access.Reveal(), token.AgentID, "/api/products", "GET /api/products HTTP/1.1\r\n")
 				})
 			}
 			if mode != "native" {
 				t.Run("gateway", func(t *testing.T) {
 					token := s.Token(s.NewAgent("gateway"), stage.Provider, "pictures:read")
-					passes(t, s, s.Gallery, token.Access, token.AgentID, "/ath/proxy/gallery/pictures/7/large?q=%2F..%2F", "GET /v1/pictures/7/large?q=%2F..%2F HTTP/1.1\r\n")
+					passes(t, s, s.Gallery, token.Access.Reveal(), token.AgentID, "/ath/proxy/gallery/pictures/7/large?q=%2F..%2F", "GET /v1/pictures/7/large?q=%2F..%2F HTTP/1.1\r\n")
 				})
 			}
 		})
@@ -93,7 +93,7 @@ func TestRepliesStreamBack(t *testing.T) {
 	c := s.NewAgent("streamer")
 	token := s.Token(c, stage.App, "products:read")
 	req, _ := http.NewRequestWithContext(t.Context(), "GET", s.Public+"/api/products/stream", nil)
-	req.Header.Set("Authorization", "Bearer "+token.Access)
+	req.Header.Set("Authorization", "Bearer "+token.Access.Reveal())
 	req.Header.Set("X-ATH-Agent-ID", token.AgentID)
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {

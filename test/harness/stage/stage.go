@@ -8,6 +8,7 @@ package stage
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
 	"encoding/json"
 	"maps"
 	"net"
@@ -23,9 +24,13 @@ import (
 	"text/template"
 	"time"
 
-	"github.com/athd/athd/cmd/athdemo/agent"
+	"github.com/athd/athd/ath"
+	"github.com/athd/athd/ath/api"
+	"github.com/athd/athd/client"
 	"github.com/athd/athd/internal/browser"
 	"github.com/athd/athd/internal/oauthserver"
+	"github.com/athd/athd/internal/wire"
+	"github.com/athd/athd/test/harness/identity"
 	"github.com/athd/athd/test/harness/realenvoy"
 	"github.com/athd/athd/test/harness/realredis"
 	"github.com/athd/athd/test/harness/reserve"
@@ -277,16 +282,50 @@ func (s *Stage) callbacks(o Options) []string {
 }
 
 // NewAgent publishes the identity of a new agent and returns its client.
-func (s *Stage) NewAgent(name string) *agent.Client {
+func (s *Stage) NewAgent(name string) *client.Client {
 	s.t.Helper()
-	a, err := agent.New(s.Agents+"/"+name+".json", "Agent "+name)
+	c, _ := s.NewAgentVia(name, wire.Local())
+	return c
+}
+
+// NewAgentVia is [Stage.NewAgent] with a transport of the caller's, and with
+// the agent's key.
+func (s *Stage) NewAgentVia(name string, by http.RoundTripper) (*client.Client, *ecdsa.PrivateKey) {
+	s.t.Helper()
+	a, key := identity.New(s.t, s.Agents+"/"+name+".json", "Agent "+name)
+	s.site.Handle("/"+name+".json", a)
+	return s.ClientOf(a, by), key
+}
+
+// ClientOf returns a client of an agent that is published somewhere else, or
+// nowhere.
+func (s *Stage) ClientOf(a *client.Identity, by http.RoundTripper) *client.Client {
+	s.t.Helper()
+	c, err := client.New(client.Config{Server: s.Public, Agent: a, Transport: by, Timeout: 10 * time.Second, InsecureHTTP: true})
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	s.site.Handle("/"+name+".json", a)
-	c := agent.NewClient(a, s.Public)
-	s.t.Cleanup(c.Close)
+	s.t.Cleanup(c.CloseIdleConnections)
 	return c
+}
+
+// Register registers an agent for scopes of one provider.
+func (s *Stage) Register(c *client.Client, provider string, scopes ...string) (*api.RegisterReply, error) {
+	return c.Register(s.t.Context(), client.Registration{Provider: provider, Scopes: scopes, Purpose: "Shopping on behalf of the user"})
+}
+
+// Call makes a call of an agent's, at a path of Envoy's, and returns it whole.
+func (s *Stage) Call(c *client.Client, token client.Token, method, path string) *wire.Exchange {
+	s.t.Helper()
+	by := wire.Local()
+	defer by.CloseIdleConnections()
+	ctx, cancel := context.WithTimeout(s.t.Context(), 10*time.Second)
+	defer cancel()
+	ex, err := wire.Call(ctx, by, method, s.Public+path, wire.AsAgent(c.Agent().ID(), token.Access), nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return ex
 }
 
 var athCode = regexp.MustCompile(`ath_code_[\w-]+`)
@@ -314,37 +353,37 @@ func (s *Stage) Consent(b *browser.Browser, authorizationURL string) *browser.Pa
 }
 
 // Token takes an agent through the whole handshake.
-func (s *Stage) Token(c *agent.Client, provider string, scopes ...string) agent.Token {
+func (s *Stage) Token(c *client.Client, provider string, scopes ...string) client.Token {
 	s.t.Helper()
 	ctx := s.t.Context()
-	if c.ID == "" {
-		if _, err := c.Register(ctx, provider, scopes); err != nil {
+	if c.Credentials().ClientID == "" {
+		if _, err := s.Register(c, provider, scopes...); err != nil {
 			s.t.Fatalf("register: %v", err)
 		}
 	}
-	session, code := s.Code(c, provider, scopes...)
-	token, err := c.Redeem(ctx, session, code)
+	authorization, code := s.Code(c, provider, scopes...)
+	token, err := c.Exchange(ctx, authorization, code)
 	if err != nil {
 		s.t.Fatalf("token: %v", err)
 	}
-	return token
+	return *token
 }
 
 // Code takes a registered agent to the point where it has a code.
-func (s *Stage) Code(c *agent.Client, provider string, scopes ...string) (session, code string) {
+func (s *Stage) Code(c *client.Client, provider string, scopes ...string) (*client.Authorization, ath.Secret) {
 	s.t.Helper()
-	auth, err := c.Authorize(s.t.Context(), provider, scopes)
+	auth, err := c.Authorize(s.t.Context(), client.Consent{Provider: provider, Scopes: scopes})
 	if err != nil {
 		s.t.Fatalf("authorize: %v", err)
 	}
 	b := browser.New()
 	defer b.Close()
 	page := s.Consent(b, auth.URL)
-	code = athCode.FindString(page.Body)
+	code := athCode.FindString(page.Body)
 	if code == "" {
 		s.t.Fatalf("the last page (%d) shows no code: %s\n%v", page.Status, page.Text, b.Steps())
 	}
-	return auth.Session, code
+	return auth, ath.NewSecret(code)
 }
 
 // Host is host:port of Envoy.
