@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -20,6 +21,10 @@ type Discovery struct {
 	insecure bool
 }
 
+// ErrNotPublished says that a server describes itself neither as a gateway nor
+// as an app.
+var ErrNotPublished = errors.New("client: the server publishes neither " + ath.DiscoveryPath + " nor " + ath.AppDiscoveryPath)
+
 // Discover asks the server what there is.
 func (c *Client) Discover(ctx context.Context) (*Discovery, error) {
 	d := &Discovery{server: c.server, insecure: c.insecure}
@@ -36,7 +41,7 @@ func (c *Client) Discover(ctx context.Context) (*Discovery, error) {
 		d.App = &app
 	}
 	if d.Gateway == nil && d.App == nil {
-		return nil, fmt.Errorf("client: %s publishes neither %s nor %s", c.server, ath.DiscoveryPath, ath.AppDiscoveryPath)
+		return nil, fmt.Errorf("%w: %s", ErrNotPublished, c.server)
 	}
 	return d, nil
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/athd/athd/ath"
+	"github.com/athd/athd/internal/cli"
 )
 
 const pageSize = "1000"
@@ -56,47 +57,47 @@ type agentsCommand struct {
 	agent      string // CLIENT_ID, where one is wanted
 }
 
-func runAgents(ctx context.Context, args []string, t terminal) error {
+func runAgents(ctx context.Context, args []string, t cli.Terminal) error {
 	verbs := map[string]func(context.Context, []string, *agentsCommand) error{
 		"list": runList, "show": runShow, "approve": runApprove, "deny": runDeny,
 		"suspend": runPlain("suspend"), "resume": runPlain("resume"), "remove": runRemove, "hosts": runHosts,
 	}
 	if len(args) == 0 {
-		fmt.Fprint(t.stderr, usage)
-		return errUsage
+		fmt.Fprint(t.Stderr, usage)
+		return cli.ErrUsage
 	}
 	if args[0] == "-h" || args[0] == "-help" || args[0] == "--help" {
-		fmt.Fprint(t.stdout, usage)
+		fmt.Fprint(t.Stdout, usage)
 		return nil
 	}
 	verb, known := verbs[args[0]]
 	if !known {
-		fmt.Fprintf(t.stderr, "athctl agents: no such command: %q\n\n%s", args[0], usage)
-		return errUsage
+		fmt.Fprintf(t.Stderr, "athctl agents: no such command: %q\n\n%s", args[0], usage)
+		return cli.ErrUsage
 	}
 	return verb(ctx, args[1:], &agentsCommand{command: newCommand("agents "+args[0], t), wantsAgent: args[0] != "list"})
 }
 
 // dial parses the arguments, with CLIENT_ID among them where one is wanted,
 // and returns a client for the server that they name.
-func (c *agentsCommand) dial(args []string) (*client, error) {
-	plain, err := c.parse(args)
+func (c *agentsCommand) dial(args []string) (*adminClient, error) {
+	plain, err := c.ParseArgs(args)
 	switch {
 	case err != nil:
 		return nil, err
 	case !c.wantsAgent && len(plain) > 0:
-		return nil, c.wrong("unexpected argument %q", plain[0])
+		return nil, c.Wrong("unexpected argument %q", plain[0])
 	case c.wantsAgent && len(plain) != 1:
-		return nil, c.wrong("want one CLIENT_ID; athctl agents list shows them")
+		return nil, c.Wrong("want one CLIENT_ID; athctl agents list shows them")
 	}
 	if c.wantsAgent {
 		id, err := ath.ParseClientID(plain[0])
 		if err != nil {
-			return nil, c.wrong("%q is not a client_id; athctl agents list shows them", plain[0])
+			return nil, c.Wrong("%q is not a client_id; athctl agents list shows them", plain[0])
 		}
 		c.agent = id.String()
 	}
-	return c.client()
+	return c.connect()
 }
 
 func runList(ctx context.Context, args []string, c *agentsCommand) error {
@@ -106,7 +107,7 @@ func runList(ctx context.Context, args []string, c *agentsCommand) error {
 		return err
 	}
 	if !slices.Contains([]string{"", "pending", "approved", "denied", "suspended"}, *status) {
-		return c.wrong("-status wants pending, approved, denied or suspended")
+		return c.Wrong("-status wants pending, approved, denied or suspended")
 	}
 	all := listing{Agents: []agent{}, Unreadable: []string{}}
 	query := url.Values{"limit": {pageSize}}
@@ -130,10 +131,10 @@ func runList(ctx context.Context, args []string, c *agentsCommand) error {
 		query.Set("cursor", page.Next)
 	}
 	for _, key := range all.Unreadable {
-		fmt.Fprintf(c.stderr, "athctl: warning: the record %s does not open: another keyset sealed it, or it was tampered with\n", printable(key, 80))
+		fmt.Fprintf(c.Stderr, "athctl: warning: the record %s does not open: another keyset sealed it, or it was tampered with\n", cli.Printable(key, 80))
 	}
-	if *c.output == "json" {
-		return c.json(all)
+	if *c.Format == "json" {
+		return c.JSON(all)
 	}
 	return c.table(all.Agents, *status)
 }
@@ -145,12 +146,12 @@ func runShow(ctx context.Context, args []string, c *agentsCommand) error {
 func runPlain(verb string) func(context.Context, []string, *agentsCommand) error {
 	return func(ctx context.Context, args []string, c *agentsCommand) error {
 		host := c.String("host", "", "not one agent but all of a `HOST`, such as agents.example.com, or *.example.com for all below that name, those to come as well")
-		plain, err := c.parse(args)
+		plain, err := c.ParseArgs(args)
 		switch {
 		case err != nil:
 			return err
 		case *host != "" && len(plain) > 0:
-			return c.wrong("want one CLIENT_ID or -host, not both")
+			return c.Wrong("want one CLIENT_ID or -host, not both")
 		case *host != "":
 			return c.ofHost(ctx, verb, *host)
 		}
@@ -191,7 +192,7 @@ func runApprove(ctx context.Context, args []string, c *agentsCommand) error {
 	return c.do(ctx, args, http.MethodPost, "/approve", func() (map[string]any, error) {
 		if *expires != "" {
 			if _, err := ath.ParseDuration(*expires); err != nil {
-				return nil, c.wrong("-expires: %v", err)
+				return nil, c.Wrong("-expires: %v", err)
 			}
 		}
 		return body("providers", named, "expires", *expires), nil
@@ -235,8 +236,8 @@ func (c *agentsCommand) do(ctx context.Context, args []string, method, verb stri
 	if err := server.ask(ctx, method, ath.AdminAgentsPath+"/"+c.agent+verb, given, &a); err != nil {
 		return err
 	}
-	if *c.output == "json" {
-		return c.json(a)
+	if *c.Format == "json" {
+		return c.JSON(a)
 	}
 	return c.details(&a)
 }
@@ -255,10 +256,10 @@ func runRemove(ctx context.Context, args []string, c *agentsCommand) error {
 	if !reply.Removed {
 		return errors.New("the server does not say that it removed the agent")
 	}
-	if *c.output == "json" {
-		return c.json(reply)
+	if *c.Format == "json" {
+		return c.JSON(reply)
 	}
-	_, err = fmt.Fprintf(c.stdout, "removed %s with its tokens and connections.\n"+
+	_, err = fmt.Fprintf(c.Stdout, "removed %s with its tokens and connections.\n"+
 		"It may register again, and is judged as if for the first time. To keep an agent out, suspend it.\n", c.agent)
 	return err
 }

@@ -9,10 +9,10 @@
 //	athctl scopes github
 //	athctl explain -token ath_tk_… GET /ath/proxy/github/user
 //
-// athctl agent is for the other side: it does what an agent does, to try a
+// athctl try is for the other side: it does what an agent does, to try a
 // server out.
 //
-//	athctl agent run -serve 127.0.0.1:0 -provider shop -call 'GET /api/products'
+//	athctl try run -serve 127.0.0.1:0 -provider shop -call 'GET /api/products'
 //
 // docs/operations.md and docs/agents.md show them at work.
 package main

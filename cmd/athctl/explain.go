@@ -9,6 +9,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/athd/athd/ath"
+	"github.com/athd/athd/internal/cli"
 )
 
 // An explanation is what the server says of a call that nobody makes.
@@ -47,29 +48,29 @@ type near struct {
 	Path    bool     `json:"path_fits"`
 }
 
-func runExplain(ctx context.Context, args []string, t terminal) error {
+func runExplain(ctx context.Context, args []string, t cli.Terminal) error {
 	c := newCommand("explain", t)
 	token := c.String("token", "", "the `ATH_TOKEN` of the call; every user of this machine can see it in the list of processes")
 	fromStdin := c.Bool("token-stdin", false, "read the ATH token from standard input")
 	agentID := c.String("agent", "", "the `AGENT_ID` that the call would carry; without, that of the token's agent")
 	upgrade := c.String("upgrade", "", "the `PROTOCOL` that the call would ask to switch to, such as websocket")
 	check := c.Bool("check", false, "exit with 1 where the call would be refused")
-	plain, err := c.parse(args)
+	plain, err := c.ParseArgs(args)
 	switch {
 	case err != nil:
 		return err
 	case len(plain) != 2:
-		return c.wrong("want METHOD and URL, such as GET " + ath.ProxyPath + "gallery/pictures/7")
+		return c.Wrong("want METHOD and URL, such as GET " + ath.ProxyPath + "gallery/pictures/7")
 	case *token != "" && *fromStdin:
-		return c.wrong("-token and -token-stdin are both given")
+		return c.Wrong("-token and -token-stdin are both given")
 	}
 	held := ath.NewSecret(*token)
 	if *fromStdin {
-		if held, err = readLine(t.stdin, "standard input"); err != nil {
+		if held, err = readLine(t.Stdin, "standard input"); err != nil {
 			return fmt.Errorf("the ATH token: %w", err)
 		}
 	}
-	server, err := c.client()
+	server, err := c.connect()
 	if err != nil {
 		return err
 	}
@@ -84,13 +85,13 @@ func runExplain(ctx context.Context, args []string, t terminal) error {
 	if e.Verdict == "" {
 		return fmt.Errorf("%s answered 200, but not as athd does\nnext: check that -server is athd's public URL", server.base)
 	}
-	if *c.output == "json" {
-		err = c.json(e)
+	if *c.Format == "json" {
+		err = c.JSON(e)
 	} else {
-		err = e.print(t.stdout)
+		err = e.print(t.Stdout)
 	}
 	if err == nil && *check && e.Verdict == "refuse" {
-		return errFound
+		return cli.ErrFound
 	}
 	return err
 }
@@ -99,14 +100,14 @@ func runExplain(ctx context.Context, args []string, t terminal) error {
 func (e *explanation) print(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	line := func(verdict, rule, found string) { fmt.Fprintf(w, "%-7s\t%s\t%s\n", verdict, rule, found) }
-	line("", "leads to", printable(e.Place, 300))
+	line("", "leads to", cli.Printable(e.Place, 300))
 	unasked := 0
 	for _, s := range e.Steps {
 		if s.Verdict == "not asked" {
 			unasked++
 			continue
 		}
-		line(printable(s.Verdict, 20), printable(s.Rule, 60), printable(s.Found, 2500))
+		line(cli.Printable(s.Verdict, 20), cli.Printable(s.Rule, 60), cli.Printable(s.Found, 2500))
 	}
 	if unasked > 0 {
 		line("", counted(unasked, "rule")+" behind it", "not asked")
@@ -117,13 +118,13 @@ func (e *explanation) print(out io.Writer) error {
 	if len(e.Nearest) > 0 {
 		fmt.Fprintln(out, "\nscopes that come nearest:")
 		for _, n := range e.Nearest {
-			fmt.Fprintf(w, "  %s\t%s\t%s\t%s\n", printable(n.Scope, 128), printable(withUpgrade(n.Methods, n.Upgrade), 60), printable(strings.Join(n.Paths, " "), 300), n.why())
+			fmt.Fprintf(w, "  %s\t%s\t%s\t%s\n", cli.Printable(n.Scope, 128), cli.Printable(withUpgrade(n.Methods, n.Upgrade), 60), cli.Printable(strings.Join(n.Paths, " "), 300), n.why())
 		}
 		if err := w.Flush(); err != nil {
 			return err
 		}
 	}
-	_, err := fmt.Fprintf(out, "\n%s [%s]\n", e.verdict(), printable(e.DecisionID, 60))
+	_, err := fmt.Fprintf(out, "\n%s [%s]\n", e.verdict(), cli.Printable(e.DecisionID, 60))
 	return err
 }
 
@@ -145,11 +146,11 @@ func (n *near) why() string {
 func (e *explanation) verdict() string {
 	switch e.Verdict {
 	case "allow":
-		return "allow: the scope " + printable(e.Scope, 128) + " covers it"
+		return "allow: the scope " + cli.Printable(e.Scope, 128) + " covers it"
 	case "pass through":
 		return "pass through: it goes on as it came, as a person's call"
 	}
-	return fmt.Sprintf("%s: %d %s (%s): %s", printable(e.Verdict, 20), e.Status, printable(e.Code, 60), printable(e.Reason, 60), printable(e.Message, 500))
+	return fmt.Sprintf("%s: %d %s (%s): %s", cli.Printable(e.Verdict, 20), e.Status, cli.Printable(e.Code, 60), cli.Printable(e.Reason, 60), cli.Printable(e.Message, 500))
 }
 
 // withUpgrade is what a rule lets a request do: its methods, and protocols that

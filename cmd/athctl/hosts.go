@@ -7,6 +7,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/athd/athd/ath"
+	"github.com/athd/athd/internal/cli"
 )
 
 // runHosts lists the hosts that are suspended.
@@ -26,17 +27,17 @@ func runHosts(ctx context.Context, args []string, c *agentsCommand) error {
 	if err := server.ask(ctx, http.MethodGet, ath.AdminHostsPath, nil, &all); err != nil {
 		return err
 	}
-	if *c.output == "json" {
-		return c.json(all)
+	if *c.Format == "json" {
+		return c.JSON(all)
 	}
 	if len(all.Hosts) == 0 {
-		_, err = fmt.Fprintln(c.stdout, "no hosts are suspended.")
+		_, err = fmt.Fprintln(c.Stdout, "no hosts are suspended.")
 		return err
 	}
-	w := tabwriter.NewWriter(c.stdout, 0, 0, 2, ' ', 0)
+	w := tabwriter.NewWriter(c.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "HOST\tSINCE\tBY")
 	for _, h := range all.Hosts {
-		fmt.Fprintf(w, "%s\t%s\t%s\n", printable(h.Host, 260), printable(h.Since, 40), printable(h.By, 60))
+		fmt.Fprintf(w, "%s\t%s\t%s\n", cli.Printable(h.Host, 260), cli.Printable(h.Since, 40), cli.Printable(h.By, 60))
 	}
 	return w.Flush()
 }
@@ -45,9 +46,9 @@ func runHosts(ctx context.Context, args []string, c *agentsCommand) error {
 func (c *agentsCommand) ofHost(ctx context.Context, verb, host string) error {
 	pattern, err := ath.ParseHostPattern(host)
 	if err != nil {
-		return c.wrong("-host: %v", err)
+		return c.Wrong("-host: %v", err)
 	}
-	server, err := c.client()
+	server, err := c.connect()
 	if err != nil {
 		return err
 	}
@@ -61,18 +62,18 @@ func (c *agentsCommand) ofHost(ctx context.Context, verb, host string) error {
 		return err
 	}
 	switch {
-	case *c.output == "json":
-		return c.json(reply)
+	case *c.Format == "json":
+		return c.JSON(reply)
 	case verb == "resume":
-		_, err = fmt.Fprintf(c.stdout, "resumed %s: agents there can register again.\n"+
-			"%d of its agents are still suspended, each until athctl agents resume CLIENT_ID.\n", printable(reply.Host, 260), reply.Suspended)
+		_, err = fmt.Fprintf(c.Stdout, "resumed %s: agents there can register again.\n"+
+			"%d of its agents are still suspended, each until athctl agents resume CLIENT_ID.\n", cli.Printable(reply.Host, 260), reply.Suspended)
 		return err
 	}
 	already := 0
 	if reply.Already != nil {
 		already = *reply.Already
 	}
-	_, err = fmt.Fprintf(c.stdout, "suspended %s: %d agents now, %d were suspended before. No agent there can register, or get a token.\n",
-		printable(reply.Host, 260), reply.Suspended, already)
+	_, err = fmt.Fprintf(c.Stdout, "suspended %s: %d agents now, %d were suspended before. No agent there can register, or get a token.\n",
+		cli.Printable(reply.Host, 260), reply.Suspended, already)
 	return err
 }

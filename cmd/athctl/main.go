@@ -3,19 +3,13 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
 	"syscall"
-)
 
-// Exit codes, which scripts can trust.
-const (
-	exitOK    = 0
-	exitFault = 1 // the server refused, could not be asked, or what was found is not as it should be
-	exitUsage = 2
+	"github.com/athd/athd/internal/agentcli"
+	"github.com/athd/athd/internal/cli"
 )
 
 const usage = `athctl is the operator's command line of athd.
@@ -44,7 +38,7 @@ scopes prints what each scope opens: of a preset, from athctl itself; or, with
 verify-envoy reads what a running Envoy is configured with, and reports every
 way in which that differs from what athd needs.
 
-athctl agent COMMAND tries a running athd out as an agent; athctl agent -h.
+athctl try COMMAND tries a running athd out as an agent; athctl try -h.
 
 commands of operators that ask a running athd take:
   -server URL         athd's public URL; or ATHCTL_SERVER
@@ -53,22 +47,10 @@ commands of operators that ask a running athd take:
   -allow-http         sends the token without TLS to a host that is not this one
 `
 
-// A terminal is what a command may read and write.
-type terminal struct {
-	stdout, stderr io.Writer
-	env            func(string) string
-	stdin          io.Reader
-}
-
-// Errors that have been told already.
-var (
-	errUsage = errors.New("usage")               // the usage was wrong
-	errFound = errors.New("not as it should be") // it was done, and what it found is a no
-)
-
 // commands are athctl's, by their names.
-func commands() map[string]func(context.Context, []string, terminal) error {
-	return map[string]func(context.Context, []string, terminal) error{
+func commands() map[string]func(context.Context, []string, cli.Terminal) error {
+	return map[string]func(context.Context, []string, cli.Terminal) error{
+		"try":          agentcli.Run,
 		"agent":        runAgent,
 		"agents":       runAgents,
 		"scopes":       runScopes,
@@ -77,39 +59,37 @@ func commands() map[string]func(context.Context, []string, terminal) error {
 	}
 }
 
+// runAgent is the old name of athctl try, which differed by a letter from that
+// of operators' commands.
+func runAgent(ctx context.Context, args []string, t cli.Terminal) error {
+	fmt.Fprintln(t.Stderr, `athctl: warning: "athctl agent" is now "athctl try"; the old name will be removed`)
+	return agentcli.Run(ctx, args, t)
+}
+
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	os.Exit(run(ctx, os.Args[1:], terminal{os.Stdout, os.Stderr, os.Getenv, os.Stdin}))
+	os.Exit(run(ctx, os.Args[1:], cli.Terminal{Stdout: os.Stdout, Stderr: os.Stderr, Env: os.Getenv, Stdin: os.Stdin}))
 }
 
 // run is main with its surroundings as arguments. It returns the exit code.
-func run(ctx context.Context, args []string, t terminal) int {
+func run(ctx context.Context, args []string, t cli.Terminal) int {
 	if len(args) > 0 && (args[0] == "help" || args[0] == "-h" || args[0] == "-help" || args[0] == "--help") {
-		fmt.Fprint(t.stdout, usage)
-		return exitOK
+		fmt.Fprint(t.Stdout, usage)
+		return cli.ExitOK
 	}
 	if len(args) == 0 {
-		fmt.Fprint(t.stderr, usage)
-		return exitUsage
+		fmt.Fprint(t.Stderr, usage)
+		return cli.ExitUsage
 	}
 	command, known := commands()[args[0]]
 	if !known {
-		fmt.Fprintf(t.stderr, "athctl: no such command: %q\n\n%s", args[0], usage)
-		return exitUsage
+		fmt.Fprintf(t.Stderr, "athctl: no such command: %q\n\n%s", args[0], usage)
+		return cli.ExitUsage
 	}
 	err := command(ctx, args[1:], t)
-	refused := (*refusal)(nil)
-	switch {
-	case err == nil || errors.Is(err, flag.ErrHelp):
-		return exitOK
-	case errors.Is(err, errUsage):
-		return exitUsage
-	case errors.Is(err, errFound):
-	case errors.As(err, &refused):
-		fmt.Fprintf(t.stderr, "athctl: %v\nnext: %s\n", refused, refused.next(args[0]))
-	default:
-		fmt.Fprintf(t.stderr, "athctl: %v\n", err)
+	if refused, ok := errors.AsType[*refusal](err); ok {
+		err = fmt.Errorf("%w\nnext: %s", refused, refused.next(args[0]))
 	}
-	return exitFault
+	return cli.Exit(t, err)
 }

@@ -51,7 +51,7 @@ type frontedApp struct {
 	Unauthenticated string     `json:"unauthenticated"`
 }
 
-func (c *client) providers(ctx context.Context) (providers, error) {
+func (c *adminClient) providers(ctx context.Context) (providers, error) {
 	var all providers
 	err := c.ask(ctx, http.MethodGet, ath.AdminProvidersPath, nil, &all)
 	return all, err

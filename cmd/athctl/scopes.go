@@ -7,21 +7,23 @@ import (
 	"io"
 	"strings"
 	"text/tabwriter"
+
+	"github.com/athd/athd/internal/cli"
 )
 
-func runScopes(ctx context.Context, args []string, t terminal) error {
+func runScopes(ctx context.Context, args []string, t cli.Terminal) error {
 	c := newCommand("scopes", t)
-	plain, err := c.parse(args)
+	plain, err := c.ParseArgs(args)
 	switch {
 	case err != nil:
 		return err
 	case len(plain) > 1:
-		return c.wrong("want one name at most")
+		return c.Wrong("want one name at most")
 	}
 	name := strings.Join(plain, "")
 	// A server in the environment does not count: what a preset says should
 	// not depend on whom one worked with before.
-	if c.given("server") {
+	if c.Given("server") {
 		return c.serverScopes(ctx, name)
 	}
 	return c.presetScopes(name)
@@ -51,17 +53,17 @@ func (s *scopeTable) print(out io.Writer) error {
 	line := func(cells ...string) { fmt.Fprintln(w, strings.Join(cells, "\t")) }
 	line(s.columns...)
 	for _, row := range s.rows {
-		scope, last := printable(row.scope, 256), row.last
+		scope, last := cli.Printable(row.scope, 256), row.last
 		if len(row.rules) == 0 {
-			line(scope, "nothing", "", printable(last, 300))
+			line(scope, "nothing", "", cli.Printable(last, 300))
 		}
 		for _, r := range row.rules {
-			methods := printable(withUpgrade(r.methods, r.upgrade), 60)
+			methods := cli.Printable(withUpgrade(r.methods, r.upgrade), 60)
 			if r.last != "" {
 				last = r.last
 			}
 			for _, path := range r.paths {
-				line(scope, methods, printable(path, 300), printable(last, 300))
+				line(scope, methods, cli.Printable(path, 300), cli.Printable(last, 300))
 				scope, methods, last = "", "", ""
 			}
 		}

@@ -37,10 +37,10 @@ func (c *command) presetScopes(name string) error {
 		}
 		return fmt.Errorf("there is no preset %q: there are %s\nnext: athctl scopes -server URL %s asks a running athd for a provider of that name", name, strings.Join(names, ", "), name)
 	}
-	if *c.output == "json" {
-		return c.json(viewOf(&p))
+	if *c.Format == "json" {
+		return c.JSON(viewOf(&p))
 	}
-	fmt.Fprintf(c.stdout, "%s (%s): paths below %s\n\n", p.Title, p.Documentation, p.APIBase)
+	fmt.Fprintf(c.Stdout, "%s (%s): paths below %s\n\n", p.Title, p.Documentation, p.APIBase)
 	t := scopeTable{columns: []string{"SCOPE", "METHODS", "PATHS", "DOCUMENTATION"}}
 	for _, s := range p.Scopes {
 		row := scopeRow{scope: s.Scope, last: s.Documentation}
@@ -49,7 +49,7 @@ func (c *command) presetScopes(name string) error {
 		}
 		t.rows = append(t.rows, row)
 	}
-	return t.print(c.stdout)
+	return t.print(c.Stdout)
 }
 
 func viewOf(p *provider.Preset) *presetView {
@@ -66,14 +66,14 @@ func viewOf(p *provider.Preset) *presetView {
 
 func (c *command) listPresets() error {
 	all := provider.Presets()
-	if *c.output == "json" {
+	if *c.Format == "json" {
 		views := []*presetView{}
 		for i := range all {
 			views = append(views, viewOf(&all[i]))
 		}
-		return c.json(map[string]any{"presets": views})
+		return c.JSON(map[string]any{"presets": views})
 	}
-	w := tabwriter.NewWriter(c.stdout, 0, 0, 2, ' ', 0)
+	w := tabwriter.NewWriter(c.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "PRESET\tSERVICE\tAPI\tSCOPES")
 	for _, p := range all {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%d\n", p.Name, p.Title, p.APIBase, len(p.Scopes))

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+
+	"github.com/athd/athd/internal/cli"
 )
 
 // A scopesOf is a provider's scopes and what each one opens there.
@@ -30,7 +32,7 @@ type opens struct {
 
 // serverScopes shows by which rules a running athd judges.
 func (c *command) serverScopes(ctx context.Context, name string) error {
-	server, err := c.client()
+	server, err := c.connect()
 	if err != nil {
 		return err
 	}
@@ -46,8 +48,8 @@ func (c *command) serverScopes(ctx context.Context, name string) error {
 		return fmt.Errorf("there is no provider and no app %q at %s\nnext: athctl scopes -server URL lists them", name, server.base)
 	}
 	s := all.Providers[i].opens()
-	if *c.output == "json" {
-		return c.json(s)
+	if *c.Format == "json" {
+		return c.JSON(s)
 	}
 	return s.print(c, &all.Providers[i])
 }
@@ -72,7 +74,7 @@ func (s *scopesOf) print(c *command, p *fronted) error {
 	if p.App != nil {
 		kind = "app"
 	}
-	fmt.Fprintf(c.stdout, "%s %s: paths below %s\n\n", kind, printable(s.Provider, 64), printable(s.APIBase, 2048))
+	fmt.Fprintf(c.Stdout, "%s %s: paths below %s\n\n", kind, cli.Printable(s.Provider, 64), cli.Printable(s.APIBase, 2048))
 	t := scopeTable{columns: []string{"SCOPE", "METHODS", "PATHS", "FROM"}}
 	for _, o := range s.Scopes {
 		row := scopeRow{scope: o.Scope}
@@ -81,7 +83,7 @@ func (s *scopesOf) print(c *command, p *fronted) error {
 		}
 		t.rows = append(t.rows, row)
 	}
-	return t.print(c.stdout)
+	return t.print(c.Stdout)
 }
 
 // from says where a rule comes from, for people.
@@ -96,14 +98,14 @@ func from(origin, preset string) string {
 }
 
 func (c *command) listFronted(all []fronted) error {
-	if *c.output == "json" {
+	if *c.Format == "json" {
 		list := []*scopesOf{}
 		for i := range all {
 			list = append(list, all[i].opens())
 		}
-		return c.json(map[string]any{"providers": list})
+		return c.JSON(map[string]any{"providers": list})
 	}
-	w := tabwriter.NewWriter(c.stdout, 0, 0, 2, ' ', 0)
+	w := tabwriter.NewWriter(c.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "PROVIDER\tNAME\tAPI\tRULES FROM")
 	for i := range all {
 		p := &all[i]
@@ -113,7 +115,7 @@ func (c *command) listFronted(all []fronted) error {
 				origins = append(origins, o)
 			}
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", printable(p.ID, 64), printable(p.DisplayName, 60), printable(p.APIBase, 300), dash(printable(strings.Join(origins, ", "), 200)))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", cli.Printable(p.ID, 64), cli.Printable(p.DisplayName, 60), cli.Printable(p.APIBase, 300), dash(cli.Printable(strings.Join(origins, ", "), 200)))
 	}
 	return w.Flush()
 }

@@ -17,10 +17,12 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/athd/athd/ath"
+	"github.com/athd/athd/ath/api"
 	"github.com/athd/athd/athflow"
 	"github.com/athd/athd/attest"
 	"github.com/athd/athd/audit"
-	identity "github.com/athd/athd/cmd/athdemo/agent"
+	"github.com/athd/athd/client"
+	"github.com/athd/athd/internal/cli"
 	"github.com/athd/athd/provider"
 	"github.com/athd/athd/tokenstore"
 )
@@ -164,15 +166,19 @@ func scriptRegister(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: register NAME SCOPE...")
 	}
 	c, name, scopes := of(ts), args[0], args[1:]
-	a, err := identity.New(c.site+"/"+name+".json", name)
+	key, err := client.NewKey()
 	ts.Check(err)
+	a, err := client.NewIdentity(c.site+"/"+name+".json", name, key)
+	ts.Check(err)
+	a.Developer = api.Developer{Name: "Demo Developers", ID: "demo-developers"}
 	c.sites.Handle("/"+name+".json", a)
-	client := identity.NewClient(a, c.url)
-	defer client.Close()
-	r, err := client.Register(context.Background(), "gallery", scopes)
+	by, err := client.New(client.Config{Server: c.url, Agent: a})
+	ts.Check(err)
+	defer by.CloseIdleConnections()
+	r, err := by.Register(context.Background(), client.Registration{Provider: "gallery", Scopes: scopes, Purpose: "Shopping on behalf of the user"})
 	ts.Check(err)
 	ts.Setenv(name, r.ClientID)
-	ts.Setenv(name+"_id", a.ID)
+	ts.Setenv(name+"_id", a.ID())
 }
 
 // scriptHostile writes what a registration would not let through.
@@ -252,8 +258,8 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 	file := t.TempDir() + "/admin.token"
 	write(t, file, adminToken)
 	var out strings.Builder
-	code := run(t.Context(), []string{"agents", "list", "-server", server.URL, "-token-file", file}, terminal{io.Discard, &out, func(string) string { return "" }, strings.NewReader("")})
-	if code != exitFault || len(got) != 0 || strings.Contains(out.String(), adminToken) {
+	code := run(t.Context(), []string{"agents", "list", "-server", server.URL, "-token-file", file}, quiet(io.Discard, &out))
+	if code != cli.ExitFault || len(got) != 0 || strings.Contains(out.String(), adminToken) {
 		t.Errorf("exit code %d, the token went elsewhere: %q\n%s", code, got, &out)
 	}
 }
@@ -274,41 +280,41 @@ func TestExitCodes(t *testing.T) {
 		args []string
 		want int
 	}{
-		{"no command is a wrong usage", nil, exitUsage},
-		{"an unknown command is a wrong usage", []string{"frobnicate"}, exitUsage},
-		{"agents wants a verb", []string{"agents"}, exitUsage},
-		{"an unknown verb is a wrong usage", []string{"agents", "frobnicate"}, exitUsage},
-		{"an unknown flag is a wrong usage", append([]string{"agents", "list", "-frobnicate"}, at...), exitUsage},
-		{"an argument too many is a wrong usage", append([]string{"agents", "list", "x"}, at...), exitUsage},
-		{"an unknown status is a wrong usage", append([]string{"agents", "list", "-status", "all"}, at...), exitUsage},
-		{"show wants an agent", append([]string{"agents", "show"}, at...), exitUsage},
-		{"two agents are one too many", append([]string{"agents", "suspend", client, client}, at...), exitUsage},
-		{"what is no client_id is a wrong usage", append([]string{"agents", "suspend", "../" + client[3:]}, at...), exitUsage},
-		{"a scope without a provider is a wrong usage", append([]string{"agents", "approve", client, "-scope", "read"}, at...), exitUsage},
-		{"a time that is none is a wrong usage", append([]string{"agents", "approve", client, "-expires", "soon"}, at...), exitUsage},
-		{"an output that is none is a wrong usage", append([]string{"agents", "list", "-o", "yaml"}, at...), exitUsage},
-		{"no server is a wrong usage", []string{"agents", "list", "-token-file", dir + "/good"}, exitUsage},
-		{"no token is a wrong usage", []string{"agents", "list", "-server", "http://127.0.0.1:1"}, exitUsage},
-		{"explain wants a method and a URL", append([]string{"explain", "GET"}, at...), exitUsage},
-		{"explain takes one token", append([]string{"explain", "-token", "a", "-token-stdin", "GET", "/x"}, at...), exitUsage},
-		{"explain wants a server", []string{"explain", "-token-file", dir + "/good", "GET", "/x"}, exitUsage},
-		{"scopes takes one name", []string{"scopes", "github", "slack"}, exitUsage},
-		{"scopes of a server wants a token", []string{"scopes", "-server", "http://127.0.0.1:1"}, exitUsage},
-		{"presets need no server", []string{"scopes"}, exitOK},
-		{"a preset that is none is a fault", []string{"scopes", "nobody"}, exitFault},
-		{"help of explain is no fault", []string{"explain", "-h"}, exitOK},
-		{"help of scopes is no fault", []string{"scopes", "-h"}, exitOK},
-		{"help is no fault", []string{"help"}, exitOK},
-		{"help of agents is no fault", []string{"agents", "-h"}, exitOK},
-		{"help of a verb is no fault", []string{"agents", "approve", "-h"}, exitOK},
-		{"a server that is away is a fault", append([]string{"agents", "list"}, at...), exitFault},
-		{"a missing token file is a fault", []string{"agents", "list", "-server", "http://127.0.0.1:1", "-token-file", dir + "/none"}, exitFault},
-		{"an empty token file is a fault", []string{"agents", "list", "-server", "http://127.0.0.1:1", "-token-file", dir + "/empty"}, exitFault},
-		{"a token file of two lines is a fault", []string{"agents", "list", "-server", "http://127.0.0.1:1", "-token-file", dir + "/two"}, exitFault},
+		{"no command is a wrong usage", nil, cli.ExitUsage},
+		{"an unknown command is a wrong usage", []string{"frobnicate"}, cli.ExitUsage},
+		{"agents wants a verb", []string{"agents"}, cli.ExitUsage},
+		{"an unknown verb is a wrong usage", []string{"agents", "frobnicate"}, cli.ExitUsage},
+		{"an unknown flag is a wrong usage", append([]string{"agents", "list", "-frobnicate"}, at...), cli.ExitUsage},
+		{"an argument too many is a wrong usage", append([]string{"agents", "list", "x"}, at...), cli.ExitUsage},
+		{"an unknown status is a wrong usage", append([]string{"agents", "list", "-status", "all"}, at...), cli.ExitUsage},
+		{"show wants an agent", append([]string{"agents", "show"}, at...), cli.ExitUsage},
+		{"two agents are one too many", append([]string{"agents", "suspend", client, client}, at...), cli.ExitUsage},
+		{"what is no client_id is a wrong usage", append([]string{"agents", "suspend", "../" + client[3:]}, at...), cli.ExitUsage},
+		{"a scope without a provider is a wrong usage", append([]string{"agents", "approve", client, "-scope", "read"}, at...), cli.ExitUsage},
+		{"a time that is none is a wrong usage", append([]string{"agents", "approve", client, "-expires", "soon"}, at...), cli.ExitUsage},
+		{"an output that is none is a wrong usage", append([]string{"agents", "list", "-o", "yaml"}, at...), cli.ExitUsage},
+		{"no server is a wrong usage", []string{"agents", "list", "-token-file", dir + "/good"}, cli.ExitUsage},
+		{"no token is a wrong usage", []string{"agents", "list", "-server", "http://127.0.0.1:1"}, cli.ExitUsage},
+		{"explain wants a method and a URL", append([]string{"explain", "GET"}, at...), cli.ExitUsage},
+		{"explain takes one token", append([]string{"explain", "-token", "a", "-token-stdin", "GET", "/x"}, at...), cli.ExitUsage},
+		{"explain wants a server", []string{"explain", "-token-file", dir + "/good", "GET", "/x"}, cli.ExitUsage},
+		{"scopes takes one name", []string{"scopes", "github", "slack"}, cli.ExitUsage},
+		{"scopes of a server wants a token", []string{"scopes", "-server", "http://127.0.0.1:1"}, cli.ExitUsage},
+		{"presets need no server", []string{"scopes"}, cli.ExitOK},
+		{"a preset that is none is a fault", []string{"scopes", "nobody"}, cli.ExitFault},
+		{"help of explain is no fault", []string{"explain", "-h"}, cli.ExitOK},
+		{"help of scopes is no fault", []string{"scopes", "-h"}, cli.ExitOK},
+		{"help is no fault", []string{"help"}, cli.ExitOK},
+		{"help of agents is no fault", []string{"agents", "-h"}, cli.ExitOK},
+		{"help of a verb is no fault", []string{"agents", "approve", "-h"}, cli.ExitOK},
+		{"a server that is away is a fault", append([]string{"agents", "list"}, at...), cli.ExitFault},
+		{"a missing token file is a fault", []string{"agents", "list", "-server", "http://127.0.0.1:1", "-token-file", dir + "/none"}, cli.ExitFault},
+		{"an empty token file is a fault", []string{"agents", "list", "-server", "http://127.0.0.1:1", "-token-file", dir + "/empty"}, cli.ExitFault},
+		{"a token file of two lines is a fault", []string{"agents", "list", "-server", "http://127.0.0.1:1", "-token-file", dir + "/two"}, cli.ExitFault},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var out strings.Builder
-			if got := run(t.Context(), c.args, terminal{&out, &out, func(string) string { return "" }, strings.NewReader("")}); got != c.want {
+			if got := run(t.Context(), c.args, quiet(&out, &out)); got != c.want {
 				t.Errorf("exit code %d, want %d\n%s", got, c.want, &out)
 			}
 			if out.Len() == 0 || strings.Contains(out.String(), adminToken) {
@@ -316,6 +322,11 @@ func TestExitCodes(t *testing.T) {
 			}
 		})
 	}
+}
+
+// quiet is a terminal at which nobody types.
+func quiet(stdout, stderr io.Writer) cli.Terminal {
+	return cli.Terminal{Stdout: stdout, Stderr: stderr, Env: func(string) string { return "" }, Stdin: strings.NewReader("")}
 }
 
 func write(t *testing.T, path, text string) {

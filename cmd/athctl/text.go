@@ -6,7 +6,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
-	"unicode"
+
+	"github.com/athd/athd/internal/cli"
 )
 
 // table shows agents to people, one per line.
@@ -20,10 +21,10 @@ func (c *command) table(agents []agent, status string) error {
 		default:
 			nobody = "no agents are " + status + "."
 		}
-		_, err := fmt.Fprintln(c.stdout, nobody)
+		_, err := fmt.Fprintln(c.Stdout, nobody)
 		return err
 	}
-	w := tabwriter.NewWriter(c.stdout, 0, 0, 2, ' ', 0)
+	w := tabwriter.NewWriter(c.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "CLIENT ID\tSTATUS\tNAME\tAGENT ID\tUNDER REVIEW\tAPPROVED UNTIL")
 	for _, a := range agents {
 		var waiting []string
@@ -36,56 +37,48 @@ func (c *command) table(agents []agent, status string) error {
 		if a.Status == "approved" {
 			until = a.ApprovalExpires
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", printable(a.ClientID, 60), printable(a.Status, 20),
-			dash(printable(a.Name, 30)), printable(a.AgentID, 80), dash(printable(strings.Join(waiting, " "), 80)), printable(until, 30))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", cli.Printable(a.ClientID, 60), cli.Printable(a.Status, 20),
+			dash(cli.Printable(a.Name, 30)), cli.Printable(a.AgentID, 80), dash(cli.Printable(strings.Join(waiting, " "), 80)), cli.Printable(until, 30))
 	}
 	return w.Flush()
 }
 
 // details shows one agent to people. What an agent says of itself says so.
 func (c *command) details(a *agent) error {
-	w := tabwriter.NewWriter(c.stdout, 0, 0, 2, ' ', 0)
+	w := tabwriter.NewWriter(c.Stdout, 0, 0, 2, ' ', 0)
 	line := func(name, value string) {
 		if value != "" {
 			fmt.Fprintf(w, "%s:\t%s\n", name, value)
 		}
 	}
-	line("client id", printable(a.ClientID, 60))
-	line("agent id", printable(a.AgentID, 2048))
-	line("status", printable(a.Status, 20))
+	line("client id", cli.Printable(a.ClientID, 60))
+	line("agent id", cli.Printable(a.AgentID, 2048))
+	line("status", cli.Printable(a.Status, 20))
 	if slices.ContainsFunc(a.Providers, func(p decided) bool { return len(p.Approved) > 0 }) {
-		line("approved until", printable(a.ApprovalExpires, 30)+ended(a.ApprovalExpires))
+		line("approved until", cli.Printable(a.ApprovalExpires, 30)+ended(a.ApprovalExpires))
 	}
-	line("registered", printable(a.Registered, 30))
+	line("registered", cli.Printable(a.Registered, 30))
 	whose := "its own words"
 	if a.Pinned {
 		whose = "named by your operator"
 	}
-	line("name ("+whose+")", printable(a.Name, 200))
-	line("developer ("+whose+")", printable(strings.Trim(strings.Join([]string{a.Developer.Name, a.Developer.ID, a.Developer.Contact}, ", "), ", "), 300))
-	line("purpose (its own words)", printable(a.Purpose, 512))
+	line("name ("+whose+")", cli.Printable(a.Name, 200))
+	line("developer ("+whose+")", cli.Printable(strings.Trim(strings.Join([]string{a.Developer.Name, a.Developer.ID, a.Developer.Contact}, ", "), ", "), 300))
+	line("purpose (its own words)", cli.Printable(a.Purpose, 512))
 	for _, u := range a.RedirectURIs {
-		line("redirects to", printable(u, 2048))
+		line("redirects to", cli.Printable(u, 2048))
 	}
 	for _, p := range a.Providers {
-		id := printable(p.ID, 64)
-		line("approved", list(id, p.Approved))
-		line("under review", list(id, p.Pending))
-		denied := list(id, p.Denied)
+		id := cli.Printable(p.ID, 64)
+		line("approved", cli.Scopes(id, p.Approved))
+		line("under review", cli.Scopes(id, p.Pending))
+		denied := cli.Scopes(id, p.Denied)
 		if denied != "" && p.Reason != "" {
-			denied += " (" + printable(p.Reason, 512) + ")"
+			denied += " (" + cli.Printable(p.Reason, 512) + ")"
 		}
 		line("denied", denied)
 	}
 	return w.Flush()
-}
-
-func list(provider string, scopes []string) string {
-	out := make([]string, len(scopes))
-	for i, s := range scopes {
-		out[i] = provider + "/" + printable(s, 128)
-	}
-	return strings.Join(out, " ")
 }
 
 func ended(expires string) string {
@@ -100,22 +93,4 @@ func dash(s string) string {
 		return "-"
 	}
 	return s
-}
-
-// printable keeps what agents and servers say from steering a terminal:
-// control characters, and those that turn or hide text, become '?'.
-func printable(s string, most int) string {
-	var b strings.Builder
-	n := 0
-	for _, r := range s {
-		if n++; n > most {
-			b.WriteString("…")
-			break
-		}
-		if !unicode.IsPrint(r) || r == unicode.ReplacementChar {
-			r = '?'
-		}
-		b.WriteRune(r)
-	}
-	return b.String()
 }

@@ -9,25 +9,26 @@ import (
 
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/envoy"
+	"github.com/athd/athd/internal/cli"
 	"github.com/athd/athd/provider"
 )
 
 // runVerify holds a running Envoy against what athd needs of it. Faults are a
 // no; warnings are one with -strict.
-func runVerify(ctx context.Context, args []string, t terminal) error {
+func runVerify(ctx context.Context, args []string, t cli.Terminal) error {
 	c := newCommand("verify-envoy", t)
 	admin := c.String("envoy", "", "the `URL` of Envoy's admin pages, such as http://127.0.0.1:9901")
 	file := c.String("dump", "", "a `file` that holds what Envoy's /config_dump says; - for standard input")
 	authz := c.String("authz", "", "the `address` at which Envoy must ask athd: unix:/path or host:port; several replicas' with commas")
 	strict := c.Bool("strict", false, "exit with 1 for warnings too")
-	plain, err := c.parse(args)
+	plain, err := c.ParseArgs(args)
 	switch {
 	case err != nil:
 		return err
 	case len(plain) > 0:
-		return c.wrong("unexpected argument %q", plain[0])
+		return c.Wrong("unexpected argument %q", plain[0])
 	case (*admin == "") == (*file == ""):
-		return c.wrong("want either -envoy URL or -dump FILE")
+		return c.Wrong("want either -envoy URL or -dump FILE")
 	}
 	var asked []string
 	for one := range strings.SplitSeq(*authz, ",") {
@@ -35,11 +36,11 @@ func runVerify(ctx context.Context, args []string, t terminal) error {
 			break
 		}
 		if !isAddress(one) {
-			return c.wrong("-authz wants unix:/path or host:port, or several with commas")
+			return c.Wrong("-authz wants unix:/path or host:port, or several with commas")
 		}
 		asked = append(asked, one)
 	}
-	server, err := c.client()
+	server, err := c.connect()
 	if err != nil {
 		return err
 	}
@@ -64,7 +65,7 @@ func runVerify(ctx context.Context, args []string, t terminal) error {
 	}
 	faults, warnings := count(found)
 	if faults > 0 || *strict && warnings > 0 {
-		return errFound
+		return cli.ErrFound
 	}
 	return nil
 }
@@ -81,11 +82,11 @@ func isAddress(s string) bool {
 func (p providers) expectation(authz []string) (envoy.Expectation, error) {
 	e := envoy.Expectation{Authz: authz, ByHost: p.Destination == "host_and_path", CallbackPerProvider: p.Callback == "per_provider"}
 	if !e.ByHost && p.Destination != "route" {
-		return e, fmt.Errorf("finds providers by %q, which this athctl does not know", printable(p.Destination, 40))
+		return e, fmt.Errorf("finds providers by %q, which this athctl does not know", cli.Printable(p.Destination, 40))
 	}
 	if p.ConsentHost != "" {
 		if e.ConsentHost = ath.RequestedHost(p.ConsentHost); e.ConsentHost.IsZero() {
-			return e, fmt.Errorf("the consent pages' host %q is none", printable(p.ConsentHost, 64))
+			return e, fmt.Errorf("the consent pages' host %q is none", cli.Printable(p.ConsentHost, 64))
 		}
 	}
 	var list []*provider.Provider
@@ -93,12 +94,12 @@ func (p providers) expectation(authz []string) (envoy.Expectation, error) {
 		one := &provider.Provider{ID: f.ID, Aliases: f.Aliases, EncodedSlash: f.EncodedSlash}
 		var err error
 		if one.APIBase, err = absolute(f.APIBase); err != nil {
-			return e, fmt.Errorf("provider %q: %w", printable(f.ID, 64), err)
+			return e, fmt.Errorf("provider %q: %w", cli.Printable(f.ID, 64), err)
 		}
 		if a := f.App; a != nil {
 			one.App = &provider.App{Hosts: a.Hosts, PathPrefix: a.PathPrefix, Passthrough: a.Unauthenticated == "passthrough"}
 			if one.App.Upstream, err = absolute(a.Upstream); err != nil {
-				return e, fmt.Errorf("app %q: %w", printable(f.ID, 64), err)
+				return e, fmt.Errorf("app %q: %w", cli.Printable(f.ID, 64), err)
 			}
 		}
 		list = append(list, one)
@@ -111,7 +112,7 @@ func (p providers) expectation(authz []string) (envoy.Expectation, error) {
 func absolute(s string) (*url.URL, error) {
 	u, err := url.Parse(s)
 	if err != nil || u.Host == "" {
-		return nil, fmt.Errorf("%q is no URL of an API", printable(s, 300))
+		return nil, fmt.Errorf("%q is no URL of an API", cli.Printable(s, 300))
 	}
 	return u, nil
 }

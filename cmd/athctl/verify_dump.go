@@ -24,7 +24,7 @@ func (c *command) dump(ctx context.Context, admin, file string) ([]byte, error) 
 	case "":
 		return fetchDump(ctx, admin)
 	case "-":
-		return readDump(c.stdin, "standard input")
+		return readDump(c.Stdin, "standard input")
 	}
 	f, err := os.Open(file)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/athd/athd/ath"
+	"github.com/athd/athd/internal/cli"
 )
 
 // TestVerifyUsage holds what is told before anybody is asked.
@@ -20,19 +21,18 @@ func TestVerifyUsage(t *testing.T) {
 		args []string
 		want int
 	}{
-		{"help is no fault", []string{"-h"}, exitOK},
-		{"neither Envoy nor dump", nil, exitUsage},
-		{"Envoy and dump", []string{"-envoy", "http://127.0.0.1:1", "-dump", "x"}, exitUsage},
-		{"an argument too many", []string{"-dump", "x", "y"}, exitUsage},
-		{"an address that is none", []string{"-dump", "x", "-authz", "athd"}, exitUsage},
-		{"a socket without its whole path", []string{"-dump", "x", "-authz", "unix:athd.sock"}, exitUsage},
-		{"an output that is none", []string{"-dump", "x", "-o", "yaml"}, exitUsage},
-		{"a server that is away", []string{"-dump", "x", "-authz", "unix:/run/athd.sock"}, exitFault},
+		{"help is no fault", []string{"-h"}, cli.ExitOK},
+		{"neither Envoy nor dump", nil, cli.ExitUsage},
+		{"Envoy and dump", []string{"-envoy", "http://127.0.0.1:1", "-dump", "x"}, cli.ExitUsage},
+		{"an argument too many", []string{"-dump", "x", "y"}, cli.ExitUsage},
+		{"an address that is none", []string{"-dump", "x", "-authz", "athd"}, cli.ExitUsage},
+		{"a socket without its whole path", []string{"-dump", "x", "-authz", "unix:athd.sock"}, cli.ExitUsage},
+		{"an output that is none", []string{"-dump", "x", "-o", "yaml"}, cli.ExitUsage},
+		{"a server that is away", []string{"-dump", "x", "-authz", "unix:/run/athd.sock"}, cli.ExitFault},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var out strings.Builder
-			quiet := terminal{&out, &out, func(string) string { return "" }, strings.NewReader("")}
-			if got := run(t.Context(), append(at, c.args...), quiet); got != c.want || out.Len() == 0 {
+			if got := run(t.Context(), append(at, c.args...), quiet(&out, &out)); got != c.want || out.Len() == 0 {
 				t.Errorf("exit code %d, want %d\n%s", got, c.want, &out)
 			}
 		})

@@ -4,23 +4,24 @@ import (
 	"fmt"
 
 	"github.com/athd/athd/envoy"
+	"github.com/athd/athd/internal/cli"
 )
 
 // verified tells what was read and what was found, faults first.
 func (c *command) verified(v envoy.Verification) error {
-	if *c.output == "json" {
-		return c.json(v)
+	if *c.Format == "json" {
+		return c.JSON(v)
 	}
 	read := fmt.Sprintf("%s, %s, %s read", number(v.Listeners, "listener"), number(v.Routes, "route"), number(v.Clusters, "cluster"))
 	if len(v.Findings) == 0 {
-		_, err := fmt.Fprintf(c.stdout, "%s; nothing differs.\n", read)
+		_, err := fmt.Fprintf(c.Stdout, "%s; nothing differs.\n", read)
 		return err
 	}
 	for _, f := range v.Findings {
-		fmt.Fprintf(c.stdout, "%s: %s\n  %s\n  remedy: %s\n\n", f.Severity, printable(f.Where, 1000), printable(f.What, 1000), printable(f.Remedy, 1000))
+		fmt.Fprintf(c.Stdout, "%s: %s\n  %s\n  remedy: %s\n\n", f.Severity, cli.Printable(f.Where, 1000), cli.Printable(f.What, 1000), cli.Printable(f.Remedy, 1000))
 	}
 	faults, warnings := count(v)
-	_, err := fmt.Fprintf(c.stdout, "%s; %s, %s.\n", read, number(faults, "fault"), number(warnings, "warning"))
+	_, err := fmt.Fprintf(c.Stdout, "%s; %s, %s.\n", read, number(faults, "fault"), number(warnings, "warning"))
 	return err
 }
 

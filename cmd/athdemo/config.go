@@ -18,7 +18,7 @@ const (
 // athdYAML is the configuration of athd, in the spelling of the ATH tutorial
 // where it is about the app. The policy stands for an operator who has
 // approved this agent, for less than it will ask for, and any agent that is
-// tried out on this machine (athctl agent) for the same.
+// tried out on this machine (athctl try) for the same.
 const athdYAML = `# written by athdemo
 public_url: {{.Public}}
 consent_url: {{.Consent}} # the consent pages: a name that the shop does not share

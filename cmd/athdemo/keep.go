@@ -52,8 +52,8 @@ Commands to paste
   curl -i {{.Public}}/api/products
 
   # be an agent of your own, with a key of its own, in native and in gateway mode: docs/agents.md
-  .tools/build/athctl agent run -server {{.Public}} -state {{.Dir}}/you.json -serve 127.0.0.1:0 -provider ` + appID + ` -call "GET /api/products"
-  .tools/build/athctl agent run -server {{.Public}} -state {{.Dir}}/you2.json -serve 127.0.0.1:0 -provider ` + providerID + ` -call "GET /products"
+  .tools/build/athctl try run -server {{.Public}} -state {{.Dir}}/you.json -serve 127.0.0.1:0 -provider ` + appID + ` -call "GET /api/products"
+  .tools/build/athctl try run -server {{.Public}} -state {{.Dir}}/you2.json -serve 127.0.0.1:0 -provider ` + providerID + ` -call "GET /products"
 
   # the shop itself does not know the agent's token
   curl -i -H "Authorization: Bearer $TOKEN" {{.Shop}}/api/products

@@ -1,6 +1,6 @@
 // Package transcript tells people what happens on the wire, step by step:
 // requests and replies with their secrets shortened, and what was expected of
-// them with whether it was met. The demo and athctl agent run tell their walks
+// them with whether it was met. The demo and athctl try run tell their walks
 // with it.
 //
 //	out := &transcript.Transcript{W: os.Stdout}

@@ -134,19 +134,27 @@ func check(t *testing.T, pkg, from, path string, allowed []string) {
 	}
 }
 
-// The sidecar carries no OAuth server and no test.
-func TestSidecarLinksNoDemo(t *testing.T) {
-	cmd := exec.CommandContext(t.Context(), "go", "list", "-deps", "./cmd/athd")
-	cmd.Dir = "../.."
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for path := range strings.Lines(string(out)) {
-		path = strings.TrimSpace(path)
-		if strings.HasPrefix(path, module+"test/") || strings.HasPrefix(path, module+"cmd/athdemo") ||
-			strings.HasPrefix(path, module+"internal/") || strings.HasPrefix(path, "github.com/luikyv/") || path == "testing" {
-			t.Errorf("athd links %s", path)
+// The sidecar carries no OAuth server, no test and no client; the command line
+// no demo and no handshake.
+func TestProgramsLinkWhatTheyNeedOnly(t *testing.T) {
+	demo := []string{module + "test/", module + "cmd/athdemo", module + "internal/oauthserver", module + "internal/shop", module + "internal/ports", "github.com/luikyv/", "testing"}
+	for program, no := range map[string][]string{
+		"athd":   append([]string{module + "internal/", module + "client"}, demo...),
+		"athctl": append([]string{module + "athflow"}, demo...),
+	} {
+		cmd := exec.CommandContext(t.Context(), "go", "list", "-deps", "./cmd/"+program)
+		cmd.Dir = "../.."
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for path := range strings.Lines(string(out)) {
+			path = strings.TrimSpace(path)
+			for _, prefix := range no {
+				if path == prefix || prefix != "testing" && strings.HasPrefix(path, prefix) {
+					t.Errorf("%s links %s", program, path)
+				}
+			}
 		}
 	}
 }

@@ -84,7 +84,7 @@ class Steps:
         self.compose("up", "-d", "--wait", "--wait-timeout", "120", timeout=180)
 
     def walk(self, mode, service):
-        with step(f"the whole walk by athctl agent run, {mode} mode"):
+        with step(f"the whole walk by athctl try run, {mode} mode"):
             text = self.compose("run", "--rm", "-T", "--no-deps", "--use-aliases", service, timeout=90)
             say("\n".join(line for line in text.splitlines() if line.startswith("  ✓") or "checks held" in line or line[:1].isdigit()))
             must("checks held" in text, "all steps went as they must")
@@ -113,7 +113,7 @@ class Steps:
             self.call("with the fresh token")
 
     def command(self, *args):
-        """One command of athctl agent, on the state that its runs share."""
+        """One command of athctl try, on the state that its runs share."""
         return self.compose("run", "--rm", "-T", "--no-deps", "agent", "agent", *args)
 
     def call(self, when):

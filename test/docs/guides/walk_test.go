@@ -70,12 +70,12 @@ func (p *place) types(words []string, more ...string) (string, int) {
 	return string(out), cmd.ProcessState.ExitCode()
 }
 
-// walk runs the page's "athctl agent run" with a user who agrees.
+// walk runs the page's "athctl try run" with a user who agrees.
 func (p *place) walk(commandLines []string) (walks int) {
 	p.t.Helper()
 	for _, line := range commandLines {
 		for _, words := range commands(line) {
-			if !slices.Equal(words[:min(3, len(words))], []string{"athctl", "agent", "run"}) {
+			if !slices.Equal(words[:min(3, len(words))], []string{"athctl", "try", "run"}) {
 				continue
 			}
 			walks++
@@ -287,7 +287,7 @@ func TestTheUsersOwnEnvoy(t *testing.T) {
 // the cure, the agent walks through.
 // F-27
 func TestAnAgentOnReadmesOwnAPI(t *testing.T) {
-	run := []string{"athctl", "agent", "run", "-serve", "127.0.0.1:0", "-provider", "shop", "-scope", "products:read", "-call", "GET /api/products"}
+	run := []string{"athctl", "try", "run", "-serve", "127.0.0.1:0", "-provider", "shop", "-scope", "products:read", "-call", "GET /api/products"}
 	for _, cured := range []bool{false, true} {
 		all := settings(t, "README.md")
 		s := all[0]

@@ -42,7 +42,7 @@ func TestAgentCLINamesCauseAndFix(t *testing.T) {
 		prepare          func(t *testing.T) *author
 		args             []string
 	}{
-		{"nobody publishes the document", "INTERNAL_ERROR", "athctl agent identity -serve", func(t *testing.T) *author {
+		{"nobody publishes the document", "INTERNAL_ERROR", "athctl try identity -serve", func(t *testing.T) *author {
 			a := newAuthor(t, s)
 			a.must("keygen", "-agent-id", "http://127.0.0.1:1/agent.json")
 			return a
@@ -63,7 +63,7 @@ func TestAgentCLINamesCauseAndFix(t *testing.T) {
 		{"registered already", "CONFLICT", "its client_id is ath_", func(t *testing.T) *author {
 			return authorized(t, s, stage.App, "products:read")
 		}, register},
-		{"an operator has removed it", "AGENT_NOT_REGISTERED", "athctl agent register -replace", func(t *testing.T) *author {
+		{"an operator has removed it", "AGENT_NOT_REGISTERED", "athctl try register -replace", func(t *testing.T) *author {
 			a := authorized(t, s, stage.App, "products:read")
 			a.operator("DELETE", "")
 			return a
@@ -78,7 +78,7 @@ func TestAgentCLINamesCauseAndFix(t *testing.T) {
 			a.operator("POST", "/suspend")
 			return a
 		}, call},
-		{"another provider", "PROVIDER_NOT_APPROVED", "athctl agent discover", func(t *testing.T) *author {
+		{"another provider", "PROVIDER_NOT_APPROVED", "athctl try discover", func(t *testing.T) *author {
 			return authorized(t, s, stage.App, "products:read")
 		}, []string{"authorize", "-provider", stage.Provider, "-scope", "pictures:read", "-redirect", "paste", "-no-wait"}},
 		{"another scope", "SCOPE_NOT_APPROVED", "not approved: cart:write; ", func(t *testing.T) *author {

@@ -1,4 +1,4 @@
-// Package agentcli runs athctl agent as agents' authors do: the built program
+// Package agentcli runs athctl try as agents' authors do: the built program
 // against a real Envoy, athd, Redis and OAuth server, in both modes.
 package agentcli
 
@@ -69,14 +69,14 @@ func (a *author) command(ctx context.Context, args ...string) *exec.Cmd {
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	cmd := exec.CommandContext(ctx, path, append([]string{"agent"}, args...)...)
+	cmd := exec.CommandContext(ctx, path, append([]string{"try"}, args...)...)
 	cmd.Dir = a.dir
 	cmd.Env = append(os.Environ(), "ATHCTL_SERVER="+a.server)
 	cmd.WaitDelay = time.Second
 	return cmd
 }
 
-// types runs athctl agent to its end.
+// types runs athctl try to its end.
 func (a *author) types(stdin string, args ...string) typed {
 	a.t.Helper()
 	ctx, cancel := context.WithTimeout(a.t.Context(), 60*time.Second)
@@ -97,7 +97,7 @@ func (a *author) must(args ...string) string {
 	a.t.Helper()
 	r := a.types("", args...)
 	if r.code != 0 {
-		a.t.Fatalf("athctl agent %q: exit code %d\n%s%s", args, r.code, r.stdout, r.stderr)
+		a.t.Fatalf("athctl try %q: exit code %d\n%s%s", args, r.code, r.stdout, r.stderr)
 	}
 	return r.stdout
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/athd/athd/test/harness/stage"
 )
 
-// A report is what athctl agent run -o json prints.
+// A report is what athctl try run -o json prints.
 type report struct {
 	OK       bool   `json:"ok"`
 	Server   string `json:"server"`
@@ -138,7 +138,7 @@ func TestWalkThatFails(t *testing.T) {
 		{"it waits for the operator", "discover register", "the agent is pending", "athctl agents approve", []string{"-provider", stage.App}},
 		{"no such provider", "discover", "the server offers no provider nobody, but: shop, gallery", "-provider ID", []string{"-provider", "nobody"}},
 		{"several providers and none named", "discover", "which provider? There are: shop, gallery", "-provider ID", nil},
-		{"an app that is none", "discover", "gallery is no app", "athctl agent discover", []string{"-provider", stage.Provider, "-mode", "native"}},
+		{"an app that is none", "discover", "gallery is no app", "athctl try discover", []string{"-provider", stage.Provider, "-mode", "native"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			a := newAuthor(t, s)

@@ -1,0 +1,202 @@
+package agentcli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/textproto"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/athd/athd/ath"
+	"github.com/athd/athd/client"
+	"github.com/athd/athd/internal/cli"
+	"github.com/athd/athd/internal/wire"
+)
+
+const maxDataBytes = 1 << 20
+
+func runCall(ctx context.Context, args []string, c *command) error {
+	header := headerFlag{}
+	provider := c.String("provider", "", "the `ID` of the token's provider, where there are several")
+	c.Var(header, "H", "send the header `'NAME: VALUE'` too; several times")
+	data := c.String("d", "", "send `DATA` as the body, as JSON if -H does not say otherwise; @FILE reads a file, @- standard input")
+	withHeaders := c.Bool("i", false, "print the reply's headers too")
+	timeout := c.Duration("timeout", 30*time.Second, "how `long` the whole reply may take")
+	plain, err := c.ParseArgs(args)
+	switch {
+	case err != nil:
+		return err
+	case len(plain) != 2:
+		return c.Wrong("want METHOD and PATH, such as GET /user")
+	case *timeout <= 0:
+		return c.Wrong("-timeout must be longer than nothing")
+	}
+	_, known, err := c.registered()
+	if err != nil {
+		return err
+	}
+	_, token, err := c.held(known, *provider)
+	if err != nil {
+		return err
+	}
+	target, err := c.target(&token, plain[1])
+	if err != nil {
+		return err
+	}
+	body, err := c.body(*data)
+	if err != nil {
+		return err
+	}
+	if body != nil && http.Header(header).Get("Content-Type") == "" {
+		http.Header(header).Set("Content-Type", "application/json")
+	}
+	ctx, cancel := context.WithTimeout(ctx, *timeout)
+	defer cancel()
+	ex, refusal, err := c.send(ctx, &token, strings.ToUpper(plain[0]), target, http.Header(header), body)
+	if err != nil {
+		return err
+	}
+	if err := c.showExchange(ex, *withHeaders); err != nil {
+		return err
+	}
+	if refusal != nil && *c.Format == "text" {
+		return refusal
+	}
+	if ex.Status/100 != 2 {
+		return cli.ErrFound
+	}
+	return nil
+}
+
+// send makes a call. refusal is athd's, if it was athd that answered (P-9).
+func (c *command) send(ctx context.Context, t *agentToken, method, target string, header http.Header, body []byte) (ex *wire.Exchange, refusal *client.Error, err error) {
+	u, err := url.Parse(target)
+	if err != nil {
+		return nil, nil, err
+	}
+	transport, err := c.client.Transport(t.Access.Secret, u.Scheme+"://"+u.Host) // which is the token's: see target
+	if err != nil {
+		return nil, nil, err
+	}
+	req, err := http.NewRequestWithContext(ctx, method, target, bytes.NewReader(body))
+	if err != nil {
+		return nil, nil, err
+	}
+	maps.Copy(req.Header, header)
+	c.last = nil
+	resp, err := transport.RoundTrip(req)
+	if refusal, ok := errors.AsType[*client.Error](err); ok && c.last != nil {
+		return c.last, refusal, nil
+	}
+	if err != nil {
+		return nil, nil, &url.Error{Op: method, URL: target, Err: err}
+	}
+	return c.last, nil, resp.Body.Close()
+}
+
+// target is the URL of a call. A token goes to its own API and server only.
+func (c *command) target(t *agentToken, path string) (string, error) {
+	switch {
+	case strings.HasPrefix(path, ath.ProxyPath):
+		return c.base + path, nil
+	case strings.HasPrefix(path, "/"):
+		return t.API + path, nil
+	}
+	u, err := url.Parse(path)
+	if err != nil || u.Host == "" || u.User != nil {
+		return "", c.Wrong("%q is neither a path of the API nor a URL", cli.Printable(path, 200))
+	}
+	api, err := url.Parse(t.API)
+	if err != nil {
+		return "", err
+	}
+	if origin := u.Scheme + "://" + u.Host; origin != c.base && origin != api.Scheme+"://"+api.Host {
+		return "", fmt.Errorf("the token is for %s, and would go to %s\nnext: give a path of the API", t.API, cli.Printable(origin, 200))
+	}
+	return path, nil
+}
+
+// body is what -d says.
+func (c *command) body(data string) ([]byte, error) {
+	name, isFile := strings.CutPrefix(data, "@")
+	if data == "" || !isFile {
+		if data == "" {
+			return nil, nil
+		}
+		return []byte(data), nil
+	}
+	from := c.Stdin
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		from = f
+	}
+	text, err := io.ReadAll(io.LimitReader(from, maxDataBytes+1))
+	if err == nil && len(text) > maxDataBytes {
+		err = fmt.Errorf("%s is larger than %d bytes", data, maxDataBytes)
+	}
+	return text, err
+}
+
+// showExchange prints a reply: for people its status and body, for programs
+// an object.
+func (c *command) showExchange(ex *wire.Exchange, withHeaders bool) error {
+	if *c.Format == "json" {
+		return c.JSON(map[string]any{"method": ex.Method, "url": ex.URL, "status": ex.Status, "headers": ex.Header, "body": bodyOf(ex.Reply)})
+	}
+	w := cli.PrintableWriter{W: c.Stdout}
+	fmt.Fprintf(w, "%d %s\n", ex.Status, http.StatusText(ex.Status))
+	if withHeaders {
+		for _, name := range slices.Sorted(maps.Keys(ex.Header)) {
+			fmt.Fprintf(w, "%s: %s\n", name, strings.Join(ex.Header[name], ", "))
+		}
+	}
+	if len(ex.Reply) == 0 {
+		return nil
+	}
+	_, err := fmt.Fprintf(w, "\n%s\n", bytes.TrimRight(ex.Reply, "\n"))
+	return err
+}
+
+// bodyOf is a reply's body as JSON has it: itself, a text, or else bytes in
+// base64.
+func bodyOf(text []byte) any {
+	switch {
+	case len(text) > 0 && json.Valid(text):
+		return json.RawMessage(text)
+	case utf8.Valid(text):
+		return string(text)
+	}
+	return map[string][]byte{"base64": text}
+}
+
+// headerFlag is a flag for headers, which may be given several times.
+type headerFlag http.Header
+
+func (h headerFlag) String() string { return "" }
+
+func (h headerFlag) Set(text string) error {
+	name, value, ok := strings.Cut(text, ":")
+	name = textproto.CanonicalMIMEHeaderKey(strings.TrimSpace(name))
+	switch {
+	case !ok || name == "":
+		return errors.New("want NAME: VALUE")
+	case name == "Authorization" || name == "X-Ath-Agent-Id":
+		return errors.New("that header is athctl's to send: the token, and the agent's id")
+	}
+	http.Header(h).Add(name, strings.TrimSpace(value))
+	return nil
+}

@@ -1,0 +1,133 @@
+package agentcli
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/athd/athd/ath"
+	"github.com/athd/athd/attest"
+	"github.com/athd/athd/client"
+	"github.com/athd/athd/internal/cli"
+)
+
+// An agentRefusal is what a server said no with to an agent, and what the
+// agent's author can do about it.
+type agentRefusal struct{ *serverError }
+
+type serverError = client.Error // under a name that is not the method's
+
+func (r agentRefusal) Unwrap() error { return r.serverError }
+
+func (r agentRefusal) Error() string {
+	if r.Code == "" {
+		return fmt.Sprintf("the server answered %d, but not as athd does\nnext: %s", r.Status, r.next())
+	}
+	text := fmt.Sprintf("%s (%d): %s", cli.Printable(string(r.Code), 60), r.Status, cli.Printable(r.Message, 500))
+	if field := r.detail("field"); field != "" {
+		text += " (field " + cli.Printable(field, 100) + ")"
+	}
+	if r.DecisionID != "" {
+		text += " [" + cli.Printable(r.DecisionID, 60) + "]"
+	}
+	return text + "\nnext: " + r.next()
+}
+
+// next is the advice for the code, with what the details add to it.
+func (r agentRefusal) next() string {
+	code, reason := r.Code, r.detail("reason")
+	known, is := advices()[code]
+	cure := known.cure
+	if !is {
+		cure = "check that -server is athd's public URL, and that Envoy and athd run there"
+	}
+	if why, is := reasons()[attest.Reason(reason)]; is && (code == ath.InvalidAttestation || attest.Reason(reason) == attest.Unreachable) {
+		cure = why.cure
+	}
+	switch {
+	case code == ath.InvalidRequest && r.detail("field") == "agent_id":
+		cure = "an agent_id is an https URL, its host in canonical form; for one with http on your own machine, as -serve makes it, athd.yaml needs `development: {allow_http: true, allow_private_hosts: true}`"
+	case code == ath.InvalidRequest && r.detail("field") != "":
+		cure = "fix the field " + cli.Printable(r.detail("field"), 100)
+	case len(r.list("expected_audience")) > 0:
+		cure = "the server wants aud to be " + strings.Join(r.list("expected_audience"), " or ") + "; " + cure
+	case code == ath.Conflict && r.detail("client_id") != "":
+		cure = "its client_id is " + cli.Printable(r.detail("client_id"), 60) + "; " + cure
+	case len(r.list("unapproved_scopes")) > 0:
+		cure = "not approved: " + strings.Join(r.list("unapproved_scopes"), " ") + "; " + cure
+	case r.detail("agent_status") != "":
+		cure = "it is " + cli.Printable(r.detail("agent_status"), 20) + "; " + cure
+	case cli.ByEnvoy(r.DecisionID) && r.Status == http.StatusServiceUnavailable && strings.Contains(r.Message, "athd"):
+		cure = "it is Envoy that answers, since athd is away or late: try again; if it stays, tell the operator the id, which is in Envoy's access log"
+	case cli.ByEnvoy(r.DecisionID) && r.Status == http.StatusServiceUnavailable:
+		cure = "it is Envoy that answers: the API behind it is away, not athd; try again; if it stays, tell the operator the id, which is in Envoy's access log"
+	case reason == "reauthorization_required":
+		cure = "the user's grant at the provider has ended: authorize again"
+	case attest.Reason(reason) == attest.Unreachable:
+	case r.RetryAfter > 0 && (r.Status == http.StatusServiceUnavailable || r.Status == http.StatusTooManyRequests):
+		cure = fmt.Sprintf("try again in %d s", int(r.RetryAfter.Seconds()))
+	}
+	return strings.ReplaceAll(cure, "`", "")
+}
+
+func (r agentRefusal) detail(name string) string {
+	s, _ := r.Details[name].(string)
+	return s
+}
+
+// list is a list of texts among the details, each once, fit to be shown.
+func (r agentRefusal) list(name string) []string {
+	var out []string
+	items, _ := r.Details[name].([]any)
+	for _, item := range items[:min(len(items), 20)] {
+		if s, ok := item.(string); ok {
+			out = append(out, cli.Printable(s, 300))
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// advised adds to an error of the client what can be done about it.
+func advised(err error) error {
+	if r, ok := errors.AsType[*client.Error](err); ok {
+		if _, is := errors.AsType[agentRefusal](err); !is {
+			return agentRefusal{r}
+		}
+	}
+	if u, ok := errors.AsType[*url.Error](err); ok {
+		return fmt.Errorf("%s cannot be asked: %w\nnext: check -server, and that Envoy and athd run there", cli.Printable(u.URL, 300), u.Err)
+	}
+	if err != nil && strings.HasPrefix(err.Error(), clientPrefix) {
+		return ofClient{err}
+	}
+	return err
+}
+
+const clientPrefix = "client: "
+
+// An ofClient is an error of package client, in athctl's own words.
+type ofClient struct{ error }
+
+func (e ofClient) Error() string { return strings.TrimPrefix(e.error.Error(), clientPrefix) }
+func (e ofClient) Unwrap() error { return e.error }
+
+// A fault is an error, for programs.
+type fault struct {
+	Code    string         `json:"code,omitempty"`
+	Message string         `json:"message"`
+	Status  int            `json:"status,omitempty"`
+	Details map[string]any `json:"details,omitempty"`
+	Next    string         `json:"next,omitempty"`
+}
+
+func faultOf(err error) *fault {
+	if r, ok := errors.AsType[agentRefusal](err); ok {
+		return &fault{Code: string(r.Code), Message: r.Message, Status: r.Status, Details: r.Details, Next: r.next()}
+	}
+	message, next, _ := strings.Cut(err.Error(), "\nnext: ")
+	return &fault{Message: message, Next: next}
+}

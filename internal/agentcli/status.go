@@ -1,0 +1,82 @@
+package agentcli
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/athd/athd/internal/cli"
+)
+
+// A heldStatus is a token, or an authorization in flight, as it may be shown.
+type heldStatus struct {
+	Provider string   `json:"provider_id"`
+	Token    string   `json:"access_token,omitempty"` // shortened
+	Scopes   []string `json:"scopes"`
+	API      string   `json:"api"`
+	Expires  string   `json:"expires"`
+	State    string   `json:"state"` // good, over, revoked; or waiting, code received
+}
+
+func runStatus(ctx context.Context, args []string, c *command) error {
+	if err := c.none(args); err != nil {
+		return err
+	}
+	state, known, err := c.registered()
+	if err != nil {
+		return err
+	}
+	own, err := c.client.Status(ctx)
+	if err != nil {
+		return err
+	}
+	tokens, sessions := statusOf(known, time.Now())
+	if *c.Format == "json" {
+		shown := shownRegistration(own)
+		shown["redirect_uris"] = own.RedirectURIs
+		return c.JSON(map[string]any{"agent_id": state.Agent.ID, "server": c.base, "registration": shown, "tokens": tokens, "sessions": sessions})
+	}
+	fmt.Fprintf(c.Stdout, "agent id:        %s\nserver:          %s\n", state.Agent.ID, c.base)
+	if err := c.showRegistration(own); err != nil {
+		return err
+	}
+	for _, u := range own.RedirectURIs {
+		fmt.Fprintf(c.Stdout, "redirects to:    %s\n", cli.Printable(u, 2048))
+	}
+	for _, t := range tokens {
+		fmt.Fprintf(c.Stdout, "token:           %s for %s (%s), %s, until %s\n", t.Token, cli.Printable(t.Provider, 64), cli.Printable(strings.Join(t.Scopes, " "), 500), t.State, t.Expires)
+	}
+	for _, s := range sessions {
+		fmt.Fprintf(c.Stdout, "in flight:       for %s (%s), %s, until %s\n", cli.Printable(s.Provider, 64), cli.Printable(strings.Join(s.Scopes, " "), 500), s.State, s.Expires)
+	}
+	return nil
+}
+
+// statusOf is what an agent has at a server, without its secrets.
+func statusOf(known *agentServer, now time.Time) (tokens, sessions []heldStatus) {
+	tokens, sessions = []heldStatus{}, []heldStatus{}
+	for _, name := range slices.Sorted(maps.Keys(known.Tokens)) {
+		t := known.Tokens[name]
+		status := "good"
+		if t.Revoked {
+			status = "revoked"
+		} else if !now.Before(t.Expires) {
+			status = "over"
+		}
+		tokens = append(tokens, heldStatus{name, shortToken(t.Access.Reveal()), t.Scopes, t.API, t.Expires.Format(time.RFC3339), status})
+	}
+	for _, s := range known.Sessions {
+		if !now.Before(s.Expires) {
+			continue
+		}
+		status := "waiting for the user"
+		if !s.Code.IsZero() {
+			status = "code received"
+		}
+		sessions = append(sessions, heldStatus{s.Provider, "", s.Scopes, s.API, s.Expires.Format(time.RFC3339), status})
+	}
+	return tokens, sessions
+}

@@ -1,0 +1,177 @@
+package agentcli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/athd/athd/ath"
+	"github.com/athd/athd/ath/api"
+	"github.com/athd/athd/client"
+	"github.com/athd/athd/internal/cli"
+	"github.com/athd/athd/internal/transcript"
+)
+
+func runToken(ctx context.Context, args []string, c *command) error {
+	code := c.String("code", "", "the `CODE` that the user brought back, or the whole URL; without, what authorize received; - reads it from standard input")
+	provider := c.String("provider", "", "the `ID` of the provider, where several authorizations are in flight; without, the latest")
+	if err := c.none(args); err != nil {
+		return err
+	}
+	_, known, err := c.registered()
+	if err != nil {
+		return err
+	}
+	session, err := c.inFlight(known, *provider)
+	if err != nil {
+		return err
+	}
+	expected := c.pending(session)
+	brought := session.Code.Secret
+	switch *code {
+	case "":
+	case "-":
+		brought, err = expected.readPasted(ctx, c.Stdin)
+	default:
+		brought, err = expected.pasted(*code)
+	}
+	if err != nil {
+		return err
+	}
+	if brought.IsZero() {
+		return c.Wrong("which code? Use -code CODE: it is on the last page that the user saw")
+	}
+	token, reply, err := c.exchange(ctx, session, brought)
+	if err != nil {
+		return err
+	}
+	if *c.Format == "json" {
+		return c.JSON(shownToken(reply, token))
+	}
+	_, err = fmt.Fprintf(c.Stdout, "token:      %s, kept in %s\nprovider:   %s\nscopes:     %s\ngood until: %s\ncalls go to %s\n",
+		shortToken(reply.Access.Reveal()), c.file.path, cli.Printable(reply.Provider, 64),
+		cli.Printable(strings.Join(reply.Scopes, " "), 1000), until(token.Expires), token.API)
+	return err
+}
+
+// inFlight finds the latest session, of a provider if one is named.
+func (c *command) inFlight(known *agentServer, provider string) (*agentSession, error) {
+	known.prune(time.Now())
+	for _, s := range slices.Backward(known.Sessions) {
+		if provider == "" || s.Provider == provider {
+			return &s, nil
+		}
+	}
+	return nil, errors.New("no authorization is in flight\nnext: athctl try authorize -provider ID -scope SCOPE; one ends after ten minutes")
+}
+
+// exchange exchanges a code and keeps the token. A session that can come to
+// nothing any more is dropped.
+func (c *command) exchange(ctx context.Context, s *agentSession, code ath.Secret) (agentToken, *client.Token, error) {
+	pending := c.pending(s)
+	reply, err := c.client.Exchange(ctx, &pending.Authorization, code)
+	if err != nil {
+		if isLast(client.CodeOf(err)) {
+			err = errors.Join(err, c.update(func(known *agentServer) { known.drop(s.ID) }))
+		}
+		return agentToken{}, nil, err
+	}
+	token := agentToken{
+		Access: api.OpenSecret(reply.Access), Scopes: reply.Scopes, API: s.API,
+		Expires: reply.Expires.UTC().Truncate(time.Second),
+	}
+	return token, reply, c.update(func(known *agentServer) {
+		known.drop(s.ID)
+		if known.Tokens == nil {
+			known.Tokens = map[string]agentToken{}
+		}
+		known.Tokens[s.Provider] = token
+	})
+}
+
+// isLast reports whether a refusal says that the session is over.
+func isLast(code ath.Code) bool {
+	return slices.Contains([]ath.Code{ath.SessionExpired, ath.UserDenied, ath.OAuthError, ath.ScopeNotApproved}, code)
+}
+
+// shortToken leaves so much of a token that one knows it again. One that does
+// not look like athd's is shortened too.
+func shortToken(token string) string {
+	if short := transcript.Shorten(token); short != token {
+		return short
+	}
+	return cli.Printable(token[:min(4, len(token))], 4) + "…"
+}
+
+// shownToken is a reply of the token endpoint with the token shortened.
+func shownToken(r *client.Token, t agentToken) map[string]any {
+	return map[string]any{
+		"access_token": shortToken(r.Access.Reveal()), "provider_id": r.Provider, "effective_scopes": r.Scopes,
+		"scope_intersection": r.Intersection,
+		"expires":            t.Expires.Format(time.RFC3339), "api": t.API,
+	}
+}
+
+func runRevoke(ctx context.Context, args []string, c *command) error {
+	provider := c.String("provider", "", "the `ID` of the token's provider, where there are several")
+	if err := c.none(args); err != nil {
+		return err
+	}
+	_, known, err := c.registered()
+	if err != nil {
+		return err
+	}
+	name, token, err := c.held(known, *provider)
+	if err != nil {
+		return err
+	}
+	if err := c.revoke(ctx, name, token); err != nil {
+		return err
+	}
+	if *c.Format == "json" {
+		return c.JSON(map[string]any{"provider_id": name, "revoked": true})
+	}
+	_, err = fmt.Fprintf(c.Stdout, "revoked the token for %s. A call with it is refused from now on.\n", name)
+	return err
+}
+
+// revoke gives a token back. The state keeps it, marked: who tries athd out
+// wants to see that it is dead.
+func (c *command) revoke(ctx context.Context, name string, token agentToken) error {
+	if err := c.client.Revoke(ctx, token.Access.Secret); err != nil {
+		return err
+	}
+	return c.update(func(known *agentServer) {
+		if t, is := known.Tokens[name]; is && t.Access.Equal(token.Access.Reveal()) {
+			t.Revoked = true
+			known.Tokens[name] = t
+		}
+	})
+}
+
+// held finds a token.
+func (c *command) held(known *agentServer, provider string) (string, agentToken, error) {
+	names := slices.Sorted(maps.Keys(known.Tokens))
+	switch {
+	case provider == "" && len(names) == 1:
+		return names[0], known.Tokens[names[0]], nil
+	case provider == "" && len(names) > 1:
+		return "", agentToken{}, c.Wrong("which token? Use -provider: %s", strings.Join(names, ", "))
+	}
+	token, is := known.Tokens[provider]
+	if !is {
+		return "", agentToken{}, fmt.Errorf("the agent has no token%s\nnext: athctl try authorize, then athctl try token", forName(provider))
+	}
+	return provider, token, nil
+}
+
+func forName(provider string) string {
+	if provider == "" {
+		return ""
+	}
+	return " for " + cli.Printable(provider, 64)
+}
