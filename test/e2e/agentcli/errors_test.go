@@ -73,7 +73,7 @@ func TestAgentCLINamesCauseAndFix(t *testing.T) {
 			a.operator("POST", "/suspend")
 			return a
 		}, authorize},
-		{"a suspended agent's call", "TOKEN_REVOKED", "authorize anew", func(t *testing.T) *author {
+		{"a suspended agent's call", "TOKEN_REVOKED", "authorize again", func(t *testing.T) *author {
 			a := authorized(t, s, stage.App, "products:read")
 			a.operator("POST", "/suspend")
 			return a
@@ -102,7 +102,7 @@ func TestAgentCLINamesCauseAndFix(t *testing.T) {
 			a.edits(a.at()["client_secret"].(string), "ath_secret_wrong")
 			return a
 		}, []string{"status"}},
-		{"a token that is none", "TOKEN_INVALID", "authorize anew", func(t *testing.T) *author {
+		{"a token that is none", "TOKEN_INVALID", "authorize again", func(t *testing.T) *author {
 			a := authorized(t, s, stage.App, "products:read")
 			a.edits(`"access_token": "ath_tk_`, `"access_token": "ath_tkk_`)
 			return a
