@@ -10,32 +10,32 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// The canary is a record that says nothing and whose opening proves that what
-// else is stored was sealed with our keyset. It has no end. Its key is of no
-// tag that [ath.NewTag] draws.
+// The canary is a record without content. That it opens proves that the other
+// records were sealed with our keyset too. It never expires. Its tag is none that
+// [ath.NewTag] draws.
 const (
 	canaryKey       = "ath:{canary}:keyset"
 	canaryKind kind = "canary"
 	canaryText      = "athd"
 )
 
-// neverWritten stands in the canary's slot, and is only ever written if it is
-// there: so that to try tells whether the server would let us.
-const neverWritten = "ath:{canary}:never"
+// absentKey is in the canary's slot and is never there. It is only written if it
+// exists, so that the attempt shows whether the server takes writes.
+const absentKey = "ath:{canary}:never"
 
-// The operations that look whose keyset it was; no other goes on where it was
-// another's.
+// The operations that check the keyset. All others are refused once it is known
+// to be another one.
 const opReady, opKeyset = "ready", "keyset"
 
-// A store without a canary is new, or was written by an athd that knew none:
-// then as many of its records are looked at.
+// A store without a canary is new, or was written by an athd that knew none.
+// Then up to so many of its records are tried.
 const (
 	sampleScans = 20
 	sampleSize  = 32
 )
 
-// checkKeyset judges the canary as it was read; raw is "" if there was none.
-// Where there is none it writes one, unless records that are there do not open.
+// checkKeyset checks the canary as it was read; raw is "" if there was none. Then
+// it writes one, unless there are records and none opens.
 func (s *Store) checkKeyset(ctx context.Context, raw string) error {
 	if raw != "" {
 		return s.openCanary(ctx, raw)
@@ -49,12 +49,12 @@ func (s *Store) checkKeyset(ctx context.Context, raw string) error {
 	}
 	err = s.setIfAbsent(ctx, canaryKey, sealed, noTTL)
 	if errors.Is(err, ErrExists) {
-		return nil // somebody was first; whose it is shows the next time
+		return nil // another replica was first; the next check reads what it wrote
 	}
 	return err
 }
 
-// sameKeyset is checkKeyset for who does not have the canary yet.
+// sameKeyset is checkKeyset where the canary was not read yet, and writes none.
 func (s *Store) sameKeyset(ctx context.Context) error {
 	var canary *redis.StringCmd
 	if err := s.server.ask(ctx, func(batch redis.Pipeliner) { canary = batch.Get(ctx, canaryKey) }); err != nil {
@@ -77,8 +77,9 @@ func (s *Store) openCanary(ctx context.Context, raw string) error {
 	if s.keys.sealedWithPrimary(raw) || !s.resealed.CompareAndSwap(false, true) {
 		return nil
 	}
-	// The keyset has a new key: the old one may be taken out of it one day. Once
-	// in a process, so that replicas that differ do not go on and on about it.
+	// The keyset has a new primary key, and the old one may be retired one day.
+	// Once per process, so that replicas with different primary keys do not
+	// rewrite it in turns.
 	sealed, err := s.keys.seal(canaryKind, canaryKey, []byte(canaryText))
 	if err != nil {
 		return err

@@ -13,8 +13,8 @@ import (
 
 // An embedded server is a Redis work-alike inside of this process: for trying
 // athd out and for fast tests. It listens on a loopback port of the system's
-// choice, behind a random password, so that the code path is the real one and
-// nobody else on the machine reads along.
+// choice, with a random password, so that the code path is the real one and
+// no other process of the machine can read it.
 type embedded struct {
 	server *miniredis.Miniredis
 	stop   func()

@@ -10,38 +10,38 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Health is what a store that answers says of itself.
+// Health describes a store that answers.
 type Health struct {
-	Server     string // name and version, such as "redis 7.0.15"; "redis" if it would not tell
-	Persistent bool   // it is known to write to disk: a restart loses little or nothing
-	Evicts     string // the maxmemory-policy by which it may drop records; "" if none, or not known
-	Embedded   bool   // it lives in this process, and everything ends with it
+	Server     string // name and version, such as "redis 7.0.15"; "redis" if INFO is not allowed
+	Persistent bool   // it is known to write to disk, so that a restart loses little or nothing
+	Evicts     string // the maxmemory-policy by which it may evict records; "" if none, or not known
+	Embedded   bool   // it is in this process, and ends with it
 
-	// Refuses says in words why it takes no writes at present, "" if it does:
-	// calls go on, and what takes rights away without growing, but nobody
-	// registers, consents or gets a token.
+	// Refuses says why it takes no writes at present; "" if it does. Decisions
+	// and revocations go on meanwhile, but nobody registers, consents or gets a
+	// token.
 	Refuses string
-	// Unproven: the ACL forbids WAIT, so that a master cannot be told from a
-	// replica that takes writes or has lost its disk.
+	// Unproven: the ACL forbids WAIT, so that a master cannot be distinguished
+	// from a replica that takes writes or cannot write to its disk.
 	Unproven bool
 	// UsedMemory and MaxMemory are in bytes; 0: not known, or no limit. Of a
 	// cluster those of one node.
 	UsedMemory, MaxMemory int64
 }
 
-// oldest is the first major version that understands all that we send.
+// oldest is the first major version that has all commands that athd uses.
 const oldest = 7
 
 var errTooOld = errors.New("the server is too old")
 
-// facts are what the server was asked.
+// facts are the server's answers to [Store.Ready].
 type facts struct{ info, save, canary, refuses string }
 
-// Ready asks the server whether it is there and how it is set up, in one
-// batch, and whether our keyset opens what it holds. What it may not be asked
-// (INFO, CONFIG GET) stays unknown. ErrUnavailable: it does not answer, is no
+// Ready asks the server in one batch whether it is there and how it is
+// configured, and checks that our keyset opens what it holds. What the ACL
+// forbids (INFO, CONFIG GET) stays unknown. ErrUnavailable: it does not answer, is no
 // master, or is too old; [ErrOtherKeyset]: it was written with another keyset.
-// [Reason] has words for each.
+// [Reason] says which.
 func (s *Store) Ready(ctx context.Context) (Health, error) {
 	var f facts
 	err := s.do(ctx, opReady, func(ctx context.Context) (err error) {
@@ -52,11 +52,11 @@ func (s *Store) Ready(ctx context.Context) (Health, error) {
 		s.foreign.Store(errors.Is(err, ErrOtherKeyset))
 		switch {
 		case err != nil && f.refuses != "" && !isAnswer(err) && isReply(err):
-			return nil // it would not take the canary either
+			return nil // it takes no writes, and so no canary
 		case err != nil:
 			return err
 		}
-		return s.server.astray()
+		return s.server.misdirected()
 	})
 	switch {
 	case err != nil:
@@ -75,8 +75,8 @@ func (s *Store) facts(ctx context.Context) (facts, error) {
 	var write *redis.Cmd
 	err := s.server.ask(ctx, func(batch redis.Pipeliner) {
 		canary = batch.Get(ctx, canaryKey)
-		// It is not there, so that nothing is written.
-		write = batch.Do(ctx, "SET", neverWritten, "", "XX", "PX", 1)
+		// The key is not there, so that nothing is written.
+		write = batch.Do(ctx, "SET", absentKey, "", "XX", "PX", 1)
 		info = batch.Info(ctx)
 		saves = batch.ConfigGet(ctx, "save")
 	})
@@ -103,7 +103,7 @@ func readInfo(info, save string) (Health, error) {
 	h := Health{Server: "redis"}
 	if v := facts["redis_version"]; v != "" {
 		h.Server = "redis " + v
-		// Valkey calls itself Redis 7.2 here, for clients like us.
+		// Valkey reports Redis 7.2 here, for clients that check.
 		major, _, _ := strings.Cut(v, ".")
 		if n, err := strconv.Atoi(major); err == nil && n < oldest {
 			return Health{}, fmt.Errorf("store: ready: %w: %w: it is %s, but %d or newer is needed", ErrUnavailable, errTooOld, h.Server, oldest)

@@ -9,24 +9,24 @@ import (
 	"github.com/athd/athd/ath"
 )
 
-// How long records stay after they have lost their use.
+// How long records stay after they are of use.
 const (
 	agentUndecided      = 7 * 24 * time.Hour   // a pending or denied registration, from its last write
 	agentAfterwards     = 30 * 24 * time.Hour  // others, after their approval ends
-	agentOperatorDenied = 120 * 24 * time.Hour // at least, from its last write, one that an operator denied something
-	sessionLinger       = 10 * time.Minute     // so that a late callback hears "expired"
-	grantLinger         = 24 * time.Hour       // so that a late call hears "expired" or "revoked" (P-1), unless configured
+	agentOperatorDenied = 120 * 24 * time.Hour // at least, from its last write, where an operator denied something
+	sessionLinger       = 10 * time.Minute     // so that a late callback is answered "expired"
+	grantLinger         = 24 * time.Hour       // so that a late call is answered "expired" or "revoked" (P-1), unless configured
 )
 
-// longest bounds every TTL, far from where milliseconds overflow.
+// longest bounds every TTL, well below where milliseconds overflow.
 const longest = 100 * 365 * 24 * time.Hour
 
 // clockSkew is how far the clocks of two replicas may differ before the index
 // of a connection's grants is trimmed wrongly.
 const clockSkew = 5 * time.Minute
 
-// noTTL marks the one kind of record that does not age: a suspended agent,
-// which must not come back by waiting.
+// noTTL is for the one kind of record that does not expire: a suspended agent,
+// which must not be forgotten by waiting.
 const noTTL = 0
 
 var errNoTag = errors.New("tag is not of the form that ath makes")
@@ -34,8 +34,8 @@ var errNoTag = errors.New("tag is not of the form that ath makes")
 // key returns "ath:{tag}:part[:part]". A tag that is not one would group keys
 // wrongly, or not at all: Redis ignores empty braces.
 func key(tag ath.Tag, parts ...string) (string, error) {
-	var room [128]byte
-	out, err := appendKey(room[:0], tag, parts...)
+	var buf [128]byte
+	out, err := appendKey(buf[:0], tag, parts...)
 	return string(out), err
 }
 
@@ -50,8 +50,7 @@ func appendKey(out []byte, tag ath.Tag, parts ...string) ([]byte, error) {
 	return out, nil
 }
 
-// onceKey hides the value behind its digest: it may be long, and may be a
-// secret.
+// onceKey holds the value's digest: the value may be long, and may be a secret.
 func onceKey(tag ath.Tag, what, value string) (string, error) {
 	switch kind(what) {
 	case agentKind, sessionKind, grantKind, connectionKind, grantsKind, connectionsKind, hostsKind, endedKind, canaryKind, "":
@@ -66,13 +65,13 @@ func onceKey(tag ath.Tag, what, value string) (string, error) {
 	return key(tag, what, hex.EncodeToString(sum[:]))
 }
 
-// connectionKeys are the places of one grant, all in one slot.
+// connectionKeys are the keys of one grant and its connection, all in one slot.
 type connectionKeys struct {
 	tag               ath.Tag
 	connection, grant string
 }
 
-// grants is the place of the index of the connection's grants.
+// grants is the key of the index of the connection's grants.
 func (k connectionKeys) grants() string {
 	grants, _ := key(k.tag, string(grantsKind)) // the tag is one: see keysOf
 	return grants
@@ -85,13 +84,13 @@ func keysOf(token ath.Token) (connectionKeys, error) {
 		return connectionKeys{}, errNoTag
 	}
 	digest := token.Digest()
-	var room [128]byte
-	grant, _ := appendKey(room[:0], tag, string(grantKind), "")
+	var buf [128]byte
+	grant, _ := appendKey(buf[:0], tag, string(grantKind), "")
 	return connectionKeys{tag, connection, string(hex.AppendEncode(grant, digest[:]))}, nil
 }
 
-// ttl returns the milliseconds until a record may go, rounded up, never less
-// than one: zero and negative numbers would mean that it never goes.
+// ttl returns the milliseconds until a record may expire, rounded up, never less
+// than one: zero and negative numbers would mean that it never does.
 func (s *Store) ttl(until time.Time) int64 {
 	left := min(until.Sub(s.now()), longest)
 	return max(1, int64((left+time.Millisecond-1)/time.Millisecond))
@@ -107,7 +106,7 @@ func (s *Store) agentTTL(a *Agent) int64 {
 	default:
 		ttl = s.ttl(s.now().Add(agentUndecided))
 	}
-	if a.HasOperatorDenial() { // what an operator denied must not come back after a week
+	if a.HasOperatorDenial() { // what an operator denied must not be forgotten after a week
 		ttl = max(ttl, s.ttl(s.now().Add(agentOperatorDenied)))
 	}
 	return ttl

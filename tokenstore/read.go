@@ -6,8 +6,8 @@ import (
 	"github.com/athd/athd/ath"
 )
 
-// A Reading is all that a decision needs to know. A nil record is not there.
-// Readings share their records: nobody may change one.
+// A Reading is what a decision needs from the store. nil: there is no such
+// record. Readings share their records: nobody may change one.
 type Reading struct {
 	Grant      *Grant      // of the token; may be expired or revoked
 	Connection *Connection // of the grant; nil without one

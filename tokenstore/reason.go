@@ -12,8 +12,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// replies are the server's refusals in our words. Its own may quote what was
-// sent.
+// replies has a fixed text for each error reply of the server. The server's own
+// text may quote what was sent.
 var replies = []struct{ code, words string }{
 	{"NOAUTH", "the server wants a user or password, and the store's url has none"},
 	{"WRONGPASS", "the server does not accept the store's user and password"},
@@ -32,8 +32,8 @@ var replies = []struct{ code, words string }{
 	{"ERR AUTH <password> called without any password configured", "the store's url has a password, and the server none"},
 }
 
-// Reason says in fixed words, without anything that was sent or configured but
-// the store's address, why a verb failed. It is for whoever operates the store.
+// Reason says why a verb failed, for an operator: one of a few fixed texts, which
+// hold nothing that was sent or configured but the store's address.
 func Reason(err error) string {
 	if notMaster, ok := errors.AsType[*notMasterError](err); ok {
 		return notMaster.Error()
@@ -81,7 +81,7 @@ func networkReason(err error) string {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "nothing listens at the store's address"
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.EPIPE), errors.Is(err, syscall.ECONNRESET):
-		// The client throws away what a server says before it hangs up on somebody new.
+		// The client drops what a server sends before it closes a new connection.
 		return "the server ends connections: it restarts, or has as many clients as it allows (maxclients)"
 	case errors.Is(err, context.DeadlineExceeded), isTimeout(err):
 		return "the store does not answer in time"

@@ -7,7 +7,7 @@ import (
 	"github.com/athd/athd/ath"
 )
 
-// A Standing is what an operator's policy makes of an agent.
+// A Standing is an agent's approval status, by policy or operator.
 type Standing string
 
 // The standings. Anything else, the empty string included, counts as denied.
@@ -30,18 +30,18 @@ type Agent struct {
 	Approvals       []Approval `json:"approvals,omitempty"` // one per provider asked for, in the order asked
 	ApprovalExpires time.Time  `json:"until,omitzero"`      // past it nothing new is authorized (R-5)
 	Suspended       bool       `json:"suspended,omitzero"`  // by the operator (R-6)
-	Generation      int        `json:"gen,omitzero"`        // counts suspensions: a grant of an earlier one is dead for good (R-6)
+	Generation      int        `json:"gen,omitzero"`        // counts suspensions: a grant of an earlier generation stays dead (R-6)
 	Registered      time.Time  `json:"at,omitzero"`
 }
 
-// A Developer is who answers for an agent.
+// A Developer is who is responsible for an agent.
 type Developer struct {
 	Name    string `json:"name,omitzero"`
 	ID      string `json:"id,omitzero"`
 	Contact string `json:"contact,omitzero"`
 }
 
-// An Approval is what policy and operator said about one provider.
+// An Approval is what policy and operator decided about one provider.
 type Approval struct {
 	Provider       string     `json:"p"`
 	Approved       ath.Scopes `json:"yes,omitempty"`
@@ -51,7 +51,7 @@ type Approval struct {
 	OperatorDenied ath.Scopes `json:"bar,omitempty"` // of the denied, what an operator denied: no policy approves it later
 }
 
-// Standing sums the approvals up (R-1): approved if any scope is, else pending
+// Standing summarizes the approvals (R-1): approved if any scope is, else pending
 // if any is under review, else denied; suspended overrides all.
 func (a *Agent) Standing() Standing {
 	standing := Denied
@@ -69,9 +69,9 @@ func (a *Agent) Standing() Standing {
 	return standing
 }
 
-// Approval returns what the policy said about a provider, or nil. A record may
-// be of a time when the provider went by another name: then the first name that
-// it holds counts.
+// Approval returns what was decided about a provider, or nil. The record may be
+// older than the provider's present name: then the first of the aliases that it
+// holds counts.
 func (a *Agent) Approval(provider string, aliases ...string) *Approval {
 	for i := range a.Approvals {
 		if a.Approvals[i].Provider == provider {
@@ -91,11 +91,11 @@ func (a *Agent) HasOperatorDenial() bool {
 	return slices.ContainsFunc(a.Approvals, func(p Approval) bool { return len(p.OperatorDenied) > 0 })
 }
 
-// A Phase is how far a session has come. It moves in one direction only, by
+// A Phase is the state of a session. It moves in one direction only, by
 // compare-and-swap.
 type Phase string
 
-// The phases of a session. The empty phase is none of them and ends nothing.
+// The phases of a session. The empty phase is none of them.
 const (
 	Started   Phase = "started"   // authorize answered; the browser may come
 	Redeeming Phase = "redeeming" // a callback was accepted; its code is being redeemed
@@ -105,7 +105,7 @@ const (
 	Consumed  Phase = "consumed"  // a token was handed out, or too many codes were guessed
 )
 
-// ends reports whether nothing follows.
+// ends reports whether the phase is final.
 func (p Phase) ends() bool { return p == Refused || p == Failed || p == Consumed }
 
 // A Session is one authorization, from authorize to token (Z-4).
@@ -133,7 +133,7 @@ type Session struct {
 	Connection ath.Tag    `json:"conn,omitzero"`
 	Code       ath.Digest `json:"code,omitzero"` // of the one-time code (C-6)
 	BadCodes   int        `json:"bad,omitzero"`  // wrong guesses of it; five end the session (T-1)
-	Upstream   string     `json:"said,omitzero"` // what the provider's server said that ended it: an error code, or athd's own words
+	Upstream   string     `json:"said,omitzero"` // why the provider's server ended it: its error code, or a text of athd's
 
 	Created time.Time `json:"at,omitzero"`
 	Expires time.Time `json:"exp,omitzero"`
@@ -166,9 +166,9 @@ type Connection struct {
 	Expires time.Time  `json:"exp,omitzero"` // of the access token; zero: not known, which is normal
 	Scopes  ath.Scopes `json:"scopes,omitempty"`
 	Created time.Time  `json:"at,omitzero"`
-	Ended   bool       `json:"ended,omitzero"` // the provider will not honour it again: reauthorization_required (P-6)
+	Ended   bool       `json:"ended,omitzero"` // the provider no longer accepts it: reauthorization_required (P-6)
 
-	// Destination is where the user agreed that the token goes, in the words of
-	// the provider's Destination at the time (O-2).
+	// Destination is where the user agreed that the token goes: the provider's
+	// Destination at the time (O-2).
 	Destination string `json:"dest,omitzero"`
 }

@@ -10,23 +10,23 @@ import (
 
 // How a server proves, within a batch, that it is a master. WAIT for nobody
 // answers at once with a number, and with an error on every replica. It reads
-// and writes nothing, so that neither a full disk nor full memory stands in its
-// way. An ACL of before athd used it may not allow it: then a key is deleted
-// that is not there, which a replica refuses, unless it is one that may be
-// written to, or cannot write to its disk.
+// and writes nothing, so that it works with a full disk and full memory. An ACL
+// from before athd used it may not allow it: then a key is deleted that is not
+// there, which a replica refuses, unless it is a writable one, or cannot write to
+// its disk.
 const (
 	byWait int32 = iota
 	byDelete
 )
 
-// neverThere is a key that nobody writes.
-const neverThere = "ath:role"
+// roleKey is a key that nobody writes.
+const roleKey = "ath:role"
 
-// errNoProof: the proof may not be asked for in this way any more.
+// errNoProof: the ACL no longer allows this proof.
 var errNoProof = errors.New("the server would not say whether it is a master")
 
-// A notMasterError says that who answered is no master, so that it may not know
-// what was revoked (V-4).
+// A notMasterError says that the server that answered is no master, so that it
+// may not know what was revoked (V-4).
 type notMasterError struct{ name, role string }
 
 func (e *notMasterError) Error() string { return "the server at " + e.name + " is a " + e.role }
@@ -39,14 +39,14 @@ func isNotMaster(err error) bool {
 // prove adds the proof to a batch.
 func prove(ctx context.Context, batch redis.Pipeliner, how int32) redis.Cmder {
 	if how == byDelete {
-		return batch.Del(ctx, neverThere)
+		return batch.Del(ctx, roleKey)
 	}
 	return batch.Do(ctx, waitForNobody...)
 }
 
 var waitForNobody = []any{"WAIT", 0, 0}
 
-// judge reads what the proof was answered with.
+// judge evaluates the answer to the proof.
 func (v *server) judge(err error, how int32) error {
 	switch {
 	case err == nil:
@@ -57,7 +57,7 @@ func (v *server) judge(err error, how int32) error {
 		v.probe.Store(byDelete)
 		return errNoProof
 	case how == byDelete && (hasCode(err, "MISCONF") || hasCode(err, "NOREPLICAS")):
-		return nil // only a master is asked whether it has replicas enough; see byDelete for the other
+		return nil // NOREPLICAS comes from masters only; for MISCONF see byDelete
 	}
 	return err
 }
@@ -67,22 +67,22 @@ func isReplicaReply(err error) bool {
 	return hasCode(err, "READONLY") || isReply(err) && strings.Contains(err.Error(), "WAIT cannot be used with replica")
 }
 
-// isForbidden reports whether the server would not run a command for us,
-// whatever it is: by its ACL, or because it knows none of this name.
+// isForbidden reports whether the server does not run a command for us at all:
+// because of its ACL, or because it has no such command.
 func isForbidden(err error) bool {
 	return hasCode(err, "NOPERM") || isReply(err) && strings.Contains(strings.ToLower(err.Error()), "unknown command")
 }
 
-// hasCode reports whether a server's error begins with this word.
+// hasCode reports whether a server's error has this code.
 func hasCode(err error, code string) bool {
 	reply, ok := errors.AsType[redis.Error](err)
 	return ok && (reply.Error() == code || strings.HasPrefix(reply.Error(), code+" "))
 }
 
-// meet is run on each new connection: with a replica nobody talks, and where
-// the address leads to another server than before, the older connections end.
+// meet runs on each new connection: a replica is refused, and where the address
+// leads to another server than before, the older connections are closed.
 func (v *server) meet(ctx context.Context, of *link, conn *redis.Conn) error {
-	runID, err := v.introduce(ctx, conn)
+	runID, err := v.identify(ctx, conn)
 	if err != nil || runID == "" {
 		return err
 	}
@@ -92,10 +92,10 @@ func (v *server) meet(ctx context.Context, of *link, conn *redis.Conn) error {
 	return nil
 }
 
-// introduce asks a server whether it is a master, in any way that it allows,
-// and which one; runID is "" if it would not say. A Sentinel is as good as a
-// master: the client asks it of them too.
-func (v *server) introduce(ctx context.Context, conn *redis.Conn) (runID string, err error) {
+// identify asks a server whether it is a master, in any way that its ACL allows,
+// and which server it is; runID is "" if INFO is not allowed. A Sentinel passes:
+// the client calls this for Sentinels too.
+func (v *server) identify(ctx context.Context, conn *redis.Conn) (runID string, err error) {
 	batch := conn.Pipeline()
 	role := batch.Do(ctx, "ROLE")
 	wait := batch.Do(ctx, waitForNobody...)
@@ -124,7 +124,7 @@ func (v *server) introduce(ctx context.Context, conn *redis.Conn) (runID string,
 		if role.Err() == nil {
 			break
 		}
-		if err := v.judge(conn.Del(ctx, neverThere).Err(), byDelete); err != nil {
+		if err := v.judge(conn.Del(ctx, roleKey).Err(), byDelete); err != nil {
 			return "", err
 		}
 	}

@@ -11,8 +11,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// A server is the one way to Redis: whatever is asked goes through
-// [server.ask], which looks at what no command's own reply tells.
+// A server is the only way to Redis: all commands go through [server.ask], which
+// checks what no single reply shows, that a master answered.
 type server struct {
 	connect func(onConnect) redis.UniversalClient
 	name    string // address without credentials
@@ -21,7 +21,7 @@ type server struct {
 	// cluster need none, since a replica redirects; the embedded server has no
 	// replicas.
 	proves bool
-	probe  atomic.Int32 // how a master is told from a replica; see role.go
+	probe  atomic.Int32 // how a master proves that it is one; see role.go
 
 	current atomic.Pointer[link]
 
@@ -29,9 +29,9 @@ type server struct {
 	closed   bool
 	replaced time.Time
 
-	stop     func() // ends watch
-	strayed  atomic.Pointer[notMasterError]
-	watching sync.WaitGroup
+	stop      func() // ends watch
+	notMaster atomic.Pointer[notMasterError]
+	watching  sync.WaitGroup
 }
 
 // A link is the client in use, with all its pooled connections.
@@ -168,8 +168,7 @@ func lost(commands []redis.Cmder, err error) bool {
 	return false
 }
 
-// leave ends all connections of a link whose server should not be asked any
-// more.
+// leave closes all connections of a link whose server must not be asked again.
 func (v *server) leave(at *link, why error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -182,10 +181,10 @@ func (v *server) leave(at *link, why error) {
 	at.client.Close()
 }
 
-// leaveOld is leave for a link of which a newer connection has met another
-// server: the address has moved, and who is still connected to where it led
-// may be connected to a master that was given up. At most once a second: behind
-// some addresses there are several.
+// leaveOld is leave for a link of which a newer connection led to another
+// server: the address has moved, and older connections may lead to a former
+// master. At most once a second: behind some addresses there are several
+// servers.
 func (v *server) leaveOld(at *link) {
 	v.mu.Lock()
 	soon := time.Since(v.replaced) < time.Second

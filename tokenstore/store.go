@@ -187,7 +187,7 @@ func Open(c Config) (*Store, error) {
 		return s.address.connect(with, meet)
 	})
 	if proves {
-		s.server.watch(s.address.connect(with.onceEach(), s.server.glance), s.timeout)
+		s.server.watch(s.address.connect(with.onceEach(), s.server.checkMoved), s.timeout)
 	}
 	s.breaker = s.newBreaker()
 	s.batcher = newReadBatcher(s.server, s.address.cluster, s.timeout)

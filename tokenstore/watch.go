@@ -9,13 +9,14 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// watchEvery is how soon an idle athd notices that its address leads elsewhere.
+// watchEvery is how soon an idle athd notices that its address leads to another
+// server.
 const watchEvery = time.Second
 
-// watch dials the address each second, beside the pool, which may hold
-// connections to where it led before: to a server that was given up and does
-// not know it. What the pool asks proves itself; this is for what it cannot
-// know, and for readiness.
+// watch dials the address each second, beside the pool, whose connections may
+// lead to where the address led before: to a former master that does not know
+// that it was replaced. Each batch proves that a master answered; this catches
+// what that proof cannot, and serves readiness.
 func (v *server) watch(client redis.UniversalClient, timeout time.Duration) {
 	done := make(chan struct{})
 	v.stop = sync.OnceFunc(func() { close(done) })
@@ -29,11 +30,11 @@ func (v *server) watch(client redis.UniversalClient, timeout time.Duration) {
 				return
 			case <-tick.C:
 				ctx, cancel := context.WithTimeout(context.Background(), timeout)
-				// The connection is new each time; [server.glance] does the rest.
+				// The connection is new each time; [server.checkMoved] does the rest.
 				err := exec(ctx, pinging(ctx, client))
 				cancel()
 				found, _ := errors.AsType[*notMasterError](err)
-				v.strayed.Store(found)
+				v.notMaster.Store(found)
 			}
 		}
 	})
@@ -45,9 +46,9 @@ func pinging(ctx context.Context, client redis.UniversalClient) redis.Pipeliner 
 	return batch
 }
 
-// glance is meet for the connections of watch.
-func (v *server) glance(ctx context.Context, conn *redis.Conn) error {
-	runID, err := v.introduce(ctx, conn)
+// checkMoved is meet for the connections of watch.
+func (v *server) checkMoved(ctx context.Context, conn *redis.Conn) error {
+	runID, err := v.identify(ctx, conn)
 	if err != nil || runID == "" {
 		return err
 	}
@@ -58,10 +59,10 @@ func (v *server) glance(ctx context.Context, conn *redis.Conn) error {
 	return nil
 }
 
-// astray is nil unless a connection that was made a moment ago led to a server
-// that is no master.
-func (v *server) astray() error {
-	if found := v.strayed.Load(); found != nil {
+// misdirected is nil unless the last connection of watch led to a server that is
+// no master.
+func (v *server) misdirected() error {
+	if found := v.notMaster.Load(); found != nil {
 		return found
 	}
 	return nil
