@@ -1,4 +1,5 @@
-// Package layout holds the project's import drawing against its code.
+// Package layout compares the project's layout with what is written of it: which
+// package imports which, and what the documents name.
 package layout
 
 import (
@@ -6,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -13,50 +15,81 @@ import (
 
 const module = "github.com/athd/athd/"
 
-// may says which rooms a room imports. cmd and test may import everything, and
-// nothing imports them. A room's tests may bring more: they build what stands
-// around the room.
-var may = map[string][]string{
-	"ath":        {},
-	"strict":     {},
-	"audit":      {"ath"},
-	"attest":     {"ath"},
-	"provider":   {"ath", "strict"},
-	"tokenstore": {"ath", "provider", "audit"},
-	"authz":      {"ath", "provider", "tokenstore", "audit"},
-	"client":     {"ath"},
-	"athflow":    {"ath", "attest", "provider", "tokenstore", "audit"},
-	"envoy":      {"ath", "provider", "authz"},
-	"config":     {"ath", "strict", "attest", "audit", "provider", "tokenstore", "athflow"},
+// allowedImports lists the packages below cmd, each with the packages of the
+// project that it may import. A package may only import what is listed above it:
+// there is no circle and no arrow that points up. A row covers what is in its
+// directory and has no row of its own. Tests may import more: they build what
+// surrounds a package.
+var allowedImports = []struct {
+	pkg     string
+	imports []string
+}{
+	{"ath", nil},
+	{"ath/api", []string{"ath"}},
+	{"strict", []string{"ath"}},
+	{"attest", []string{"ath", "strict"}},
+	{"provider", []string{"ath", "strict"}},
+	{"audit", []string{"ath", "strict"}},
+	{"client", []string{"ath", "ath/api"}},
+	{"tokenstore", []string{"ath", "provider", "audit"}},
+	{"authz", []string{"ath", "provider", "tokenstore", "audit"}},
+	{"httpapi", []string{"ath", "ath/api", "audit", "tokenstore"}},
+	{"athflow", []string{"ath", "ath/api", "attest", "provider", "tokenstore", "audit", "httpapi"}},
+	{"admin", []string{"ath", "ath/api", "attest", "provider", "tokenstore", "audit", "httpapi", "authz"}},
+	{"envoy", []string{"ath", "provider", "authz"}},
+	{"envoy/extauthz", []string{"ath", "authz", "envoy"}},
+	{"envoy/bootstrap", []string{"ath", "provider", "envoy"}},
+	{"envoy/verify", []string{"ath", "provider", "envoy"}},
+	{"config", []string{"ath", "strict", "attest", "audit", "provider", "tokenstore", "authz", "httpapi", "athflow", "admin", "envoy", "envoy/bootstrap"}},
 }
 
-// demonstration says who may import internal/…, the demo's and the tests'
-// parts. Nothing of the product is built from them.
+// planned are the rows whose packages are still to come.
+var planned = []string{"httpapi", "admin", "envoy/extauthz", "envoy/bootstrap", "envoy/verify"}
+
+// demonstration says who may import internal/…, the demo's, the commands' and
+// the tests' parts. Nothing of the product is built from them.
 var demonstration = []string{"internal/", "cmd/athdemo", "cmd/athctl", "test/"}
 
-// only says which rooms (besides cmd and test) may import a module.
-var only = map[string][]string{
+// restrictedModules says which packages (besides cmd, internal and test) may
+// import a module.
+var restrictedModules = map[string][]string{
 	"github.com/redis/go-redis/":           {"tokenstore"},
 	"github.com/alicebob/miniredis/":       {"tokenstore"},
 	"github.com/tink-crypto/":              {"tokenstore"},
-	"google.golang.org/grpc":               {"envoy"},
-	"github.com/envoyproxy/":               {"envoy"},
+	"google.golang.org/grpc":               {"envoy", "envoy/extauthz"},
+	"github.com/envoyproxy/":               {"envoy", "envoy/extauthz", "envoy/bootstrap", "envoy/verify"},
 	"github.com/golang-jwt/":               {"attest", "client"},
 	"golang.org/x/oauth2":                  {"provider"},
 	"github.com/coreos/go-oidc/":           {"provider"},
-	"go.yaml.in/":                          {"strict", "provider", "envoy", "config"},
+	"go.yaml.in/":                          {"strict", "provider", "envoy", "envoy/bootstrap", "config"},
 	"github.com/prometheus/client_golang/": {},
 	"github.com/luikyv/":                   {},
 }
 
+// notLinked says what a command must not contain, however it gets there.
+var notLinked = map[string][]string{
+	"cmd/athd": {module + "test/", module + "cmd/", module + "internal/", "github.com/luikyv/", "testing"},
+	"cmd/athctl": {
+		module + "test/", module + "cmd/", module + "internal/oauthserver", module + "internal/shop", "github.com/luikyv/", "testing",
+		module + "envoy/extauthz", grpc,
+	},
+}
+
+const grpc = "google.golang.org/grpc"
+
 type listed struct {
 	ImportPath string
+	Name       string
+	Dir        string
+	GoFiles    []string
 	Imports    []string
 }
 
-func packages(t *testing.T) []listed {
+func (l listed) path() string { return strings.TrimPrefix(l.ImportPath, module) }
+
+func goList(t *testing.T, args ...string) []listed {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Imports", "./...")
+	cmd := exec.CommandContext(t.Context(), "go", append([]string{"list", "-json=ImportPath,Name,Dir,GoFiles,Imports"}, args...)...)
 	cmd.Dir = "../.."
 	out, err := cmd.Output()
 	if err != nil {
@@ -74,86 +107,118 @@ func packages(t *testing.T) []listed {
 	}
 }
 
-func room(path string) string {
-	first, _, _ := strings.Cut(strings.TrimPrefix(path, module), "/")
+// topLevel is the first directory of a package's path.
+func topLevel(path string) string {
+	first, _, _ := strings.Cut(path, "/")
 	return first
 }
 
-func TestRoomsImportWhatTheDrawingSays(t *testing.T) {
-	all := packages(t)
-	if len(all) < len(may) {
-		t.Fatalf("only %d packages were found", len(all))
-	}
-	seen := map[string]bool{}
-	for _, p := range all {
-		from := room(p.ImportPath)
-		seen[from] = true
-		for _, path := range p.Imports {
-			if strings.HasPrefix(path, module+"internal/") && !hasAnyPrefix(strings.TrimPrefix(p.ImportPath, module), demonstration) {
-				t.Errorf("%s imports %s, a part of the demo", p.ImportPath, path)
+// row returns the index of the row that covers a package of the project; -1 if
+// there is none.
+func row(path string) int {
+	for ; path != "."; path = filepath.ToSlash(filepath.Dir(path)) {
+		for i, r := range allowedImports {
+			if r.pkg == path {
+				return i
 			}
 		}
-		if from == "cmd" || from == "test" || from == "internal" {
-			continue
-		}
-		allowed, known := may[from]
-		if !known {
-			t.Errorf("%s is a room that the drawing does not have", from)
-			continue
-		}
-		for _, path := range p.Imports {
-			check(t, p.ImportPath, from, path, allowed)
-		}
 	}
-	for r := range may {
-		if !seen[r] {
-			t.Errorf("the drawing has a room %q that is not there", r)
-		}
-	}
+	return -1
 }
 
 func hasAnyPrefix(s string, prefixes []string) bool {
 	return slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(s, p) })
 }
 
-func check(t *testing.T, pkg, from, path string, allowed []string) {
-	t.Helper()
-	if strings.HasPrefix(path, module) {
-		if to := room(path); to != from && !slices.Contains(allowed, to) {
-			t.Errorf("%s imports %s", pkg, path)
-		}
-		return
-	}
-	if from == "ath" && strings.Contains(strings.Split(path, "/")[0], ".") {
-		t.Errorf("%s imports %s, which is not in the standard library", pkg, path)
-	}
-	for prefix, rooms := range only {
-		if strings.HasPrefix(path, prefix) && !slices.Contains(rooms, from) {
-			t.Errorf("%s imports %s", pkg, path)
+func TestAllowedImportsPointDownOnly(t *testing.T) {
+	for i, r := range allowedImports {
+		for _, to := range r.imports {
+			if !slices.ContainsFunc(allowedImports[:i], func(above struct {
+				pkg     string
+				imports []string
+			}) bool {
+				return above.pkg == to
+			}) {
+				t.Errorf("%s may import %s, which is not listed above it", r.pkg, to)
+			}
 		}
 	}
 }
 
-// The sidecar carries no OAuth server, no test and no client; the command line
-// no demo and no handshake.
-func TestProgramsLinkWhatTheyNeedOnly(t *testing.T) {
-	demo := []string{module + "test/", module + "cmd/athdemo", module + "internal/oauthserver", module + "internal/shop", module + "internal/ports", "github.com/luikyv/", "testing"}
-	for program, no := range map[string][]string{
-		"athd":   append([]string{module + "internal/", module + "client"}, demo...),
-		"athctl": append([]string{module + "athflow"}, demo...),
-	} {
-		cmd := exec.CommandContext(t.Context(), "go", "list", "-deps", "./cmd/"+program)
-		cmd.Dir = "../.."
-		out, err := cmd.Output()
-		if err != nil {
-			t.Fatal(err)
+func TestPackagesImportOnlyWhatIsAllowed(t *testing.T) {
+	all := goList(t, "./...")
+	if len(all) < 12 {
+		t.Fatalf("only %d packages were found", len(all))
+	}
+	for _, r := range allowedImports {
+		there := slices.ContainsFunc(all, func(p listed) bool { return p.path() == r.pkg })
+		if !there && !slices.Contains(planned, r.pkg) {
+			t.Errorf("allowedImports has a package %s that is not there", r.pkg)
 		}
-		for path := range strings.Lines(string(out)) {
-			path = strings.TrimSpace(path)
-			for _, prefix := range no {
-				if path == prefix || prefix != "testing" && strings.HasPrefix(path, prefix) {
-					t.Errorf("%s links %s", program, path)
-				}
+	}
+	for _, p := range all {
+		for _, path := range p.Imports {
+			if strings.HasPrefix(path, module+"internal/") && !hasAnyPrefix(p.path(), demonstration) {
+				t.Errorf("%s imports %s, a part of the demo", p.path(), path)
+			}
+		}
+		if slices.Contains([]string{"cmd", "test", "internal"}, topLevel(p.path())) {
+			continue
+		}
+		if i := row(p.path()); i < 0 {
+			t.Errorf("%s is not in allowedImports", p.path())
+		} else {
+			checkImports(t, p, i)
+		}
+	}
+}
+
+func checkImports(t *testing.T, p listed, i int) {
+	t.Helper()
+	own := allowedImports[i]
+	for _, path := range p.Imports {
+		if to, ours := strings.CutPrefix(path, module); ours {
+			if j := row(to); j < 0 || j != i && !slices.Contains(own.imports, allowedImports[j].pkg) {
+				t.Errorf("%s imports %s", p.path(), to)
+			}
+			continue
+		}
+		if topLevel(own.pkg) == "ath" && strings.Contains(topLevel(path), ".") {
+			t.Errorf("%s imports %s, which is not in the standard library", p.path(), path)
+		}
+		for prefix, packages := range restrictedModules {
+			if strings.HasPrefix(path, prefix) && !slices.Contains(packages, own.pkg) {
+				t.Errorf("%s imports %s", p.path(), path)
+			}
+		}
+	}
+}
+
+// What is below cmd can be imported and tested by itself.
+func TestOnlyCommandsArePackagesMain(t *testing.T) {
+	for _, p := range goList(t, "./...") {
+		top := topLevel(p.path())
+		if top == "test" || top == "cmd" && strings.Count(p.path(), "/") == 1 {
+			continue
+		}
+		if p.Name == "main" {
+			t.Errorf("%s is a package main", p.path())
+		}
+		if top != "internal" && slices.Contains(strings.Split(p.path(), "/"), "internal") {
+			t.Errorf("%s cannot be imported from outside of its parent", p.path())
+		}
+	}
+}
+
+func TestCommandsDoNotLinkWhatTheyDoNotNeed(t *testing.T) {
+	split := slices.ContainsFunc(goList(t, "./envoy/..."), func(p listed) bool { return p.path() == "envoy/verify" })
+	for command, unwanted := range notLinked {
+		if !split { // athctl needs what verifies Envoy, which is one package with what answers it
+			unwanted = slices.DeleteFunc(slices.Clone(unwanted), func(prefix string) bool { return prefix == grpc })
+		}
+		for _, p := range goList(t, "-deps", "./"+command) {
+			if p.path() != command && hasAnyPrefix(p.ImportPath, unwanted) && (p.ImportPath == "testing" || !strings.HasPrefix(p.ImportPath, "testing/")) {
+				t.Errorf("%s links %s", command, p.ImportPath)
 			}
 		}
 	}
