@@ -1,5 +1,7 @@
 package envoy
 
+import "strings"
+
 // Headers by which proxies that log people in tell an API who somebody is. An
 // API that stands behind such a proxy believes them of whoever sends them: none
 // of an agent's goes up. Those of people on an app that is open to them do: what
@@ -25,11 +27,11 @@ func identifies(name []byte) bool {
 	if len(name) < len("x-user") {
 		return false
 	}
-	// Of those without x- each begins with two letters of its own.
-	switch second := name[1] | 0x20; name[0] | 0x20 {
+	// Nearly every name that is none is seen by its first three letters.
+	switch first := string(name[:3]); name[0] | 0x20 {
 	case 'x':
 	case 'r', 's', 't', 'c':
-		if second != 'e' && second != 's' && second != 'a' && second != 'f' {
+		if !strings.EqualFold(first, "rem") && !strings.EqualFold(first, "ssl") && !strings.EqualFold(first, "tai") && !strings.EqualFold(first[:2], "cf") {
 			return false
 		}
 	default:

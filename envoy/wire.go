@@ -91,7 +91,7 @@ func (a *attributes) scan(data []byte) error {
 
 // maxKept is how many bytes are set aside for what is kept of a check: what
 // Envoy tells by the configuration that athd prints. More take more.
-const maxKept = 768
+const maxKept = 576
 
 func (a *attributes) context(message []byte) error {
 	for f := (fields{message}); f.more(); {

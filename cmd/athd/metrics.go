@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -28,6 +30,21 @@ type metrics struct {
 	storeTime    *prometheus.HistogramVec
 	storeErrors  *prometheus.CounterVec
 	limited      *prometheus.CounterVec
+
+	// Looked up once, since every request asks for them.
+	byDecision map[decisionLabels]prometheus.Counter
+	byEvent    map[audit.Kind]prometheus.Counter
+	byOp       atomic.Pointer[map[string]opMetrics] // never changed, only replaced
+}
+
+type decisionLabels struct {
+	reason   authz.Reason
+	provider string
+}
+
+type opMetrics struct {
+	time   prometheus.Observer
+	failed prometheus.Counter
 }
 
 func newMetrics(providers *provider.Providers) *metrics {
@@ -74,8 +91,9 @@ func newMetrics(providers *provider.Providers) *metrics {
 	for _, limit := range athflow.LimitNames() {
 		m.limited.WithLabelValues(limit)
 	}
+	m.byEvent = map[audit.Kind]prometheus.Counter{}
 	for _, kind := range audit.Kinds() {
-		m.events.WithLabelValues(string(kind))
+		m.byEvent[kind] = m.events.WithLabelValues(string(kind))
 	}
 	return m
 }
@@ -91,12 +109,20 @@ func (m *metrics) showProviders(set *provider.Set) {
 }
 
 func (m *metrics) observeDecision(d *authz.Decision, provider string, took time.Duration) {
-	m.decisions.WithLabelValues(string(d.Reason()), provider).Inc()
+	counter := m.byDecision[decisionLabels{d.Reason(), provider}]
+	if counter == nil {
+		counter = m.decisions.WithLabelValues(string(d.Reason()), provider)
+	}
+	counter.Inc()
 	m.decisionTime.Observe(took.Seconds())
 }
 
 func (m *metrics) countEvent(e audit.Event) {
-	m.events.WithLabelValues(string(e.Kind)).Inc()
+	counter := m.byEvent[e.Kind]
+	if counter == nil {
+		counter = m.events.WithLabelValues(string(e.Kind))
+	}
+	counter.Inc()
 }
 
 func (m *metrics) countDropped(n int) { m.dropped.Add(float64(n)) }
@@ -104,10 +130,17 @@ func (m *metrics) countDropped(n int) { m.dropped.Add(float64(n)) }
 // observeStore counts as errors only what is the store's own fault: "not
 // found" is an answer.
 func (m *metrics) observeStore(op string, took time.Duration, err error) {
-	m.storeTime.WithLabelValues(op).Observe(took.Seconds())
-	failed := m.storeErrors.WithLabelValues(op)
+	known := m.byOp.Load()
+	at, there := (*known)[op]
+	if !there {
+		at = opMetrics{m.storeTime.WithLabelValues(op), m.storeErrors.WithLabelValues(op)}
+		more := maps.Clone(*known)
+		more[op] = at
+		m.byOp.CompareAndSwap(known, &more) // else the next call does it
+	}
+	at.time.Observe(took.Seconds())
 	if errors.Is(err, tokenstore.ErrUnavailable) || errors.Is(err, tokenstore.ErrCorrupt) || errors.Is(err, tokenstore.ErrOtherKeyset) {
-		failed.Inc()
+		at.failed.Inc()
 	}
 }
 
