@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
 
 	"github.com/athd/athd/ath"
@@ -88,7 +87,7 @@ func checkLink(link string) error {
 	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || len(link) > maxLinkBytes {
 		return errors.New("it is not a web address")
 	}
-	if strings.ContainsFunc(link, func(r rune) bool { return r <= ' ' || r > '~' }) {
+	if !ath.ValidURLBytes(link) {
 		return errors.New("it holds characters that a URL may not hold")
 	}
 	return nil
