@@ -3,10 +3,8 @@ package main
 import (
 	"context"
 	"errors"
-	"maps"
 	"net/http"
 	"runtime"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -31,10 +29,10 @@ type metrics struct {
 	storeErrors  *prometheus.CounterVec
 	limited      *prometheus.CounterVec
 
-	// Looked up once, since every request asks for them.
-	byDecision map[decisionLabels]prometheus.Counter
-	byEvent    map[audit.Kind]prometheus.Counter
-	byOp       atomic.Pointer[map[string]opMetrics] // never changed, only replaced
+	// Of those that every request asks for. Their labels are of closed sets.
+	byDecision lookup[decisionLabels, prometheus.Counter]
+	byEvent    lookup[audit.Kind, prometheus.Counter]
+	byOp       lookup[string, opMetrics]
 }
 
 type decisionLabels struct {
@@ -91,9 +89,8 @@ func newMetrics(providers *provider.Providers) *metrics {
 	for _, limit := range athflow.LimitNames() {
 		m.limited.WithLabelValues(limit)
 	}
-	m.byEvent = map[audit.Kind]prometheus.Counter{}
 	for _, kind := range audit.Kinds() {
-		m.byEvent[kind] = m.events.WithLabelValues(string(kind))
+		m.events.WithLabelValues(string(kind))
 	}
 	return m
 }
@@ -109,20 +106,14 @@ func (m *metrics) showProviders(set *provider.Set) {
 }
 
 func (m *metrics) observeDecision(d *authz.Decision, provider string, took time.Duration) {
-	counter := m.byDecision[decisionLabels{d.Reason(), provider}]
-	if counter == nil {
-		counter = m.decisions.WithLabelValues(string(d.Reason()), provider)
-	}
-	counter.Inc()
+	m.byDecision.get(decisionLabels{d.Reason(), provider}, func(l decisionLabels) prometheus.Counter {
+		return m.decisions.WithLabelValues(string(l.reason), l.provider)
+	}).Inc()
 	m.decisionTime.Observe(took.Seconds())
 }
 
 func (m *metrics) countEvent(e audit.Event) {
-	counter := m.byEvent[e.Kind]
-	if counter == nil {
-		counter = m.events.WithLabelValues(string(e.Kind))
-	}
-	counter.Inc()
+	m.byEvent.get(e.Kind, func(k audit.Kind) prometheus.Counter { return m.events.WithLabelValues(string(k)) }).Inc()
 }
 
 func (m *metrics) countDropped(n int) { m.dropped.Add(float64(n)) }
@@ -130,14 +121,9 @@ func (m *metrics) countDropped(n int) { m.dropped.Add(float64(n)) }
 // observeStore counts as errors only what is the store's own fault: "not
 // found" is an answer.
 func (m *metrics) observeStore(op string, took time.Duration, err error) {
-	known := m.byOp.Load()
-	at, there := (*known)[op]
-	if !there {
-		at = opMetrics{m.storeTime.WithLabelValues(op), m.storeErrors.WithLabelValues(op)}
-		more := maps.Clone(*known)
-		more[op] = at
-		m.byOp.CompareAndSwap(known, &more) // else the next call does it
-	}
+	at := m.byOp.get(op, func(op string) opMetrics {
+		return opMetrics{m.storeTime.WithLabelValues(op), m.storeErrors.WithLabelValues(op)}
+	})
 	at.time.Observe(took.Seconds())
 	if errors.Is(err, tokenstore.ErrUnavailable) || errors.Is(err, tokenstore.ErrCorrupt) || errors.Is(err, tokenstore.ErrOtherKeyset) {
 		at.failed.Inc()
