@@ -85,7 +85,7 @@ func TestSlowHostsDoNotStopAnHonestOne(t *testing.T) {
 }
 
 // proves: A-7
-func TestAHostHasFewFetchesUnderWay(t *testing.T) {
+func TestAHostHasFewFetchesInFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSlots()
 		wait := crowd(t, s, 1000, func(int) string { return "one.example" })
@@ -99,7 +99,7 @@ func TestAHostHasFewFetchesUnderWay(t *testing.T) {
 	})
 }
 
-func TestASlowFetchGivesWayOnlyWhereOthersWait(t *testing.T) {
+func TestASlowFetchIsPreemptedOnlyWhereOthersWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSlots()
 		wait := crowd(t, s, maxFetches, func(i int) string { return fmt.Sprint(i) })
@@ -115,7 +115,7 @@ func TestASlowFetchGivesWayOnlyWhereOthersWait(t *testing.T) {
 }
 
 // proves: A-6
-func TestGivingWayIsNotRememberedAsTheAgentsFailure(t *testing.T) {
+func TestPreemptionIsNotRememberedAsTheAgentsFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDocuments(Config{Now: time.Now})
 		d.client.Transport = roundTrip(slow)

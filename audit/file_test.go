@@ -59,7 +59,7 @@ func wantFiles(t *testing.T, path string, want ...string) {
 }
 
 // N-4
-func TestAFileIsPutAsideBeforeItGrowsTooLarge(t *testing.T) {
+func TestAFileIsRotatedBeforeItGrowsTooLarge(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit.jsonl")
 	f := openFile(t, path, 10, 3)
 	for i := range 11 {
@@ -148,7 +148,7 @@ func TestAFileMayBeMovedOrRemovedByOthers(t *testing.T) {
 }
 
 // N-4
-func TestAFileThatCannotBePutAsideGrowsOn(t *testing.T) {
+func TestAFileThatCannotBeRotatedGrowsOn(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit.jsonl")
 	var log bytes.Buffer
 	f, err := audit.OpenFile(audit.FileConfig{Path: path, MaxSize: 10, Keep: 1, Logger: slog.New(slog.NewTextHandler(&log, nil))})

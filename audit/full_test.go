@@ -188,7 +188,7 @@ func TestALineThatWasCutComesAgainWhole(t *testing.T) {
 }
 
 // proves: U-1
-func TestOfTooManyEventsThoseOfTakenRightsAreTheLastToGo(t *testing.T) {
+func TestOfTooManyEventsRevocationsAreDroppedLast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := &disk{full: true}
 		dropped := 0
@@ -217,7 +217,7 @@ func TestOfTooManyEventsThoseOfTakenRightsAreTheLastToGo(t *testing.T) {
 	})
 }
 
-func TestTroubleIsToldOncePerMinute(t *testing.T) {
+func TestTroubleIsLoggedOncePerMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := &disk{full: true}
 		var log bytes.Buffer

@@ -63,27 +63,30 @@ func sameAsSlog(t *testing.T, now time.Time, e audit.Event) {
 	}
 }
 
-func TestU1LinesAreThoseOfSlog(t *testing.T) {
+// A line reads as slog would have written it: nothing in an id or scope forges
+// one.
+// proves: U-1
+func TestLinesAreThoseOfSlog(t *testing.T) {
 	now := time.Date(2026, 11, 22, 12, 0, 0, 123_456_000, time.FixedZone("", 3600))
 	for name, e := range map[string]audit.Event{
-		"U-1: a zero event":         {},
-		"U-1: an allowed request":   {Kind: audit.ProxyRequest, AgentID: "https://a.example/agent.json", UserID: "user-1", ProviderID: "shop", Effective: ath.Scopes{"products:read", "orders:write"}, DecisionID: "dec_LGp-nu1KUjtWVZez", Derived: true},
-		"U-1: a refusal":            {Kind: audit.AccessDenied, Time: now.Add(-time.Hour), Reason: "token_expired", DecisionID: "dec_1"},
-		"U-1: a refusal's address":  {Kind: audit.AccessDenied, DecisionID: "dec_1", Client: "198.51.100.7"},
-		"U-1: who did it and where": {Kind: audit.TokenRevoked, By: "ops", Client: "2001:db8::7"},
-		"U-1: what a server said":   {Kind: audit.AccessDenied, DecisionID: "dec_1", Upstream: "invalid_scope"},
-		"U-1: a server that forges": {Kind: audit.AccessDenied, Client: "198.51.100.7", Upstream: "x\n{\"event\":\"é\"} =1"},
-		"U-1: an address that lies": {Client: "1 2=\"3\n"},
-		"U-1: an operator's action": {Kind: audit.AgentDenied, Denied: ath.Scopes{"x"}, Requested: ath.Scopes{"x", "y"}, By: "ops"},
-		"U-1: on a host":            {Kind: audit.HostSuspended, Host: "*.example.org", By: "ops"},
-		"U-1: a flood":              {Kind: audit.AccessDenied, Count: 4711},
-		"U-1: control characters":   {UserID: "\b\f", Denied: ath.Scopes{"\b\f\x7f"}},
-		"U-1: an id with a query":   {AgentID: "https://a.example/agent.json?a=b&c=<d>"},
-		"U-1: a user with a name":   {UserID: `Ada "the first" Lovelace\`},
-		"U-1: what is not ASCII":    {UserID: "Ådå\u2028\x7f", AgentID: "\xff\x00\n\t", By: "\u00a0"},
-		"U-1: scopes that are odd":  {Requested: ath.Scopes{"", "a b", `"`, "ü"}, Effective: ath.Scopes{"a=b"}, Denied: ath.Scopes{}},
-		"U-1: an empty scope alone": {Requested: ath.Scopes{""}, Denied: ath.Scopes{"", ""}},
-		"U-1: a line that forges":   {UserID: "u\n{\"event\":\"proxy_request\"}"},
+		"a zero event":         {},
+		"an allowed request":   {Kind: audit.ProxyRequest, AgentID: "https://a.example/agent.json", UserID: "user-1", ProviderID: "shop", Effective: ath.Scopes{"products:read", "orders:write"}, DecisionID: "dec_LGp-nu1KUjtWVZez", Derived: true},
+		"a refusal":            {Kind: audit.AccessDenied, Time: now.Add(-time.Hour), Reason: "token_expired", DecisionID: "dec_1"},
+		"a refusal's address":  {Kind: audit.AccessDenied, DecisionID: "dec_1", Client: "198.51.100.7"},
+		"who did it and where": {Kind: audit.TokenRevoked, By: "ops", Client: "2001:db8::7"},
+		"what a server said":   {Kind: audit.AccessDenied, DecisionID: "dec_1", Upstream: "invalid_scope"},
+		"a server that forges": {Kind: audit.AccessDenied, Client: "198.51.100.7", Upstream: "x\n{\"event\":\"é\"} =1"},
+		"an address that lies": {Client: "1 2=\"3\n"},
+		"an operator's action": {Kind: audit.AgentDenied, Denied: ath.Scopes{"x"}, Requested: ath.Scopes{"x", "y"}, By: "ops"},
+		"on a host":            {Kind: audit.HostSuspended, Host: "*.example.org", By: "ops"},
+		"a flood":              {Kind: audit.AccessDenied, Count: 4711},
+		"control characters":   {UserID: "\b\f", Denied: ath.Scopes{"\b\f\x7f"}},
+		"an id with a query":   {AgentID: "https://a.example/agent.json?a=b&c=<d>"},
+		"a user with a name":   {UserID: `Ada "the first" Lovelace\`},
+		"what is not ASCII":    {UserID: "Ådå\u2028\x7f", AgentID: "\xff\x00\n\t", By: "\u00a0"},
+		"scopes that are odd":  {Requested: ath.Scopes{"", "a b", `"`, "ü"}, Effective: ath.Scopes{"a=b"}, Denied: ath.Scopes{}},
+		"an empty scope alone": {Requested: ath.Scopes{""}, Denied: ath.Scopes{"", ""}},
+		"a line that forges":   {UserID: "u\n{\"event\":\"proxy_request\"}"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			sameAsSlog(t, now, e)
@@ -92,7 +95,8 @@ func TestU1LinesAreThoseOfSlog(t *testing.T) {
 	}
 }
 
-func FuzzU1LinesAreThoseOfSlog(f *testing.F) {
+// proves: U-1
+func FuzzLinesAreThoseOfSlog(f *testing.F) {
 	f.Add("proxy_request", "https://a.example/agent.json", "user", "read write", "", "ops", "198.51.100.7", true)
 	f.Add("", "=", "\"", "a,b", "\\", "", "2001:db8::7", false)
 	f.Fuzz(func(t *testing.T, kind, agent, user, scopes, reason, by, client string, derived bool) {

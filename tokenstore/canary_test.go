@@ -18,7 +18,7 @@ const canaryKey = "ath:{canary}:keyset"
 
 // F-3. A Redis that was written with another keyset is told from one that is
 // empty, with the canary and, as the last version left it, without.
-func TestAnotherKeysetIsTold(t *testing.T) {
+func TestAnotherKeysetIsReported(t *testing.T) {
 	server := realredis.Start(t)
 	raw, ctx := server.Client(), t.Context()
 	all := func(*tokenstore.Agent) bool { return true }

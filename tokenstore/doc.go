@@ -9,9 +9,11 @@
 // create and once are set-if-absent, swap is compare-and-swap over the stored
 // bytes, and what touches several keys is one script. No verb waits longer
 // than [Config].Timeout, with or without a deadline in its context. After some
-// failures in a row a breaker answers in place of a store that is away, and
-// lets one request through every 200 ms to see whether it is back.
-// Reads for decisions that are asked for at the same time share a round trip.
+// failures in a row a circuit breaker answers in place of an unavailable store,
+// and lets one request through every 200 ms to see whether it is available again.
+// Reads for decisions that are asked for at the same time share a round trip
+// (request coalescing), and a record that has not changed since it was read last
+// is not decrypted again (an LRU cache).
 //
 // A verb fails with one of six errors: [ErrNotFound], [ErrExists] and
 // [ErrChanged] are answers of a healthy store, [ErrCorrupt] says that a record
@@ -50,7 +52,7 @@
 //	ath:{suspended-hosts-}:hosts             hosts that operators       no end
 //	                                         suspended, one record
 //	ath:{any tag}:<what>:<digest>            a value used once  as given
-//	ath:{canary}:keyset                      tells whose keys   no end
+//	ath:{canary}:keyset                      proves which keys   no end
 //	                                         sealed all this
 //
 // A digest is the SHA-256 of a token or value: none is stored itself. Records
@@ -81,13 +83,14 @@
 // what it replaces the record by. That reader is here, while nothing is written
 // into x yet. So an athd that adds a member to a record decides:
 //
-//   - It restricts, or somebody would be let in who reads the record without it:
-//     beside x, or under a key of its own. After a rollback, records with it are
-//     refused by the older athd.
+//   - It restricts: more would be allowed by who reads the record without it. It
+//     goes beside x, or under a key of its own, and is written only by a release
+//     after the first that reads it, so that one release can be rolled back. An
+//     athd from before both refuses records with it.
 //   - It does not (a note for people, a statistic, a hint that saves work): in x.
 //     After a rollback the older athd works with the record, and nothing is
 //     lost by it.
-//   - What is written is read wrongly without it: version is raised.
+//   - The rest of the record is read wrongly without it: version is raised.
 //
 // Agents, sessions, grants and connections have one x each, hosts that operators
 // suspended one for each entry. Indexes, marks and the canary have none; the
@@ -115,7 +118,8 @@
 // does not know: it counts nothing, and would go on with a session that somebody
 // put back from before its end.
 //
-// testdata/records holds every kind as earlier athd wrote it; each must load.
+// testdata/records holds every kind as earlier athd wrote it, by commit or
+// release; each must load. A release adds its own: see TestWriteFixture.
 //
 // # Replicas of Redis
 //

@@ -78,6 +78,7 @@ var fixturePhases = map[string][]tokenstore.Phase{
 	"refused":   {tokenstore.Started, tokenstore.Refused},
 	"failed":    {tokenstore.Started, tokenstore.Redeeming, tokenstore.Failed},
 	"consumed":  {tokenstore.Started, tokenstore.Redeeming, tokenstore.Consented, tokenstore.Consumed},
+	"said":      {tokenstore.Started, tokenstore.Failed}, // with Upstream; not in f1b7ae5
 }
 
 func fixtureSession(name string, phase tokenstore.Phase) tokenstore.Session {
@@ -93,8 +94,27 @@ func fixtureSession(name string, phase tokenstore.Phase) tokenstore.Session {
 	if phase == tokenstore.Consented || phase == tokenstore.Consumed {
 		s.User, s.Consented, s.Connection, s.Code, s.BadCodes = "user-1", ath.Scopes{"repo"}, fixtureTag("consented-conn"), ath.DigestOf("code of "+name), 2
 	}
+	if name == "said" && phase == tokenstore.Failed {
+		s.Upstream = "invalid_scope"
+	}
 	return s
 }
+
+// fixtureHosts are not in f1b7ae5.
+func fixtureHosts() []tokenstore.HostSuspension {
+	var hosts []tokenstore.HostSuspension
+	for _, name := range []string{"bad.example", "*.worse.example"} {
+		pattern, err := ath.ParseHostPattern(name)
+		if err != nil {
+			panic(err)
+		}
+		hosts = append(hosts, tokenstore.HostSuspension{Hosts: pattern, By: "ops", Since: fixtureTime})
+	}
+	return hosts
+}
+
+// fixtureQuota admits one registration for an address; not in f1b7ae5.
+var fixtureQuota = tokenstore.PendingQuota{All: 10, Domain: 10, Address: 1, OfDomain: "agents.example", OfAddress: "198.51.100.7"}
 
 func fixtureConnections() map[string]tokenstore.Connection {
 	c := tokenstore.Connection{
@@ -167,6 +187,10 @@ func writeFixtureRecords(ctx context.Context, s *tokenstore.Store) error {
 			errs = append(errs, err, s.Revoke(ctx, held, fixtureTime))
 		}
 	}
+	held, err := s.HostSuspensions(ctx)
+	errs = append(errs, err, s.SwapHostSuspensions(ctx, held, fixtureHosts()),
+		s.ReservePending(ctx, fixtureTag("pending"), fixtureQuota),
+		s.ReserveSession(ctx, fixtureTag("agent"), fixtureTag("open"), fixtureTime.Add(10*time.Minute), 1))
 	first, err := s.Once(ctx, fixtureTag("jti"), "jti", fixtureJTI, time.Hour)
 	if !first {
 		errs = append(errs, errors.New("the jti was used before"))

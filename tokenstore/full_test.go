@@ -16,7 +16,7 @@ import (
 // What takes rights away works on a server whose memory is full; what gives
 // them does not.
 // S-2; proves, V-4
-func TestRightsCanBeTakenAwayWhenTheServerIsFull(t *testing.T) {
+func TestRightsCanBeRevokedWhenTheServerIsFull(t *testing.T) {
 	for name, start := range map[string]func(*testing.T) (backend, []*realredis.Server){
 		"standalone": func(t *testing.T) (backend, []*realredis.Server) {
 			server := realredis.Start(t)

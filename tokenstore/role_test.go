@@ -13,7 +13,7 @@ import (
 // connection to it is the one from before and its records are all there: it may
 // not know what has been revoked.
 // F-1; proves: V-4
-func TestADemotedServerIsNotBelieved(t *testing.T) {
+func TestAnswersOfADemotedServerAreRefused(t *testing.T) {
 	server, other := realredis.Start(t), realredis.Start(t)
 	s, f, ctx := backend{url: server.URL(), keys: newKeyset(t)}.open(t), newFlow(t), t.Context()
 	f.store(t, s)

@@ -9,7 +9,7 @@ import (
 
 // On a full server an operator can still take away, and nobody can give.
 // proves: R-6
-func TestWhatARegistrationGivesMore(t *testing.T) {
+func TestARegistrationThatGivesMoreIsRecognized(t *testing.T) {
 	old := Agent{
 		ID: "https://a.example/", ClientID: "ath_1", SecretDigest: ath.DigestOf("s"), Name: "A", Purpose: "p",
 		RedirectURIs: []string{"https://a.example/1", "https://a.example/2"}, ApprovalExpires: time.Unix(1000, 0), Generation: 2,
