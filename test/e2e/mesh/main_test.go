@@ -140,6 +140,7 @@ func dump(t *testing.T, v any) []byte {
 type reply struct {
 	status int
 	code   string // of a refusal (E-1)
+	known  bool   // it has a decision_id, the same in body and header (E-2)
 	body   string
 }
 
@@ -166,7 +167,13 @@ func send(t *testing.T, s *stage.Stage, line string, headers ...string) reply {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var refusal struct{ Code string }
+	var refusal struct {
+		Code    string
+		Details struct {
+			Decision string `json:"decision_id"`
+		}
+	}
 	json.Unmarshal(body, &refusal) // what is no JSON has no code
-	return reply{resp.StatusCode, refusal.Code, string(body)}
+	id := refusal.Details.Decision
+	return reply{resp.StatusCode, refusal.Code, id != "" && id == resp.Header.Get("X-ATH-Decision-ID"), string(body)}
 }

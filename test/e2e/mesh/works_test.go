@@ -146,6 +146,9 @@ func (m mesh) refuses(t *testing.T, s *stage.Stage, shop, gallery client.Token) 
 			if r.status != tt.status || tt.code != "" && r.code != tt.code {
 				t.Errorf("%d %s, want %d %s", r.status, r.body, tt.status, tt.code)
 			}
+			if tt.code != "" && !r.known {
+				t.Errorf("E-2: athd's refusal has no decision_id, or another one in its header: %s", r.body)
+			}
 			if saw := s.App.Bytes() + s.Gallery.Bytes(); (saw != "") != (tt.status == 200) {
 				t.Errorf("an API saw %q", saw)
 			} else if strings.Contains(saw, shop.Access.Reveal()) || strings.Contains(saw, gallery.Access.Reveal()) {
