@@ -17,7 +17,7 @@ func IsVisible(s string) bool {
 }
 
 // IsPrintable reports whether s holds visible ASCII and spaces only: no CR, LF
-// or NUL that would end a header or a line. It is field-content of RFC 9110,
+// or NUL that would end a header or a line (header injection). It is field-content of RFC 9110,
 // section 5.5, less tabs and obs-text.
 func IsPrintable(s string) bool {
 	for i := range len(s) {

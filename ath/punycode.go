@@ -18,6 +18,7 @@ const (
 // to what no name may hold: anything but lower-case letters, marks, digits and
 // hyphens, or a letter that is another one in compatibility form. It knows no
 // tables of IDNA: what it lets pass may still be a name that no registry takes.
+// Homographs pass: pages warn of them.
 func decodeLabel(code string) (label string, ok bool) {
 	decoded, ok := decodePunycode(code)
 	if !ok {

@@ -37,7 +37,7 @@ func (s Secret) Reveal() string {
 // IsZero reports whether the secret is empty.
 func (s Secret) IsZero() bool { return s.value == nil }
 
-// Equal compares in constant time. An empty secret equals nothing, not even
+// Equal compares in constant time, against timing attacks. An empty secret equals nothing, not even
 // another empty one.
 func (s Secret) Equal(other string) bool {
 	if s.value == nil || other == "" {

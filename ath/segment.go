@@ -15,7 +15,8 @@ import (
 // '%', '?', '#', ';', in their full-width and other compatibility forms too),
 // of control characters, of bytes that are not UTF-8, or in lower-case hex.
 // A segment of which nothing is left once dots, spaces and what is invisible
-// are stripped is refused: servers take it for "..", "." or none at all.
+// are stripped is refused: servers take it for "..", "." or none at all, which
+// would be path traversal.
 //
 // What only changes a segment's name and never where it begins or ends passes:
 // ".json" behind it, a trailing dot or space that Windows drops, "~1", another

@@ -16,7 +16,8 @@ import (
 // How far a browser has come with one session (Z-3, Z-5). A stage is proved by
 // a cookie that is keyed with the session's own key, so that nothing is stored
 // until the user decides, any number of browsers may open the same link, and
-// no cookie of one session counts in another.
+// no cookie of one session counts in another. This prevents session fixation:
+// what one browser started no other one can finish.
 type stage string
 
 const (

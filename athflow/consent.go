@@ -152,8 +152,8 @@ func answerOf(w http.ResponseWriter, r *http.Request) (url.Values, error) {
 	return parseForm(string(body))
 }
 
-// decide takes the user's answer from our page (Z-5). Only the browser that
-// the page was shown to can give it.
+// decide takes the user's answer from the consent page (Z-5). Only the browser
+// that the page was shown to can give it: the form's token prevents CSRF.
 func (f *Flow) decide(ctx context.Context, c *call, w http.ResponseWriter, r *http.Request) error {
 	form, err := answerOf(w, r)
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package athflow runs the handshake by which an agent gets an ATH token. Each
-// step is a function that moves one stored record on; steps never call each
+// Package athflow runs the handshake by which an agent gets an ATH token: the
+// HTTP companion beside Envoy's checks. Each step is a function that moves one stored record on; steps never call each
 // other, so any replica can take the next one.
 //
 //	register  → Agent                                    POST /ath/agents/register

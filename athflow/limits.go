@@ -15,7 +15,7 @@ import (
 	"github.com/athd/athd/tokenstore"
 )
 
-// Limits bounds what the companion does for whom. Every field that is zero
+// Limits bounds what the companion does for whom, against denial of service. Every field that is zero
 // has a default. What is not said to be counted over all replicas is counted in
 // this process alone: two replicas let twice as much through.
 type Limits struct {

@@ -69,6 +69,7 @@ func newPages(turns *Turns) (*pages, error) {
 	sum := sha256.Sum256(style)
 	return &pages{
 		turns: turns, templates: t, style: template.CSS(style),
+		// No scripts, and no frames, against clickjacking.
 		policy: "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
 			"'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
 	}, nil

@@ -13,11 +13,10 @@ const (
 	overflowFactor = 10
 )
 
-// rates counts each key against one rate, in bounded memory. A key is
-// forgotten only when its bucket is full again, so that forgetting it changes
-// nothing. Where none can be, newcomers share one bucket: a flood from many
-// addresses gets no more by making the table run over, and who was there
-// before it feels nothing.
+// rates limits each key by a token bucket of its own, in bounded memory. A bucket
+// is evicted only when it is full again, so that evicting it changes nothing.
+// Where none is, new keys share one bucket: a flood from many addresses gains
+// nothing by overflowing the table, and keys that are in it are not affected.
 type rates[K comparable] struct {
 	rate Rate
 	max  int

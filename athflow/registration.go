@@ -82,7 +82,8 @@ func fits(a *tokenstore.Agent) error {
 	return invalidField(field, "The registration is too large to be kept: of %d bytes at most %d. Ask for less at once, or use shorter redirect_uris.", bytes, limit)
 }
 
-// checkRedirectURI applies R-4.
+// checkRedirectURI applies R-4. With the exact comparison of Z-1 it prevents an
+// open redirect.
 func checkRedirectURI(s string) error {
 	if s == "" || len(s) > maxRedirectURIBytes {
 		return errors.New("it is empty or too long")

@@ -14,7 +14,7 @@ import (
 	"github.com/athd/athd/tokenstore"
 )
 
-const maxBadCodes = 5 // T-1
+const maxBadCodes = 5 // T-1: against brute force
 
 // token trades a consented session for an ATH token. The order of the checks
 // is the protocol's.

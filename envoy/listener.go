@@ -58,6 +58,9 @@ func (g *generator) firstBytes() *listenerv3.ListenerFilter {
 
 // connectionManager reads requests strictly: one spelling of a path is left
 // when it is routed and judged.
+//
+// Envoy reads where each request ends and frames it again for the API, so that
+// both see the same requests: no request smuggling.
 func (g *generator) connectionManager() *hcmv3.HttpConnectionManager {
 	h2 := http2Options()
 	// Else one bad header would end everybody's connection.

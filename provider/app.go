@@ -9,8 +9,8 @@ import (
 	"github.com/athd/athd/strict"
 )
 
-// An AppConfig is an entry of apps: in athd.yaml: an API of one's own and the
-// OAuth server in front of which athd stands. Fields have two spellings, ours
+// An AppConfig is an entry of apps: in athd.yaml (native mode): an API of the
+// operator's own and the OAuth server that grants access to it. Fields have two spellings, ours
 // and that of the ATH tutorial; giving both is a fault.
 type AppConfig struct {
 	AppID            string      `yaml:"app_id"`

@@ -120,8 +120,8 @@ func SameServer(a, b *Provider) bool { return a.TokenURL.String() == b.TokenURL.
 
 // ByIssuer returns a provider whose OAuth server an iss parameter names (RFC
 // 9207) and that is not p's: by its configured issuer or, where it has none, by
-// the origin of its endpoints. nil if there is none. It is how an answer of
-// another server is known where p's own issuer is not.
+// the origin of its endpoints. nil if there is none. It detects a mix-up
+// (RFC 9700, section 4.4) where p's own issuer is not known.
 func (s *Set) ByIssuer(iss string, p *Provider) *Provider {
 	named, err := url.Parse(iss)
 	if err != nil || p.Issuer == iss {

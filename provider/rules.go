@@ -7,7 +7,7 @@ import (
 	"github.com/athd/athd/ath"
 )
 
-// A Rule says which requests a scope covers. Paths are relative to the API's
+// A Rule is a scope rule: it says which requests a scope covers. Paths are relative to the API's
 // base. A path starts with '/'; its segments are literal, "*" (exactly one
 // segment, not an empty one) or, at the end only, "**" (any number of
 // segments, none too). "/" is the base itself. Literals are written as a

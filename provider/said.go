@@ -7,7 +7,8 @@ import (
 )
 
 // Text of other parties gets into logs, events and answers only through these
-// functions: bounded, printable, and without anything that looks like a secret.
+// functions: bounded, printable (against log injection), and without anything that looks
+// like a secret.
 
 const maxSaidBytes = 256
 
