@@ -16,7 +16,8 @@ import (
 // What the package documentation says that an ACL user needs, on any server
 // and on top of it.
 const (
-	aclUser   = aclBefore + " +wait +role"
+	aclUser   = aclQuiet + " +publish +subscribe &ath:*"
+	aclQuiet  = aclBefore + " +wait +role" // nobody is notified of changes
 	aclBefore = "user athd on >" + password + " ~ath:* +ping +get +mget +set +del +exists +pttl +pexpire" +
 		" +zadd +zrem +zremrangebyscore +zcard +zrange +scan +eval +evalsha +hello +client|setname"
 	aclCluster = " +cluster|slots +command"
@@ -32,6 +33,9 @@ func TestACL(t *testing.T) {
 		// F-1: whoever upgrades with the ACL of before goes on, with a warning.
 		"as it was before WAIT and ROLE": func(t *testing.T) (string, func(*tokenstore.Config)) {
 			return "redis://athd:PASSWORD@" + realredis.Start(t, aclBefore).Addr(), nil
+		},
+		"as it was before the change feed": func(t *testing.T) (string, func(*tokenstore.Config)) {
+			return "redis://athd:PASSWORD@" + realredis.Start(t, aclQuiet).Addr(), nil
 		},
 		"cluster": func(t *testing.T) (string, func(*tokenstore.Config)) {
 			nodes := realredis.StartCluster(t, 2, aclUser+aclCluster)
@@ -59,6 +63,11 @@ func TestACL(t *testing.T) {
 			health, err := s.Ready(t.Context())
 			noErr(t, err)
 			equal(t, health, tokenstore.Health{Server: "redis", Unproven: name == "as it was before WAIT and ROLE"})
+			before := strings.HasPrefix(name, "as it was before")
+			until(t, "the feed knows what it may", func() bool {
+				f := s.Feed()
+				return f.Notified != before && f.Forbidden == before && !f.Current.IsZero()
+			})
 
 			b.url = strings.Replace(url, "PASSWORD", "wrong-"+password, 1)
 			_, err = b.open(t, change).Session(t.Context(), ath.NewTag())

@@ -51,8 +51,11 @@ func (s *Store) SwapAgent(ctx context.Context, old Held[Agent], next Agent) erro
 	if next.givesNoMoreThan(&old.Value) {
 		script = s.scripts.swapDown
 	}
-	_, err = swap(ctx, s, s.confirmed, script, "swap_agent", old, next, sealed, s.agentTTL(&next))
-	return err
+	keys, args := s.feed.announcing([]string{old.key}, []any{old.raw, sealed, s.agentTTL(&next)},
+		announce(AgentChanged, ath.AgentTag(next.ID), ""))
+	return s.do(ctx, "swap_agent", func(ctx context.Context) error {
+		return s.confirmed(ctx, script, ErrChanged, keys, args...)
+	})
 }
 
 func agentKey(tag ath.Tag) (string, error) { return key(tag, string(agentKind)) }

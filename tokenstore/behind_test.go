@@ -71,6 +71,7 @@ func testTTL(t *testing.T, b backend) {
 		}
 	}
 
+	notified(t, s)
 	f := newFlow(t)
 	noErr(t, s.PutConnection(ctx, f.token.Tag(), f.connection, f.session.Expires))
 	conn := endsWith(t, b.dump(t), ":conn")
@@ -86,8 +87,8 @@ func testTTL(t *testing.T, b backend) {
 	noErr(t, s.PutGrant(ctx, ath.NewToken(f.token.Tag()), short)) // takes nothing from what is there
 
 	keys := b.dump(t)
-	if len(keys) != 8 {
-		t.Errorf("the flow left %d keys, want 8: %q", len(keys), slices.Sorted(maps.Keys(keys)))
+	if len(keys) != 9 {
+		t.Errorf("the flow left %d keys, want 9: %q", len(keys), slices.Sorted(maps.Keys(keys)))
 	}
 	grant := endsWith(t, keys, ":grant:"+f.token.Digest().String())
 	life(t, conn, time.Hour)
@@ -96,6 +97,7 @@ func testTTL(t *testing.T, b backend) {
 	life(t, endsWith(t, keys, ":conns"), time.Hour+5*time.Minute)
 	life(t, endsWith(t, keys, ":session"), 20*time.Minute)
 	life(t, endsWith(t, keys, ":agent"), 120*day)
+	life(t, endsWith(t, keys, "{changes}:log"), 30*day)
 	for key := range keys {
 		if left, err := b.raw.PTTL(ctx, key).Result(); err != nil || left <= 0 {
 			t.Errorf("%s has no TTL: %v, %v", key, left, err)

@@ -61,14 +61,19 @@ func (s *Store) runAndWait(ctx context.Context, ask asker, script *redis.Script,
 		// Half of our time, so that the answer comes before we have gone.
 		have = batch.Do(ctx, "WAIT", s.waitReplicas, (s.timeout / 2).Milliseconds())
 	})
+	if err == nil {
+		err = ran.Err()
+	}
+	if err != nil {
+		s.mayHaveDone(err, args)
+		return err
+	}
+	done, err := ran.Int64()
 	if err != nil {
 		return err
 	}
-	switch done, err := ran.Int(); {
-	case err != nil:
+	if err := s.verdict(done, unmet, args); err != nil {
 		return err
-	case done != 1:
-		return unmet
 	}
 	switch n, err := have.Int(); {
 	case err != nil:

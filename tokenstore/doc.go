@@ -52,6 +52,8 @@
 //	ath:{suspended-hosts-}:hosts             hosts that operators       no end
 //	                                         suspended, one record
 //	ath:{any tag}:<what>:<digest>            a value used once  as given
+//	ath:{changes}:log                        what was revoked or         30 days after the last change; the
+//	                                         changed, see [Store.Watch]  last 1,000 of them
 //	ath:{canary}:keyset                      proves which keys   no end
 //	                                         sealed all this
 //
@@ -140,12 +142,24 @@
 // among them: only as many as there are is sure, and then each of them must be
 // up. A jti that is lost lets one attestation be used a second time.
 //
+// # Changes
+//
+// Each Store follows what any other takes away or changes: agents, grants that
+// are revoked, connections that end. It subscribes to the channel
+// ath:changes:<database> over one connection of its own, and compares a log in
+// Redis each second, so that a lost message loses nothing. [Store.Watch] hands
+// the changes out, and is where the contract stands; [Store.Feed] says how it
+// does. Decrypted records that end are forgotten by it. No decision waits for it
+// or relies on it.
+//
 // # What the server must allow
 //
-// An ACL user needs the keys ath:* and the commands PING, GET, MGET, SET, DEL,
+// An ACL user needs the keys ath:*, the channels ath:* and the commands PING, GET, MGET, SET, DEL,
 // EXISTS, PTTL, PEXPIRE, ZADD, ZREM, ZREMRANGEBYSCORE, ZCARD, ZRANGE, SCAN (to
 // list agents; it tells the names of all keys), EVAL, EVALSHA,
-// HELLO, CLIENT SETNAME, ROLE and WAIT; in a cluster CLUSTER SLOTS and COMMAND.
+// HELLO, CLIENT SETNAME, ROLE, WAIT, PUBLISH and SUBSCRIBE; in a cluster CLUSTER
+// SLOTS and COMMAND. Without PUBLISH, SUBSCRIBE or the channels, changes are found
+// by comparing alone, within about a second; [Feed].Forbidden says so.
 // Without ROLE and WAIT, as before athd asked for them, a master is told from a
 // replica by a DEL of nothing, which a replica that takes writes accepts;
 // [Health].Unproven says so. The Sentinels' own user needs

@@ -117,9 +117,11 @@ func (s *Store) bury(ctx context.Context, old Held[Grant], at time.Time) error {
 	}
 	grants, _ := key(dead.Connection, string(grantsKind))
 	digest := old.key[len(old.key)-2*len(ath.Digest{}):]
+	keys, args := s.feed.announcing([]string{connection, old.key, grants},
+		[]any{old.raw, sealed, s.ttl(dead.Expires.Add(s.rememberEnded)), digest, s.now().Add(-clockSkew).UnixMilli()},
+		announce(GrantEnded, dead.Connection, digest), announce(ConnectionEnded, dead.Connection, ""))
 	return s.do(ctx, "revoke", func(ctx context.Context) error {
-		return s.confirmed(ctx, s.scripts.revoke, ErrChanged, []string{connection, old.key, grants},
-			old.raw, sealed, s.ttl(dead.Expires.Add(s.rememberEnded)), digest, s.now().Add(-clockSkew).UnixMilli())
+		return s.confirmed(ctx, s.scripts.revoke, ErrChanged, keys, args...)
 	})
 }
 

@@ -70,11 +70,11 @@ func (s *Store) setIfAbsent(ctx context.Context, key, value string, ttl int64) e
 	return nil
 }
 
-// swap replaces old by sealed and returns the next Held. How it runs is run or
-// confirmed, and the script one that swaps.
-func swap[T any](ctx context.Context, s *Store, run runner, script script, op string, old Held[T], next T, sealed string, ttl int64) (Held[T], error) {
+// swap replaces old by sealed and returns the next Held. The script is one that
+// swaps.
+func swap[T any](ctx context.Context, s *Store, script script, op string, old Held[T], next T, sealed string, ttl int64) (Held[T], error) {
 	err := s.do(ctx, op, func(ctx context.Context) error {
-		return run(ctx, script, ErrChanged, []string{old.key}, old.raw, sealed, ttl)
+		return s.run(ctx, script, ErrChanged, []string{old.key}, old.raw, sealed, ttl)
 	})
 	if err != nil {
 		return Held[T]{}, err

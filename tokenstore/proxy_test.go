@@ -11,10 +11,11 @@ import (
 // A proxy stands between store and server, counts round trips, and can lose a
 // reply: the request arrives, and the connection breaks before its answer. It
 // leaves the connections alone that the store makes each second to look where
-// its address leads.
+// its address leads, and what it asks each second for changes.
 type proxy struct {
 	addr  string
 	lose  atomic.Bool  // the next reply
+	cut   atomic.Bool  // every connection
 	trips atomic.Int64 // requests that followed a reply
 }
 
@@ -49,7 +50,7 @@ func startProxy(t *testing.T, server string) *proxy {
 }
 
 func (p *proxy) carry(down, up net.Conn) {
-	var asked, watch atomic.Bool
+	var asked, watch, compare atomic.Bool
 	var both sync.WaitGroup
 	pass := func(to, from net.Conn, seen func([]byte) bool) {
 		defer to.Close()
@@ -58,7 +59,7 @@ func (p *proxy) carry(down, up net.Conn) {
 		for {
 			n, err := from.Read(buf)
 			if n > 0 {
-				if !seen(buf[:n]) {
+				if p.cut.Load() || !seen(buf[:n]) {
 					return
 				}
 				if _, err := to.Write(buf[:n]); err != nil {
@@ -72,8 +73,12 @@ func (p *proxy) carry(down, up net.Conn) {
 	}
 	both.Go(func() {
 		pass(up, down, func(sent []byte) bool {
-			if bytes.Contains(sent, []byte("athd-watch")) { // in its first words
+			if bytes.Contains(sent, []byte("athd-watch")) || bytes.Contains(sent, []byte("subscribe")) {
 				watch.Store(true)
+			}
+			if bytes.Contains(sent, []byte("ath:{changes}:log")) && bytes.Contains(sent, []byte("+inf")) {
+				compare.Store(true)
+				return true
 			}
 			if !watch.Load() && !asked.Swap(true) {
 				p.trips.Add(1)
@@ -83,7 +88,7 @@ func (p *proxy) carry(down, up net.Conn) {
 	})
 	both.Go(func() {
 		pass(down, up, func([]byte) bool {
-			if watch.Load() {
+			if watch.Load() || compare.Swap(false) {
 				return true
 			}
 			asked.Store(false)

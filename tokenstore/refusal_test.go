@@ -43,7 +43,11 @@ func TestNoVerbSucceedsWhereTheServerRefuses(t *testing.T) {
 		},
 		"as many clients as it allows": {
 			begin: func(t *testing.T, s *realredis.Server) {
-				noErr(t, s.Client().ConfigSet(t.Context(), "maxclients", "1").Err()) // its own connection stays
+				raw := s.Client()
+				noErr(t, raw.ConfigSet(t.Context(), "maxclients", "1").Err()) // its own connection stays
+				for _, of := range []string{"normal", "pubsub"} {
+					noErr(t, raw.Do(t.Context(), "CLIENT", "KILL", "TYPE", of, "SKIPME", "yes").Err())
+				}
 			},
 			reason: "the server ends connections: it restarts, or has as many clients as it allows (maxclients)",
 		},

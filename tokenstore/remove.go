@@ -19,8 +19,9 @@ func (s *Store) RemoveAgent(ctx context.Context, old Held[Agent]) error {
 	if old.key == "" {
 		return errNotHeld
 	}
+	keys, args := s.feed.announcing([]string{old.key}, []any{old.raw}, announce(AgentChanged, ath.AgentTag(old.Value.ID), ""))
 	return s.do(ctx, "remove_agent", func(ctx context.Context) error {
-		return s.confirmed(ctx, s.scripts.remove, ErrChanged, []string{old.key}, old.raw)
+		return s.confirmed(ctx, s.scripts.remove, ErrChanged, keys, args...)
 	})
 }
 
@@ -103,8 +104,9 @@ func (s *Store) endConnection(ctx context.Context, agentID string, tag ath.Tag, 
 			return 0, err
 		}
 	}
+	keys, args := s.feed.announcing([]string{connection}, nil, announce(ConnectionEnded, tag, ""))
 	err = s.do(ctx, "end_connection", func(ctx context.Context) error {
-		return s.askInt(ctx, func(batch redis.Pipeliner) *redis.IntCmd { return batch.Del(ctx, connection) })
+		return s.run(ctx, s.scripts.endConnection, ErrChanged, keys, args...)
 	})
 	if err != nil {
 		return 0, err

@@ -10,13 +10,15 @@ import (
 // All keys of a script share one hash tag, so each script runs in one slot.
 // Each returns 1 for "done" and 0 for "not as expected", and is safe to send
 // twice: what it writes is unique to the call, so that it knows its own work,
-// and writes it again, so that the second try can be waited for too.
+// and writes it again, so that the second try can be waited for too. What
+// announces a change may return more than 1; see announceLua.
 type scripts struct {
 	quotaScripts
 	swap, putGrant, deleteGrant, revoke, remove, note script
 	// swapDown, endSession and onceDown are for what takes rights away.
 	swapDown, endSession, onceDown script
 	swapHosts, swapHostsDown       script
+	endConnection, logChanges      script
 }
 
 // A script is run as it is, or, if it takes rights away, with the flag by which
@@ -42,8 +44,9 @@ if now then
 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return 1`
-	// KEYS record; ARGV old bytes, next bytes, ttl in ms or 0 for none
-	const swap = `
+	// KEYS record, log; ARGV old bytes, next bytes, ttl in ms or 0 for none, what
+	// announces that an agent has changed; none of other records
+	const swap = announceLua + `
 local now = redis.call('GET', KEYS[1])
 if now ~= ARGV[1] and now ~= ARGV[2] then return 0 end
 if ARGV[3] == '0' then
@@ -51,7 +54,7 @@ if ARGV[3] == '0' then
 else
   redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 end
-return 1`
+return announce(2, 4, 1)`
 	// KEYS session, mark; ARGV old bytes, next bytes, ttl in ms, what this call
 	// leaves at the mark. A session that is there though the mark is was put
 	// back from before its end.
@@ -87,25 +90,34 @@ redis.call('DEL', KEYS[1])
 redis.call('ZREM', KEYS[2], ARGV[1])
 return 1`),
 
-		// KEYS connection, grant, index; ARGV old bytes, tombstone, its ttl in
-		// ms, digest, Unix ms before which an expired grant holds no connection
-		revoke: whenFull(`
+		// KEYS connection, grant, index, log; ARGV old bytes, tombstone, its ttl
+		// in ms, digest, Unix ms before which an expired grant holds no
+		// connection, what announces the end of the grant and of the connection
+		revoke: whenFull(announceLua + `
 local now = redis.call('GET', KEYS[2])
 if now ~= ARGV[1] and now ~= ARGV[2] then return 0 end
 redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
 redis.call('ZREM', KEYS[3], ARGV[4])
 redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', '(' .. ARGV[5])
-if redis.call('ZCARD', KEYS[3]) == 0 then redis.call('DEL', KEYS[1]) end
-return 1`),
+if redis.call('ZCARD', KEYS[3]) > 0 then return announce(4, 6, 1) end
+redis.call('DEL', KEYS[1])
+return announce(4, 6, 2)`),
 
-		// KEYS record; ARGV old bytes. Gone is as good as removed; the SET is
+		// KEYS connection, log; ARGV what announces its end
+		endConnection: whenFull(announceLua + `
+redis.call('DEL', KEYS[1])
+return announce(2, 1, 1)`),
+
+		logChanges: whenFull(logChanges),
+
+		// KEYS record, log; ARGV old bytes, what announces the removal. Gone is as good as removed; the SET is
 		// there so that even then something is written that can be waited for.
-		remove: whenFull(`
+		remove: whenFull(announceLua + `
 local now = redis.call('GET', KEYS[1])
 if now and now ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], '', 'PX', 1)
 redis.call('DEL', KEYS[1])
-return 1`),
+return announce(2, 2, 1)`),
 
 		// KEYS index; ARGV tag, its expiry in Unix ms, ttl of the index in ms,
 		// Unix ms before which an entry is over
@@ -116,9 +128,6 @@ if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[3]) then redis.call('PEXPIRE', KE
 return 1`),
 	}
 }
-
-// A runner executes a script.
-type runner func(ctx context.Context, script script, unmet error, keys []string, args ...any) error
 
 // count executes a script and returns what it says.
 func (s *Store) count(ctx context.Context, text *redis.Script, keys []string, args ...any) (int64, error) {
@@ -136,13 +145,12 @@ func (s *Store) count(ctx context.Context, text *redis.Script, keys []string, ar
 // run executes a script and returns unmet unless it says "done".
 func (s *Store) run(ctx context.Context, script script, unmet error, keys []string, args ...any) error {
 	return s.pick(script, func(text *redis.Script) error {
-		switch done, err := s.count(ctx, text, keys, args...); {
-		case err != nil:
+		done, err := s.count(ctx, text, keys, args...)
+		if err != nil {
+			s.mayHaveDone(err, args)
 			return err
-		case done != 1:
-			return unmet
 		}
-		return nil
+		return s.verdict(done, unmet, args)
 	})
 }
 

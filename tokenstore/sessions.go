@@ -48,7 +48,7 @@ func (s *Store) SwapSession(ctx context.Context, old Held[Session], next Session
 	if next.Phase.ends() {
 		return s.endSession(ctx, old, next, sealed, ttl)
 	}
-	return swap(ctx, s, s.run, s.scripts.swap, "swap_session", old, next, sealed, ttl)
+	return swap(ctx, s, s.scripts.swap, "swap_session", old, next, sealed, ttl)
 }
 
 // endSession leaves a mark beside the record, in the same step, so that a

@@ -64,6 +64,8 @@ type Config struct {
 	// Logger, if any, gets a line when Redis becomes unavailable and when it is
 	// available again.
 	Logger *slog.Logger
+
+	compareEvery time.Duration // of the change feed; 0: a second. For tests
 }
 
 // Format prints the Config without credentials and keys, whatever the verb.
@@ -90,6 +92,7 @@ type Store struct {
 	keys     *Keyset
 	scripts  scripts
 	batcher  *readBatcher
+	feed     *feed
 
 	grants       *decryptCache[Grant]
 	connections  *decryptCache[Connection]
@@ -192,13 +195,17 @@ func Open(c Config) (*Store, error) {
 	s.breaker = s.newBreaker()
 	s.batcher = newReadBatcher(s.server, s.address.cluster, s.timeout)
 	s.stopEvicting = s.evictPeriodically()
+	s.feed = newFeed(s, c.compareEvery)
+	s.feed.start()
 	return s, nil
 }
 
 // Close gives the connections up and stops the embedded server.
 func (s *Store) Close() error {
 	s.stopEvicting()
+	s.feed.finish()
 	err := s.server.close()
+	s.feed.running.Wait()
 	if s.embedded != nil {
 		s.embedded.stop()
 	}
