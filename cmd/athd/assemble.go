@@ -70,9 +70,10 @@ func assemble(s *config.Settings, log *slog.Logger, events io.Writer) (_ *assemb
 	if err != nil {
 		return nil, err
 	}
-	ready := &readiness{store: store.Ready, audit: trail.Unwritten, warnings: s.Warnings}
+	ready := &readiness{store: store.Ready, feed: store.Feed, audit: trail.Unwritten, warnings: s.Warnings}
 	m.showReadiness(ready)
 	m.showUnwritten(trail)
+	m.showFeed(store.Feed)
 	var operators http.Handler
 	if s.AdminPrivate {
 		operators = flow.AdminHandler()

@@ -28,6 +28,7 @@ type metrics struct {
 	storeTime    *prometheus.HistogramVec
 	storeErrors  *prometheus.CounterVec
 	limited      *prometheus.CounterVec
+	changes      *prometheus.CounterVec
 
 	// Of those that every request asks for. Their labels are of closed sets.
 	byDecision lookup[decisionLabels, prometheus.Counter]
@@ -73,12 +74,15 @@ func newMetrics(providers *provider.Providers) *metrics {
 		limited: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "athd_limited_total", Help: "Requests of the handshake that were too much, by the limit.",
 		}, []string{"limit"}),
+		changes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "athd_change_feed_changes_total", Help: "Changes that came by the change feed, of this athd and all others, by kind.",
+		}, []string{"kind"}),
 	}
 	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "athd_build_info", Help: "Always 1; its labels tell what runs.",
 	}, []string{"version", "go"})
 	build.WithLabelValues(buildVersion(), runtime.Version()).Set(1)
-	m.registry.MustRegister(m.decisions, m.decisionTime, m.events, m.dropped, m.storeTime, m.storeErrors, m.limited, build,
+	m.registry.MustRegister(m.decisions, m.decisionTime, m.events, m.dropped, m.storeTime, m.storeErrors, m.limited, m.changes, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 
 	// A counter that starts with its first increase loses that increase.

@@ -20,6 +20,7 @@ const readyFor = 500 * time.Millisecond
 // asked; the zero value of each part is "no".
 type readiness struct {
 	store    func(context.Context) (tokenstore.Health, error)
+	feed     func() tokenstore.Feed          // nil: not asked
 	audit    func() (waiting int, err error) // how many events could not be written, and why; nil: not asked
 	warnings []string
 
@@ -60,6 +61,11 @@ type check struct {
 	Server     string `json:"server,omitempty"`
 	Persistent *bool  `json:"persistent,omitempty"`
 	Error      string `json:"error,omitempty"`
+
+	// Of the change feed.
+	Mode       string   `json:"mode,omitempty"` // notify or compare
+	Generation *uint64  `json:"generation,omitempty"`
+	LagSeconds *float64 `json:"lag_seconds,omitempty"`
 }
 
 // serveHTTP answers 200 only when store, gRPC and HTTP all serve.
@@ -94,6 +100,11 @@ func (r *readiness) report(ctx context.Context) report {
 	}
 	// Said, but no reason to be sent no requests: they are judged, and rights
 	// can be taken away.
+	if r.feed != nil {
+		f := r.feed()
+		rep.Checks["change_feed"] = feedCheck(f)
+		rep.Warnings = append(rep.Warnings, feedWarnings(f)...)
+	}
 	if r.audit != nil {
 		waiting, err := r.audit()
 		rep.Checks["audit"] = check{OK: err == nil}

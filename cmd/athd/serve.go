@@ -104,6 +104,11 @@ func (a *assembly) serveListeners(ctx context.Context, s *config.Settings, l lis
 	log.Info("serving", "grpc", where(l.grpc), "http", where(l.http), "admin", where(l.admin),
 		"version", buildVersion(), "providers", summary(s.Providers))
 	a.firstLook(ctx, log)
+	watch := a.store.Watch()
+	defer watch.Close()
+	counting, stopCounting := context.WithCancel(ctx)
+	defer stopCounting()
+	serving.Go(func() { countChanges(counting, watch, a.metrics, log) })
 
 	select {
 	case <-ctx.Done():
@@ -129,6 +134,7 @@ func (a *assembly) serveListeners(ctx context.Context, s *config.Settings, l lis
 	draining.Go(func() { shutdown(drain, companion) })
 	draining.Wait()
 	shutdown(drain, admin)
+	stopCounting()
 	serving.Wait()
 	return err
 }

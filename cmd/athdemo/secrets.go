@@ -18,8 +18,8 @@ import (
 
 // redisCommands are what athd's user may do at Redis, and no more: what the
 // package tokenstore asks for, INFO and CONFIG GET included.
-const redisCommands = "~ath:* +ping +get +mget +set +del +exists +pttl +pexpire" +
-	" +zadd +zrem +zremrangebyscore +zcard +zrange +scan +eval +evalsha +hello +client|setname +role +wait +info +config|get"
+const redisCommands = "~ath:* &ath:* +ping +get +mget +set +del +exists +pttl +pexpire" +
+	" +zadd +zrem +zremrangebyscore +zcard +zrange +scan +eval +evalsha +hello +client|setname +role +wait +publish +subscribe +info +config|get"
 
 // makeSecrets fills one folder per service with what that service must know
 // and others must not. What is there stays: a second run changes nothing.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -173,6 +174,12 @@ func TestRedisTakesItsConfiguration(t *testing.T) {
 		t.Errorf("%+v, %v", health, err)
 	}
 
+	for end := time.Now().Add(10 * time.Second); !store.Feed().Notified; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("athd is not notified of changes: %+v", store.Feed())
+		}
+	}
+
 	password, _ := u.User.Password()
 	if strings.Contains(string(acl), password) {
 		t.Error("Redis' list of users holds the password itself")
@@ -233,5 +240,37 @@ func TestSecretsAreMadeOnce(t *testing.T) {
 		if now, err := os.ReadFile(path); err != nil || string(now) != text {
 			t.Errorf("%s is another one now: %v", path, err)
 		}
+	}
+}
+
+// A volume that an older version made gets the rules of this one at the next
+// start, for the same password.
+func TestAnOlderVolumeGetsTheNewRules(t *testing.T) {
+	dir := mounted(t)
+	path := filepath.Join(dir, "redis/users.acl")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := string(text)
+	user, rules, found := strings.Cut(now, " ~ath:* ")
+	if !found {
+		t.Fatalf("no rules in %s", now)
+	}
+	// As commit f1b7ae5 wrote them.
+	before := user + " ~ath:* +ping +get +mget +set +del +exists +pttl +pexpire +zadd +zrem +zremrangebyscore +zcard +zrange" +
+		" +scan +eval +evalsha +hello +client|setname +info +config|get\n"
+	if before == now {
+		t.Fatal("nothing is newer")
+	}
+	if err := os.WriteFile(path, []byte(before), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if out := makeSecrets(t, dir); !strings.Contains(out, "made 1 files") {
+		t.Error(out)
+	}
+	after, err := os.ReadFile(path)
+	if err != nil || string(after) != now {
+		t.Errorf("the rules are %s, want %s (%v)", after, rules, err)
 	}
 }
