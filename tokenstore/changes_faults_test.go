@@ -22,7 +22,7 @@ import (
 
 const changesLog = "ath:{changes}:log"
 
-// A heir is a watch whose changes have been taken up to now, and an agent to
+// An heir is a watch whose changes have been taken up to now, and an agent to
 // change.
 type heir struct {
 	t     *testing.T
@@ -96,6 +96,7 @@ func found(t *testing.T, made time.Time) {
 // On an idle machine the 99th percentile is below a millisecond; the bound is
 // that of measured revocations (50 ms), with what a busy machine adds to the
 // slowest of them.
+// proves: V-4
 func TestChangesReachOtherReplicasAtOnce(t *testing.T) {
 	server := realredis.Start(t)
 	b := backend{url: server.URL(), keys: newKeyset(t)}
@@ -117,6 +118,7 @@ func TestChangesReachOtherReplicasAtOnce(t *testing.T) {
 	}
 }
 
+// proves: V-4
 func TestNoChangeIsLostWithTheSubscription(t *testing.T) {
 	for name, start := range map[string]func(*testing.T) (string, []*realredis.Server){
 		"standalone": func(t *testing.T) (string, []*realredis.Server) {
@@ -162,6 +164,7 @@ func TestNoChangeIsLostWithTheSubscription(t *testing.T) {
 	}
 }
 
+// proves: V-4
 func TestWithoutTheRightToSubscribeChangesAreFoundByComparing(t *testing.T) {
 	for name, acl := range map[string]string{
 		"as before the change feed": aclQuiet,
@@ -226,6 +229,7 @@ func (w lockedWriter) Write(p []byte) (int, error) {
 
 // What a failover, an operator or somebody else does to the log: nobody goes on
 // as if nothing had happened.
+// proves: V-4
 func TestALogThatLostItsEndSaysThatEverythingMayHaveChanged(t *testing.T) {
 	entry := func(n int) string { return "agent:" + string(ath.NewTag()) + "::" + fmt.Sprint("x", n) }
 	type log struct {
@@ -345,6 +349,7 @@ func TestChangesAreToldWhenTheServerIsFull(t *testing.T) {
 
 // A log that cannot be written delays and fails nothing, and is written once it
 // can be.
+// proves: V-4
 func TestALogThatCannotBeWrittenFailsNoRevocation(t *testing.T) {
 	for name, start := range map[string]func(*testing.T) (string, redis.UniversalClient){
 		"standalone": func(t *testing.T) (string, redis.UniversalClient) {

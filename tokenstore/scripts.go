@@ -110,8 +110,9 @@ return announce(2, 1, 1)`),
 
 		logChanges: whenFull(logChanges),
 
-		// KEYS record, log; ARGV old bytes, what announces the removal. Gone is as good as removed; the SET is
-		// there so that even then something is written that can be waited for.
+		// KEYS record, log; ARGV old bytes, what announces the removal. Gone is as
+		// good as removed; the SET is there so that even then something is written
+		// that can be waited for.
 		remove: whenFull(announceLua + `
 local now = redis.call('GET', KEYS[1])
 if now and now ~= ARGV[1] then return 0 end
