@@ -311,6 +311,7 @@ func TestChangesAreFoundAfterAFailover(t *testing.T) {
 }
 
 // S-2: nothing of it stands in the way of taking rights away, and it is told.
+// proves: V-4
 func TestChangesAreToldWhenTheServerIsFull(t *testing.T) {
 	for name, start := range map[string]func(*testing.T) (string, []*realredis.Server){
 		"standalone": func(t *testing.T) (string, []*realredis.Server) {

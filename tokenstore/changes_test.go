@@ -52,7 +52,6 @@ func notified(t *testing.T, s *tokenstore.Store) {
 	})
 }
 
-// proves: V-4
 func testChanges(t *testing.T, b backend) {
 	one, two := b.open(t), b.open(t)
 	if b.url == tokenstore.Embedded {
