@@ -45,7 +45,7 @@ func (f *Flow) showOwn(ctx context.Context, c *call, _ *nothing) (api.Registrati
 // on it. Its connections go first: an agent that hears of an error can
 // ask again.
 func (f *Flow) removeOwn(ctx context.Context, c *call, _ *nothing) (api.RemoveReply, error) {
-	ctx = tokenstore.TakingAway(ctx) // the attestation's jti is remembered also in a full store
+	ctx = tokenstore.Revoking(ctx) // the attestation's jti is remembered also in a full store
 	held, err := f.own(ctx, c)
 	if err != nil {
 		return api.RemoveReply{}, err

@@ -1,4 +1,4 @@
-// Package attest tells whether an agent is who it says: [Verifier.Verify]
+// Package attest verifies that an agent is who it claims to be: [Verifier.Verify]
 // checks an attestation, a JWT that the agent signs with the key which it
 // publishes at its agent_id URL (rules ).
 //

@@ -35,8 +35,8 @@ type Error struct {
 	cause   error
 }
 
-// Error returns the text for a log. It may tell what the agent's host did;
-// clients are told the reason only.
+// Error returns the text for a log. It may say what the agent's host did; clients
+// get the reason only.
 func (e *Error) Error() string {
 	s := fmt.Sprintf("attestation refused (%s): %s", e.Reason, e.message)
 	if e.cause != nil {

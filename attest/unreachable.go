@@ -10,8 +10,8 @@ import (
 
 // unreachable wraps why a document could not be read for the moment, as
 // opposed to one that was read and is not good, or a host that says that it has
-// none. Agents whose host is away must not be told that their attestation is
-// invalid: they would throw credentials away that are good.
+// none. Agents whose host is unreachable must not be answered that their
+// attestation is invalid: they would discard good credentials.
 type unreachable struct{ error }
 
 func (u unreachable) Unwrap() error { return u.error }
@@ -27,7 +27,7 @@ func away(status int) bool {
 	return status >= 500 || status == http.StatusTooManyRequests || status == http.StatusRequestTimeout || status == http.StatusTooEarly
 }
 
-// transport tells apart what keeps a document from being read. For the moment
+// transport classifies what keeps a document from being read. For the moment
 // only are: no connection, none in time, one that ended before its time, and a
 // name server that does not answer. All else stays as it is until somebody
 // fixes it: an address that may not be connected to, a name that does not

@@ -74,7 +74,7 @@ func New(c Config) (*Verifier, error) {
 	return &Verifier{once: c.Once, turn: c.Turn, now: c.Now, log: c.Logger, skip: c.SkipVerification, documents: newDocuments(c), pinned: pinned}, nil
 }
 
-// UnreachableFor is how long the failure of a host that is away is remembered,
+// UnreachableFor is how long the failure of an unreachable host is remembered,
 // and so when it makes sense to try again.
 const UnreachableFor = 2 * time.Second
 
@@ -91,7 +91,7 @@ type Identity struct {
 	Developer Developer
 }
 
-// A Developer is who made an agent, in the agent's own words.
+// A Developer is who made an agent, as the agent claims.
 type Developer struct {
 	Name string
 	ID   string

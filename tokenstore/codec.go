@@ -116,8 +116,8 @@ var (
 
 func encode(in any) ([]byte, error) { return json.Marshal(in, writing) }
 
-// decode reads a record. The parser's own words may quote the record, so they
-// go no further.
+// decode reads a record. The parser's own error may quote the record, so it is
+// dropped.
 func decode[T any](kind kind, record []byte) (T, error) {
 	var out T
 	if err := json.Unmarshal(record, &out, reading); err != nil {

@@ -19,7 +19,7 @@ type access struct {
 	certificate      *tls.Certificate
 	sentinelUser     string
 	sentinelPassword ath.Secret
-	fresh            bool // one connection, which serves once
+	fresh            bool // one connection, which is used once
 }
 
 // onceEach is for a client that dials each time.
@@ -72,7 +72,7 @@ func (a address) single(with access) *redis.Options {
 		ClientName: "athd", Protocol: 2, DisableIdentity: true,
 		ContextTimeoutEnabled: true,
 		DialTimeout:           with.timeout, ReadTimeout: with.timeout, WriteTimeout: with.timeout, PoolTimeout: with.timeout,
-		// One quick second try helps over a connection that died in the pool.
+		// One quick retry covers a pooled connection that was closed by the server.
 		// Writes are safe to repeat: see the package documentation.
 		MaxRetries: 1, MinRetryBackoff: time.Millisecond, MaxRetryBackoff: 8 * time.Millisecond,
 		DialerRetries: 1,

@@ -102,7 +102,7 @@ func TestRightsCanBeRevokedWhenTheServerIsFull(t *testing.T) {
 			wantErr(t, s.SwapHostSuspensions(ctx, hosts, nil), tokenstore.ErrUnavailable)
 			tag := ath.NewTag()
 			for _, first := range []bool{true, false} { // the proof of who removes itself is used once here too
-				got, err := s.Once(tokenstore.TakingAway(ctx), tag, "jti", "x", time.Minute)
+				got, err := s.Once(tokenstore.Revoking(ctx), tag, "jti", "x", time.Minute)
 				if err != nil || got != first {
 					t.Errorf("once says %v, %v; want %v", got, err, first)
 				}

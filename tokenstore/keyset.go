@@ -24,9 +24,9 @@ type Keyset struct {
 // NewKeyset returns a keyset with one fresh key.
 //
 // The key is XAES-256-GCM: its nonces have 192 bits and may be drawn at random
-// for ever, while AES-GCM with its 96 bits should not seal more than 2^32
-// records per key, which the replicas of a busy installation, who do not count
-// together, could reach.
+// without a limit, while AES-GCM with its 96 bits should not seal more than 2^32
+// records per key, which the replicas of a busy installation, which do not share
+// a counter, could reach.
 func NewKeyset() (*Keyset, error) {
 	handle, err := keyset.NewHandle(aead.XAES256GCM192BitNonceKeyTemplate())
 	if err != nil {
@@ -41,7 +41,7 @@ func ParseKeyset(data []byte) (*Keyset, error) {
 	if len(data) > maxKeysetBytes {
 		return nil, fmt.Errorf("keyset is longer than %d bytes", maxKeysetBytes)
 	}
-	// The parser's own words may quote the key, so they go no further.
+	// The parser's own error may quote the key, so it is dropped.
 	handle, err := insecurecleartextkeyset.Read(keyset.NewJSONReader(bytes.NewReader(data)))
 	if err != nil {
 		return nil, errors.New("keyset is not a valid Tink keyset in JSON")

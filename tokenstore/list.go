@@ -23,13 +23,13 @@ const (
 // without a meaning, but the same on every server and at any time.
 type Listing struct {
 	Agents  []Agent
-	Corrupt []string // keys of records that do not open: another keyset's, or tampered with
+	Corrupt []string // keys of records that do not open: sealed with another keyset, or tampered with
 	Next    ath.Tag  // where the next page starts; "" on the last one
 }
 
-// Agents returns the registrations behind a tag ("" for the first page), at
-// most limit of them, as far as keep wants them; corrupt records are named
-// whatever keep wants, and count towards the limit. What is registered or
+// Agents returns up to limit registrations after a tag ("" for the first page),
+// those for which keep returns true; corrupt records are named in any case, and
+// count towards the limit. What is registered or
 // removed meanwhile may be on a page or not; all else is on exactly one.
 //
 // [ErrOtherKeyset]: none of them would open.
@@ -40,7 +40,7 @@ func (s *Store) Agents(ctx context.Context, after ath.Tag, limit int, keep func(
 	if limit <= 0 {
 		return Listing{}, errors.New("store: a listing needs a limit")
 	}
-	last := "" // the last key that was dealt with
+	last := "" // the last key that was processed
 	if after != "" {
 		var err error
 		if last, err = agentKey(after); err != nil {
@@ -98,7 +98,7 @@ func (s *Store) agentKeys(ctx context.Context, last string) (keys []string, more
 	}
 	trim := func(limit int) {
 		slices.Sort(keys)
-		if keys = slices.Compact(keys); len(keys) > limit { // SCAN may say a key twice
+		if keys = slices.Compact(keys); len(keys) > limit { // SCAN may return a key twice
 			keys, more = keys[:limit], true
 		}
 	}
@@ -136,9 +136,8 @@ func (s *Store) agentKeys(ctx context.Context, last string) (keys []string, more
 	return keys, more, nil
 }
 
-// masters returns who asks each server that holds a part of the keys. A cursor
-// means something to one server only, so that none is asked in place of
-// another.
+// masters returns an asker for each server that holds a part of the keys. A
+// cursor is valid on one server only, so that none is asked in place of another.
 func (s *Store) masters(ctx context.Context) (nodes []asker, err error) {
 	err = s.do(ctx, "masters", func(ctx context.Context) (err error) {
 		nodes, err = s.masterNodes(ctx)

@@ -24,7 +24,7 @@ func (s *Store) Once(ctx context.Context, tag ath.Tag, what, value string, ttl t
 	caller := rand.Text()
 	err = s.do(ctx, "once", func(ctx context.Context) error {
 		var err error
-		if left := s.ttl(s.now().Add(ttl)); isTakingAway(ctx) {
+		if left := s.ttl(s.now().Add(ttl)); isRevoking(ctx) {
 			err = s.run(ctx, s.scripts.onceDown, ErrExists, []string{key}, caller, left)
 		} else {
 			err = s.setIfAbsent(ctx, key, caller, left)

@@ -6,7 +6,7 @@ import (
 )
 
 // version is the first byte of every stored record: the layout of the JSON
-// behind it. A record of another version is not guessed at.
+// behind it. A record of another version is refused.
 const version = 1
 
 // maxRecordBytes bounds a stored record. The largest, an agent with all its

@@ -12,7 +12,7 @@ import (
 	"github.com/athd/athd/ath"
 )
 
-// Embedded is the URL of the store that lives inside of this process.
+// Embedded is the URL of the store inside this process.
 const Embedded = "embedded"
 
 // An address is a parsed store URL:
@@ -23,8 +23,8 @@ const Embedded = "embedded"
 //	                                              Sentinels, and what they call the master; rediss+sentinel:// with TLS
 //	unix://[user:password@]/path/to/socket[?db=n]
 //
-// It is read by hand, because every parser's errors quote what they were
-// given, and that holds a password.
+// It is parsed here, because the errors of every parser quote their input, and
+// that holds a password.
 type address struct {
 	scheme       string
 	network      string
@@ -121,11 +121,11 @@ func CheckURL(raw string) error {
 // Kind is what a store URL leads to, as far as other settings depend on it.
 type Kind struct {
 	TLS, Sentinel bool
-	// InTheClear: it leads to another host without TLS, so that whoever is
-	// between reads the password.
+	// InTheClear: it leads to another host without TLS, so that the password can
+	// be read on the network.
 	InTheClear bool
-	// UserOnly: it has a user and no password, so that nobody logs in. It may be
-	// that the user is meant to be the password.
+	// UserOnly: it has a user and no password, so that athd does not log in.
+	// Perhaps the user is meant to be the password.
 	UserOnly bool
 }
 

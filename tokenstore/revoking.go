@@ -6,8 +6,8 @@ import (
 )
 
 // givesNoMoreThan reports whether a registration lets its agent do nothing that
-// the old one did not, and so only takes away, or nothing at all. It errs on
-// the side of no: that costs a write on a full server.
+// the old one did not: it revokes, or changes nothing. In doubt it reports false,
+// which costs a write on a full server.
 func (a *Agent) givesNoMoreThan(old *Agent) bool {
 	if a.Suspended != old.Suspended && !a.Suspended || a.Generation < old.Generation ||
 		a.ApprovalExpires.After(old.ApprovalExpires) ||
@@ -22,7 +22,7 @@ func (a *Agent) givesNoMoreThan(old *Agent) bool {
 	}
 	for _, was := range old.Approvals {
 		if len(was.OperatorDenied) > 0 && a.Approval(was.Provider) == nil {
-			return false // what an operator barred stays barred
+			return false // what an operator denied stays denied
 		}
 	}
 	for i := range a.Approvals {
@@ -43,14 +43,14 @@ func (p *Approval) givesNoMoreThan(old *Approval) bool {
 		len(old.OperatorDenied.Minus(p.OperatorDenied)) == 0
 }
 
-type takingKey struct{}
+type revokingKey struct{}
 
-// TakingAway marks what is done in ctx as a step of taking rights away: the
-// value that [Store.Once] then remembers is remembered also when the server is
-// full, since the step would fail without. Nobody but who has proved who it is
-// may come so far.
-func TakingAway(ctx context.Context) context.Context {
-	return context.WithValue(ctx, takingKey{}, true)
+// Revoking marks what is done in ctx as a step of a revocation: [Store.Once] then
+// remembers its value also when the server is full, because the revocation would
+// fail without. Use it for authenticated callers only: others could fill the
+// server further.
+func Revoking(ctx context.Context) context.Context {
+	return context.WithValue(ctx, revokingKey{}, true)
 }
 
-func isTakingAway(ctx context.Context) bool { return ctx.Value(takingKey{}) != nil }
+func isRevoking(ctx context.Context) bool { return ctx.Value(revokingKey{}) != nil }
