@@ -1,8 +1,8 @@
 // Command athdemo shows athd at work, on real parts: it starts an OAuth
 // server and a shop of its own, athd and Envoy as the programs that they are,
 // and plays an AI agent and a user's browser before them. Each step is
-// printed with what was sent, what came back, and what the shop saw; and each
-// is checked, so that a demo that ends well has proved something.
+// one line, with -v also what was sent, what came back, and what the shop saw;
+// and each is checked, so that a demo that ends well has proved something.
 //
 //	athdemo -athd ./athd -envoy /usr/bin/envoy [-keep] [-v]
 //
@@ -60,7 +60,7 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags.StringVar(&opt.athd, "athd", "athd", "the athd `program`")
 	flags.StringVar(&opt.envoy, "envoy", "envoy", "the Envoy `program`")
 	flags.BoolVar(&opt.keep, "keep", false, "stay up afterwards, until Ctrl-C")
-	flags.BoolVar(&opt.verbose, "v", false, "print every header of every exchange")
+	flags.BoolVar(&opt.verbose, "v", false, "print every request and reply, and what the shop saw")
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return 0
 	} else if err != nil {
@@ -121,5 +121,5 @@ func demo(ctx context.Context, opt options, stdout io.Writer) (err error) {
 const whatNext = `
 What to try next
   make demo ARGS=-keep    stays up, with commands to paste
-  make demo ARGS=-v       shows every header
+  make demo ARGS=-v       shows every request and reply, and each check
   README.md               athd in front of your own API, or of GitHub`

@@ -62,10 +62,36 @@ func TestDemoOnRealParts(t *testing.T) {
 			t.Errorf("the demo does not say %q", want)
 		}
 	}
+	lines := oneLineASteps(t, athd, envoy)
+	if want := 7; len(lines) != want {
+		t.Errorf("without -v %d steps are printed as one line, want %d:\n%s", len(lines), want, strings.Join(lines, "\n"))
+	}
 	if found := whole.FindString(strings.ReplaceAll(stdout.String(), "code_challenge_method", "")); found != "" {
 		t.Errorf("the demo prints a secret: %.12s…", found)
 	}
 	if left, err := os.ReadDir(tmp); err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v %v", left, err)
 	}
+}
+
+// oneLineASteps is the demo without -v: the lines of steps that went as they
+// must.
+func oneLineASteps(t *testing.T, athd, envoy string) (steps []string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var stdout, stderr bytes.Buffer
+	if code := command(ctx, []string{"-athd", athd, "-envoy", envoy}, &stdout, &stderr); code != 0 {
+		t.Fatalf("exit %d\n%s\n%s", code, stdout.String(), stderr.String())
+	}
+	for line := range strings.Lines(stdout.String()) {
+		line = strings.TrimSuffix(line, "\n")
+		if strings.HasSuffix(line, " ✓") && line[0] >= '1' && line[0] <= '9' {
+			steps = append(steps, line)
+		}
+		if strings.Contains(line, "→") || strings.Contains(line, "Authorization") {
+			t.Errorf("without -v bytes are printed: %s", line)
+		}
+	}
+	return steps
 }

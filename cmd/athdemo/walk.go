@@ -72,7 +72,9 @@ func (w *walk) run(ctx context.Context) error {
 	}
 	for _, s := range steps {
 		w.out.Step("%s", s.title)
-		if err := s.play(ctx); err != nil {
+		err := s.play(ctx)
+		w.out.End(err == nil)
+		if err != nil {
 			return fmt.Errorf("step %d: %w", w.out.Steps, err)
 		}
 	}
@@ -221,8 +223,8 @@ func (w *walk) call(ctx context.Context) error {
 
 // shopSaw prints a request as it arrived at the shop.
 func (w *walk) shopSaw(r shop.Request) {
-	w.out.Line("   the shop saw: %s %s", r.Method, r.Target)
-	w.out.Headers("     ", r.Header, []string{"Authorization", "Cookie", "X-Ath-Agent-Id"})
+	w.out.Detail("   the shop saw: %s %s", r.Method, r.Target)
+	w.out.Headers("     ", r.Header)
 }
 
 func (w *walk) callOutside(ctx context.Context) error {
@@ -268,7 +270,7 @@ func (w *walk) refused(ctx context.Context, agentID, method, path string, status
 
 func (w *walk) line(format string, args ...any) {
 	if !w.quiet {
-		w.out.Line(format, args...)
+		w.out.Detail(format, args...)
 	}
 }
 

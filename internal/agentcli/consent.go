@@ -40,7 +40,7 @@ func (w *handshakeRun) driveBrowser(ctx context.Context) (ath.Secret, error) {
 	if err != nil {
 		return ath.Secret{}, err
 	}
-	w.out.Line("     page %q: %s", page.Title, cli.Printable(page.Text, 300))
+	w.out.Detail("     page %q: %s", page.Title, cli.Printable(page.Text, 300))
 	expected := w.pending(w.session)
 	switch {
 	case w.back.listener != nil && page.URL.Path == callbackPath && page.Status == http.StatusOK:

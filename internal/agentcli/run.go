@@ -268,7 +268,9 @@ func (w *handshakeRun) play(ctx context.Context) error {
 		w.out.Step("%s", s.title)
 		step := &runStep{Step: s.name, OK: true, Exchanges: []runExchange{}, Checks: []runCheck{}}
 		w.report.Steps = append(w.report.Steps, step)
-		if err := s.play(ctx); err != nil {
+		err := s.play(ctx)
+		w.out.End(err == nil)
+		if err != nil {
 			step.OK, step.Error = false, faultOf(advised(err))
 			return err
 		}

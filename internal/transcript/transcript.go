@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -15,16 +16,20 @@ import (
 	"github.com/athd/athd/internal/wire"
 )
 
-// A Transcript prints what happens and keeps count of what was expected.
-// Everything goes through [Transcript.Line], which shortens secrets: none is
-// printed whole.
+// A Transcript prints what happens and counts what was expected: one line a
+// step, or with Verbose all that goes over the wire. Everything goes through
+// [Transcript.Line], which shortens secrets: none is printed whole.
 type Transcript struct {
 	W       io.Writer
-	Verbose bool // every header, not those alone that are worth a line
+	Verbose bool
 
 	Steps  int // begun so far
 	Checks int // made so far
 	failed []string
+
+	title string // of the step that has begun
+	last  string // its last exchange
+	bad   []string
 }
 
 // Line prints one line, or several, with secrets shortened.
@@ -32,48 +37,90 @@ func (t *Transcript) Line(format string, args ...any) {
 	fmt.Fprintln(t.W, Shorten(fmt.Sprintf(format, args...)))
 }
 
-// Step begins the next numbered step.
+// Detail prints a line that only Verbose shows.
+func (t *Transcript) Detail(format string, args ...any) {
+	if t.Verbose {
+		t.Line(format, args...)
+	}
+}
+
+// Step begins the next numbered step. [Transcript.End] ends it.
 func (t *Transcript) Step(format string, args ...any) {
 	t.Steps++
-	t.Line("\n%d. %s", t.Steps, fmt.Sprintf(format, args...))
+	t.title, t.last, t.bad = fmt.Sprintf("%d. %s", t.Steps, fmt.Sprintf(format, args...)), "", nil
+	if t.Verbose || t.Steps == 1 {
+		t.Line("")
+	}
+	t.Detail("%s", t.title)
+}
+
+// End ends a step: its one line says whether all was as expected, with the last
+// exchange, and below it what was not.
+func (t *Transcript) End(ok bool) {
+	if t.Verbose {
+		return
+	}
+	mark := "✓"
+	if !ok || len(t.bad) > 0 {
+		mark = "✗"
+	}
+	line := t.title
+	if t.last != "" {
+		line += " (" + t.last + ")"
+	}
+	t.Line("%s %s", line, mark)
+	for _, bad := range t.bad {
+		t.Line("%s", bad)
+	}
 }
 
 // Check prints an expectation and whether it was met.
 func (t *Transcript) Check(ok bool, want string, got any) {
 	t.Checks++
 	if ok {
-		t.Line("   ✓ %s", want)
+		t.Detail("   ✓ %s", want)
 		return
 	}
-	t.Line("   ✗ %s — but got %v", want, got)
+	line := fmt.Sprintf("   ✗ %s — but got %v", want, got)
+	t.Detail("%s", line)
+	t.bad = append(t.bad, line)
 	t.failed = append(t.failed, Shorten(fmt.Sprintf("  step %d: %s — but got %v", t.Steps, want, got)))
 }
 
 // Failures are the expectations that were not met, one line each.
 func (t *Transcript) Failures() []string { return t.failed }
 
-// The headers that are worth a line; -v shows all.
-var (
-	sentHeaders  = []string{"Authorization", "X-Ath-Agent-Id", "Content-Type"}
-	replyHeaders = []string{"Content-Type", "Www-Authenticate", "Retry-After", "Location"}
-)
-
 // Exchange prints a request and its reply.
 func (t *Transcript) Exchange(ex *wire.Exchange) {
+	t.last = summary(ex)
+	if !t.Verbose {
+		return
+	}
 	t.Line("   → %s %s", ex.Method, ex.URL)
-	t.Headers("     ", ex.Sent, sentHeaders)
+	t.Headers("     ", ex.Sent)
 	t.body("     ", ex.Body)
 	t.Line("   ← %d %s", ex.Status, http.StatusText(ex.Status))
-	t.Headers("     ", ex.Header, replyHeaders)
+	t.Headers("     ", ex.Header)
 	t.body("     ", ex.Reply)
 }
 
-// Headers prints the chosen headers, one line each; all of them when verbose.
-func (t *Transcript) Headers(indent string, h http.Header, chosen []string) {
+// summary is an exchange in few words.
+func summary(ex *wire.Exchange) string {
+	path := ex.URL
+	if u, err := url.Parse(ex.URL); err == nil {
+		path = u.EscapedPath()
+	}
+	text := fmt.Sprintf("%s %s %d", ex.Method, cut(path, 100), ex.Status)
+	if refusal := ex.Refusal(); refusal != nil && refusal.Code != "" {
+		text += " " + cut(string(refusal.Code), 60)
+	}
+	return text
+}
+
+// Headers prints headers, one line each.
+func (t *Transcript) Headers(indent string, h http.Header) {
 	for _, name := range slices.Sorted(maps.Keys(h)) {
-		if t.Verbose || slices.Contains(chosen, name) {
-			t.Line("%s%s: %s", indent, display(name), strings.Join(h[name], ", "))
-		}
+		t.Detail("%s%s: %s", indent, display(name), strings.Join(h[name], ", "))
 	}
 }
 
@@ -122,7 +169,7 @@ func foldLists(indented string) string {
 // Browsing prints what the browser did.
 func (t *Transcript) Browsing(steps []browser.Step) {
 	for _, s := range steps {
-		t.Line("     %s", s)
+		t.Detail("     %s", s)
 	}
 }
 

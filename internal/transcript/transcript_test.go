@@ -2,7 +2,11 @@ package transcript
 
 import (
 	"bytes"
+	"net/http"
+	"strings"
 	"testing"
+
+	"github.com/athd/athd/internal/wire"
 )
 
 func TestNoSecretIsPrintedWhole(t *testing.T) {
@@ -34,7 +38,7 @@ func TestNoSecretIsPrintedWhole(t *testing.T) {
 
 func TestChecksThatFailAreKept(t *testing.T) {
 	var printed bytes.Buffer
-	out := &Transcript{W: &printed}
+	out := &Transcript{W: &printed, Verbose: true}
 	out.Step("one")
 	out.Check(true, "this holds", nil)
 	out.Step("two")
@@ -51,5 +55,38 @@ func TestListsAreOnOneLine(t *testing.T) {
 	const in = "{\n  \"a\": [\n    \"x\",\n    \"y\"\n  ],\n  \"b\": [\n    1\n  ]\n}"
 	if got, want := foldLists(in), "{\n  \"a\": [ \"x\", \"y\" ],\n  \"b\": [\n    1\n  ]\n}"; got != want {
 		t.Errorf("foldLists = %q, want %q", got, want)
+	}
+}
+
+func TestStepIsOneLineWithoutVerbose(t *testing.T) {
+	var out strings.Builder
+	tr := &Transcript{W: &out}
+	ex := &wire.Exchange{Method: "POST", URL: "https://gw.example/ath/token?x=1", Status: 403, Reply: []byte(`{"code":"USER_DENIED","message":"no"}`)}
+	tr.Step("Token")
+	tr.Exchange(ex)
+	tr.Check(true, "all is well", nil)
+	tr.End(true)
+	tr.Step("Call")
+	tr.Check(false, "it passes", "ath_tk_Zm9vYmFyYmF6cXV4MTIzNDU2Nzg5MEFCQ0RFRg")
+	tr.End(true)
+	tr.Step("Revoke")
+	tr.End(false)
+	want := "\n1. Token (POST /ath/token 403 USER_DENIED) ✓\n2. Call ✗\n   ✗ it passes — but got ath_tk_Zm9v…\n3. Revoke ✗\n"
+	if out.String() != want || tr.Checks != 2 || len(tr.Failures()) != 1 {
+		t.Errorf("printed\n%swant\n%s", &out, want)
+	}
+}
+
+func TestVerboseShowsTheBytes(t *testing.T) {
+	var out strings.Builder
+	tr := &Transcript{W: &out, Verbose: true}
+	tr.Step("Token")
+	tr.Exchange(&wire.Exchange{Method: "POST", URL: "https://gw.example/ath/token", Sent: http.Header{"Accept": {"x"}}, Status: 200, Reply: []byte(`{"a":1}`)})
+	tr.Check(true, "all is well", nil)
+	tr.End(true)
+	for _, want := range []string{"\n1. Token\n", "→ POST https://gw.example/ath/token\n", "Accept: x", "← 200 OK", `"a": 1`, "✓ all is well"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q is not in\n%s", want, &out)
+		}
 	}
 }

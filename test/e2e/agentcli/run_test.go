@@ -87,7 +87,7 @@ func TestWholeWalk(t *testing.T) {
 			noSecrets(t, a, out)
 
 			// Once more: it goes on with the registration that it has, where it was.
-			again := a.must(append([]string{"run", "-serve", "127.0.0.1:0",
+			again := a.must(append([]string{"run", "-v", "-serve", "127.0.0.1:0",
 				"-provider", c.provider, "-call", c.call, "-consent-with", user}, c.more...)...)
 			for _, want := range []string{"1. Discover", "✓ R-2: the agent is registered already", "9. Call again", "checks held."} {
 				if !strings.Contains(again, want) {
