@@ -1,4 +1,5 @@
-package ath_test
+// Package paths shows that a path which athd answers is one row of a table.
+package paths
 
 import (
 	"encoding/json"
@@ -12,11 +13,8 @@ import (
 // A new path is one row of the table: with it alone the companion, the check
 // in meshes, Envoy's routes and what is verified of them have it.
 func TestNewPathIsOneRowOfTheTable(t *testing.T) {
-	if testing.Short() {
-		t.Skip("builds three packages")
-	}
 	const table = "var paths = []Path{\n"
-	source, err := os.ReadFile("paths.go")
+	source, err := os.ReadFile("../../../ath/paths.go")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,7 +32,7 @@ func TestNewPathIsOneRowOfTheTable(t *testing.T) {
 	}
 	dir := t.TempDir()
 	replacement := filepath.Join(dir, "paths.go")
-	original, err := filepath.Abs("paths.go")
+	original, err := filepath.Abs("../../../ath/paths.go")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +52,7 @@ func TestNewPathIsOneRowOfTheTable(t *testing.T) {
 	}
 	for pkg, name := range tests {
 		cmd := exec.CommandContext(t.Context(), "go", "test", "-v", "-overlay", filepath.Join(dir, "overlay.json"), "-run", "^"+name+"$", pkg)
-		cmd.Dir = ".."
+		cmd.Dir = "../../.."
 		out, err := cmd.CombinedOutput()
 		if err != nil {
 			t.Errorf("%s: %v\n%s", pkg, err, out)
