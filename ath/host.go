@@ -144,6 +144,16 @@ func RequestedHost(s string) Host {
 	return h
 }
 
+// RequestedHostOf returns the host that requests to a URL name, as [RequestedHost]
+// reads it; the zero Host if there is none.
+func RequestedHostOf(rawURL string) Host {
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		return Host{}
+	}
+	return RequestedHost(u.Host)
+}
+
 // String returns host[:port], an IPv6 address in brackets; "" for no host.
 func (h Host) String() string {
 	switch {

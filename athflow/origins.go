@@ -2,7 +2,6 @@ package athflow
 
 import (
 	"net/http"
-	"net/url"
 	"sync/atomic"
 
 	"github.com/athd/athd/ath"
@@ -29,8 +28,8 @@ type origins struct {
 }
 
 func newOrigins(c *Config) *origins {
-	public := hostOf(c.PublicURL)
-	o := &origins{name: hostOf(c.ConsentURL)}
+	public := ath.RequestedHostOf(c.PublicURL)
+	o := &origins{name: ath.RequestedHostOf(c.ConsentURL)}
 	o.separate = o.name != public
 	c.Providers.Each(func(set *provider.Set) {
 		apps := audienceHosts(set, public)
@@ -44,7 +43,7 @@ func newOrigins(c *Config) *origins {
 func audienceHosts(set *provider.Set, public ath.Host) map[ath.Host]bool {
 	hosts := map[ath.Host]bool{}
 	for _, p := range set.Apps() {
-		if host := hostOf(p.App.Audience); host != public {
+		if host := ath.RequestedHostOf(p.App.Audience); host != public {
 			hosts[host] = true
 		}
 	}
@@ -108,13 +107,4 @@ func navigated(r *http.Request) error {
 		return ath.Errorf(ath.InvalidRequest, "This page opens in a browser's window only, not in a frame or for a script.")
 	}
 	return nil
-}
-
-// hostOf returns the host of a base URL, which was checked, without its port.
-func hostOf(base string) ath.Host {
-	u, err := url.Parse(base)
-	if err != nil {
-		return ath.Host{}
-	}
-	return ath.RequestedHost(u.Host)
 }

@@ -1,7 +1,7 @@
 package authz
 
 import (
-	"net/url"
+	"slices"
 
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/provider"
@@ -36,17 +36,8 @@ func newHints(publicURL string, set *provider.Set) map[string]*hint {
 // hasHostOf reports whether the URL's host is one of the app's own: of several
 // apps, the one at whose host it is asked is published.
 func hasHostOf(app *provider.Provider, of string) bool {
-	u, err := url.Parse(of)
-	if err != nil {
-		return false
-	}
-	asked := ath.RequestedHost(u.Host)
-	for _, h := range app.App.Hosts {
-		if !asked.IsZero() && h.WithoutPort() == asked.WithoutPort() {
-			return true
-		}
-	}
-	return false
+	asked := ath.RequestedHostOf(of)
+	return !asked.IsZero() && slices.Contains(app.App.RoutedHosts(), asked)
 }
 
 // hint returns what a refusal contains beside its code; nil: nothing.

@@ -70,6 +70,6 @@ func appsWithOwnHosts(set *provider.Set) map[string]bool {
 
 // shareHost: an app of any host is behind every host.
 func shareHost(a, b *provider.Provider) bool {
-	one, two := appHosts(a), appHosts(b)
+	one, two := hostsOf(a), hostsOf(b)
 	return one[0].IsZero() || two[0].IsZero() || slices.ContainsFunc(one, func(h ath.Host) bool { return slices.Contains(two, h) })
 }

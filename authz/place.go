@@ -21,7 +21,7 @@ type places struct {
 func newPlaces(set *provider.Set, consent ath.Host) places {
 	p := places{providers: set, consent: consent, apps: map[ath.Host][]*provider.Provider{}}
 	for _, app := range set.Apps() {
-		for _, host := range appHosts(app) {
+		for _, host := range hostsOf(app) {
 			p.apps[host] = append(p.apps[host], app)
 		}
 	}
@@ -71,17 +71,10 @@ func within(path, prefix string) bool {
 	return ok && (rest == "" || rest[0] == '/')
 }
 
-// appHosts returns an app's hosts without ports, which routes ignore; the zero
-// Host for any.
-func appHosts(p *provider.Provider) []ath.Host {
-	if len(p.App.Hosts) == 0 {
-		return []ath.Host{{}}
+// hostsOf returns an app's hosts; the zero Host for any.
+func hostsOf(p *provider.Provider) []ath.Host {
+	if hosts := p.App.RoutedHosts(); len(hosts) > 0 {
+		return hosts
 	}
-	var hosts []ath.Host
-	for _, h := range p.App.Hosts {
-		if h = h.WithoutPort(); !slices.Contains(hosts, h) {
-			hosts = append(hosts, h)
-		}
-	}
-	return hosts
+	return []ath.Host{{}}
 }

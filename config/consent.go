@@ -1,7 +1,7 @@
 package config
 
 import (
-	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/athd/athd/ath"
@@ -28,7 +28,7 @@ func (l *loader) consentURL() {
 		l.Fail("want https, as public_url has it", "consent_url")
 	case u.Scheme == "http" && !ath.IsLoopbackHost(u.Hostname()) && !l.c.Development.AllowHTTP:
 		l.Fail("http is for loopback hosts only: use https, or set development.allow_http", "consent_url")
-	case s != l.s.PublicURL && hostName(u) == hostName(public):
+	case s != l.s.PublicURL && ath.RequestedHost(u.Host) == ath.RequestedHost(public.Host):
 		l.Fail("want another host name than that of public_url: cookies are shared by the ports of a name", "consent_url")
 	default:
 		l.s.ConsentURL = s
@@ -39,15 +39,14 @@ func (l *loader) consentURL() {
 // warns where it does because the pages have no host of their own: a script of
 // the app could read the page and press its buttons.
 func (l *loader) consentHostIsItsOwn(set *provider.Set) {
-	consent, err := parsePublicURL(l.s.ConsentURL)
-	if err != nil {
+	name := ath.RequestedHostOf(l.s.ConsentURL)
+	if name.IsZero() {
 		return
 	}
-	name := hostName(consent)
 	if l.s.ConsentURL == l.s.PublicURL {
 		var there []string
 		for _, p := range set.Apps() {
-			if len(p.App.Hosts) == 0 || servesHost(p.App, name) {
+			if len(p.App.Hosts) == 0 || slices.Contains(p.App.RoutedHosts(), name) {
 				there = append(there, p.ID)
 			}
 		}
@@ -62,10 +61,10 @@ func (l *loader) consentHostIsItsOwn(set *provider.Set) {
 		if p == nil || p.App == nil {
 			continue
 		}
-		if servesHost(p.App, name) {
+		if slices.Contains(p.App.RoutedHosts(), name) {
 			l.Fail("names the host of consent_url, where only the consent pages are", "apps", i, "hosts")
 		}
-		if u, err := url.Parse(p.App.Audience); err == nil && hostName(u) == name {
+		if ath.RequestedHostOf(p.App.Audience) == name {
 			l.Fail("is at the host of consent_url, where only the consent pages are", "apps", i, "audience")
 		}
 	}
@@ -78,26 +77,10 @@ func appID(a provider.AppConfig) string {
 	return a.Tutorial.AppID
 }
 
-func servesHost(app *provider.App, name ath.Host) bool {
-	for _, h := range app.Hosts {
-		if h.WithoutPort() == name {
-			return true
-		}
-	}
-	return false
-}
-
-// hostName is a host without its port and the dot of the root.
-func hostName(u *url.URL) ath.Host { return ath.RequestedHost(u.Host) }
-
 // ConsentHost is the host that only the consent pages have, or none.
 func (s *Settings) ConsentHost() ath.Host {
 	if s.ConsentURL == s.PublicURL {
 		return ath.Host{}
 	}
-	u, err := url.Parse(s.ConsentURL)
-	if err != nil {
-		return ath.Host{}
-	}
-	return hostName(u)
+	return ath.RequestedHostOf(s.ConsentURL)
 }

@@ -26,7 +26,7 @@ func (l *loader) cors() {
 			l.Fail("http is for loopback hosts only: use https, or set development.allow_http", at...)
 		case u.Port() != "" && u.Port() == defaultPort(u):
 			l.Fail("want no port where it is the scheme's own: browsers leave it out", at...)
-		case !l.s.ConsentHost().IsZero() && hostName(u) == l.s.ConsentHost():
+		case !l.s.ConsentHost().IsZero() && ath.RequestedHost(u.Host) == l.s.ConsentHost():
 			l.Fail("is the host of consent_url, from where nothing is called", at...)
 		case slices.Contains(l.s.Envoy.AllowedOrigins, s):
 			l.Fail("is there twice", at...)

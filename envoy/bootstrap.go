@@ -158,15 +158,16 @@ const anyHost = "*"
 // lower case, without a port (which is ignored in requests too), an IPv6 address
 // in brackets.
 func domains(app *provider.App) []string {
-	if len(app.Hosts) == 0 {
+	hosts := app.RoutedHosts()
+	if len(hosts) == 0 {
 		return []string{anyHost}
 	}
-	out := make([]string, len(app.Hosts))
-	for i, h := range app.Hosts {
-		out[i] = h.WithoutPort().String()
+	out := make([]string, len(hosts))
+	for i, h := range hosts {
+		out[i] = h.String()
 	}
 	slices.Sort(out)
-	return slices.Compact(out)
+	return out
 }
 
 // A generator builds Envoy's resources. What goes wrong is collected.

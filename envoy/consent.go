@@ -1,8 +1,6 @@
 package envoy
 
 import (
-	"net/url"
-
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 
 	"github.com/athd/athd/ath"
@@ -14,13 +12,8 @@ const consentRoute = "consent"
 // consentHost returns the name of the host that only the consent pages have,
 // or "" where they share public_url's.
 func (c BootstrapConfig) consentHost() string {
-	consent, err1 := url.Parse(c.ConsentURL)
-	public, err2 := url.Parse(c.PublicURL)
-	if err1 != nil || err2 != nil {
-		return ""
-	}
-	host := ath.RequestedHost(consent.Host)
-	if host == ath.RequestedHost(public.Host) {
+	host := ath.RequestedHostOf(c.ConsentURL)
+	if host == ath.RequestedHostOf(c.PublicURL) {
 		return ""
 	}
 	return host.String()

@@ -202,7 +202,9 @@ func private(host string) bool {
 	if ip, err := netip.ParseAddr(host); err == nil {
 		return ip.IsLoopback() || ip.IsPrivate() || ip.IsLinkLocalUnicast()
 	}
-	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	if h, err := ath.ParseHost(host); err == nil {
+		host = h.Name()
+	}
 	for _, suffix := range []string{".localhost", ".internal", ".local", ".svc", ".home.arpa"} {
 		if strings.HasSuffix(host, suffix) {
 			return true

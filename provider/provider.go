@@ -94,6 +94,18 @@ type App struct {
 	Passthrough bool       // people may call it without an ATH token
 }
 
+// RoutedHosts returns the app's hosts as routes compare them: without ports, each
+// once. None: any host.
+func (a *App) RoutedHosts() []ath.Host {
+	var hosts []ath.Host
+	for _, h := range a.Hosts {
+		if h = h.WithoutPort(); !slices.Contains(hosts, h) {
+			hosts = append(hosts, h)
+		}
+	}
+	return hosts
+}
+
 // An AuthMethod is how athd authenticates at the token endpoint
 // (RFC 6749, section 2.3; OpenID Connect Core, section 9).
 type AuthMethod string
