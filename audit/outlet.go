@@ -24,7 +24,7 @@ var errStuck = errors.New("the writer does not return")
 // An outlet is one writer and the lines that wait for it. They are written in
 // the order in which they were added, by a goroutine that lives while there
 // are any: so a writer that never returns, such as a pipe that nobody reads or
-// a disk that is away, keeps nobody waiting for longer than [patience]. Lines
+// a disk that hangs, keeps nobody waiting for longer than patience. Lines
 // that could not be written stay, and are tried again.
 type outlet struct {
 	w    io.Writer

@@ -32,10 +32,10 @@ func (s *Store) Agent(ctx context.Context, tag ath.Tag) (Held[Agent], error) {
 }
 
 // SwapAgent replaces a registration as it was read. ErrChanged: somebody else
-// did so first, or it is gone. An agent's id never changes. What it takes away
-// is waited for as [Config].WaitReplicas says; a swap for the same value waits
-// for what was written before. What gives the agent nothing that it had not
-// succeeds also when the server is full.
+// did so first, or it is gone. An agent's id never changes. It waits for
+// replicas as [Config].WaitReplicas says; a swap for the same value waits for
+// what was written before. What gives the agent nothing new succeeds also when
+// the server is full.
 func (s *Store) SwapAgent(ctx context.Context, old Held[Agent], next Agent) error {
 	if old.key == "" {
 		return errNotHeld
@@ -49,7 +49,7 @@ func (s *Store) SwapAgent(ctx context.Context, old Held[Agent], next Agent) erro
 	}
 	script := s.scripts.swap
 	if next.givesNoMoreThan(&old.Value) {
-		script = s.scripts.swapDown
+		script = s.scripts.swapRevoking
 	}
 	keys, args := s.feed.announcing([]string{old.key}, []any{old.raw, sealed, s.agentTTL(&next)},
 		announce(AgentChanged, ath.AgentTag(next.ID), ""))

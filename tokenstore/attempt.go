@@ -26,7 +26,7 @@ func (s *Store) try(ctx context.Context, op string, f func(context.Context) erro
 	start := time.Now()
 	var err error
 	if s.foreign.Load() && op != opReady && op != opKeyset {
-		err = errForeign // what we wrote would be the one record that opens
+		err = errForeign // a write would leave the only record that opens
 	} else {
 		err = s.attempt(ctx, op, f)
 	}
@@ -45,7 +45,7 @@ func (s *Store) attempt(ctx context.Context, op string, f func(context.Context) 
 	if !s.breaker.TryAcquirePermit() {
 		return s.notAsked()
 	}
-	// A permit that is not given back would keep a half-open breaker shut for
+	// A permit that is not returned would keep a half-open breaker waiting for
 	// ever, so a panic counts as a failure.
 	var err error
 	verdict := func() {
@@ -62,9 +62,9 @@ func (s *Store) attempt(ctx context.Context, op string, f func(context.Context) 
 	case isShared(err) && !s.breaker.IsHalfOpen():
 		verdict = func() {} // another read of the same batch counts
 	case ctx.Err() != nil && time.Since(start) < s.timeout/2 && !s.breaker.IsHalfOpen():
-		// The caller left before the store had a fair time to answer, which
-		// says nothing of it. One who waits less than our timeout, as Envoy
-		// may, must be able to trip the breaker all the same.
+		// The caller left before the store had half of its time, which says
+		// nothing about the store. A caller that waits for longer than that, but
+		// less than the timeout, as Envoy may, still counts.
 		verdict = func() {}
 	}
 	return err
@@ -90,8 +90,8 @@ func isShared(err error) bool {
 	return ok
 }
 
-// isReply reports whether the server spoke, if only to refuse: such a server
-// answers quickly, and a breaker would only hide what it says.
+// isReply reports whether the error is the server's own reply: such a server
+// answers quickly, and a breaker would only hide what it replies.
 func isReply(err error) bool {
 	_, ok := errors.AsType[redis.Error](err)
 	return ok

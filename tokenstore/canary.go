@@ -84,7 +84,7 @@ func (s *Store) openCanary(ctx context.Context, raw string) error {
 	if err != nil {
 		return err
 	}
-	if err := s.run(ctx, s.scripts.swapDown, ErrChanged, []string{canaryKey}, raw, sealed, noTTL); err != nil {
+	if err := s.run(ctx, s.scripts.swapRevoking, ErrChanged, []string{canaryKey}, raw, sealed, noTTL); err != nil {
 		s.resealed.Store(false)
 	}
 	return nil

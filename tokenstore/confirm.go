@@ -8,16 +8,16 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// errUnconfirmed is the cause when the master has done what was asked, but too
-// few replicas said in time that they have it.
+// errUnconfirmed is the cause when the master has run the script, but too few
+// replicas acknowledged it in time.
 var errUnconfirmed = errors.New("written, but not confirmed by enough replicas")
 
-// confirmed is run for a script that takes rights away: with
-// [Config].WaitReplicas it succeeds only once that many replicas have what the
-// script wrote, so that no failover to one of them brings the rights back.
+// confirmed is run for a script that revokes: with [Config].WaitReplicas it
+// succeeds only once that many replicas have what the script wrote, so that no
+// failover to one of them restores what was revoked.
 //
 // The script must write whenever it returns 1, also when it finds its own
-// work: WAIT waits for what this very connection wrote.
+// first attempt: WAIT waits for what this connection wrote.
 func (s *Store) confirmed(ctx context.Context, script script, unmet error, keys []string, args ...any) error {
 	if s.waitReplicas == 0 {
 		return s.run(ctx, script, unmet, keys, args...)
@@ -31,7 +31,7 @@ func (s *Store) runConfirmed(ctx context.Context, script *redis.Script, unmet er
 		return s.runAndWait(ctx, s.server.ask, script, unmet, keys, args)
 	}
 	// A batch of the cluster client would send WAIT, which has no key, to any
-	// node. On one node's client nobody follows redirections but we.
+	// node. With the client of one node, redirections are followed here.
 	for moved := false; ; moved = true {
 		node, err := cluster.MasterForKey(ctx, keys[0])
 		if err != nil {
@@ -45,7 +45,7 @@ func (s *Store) runConfirmed(ctx context.Context, script *redis.Script, unmet er
 			cluster.ReloadState(ctx) // in the background, for the next one
 			return err
 		}
-		// This learns anew who has which slot before it returns.
+		// This reloads which node has which slot before it returns.
 		if err := cluster.ForEachMaster(ctx, func(context.Context, *redis.Client) error { return nil }); err != nil {
 			return err
 		}
@@ -58,7 +58,7 @@ func (s *Store) runAndWait(ctx context.Context, ask asker, script *redis.Script,
 	var ran, have *redis.Cmd
 	err := ask(ctx, func(batch redis.Pipeliner) {
 		ran = script.Eval(ctx, batch, keys, args...)
-		// Half of our time, so that the answer comes before we have gone.
+		// Half of the timeout, so that the answer comes within it.
 		have = batch.Do(ctx, "WAIT", s.waitReplicas, (s.timeout / 2).Milliseconds())
 	})
 	if err == nil {

@@ -10,9 +10,9 @@ import (
 	"github.com/athd/athd/ath"
 )
 
-// PutConnection stores a user's OAuth tokens until the given time; a grant
-// that is put later makes them stay for as long as it lives. What is there is
-// overwritten. They are entered into the index of their agent's.
+// PutConnection stores a user's OAuth tokens until the given time; a grant that
+// is put later extends that to its own expiry. An existing record is overwritten.
+// The connection is entered into the index of its agent's.
 func (s *Store) PutConnection(ctx context.Context, tag ath.Tag, c Connection, until time.Time) error {
 	key, err := key(tag, string(connectionKind))
 	if err != nil {
@@ -47,8 +47,8 @@ func (s *Store) PutConnection(ctx context.Context, tag ath.Tag, c Connection, un
 // note enters a connection into the index of its agent's, so that
 // [Store.EndConnections] finds it. It goes in one batch with what it points
 // to, which is in another slot: after an error either may be there without the
-// other. An entry that points to nothing is harmless, and nobody has a token
-// of a connection or grant whose writing was not acknowledged.
+// other. An entry that points to nothing is harmless, and no token was issued
+// for a connection or grant whose write was not acknowledged.
 func (s *Store) note(agentID string, tag ath.Tag, until time.Time) (func(context.Context, redis.Pipeliner) *redis.Cmd, error) {
 	index, err := key(ath.AgentTag(agentID), string(connectionsKind))
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 )
 
 // PutGrant stores what a token stands for, counts it among the grants of its
-// connection and makes the connection live as long, in one step; beside
-// that it enters the connection into the index of its agent's. ErrNotFound: the
+// connection and extends the connection's life to its own, in one step; it also
+// enters the connection into the index of its agent's. ErrNotFound: the
 // connection is gone, and nothing was stored.
 func (s *Store) PutGrant(ctx context.Context, token ath.Token, g Grant) error {
 	keys, err := keysOf(token)
@@ -48,8 +48,8 @@ func (s *Store) PutGrant(ctx context.Context, token ath.Token, g Grant) error {
 	})
 }
 
-// DeleteGrant takes a grant back as if it had never been: for the loser of an
-// exchange (Z-4), whose connection the winner needs. To end a token that an
+// DeleteGrant deletes a grant without a trace: for the loser of an exchange
+// (Z-4), whose connection the winner needs. To end a token that an
 // agent holds, use [Store.Revoke].
 func (s *Store) DeleteGrant(ctx context.Context, token ath.Token) error {
 	keys, err := keysOf(token)
@@ -72,9 +72,9 @@ func (s *Store) Grant(ctx context.Context, token ath.Token) (Held[Grant], error)
 
 // Revoke puts a tombstone in place of a grant, and ends the connection with
 // its last grant, in one step: every decision that starts after Revoke has
-// returned nil finds the token dead (V-4). A grant that is dead already, or
-// gone, is as good; but with [Config].WaitReplicas a tombstone that was found
-// is waited for too, since whoever put it may not have been able to.
+// returned nil finds the token revoked (V-4). A grant that is revoked already, or
+// gone, is a success; but with [Config].WaitReplicas a tombstone that was found
+// is waited for too, because who put it may not have been able to.
 func (s *Store) Revoke(ctx context.Context, old Held[Grant], at time.Time) error {
 	if old.key == "" {
 		return errNotHeld
@@ -82,8 +82,8 @@ func (s *Store) Revoke(ctx context.Context, old Held[Grant], at time.Time) error
 	if at.IsZero() {
 		at = s.now() // a zero tombstone would be a live grant
 	}
-	// A grant changes only by being revoked, so a second round meets a
-	// tombstone; a third would mean that somebody rewrites our records.
+	// A grant changes only by being revoked, so a second round finds a
+	// tombstone; a third would mean that something else rewrites the records.
 	for range 3 {
 		if !old.Value.Revoked.IsZero() && s.waitReplicas == 0 {
 			return nil

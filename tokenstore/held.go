@@ -8,8 +8,8 @@ import (
 )
 
 // A Held is a record as it was read: its value, and what compare-and-swap
-// needs to know that nobody wrote since. A Held that no verb returned swaps
-// with nothing.
+// needs to detect a write in between. A Held that no verb returned is refused by
+// every swap.
 type Held[T any] struct {
 	Value T
 	key   string
@@ -43,7 +43,8 @@ func get[T any](ctx context.Context, s *Store, op, key string, open func(key, ra
 }
 
 // create writes a sealed record where there is none. A missing key answers
-// nil, and so does a lost first try of ours: no other call has these bytes.
+// nil, and so does a first attempt whose reply was lost: no other call has these
+// bytes.
 func (s *Store) create(ctx context.Context, op, key, sealed string, ttl int64) error {
 	return s.do(ctx, op, func(ctx context.Context) error {
 		return s.setIfAbsent(ctx, key, sealed, ttl)

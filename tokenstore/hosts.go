@@ -68,7 +68,7 @@ func (s *Store) SwapHostSuspensions(ctx context.Context, old Held[[]HostSuspensi
 	}
 	script := s.scripts.swapHosts
 	if keepsAll(old.Value, next) {
-		script = s.scripts.swapHostsDown
+		script = s.scripts.swapHostsRevoking
 	}
 	return s.do(ctx, "swap_suspended_hosts", func(ctx context.Context) error {
 		return s.confirmed(ctx, script, ErrChanged, []string{old.key}, old.raw, sealed)

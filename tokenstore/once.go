@@ -10,8 +10,9 @@ import (
 )
 
 // Once reports whether this is the first call, over all replicas and for as
-// long as ttl, with this value: a jti, a re-fetch. What names the
-// use in lower-case letters and dashes; the value is kept as a digest only.
+// long as ttl, with this value: a jti, a re-fetch. Parameter what
+// names the use, in lower-case letters and dashes; only a digest of the value is
+// stored.
 // With an error, first is false.
 func (s *Store) Once(ctx context.Context, tag ath.Tag, what, value string, ttl time.Duration) (first bool, err error) {
 	key, err := onceKey(tag, what, value)
@@ -25,7 +26,7 @@ func (s *Store) Once(ctx context.Context, tag ath.Tag, what, value string, ttl t
 	err = s.do(ctx, "once", func(ctx context.Context) error {
 		var err error
 		if left := s.ttl(s.now().Add(ttl)); isRevoking(ctx) {
-			err = s.run(ctx, s.scripts.onceDown, ErrExists, []string{key}, caller, left)
+			err = s.run(ctx, s.scripts.onceRevoking, ErrExists, []string{key}, caller, left)
 		} else {
 			err = s.setIfAbsent(ctx, key, caller, left)
 		}

@@ -11,9 +11,9 @@ import (
 )
 
 // RemoveAgent deletes a registration as it was read. ErrChanged:
-// somebody else wrote it meanwhile; one that is gone is as good as removed.
+// somebody else wrote it meanwhile. One that is gone already counts as removed.
 // Every decision that starts after RemoveAgent has returned nil refuses the
-// agent's tokens; [Store.EndConnections] ends what is behind them. It waits for
+// agent's tokens; [Store.EndConnections] deletes the users' tokens behind them. It waits for
 // replicas as [Config].WaitReplicas says.
 func (s *Store) RemoveAgent(ctx context.Context, old Held[Agent]) error {
 	if old.key == "" {
@@ -25,9 +25,9 @@ func (s *Store) RemoveAgent(ctx context.Context, old Held[Agent]) error {
 	})
 }
 
-// EndConnections revokes every grant of an agent, deletes every connection of
-// its and says how many there were. Grants leave tombstones, so that their
-// tokens are called revoked. It is several operations; after an error, or
+// EndConnections revokes every grant of an agent, deletes each of its connections
+// and returns how many there were. Grants leave tombstones, so that their tokens
+// are refused as revoked. It is several operations; after an error, or
 // where a connection is made at the same time, some may be left: those end
 // with their last grant, within the hour, and calling again ends them too.
 // What must be dead at once needs [Store.SwapAgent] or [Store.RemoveAgent].
@@ -69,7 +69,7 @@ func (s *Store) EndConnections(ctx context.Context, agentID string, at time.Time
 func (s *Store) endConnection(ctx context.Context, agentID string, tag ath.Tag, at time.Time) (int, error) {
 	connection, err := key(tag, string(connectionKind))
 	if err != nil {
-		return 0, nil // not an entry of ours
+		return 0, nil // not an entry that athd wrote
 	}
 	index, _ := key(tag, string(grantsKind))
 	var digests []string
@@ -98,7 +98,7 @@ func (s *Store) endConnection(ctx context.Context, agentID string, tag ath.Tag, 
 		case err != nil:
 			return 0, err
 		case held.Value.Agent != agentID:
-			return 0, nil // an entry that somebody else wrote: not this agent's to end
+			return 0, nil // an entry that athd did not write: the grant is another agent's
 		}
 		if err := s.Revoke(ctx, held, at); err != nil {
 			return 0, err
@@ -114,7 +114,7 @@ func (s *Store) endConnection(ctx context.Context, agentID string, tag ath.Tag, 
 	return int(there), nil
 }
 
-// askInt runs one command whose answer is of no interest.
+// askInt runs one command and ignores its answer.
 func (s *Store) askInt(ctx context.Context, command func(redis.Pipeliner) *redis.IntCmd) error {
 	var ran *redis.IntCmd
 	if err := s.server.ask(ctx, func(batch redis.Pipeliner) { ran = command(batch) }); err != nil {

@@ -9,22 +9,22 @@ import (
 
 // All keys of a script share one hash tag, so each script runs in one slot.
 // Each returns 1 for "done" and 0 for "not as expected", and is safe to send
-// twice: what it writes is unique to the call, so that it knows its own work,
-// and writes it again, so that the second try can be waited for too. What
+// twice: what it writes is unique to the call, so that a retry recognizes its
+// first attempt, and writes it again, so that the retry can be waited for too. What
 // announces a change may return more than 1; see announceLua.
 type scripts struct {
 	quotaScripts
 	swap, putGrant, deleteGrant, revoke, remove, note script
-	// swapDown, endSession and onceDown are for what takes rights away.
-	swapDown, endSession, onceDown script
-	swapHosts, swapHostsDown       script
-	endConnection, logChanges      script
+	// swapRevoking, endSession and onceRevoking are for revocations.
+	swapRevoking, endSession, onceRevoking script
+	swapHosts, swapHostsRevoking           script
+	endConnection, logChanges              script
 }
 
-// A script is run as it is, or, if it takes rights away, with the flag by which
-// Redis 7 runs it also when its memory is full: what it writes is no larger
-// than what it replaces, or small, and nobody but agents that are registered
-// and operators come so far. What gives rights fails there.
+// A script is run as it is, or, if it revokes, with the flag by which Redis 7 runs
+// it also when its memory is full: what it writes is no larger than what it
+// replaces, or small, and only registered agents and operators can cause it. What
+// grants rights fails on a full server.
 type script struct{ plain, whenFull *redis.Script }
 
 func normal(text string) script { return script{plain: redis.NewScript(text)} }
@@ -68,10 +68,10 @@ redis.call('SET', KEYS[2], ARGV[4], 'PX', ARGV[3])
 return 1`
 	return scripts{
 		quotaScripts: newQuotaScripts(),
-		swapHosts:    normal(swapHosts), swapHostsDown: whenFull(swapHosts),
+		swapHosts:    normal(swapHosts), swapHostsRevoking: whenFull(swapHosts),
 
 		endSession: whenFull(endSession),
-		swap:       normal(swap), swapDown: whenFull(swap), onceDown: whenFull(once),
+		swap:       normal(swap), swapRevoking: whenFull(swap), onceRevoking: whenFull(once),
 
 		// KEYS connection, grant, index; ARGV sealed grant, its ttl in ms,
 		// its digest, its expiry in Unix ms, the least ttl of the connection.

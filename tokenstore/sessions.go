@@ -7,7 +7,7 @@ import (
 	"github.com/athd/athd/ath"
 )
 
-// CreateSession stores a fresh session until ten minutes after it expires.
+// CreateSession stores a new session until ten minutes after it expires.
 func (s *Store) CreateSession(ctx context.Context, tag ath.Tag, session Session) error {
 	key, err := sessionKey(tag)
 	if err != nil {
@@ -58,7 +58,7 @@ func (s *Store) endSession(ctx context.Context, old Held[Session], next Session,
 	if err != nil {
 		return Held[Session]{}, err
 	}
-	own := sha256.Sum256([]byte(sealed)) // so that a second try of ours knows the first one's work
+	own := sha256.Sum256([]byte(sealed)) // so that a retry recognizes the first attempt
 	err = s.do(ctx, "swap_session", func(ctx context.Context) error {
 		return s.run(ctx, s.scripts.endSession, ErrChanged, []string{old.key, mark}, old.raw, sealed, ttl, string(own[:16]))
 	})

@@ -20,7 +20,7 @@ import (
 
 const (
 	defaultTimeout   = 250 * time.Millisecond // well under what Envoy waits for a decision
-	embeddedTimeout  = 900 * time.Millisecond // no network can be away: only this process can be busy
+	embeddedTimeout  = 900 * time.Millisecond // there is no network that could fail: only this process can be busy
 	breakerThreshold = 5                      // failures in a row
 	breakerDelay     = 200 * time.Millisecond
 )
@@ -36,8 +36,8 @@ type Config struct {
 	// CAs, with TLS, are who may sign the servers' certificates; default the
 	// system's.
 	CAs *x509.CertPool
-	// Certificate, with TLS, is what athd shows to servers and Sentinels that
-	// want one of their clients; nil: none.
+	// Certificate, with TLS, is athd's client certificate, for servers and
+	// Sentinels that require one; nil: none.
 	Certificate *tls.Certificate
 	// SentinelUser and SentinelPassword are for the Sentinels themselves: the
 	// URL's are for the servers that they watch.
@@ -45,21 +45,21 @@ type Config struct {
 	SentinelPassword ath.Secret
 	// WaitReplicas, if not 0, is how many replicas of Redis must have a
 	// revocation, or a change of an agent, before it is acknowledged. With
-	// fewer within half of Timeout it fails with ErrUnavailable, though it has
-	// happened and may stay.
+	// fewer within half of Timeout it fails with ErrUnavailable, though it was
+	// done and may persist.
 	WaitReplicas int
-	// Keyset is required; the embedded store makes one up if there is none.
+	// Keyset is required; the embedded store generates one if there is none.
 	Keyset *Keyset
 	// Now is the clock that TTLs are computed with; default time.Now.
 	Now func() time.Time
 	// RememberEnded is how long a grant stays beyond its end, so that a late call
-	// hears that its token has expired or was revoked; after it the token is
+	// is answered that its token has expired or was revoked; after that the token is
 	// unknown, and refused as such (P-1). Default 24 hours.
 	RememberEnded time.Duration
 	// Timeout bounds each operation; default 250 ms, embedded 900 ms.
 	Timeout time.Duration
-	// Observe, if any, is told of each operation: its name, how long it took
-	// and how it failed. It must return quickly.
+	// Observe, if any, is called for each operation with its name, how long it
+	// took and how it failed. It must return quickly.
 	Observe func(op string, took time.Duration, err error)
 	// Logger, if any, gets a line when Redis becomes unavailable and when it is
 	// available again.
@@ -103,21 +103,21 @@ type Store struct {
 	breaker circuitbreaker.CircuitBreaker[any]
 	now     func() time.Time
 	timeout time.Duration
-	// rememberEnded follows the end of a grant.
+	// rememberEnded is how long a grant stays beyond its end.
 	rememberEnded time.Duration
-	// waitReplicas 0: nobody waits.
+	// waitReplicas 0: no write waits.
 	waitReplicas int
-	noFlags      atomic.Bool // the server knows no flags of scripts
-	foreign      atomic.Bool // written with another keyset, when it was looked at last
-	resealed     atomic.Bool // the canary, with the key that seals now
+	noFlags      atomic.Bool // the server does not know the flags of scripts
+	foreign      atomic.Bool // written with another keyset, by the last check
+	resealed     atomic.Bool // the canary was sealed again with the primary key
 
 	observe func(string, time.Duration, error)
 	log     *slog.Logger
 }
 
 // Open checks the Config and returns a Store. It does not need the server to
-// be up: a lost Redis heals by itself, and so does one that comes late. Its
-// errors never hold the URL's password.
+// be up: athd reconnects by itself, also to a Redis that starts later. Its errors
+// never hold the URL's password.
 //
 // The Redis client has one logger for the whole process: the last Store that
 // was opened with a Logger gets its lines, at debug level.
@@ -200,7 +200,7 @@ func Open(c Config) (*Store, error) {
 	return s, nil
 }
 
-// Close gives the connections up and stops the embedded server.
+// Close closes all connections and stops the embedded server.
 func (s *Store) Close() error {
 	s.stopEvicting()
 	s.feed.finish()
@@ -245,7 +245,7 @@ func (s *Store) String() string {
 func (s *Store) Format(f fmt.State, _ rune) { io.WriteString(f, "tokenstore.Store("+s.String()+")") }
 
 // clientLog takes the Redis client's own lines, which would go to stderr. They
-// are for finding faults: what matters shows in errors and in the breaker.
+// are for debugging: what matters shows in errors and in the breaker.
 type clientLog struct{ log *slog.Logger }
 
 func (l clientLog) Printf(ctx context.Context, format string, args ...any) {
