@@ -88,7 +88,7 @@ fuzz: ## let each fuzz target, or FUZZ=name only, search for FUZZTIME (10s)
 bench: setup ## measure what athd costs on the way of a request, through a real Envoy (BASE=a commit or another athd; ARGS='-rounds 41 -json figures.json')
 	@go test -vet=off -run '^$$' -bench '^BenchmarkRequest$$' -benchtime 1x -timeout 30m ./test/bench $(if $(BASE),-base '$(BASE)') $(ARGS)
 
-bench-flood: setup ## flood each door of the handshake and measure decisions meanwhile (ARGS='-door register')
+bench-flood: setup ## flood each endpoint of the handshake and measure decisions meanwhile (ARGS='-door register')
 	@go test -vet=off -run '^$$' -bench '^BenchmarkFlood$$' -benchtime 1x -timeout 30m ./test/bench -pin=false $(ARGS)
 
 clean: ## remove what was built

@@ -49,8 +49,8 @@ func reasons() map[attest.Reason]advice {
 		attest.Issuer:      {"`iss` is neither the `agent_id` nor its origin", "send the `agent_id` as `iss` and as `sub`"},
 		attest.Document:    {"there is no identity document at the `agent_id`, it is not acceptable, or it is at an address that athd may not ask", "it must answer 200 without redirect, from a public https address, within 64 KiB, and name that very `agent_id`, `ath_version`, `name` and `developer`; on your own machine athd needs `development: {allow_http: true, allow_private_hosts: true}`, and something must serve it: `athctl try identity -serve HOST:PORT`"},
 		attest.Signature:   {"the key that signed is not the one in the identity document", "publish the document of the key you sign with: `athctl try identity`; after a change, athd looks again within a minute"},
-		attest.Subject:     {"`sub` is another agent; told without a reason, and after registration as `AGENT_IDENTITY_MISMATCH`", "sign as the agent that registered"},
-		attest.Unreachable: {"told as `INTERNAL_ERROR` (503): athd cannot reach the host of the identity document now, or it answers 5xx or 429; nothing is said against the attestation", "see that the host of the `agent_id` is up and answers within five seconds (on your own machine something must serve the document: `athctl try identity -serve HOST:PORT`), and after `Retry-After` try again"},
+		attest.Subject:     {"`sub` is another agent; reported without a reason, and after registration as `AGENT_IDENTITY_MISMATCH`", "sign as the agent that registered"},
+		attest.Unreachable: {"reported as `INTERNAL_ERROR` (503): athd cannot reach the host of the identity document now, or it answers 5xx or 429; nothing is said against the attestation", "see that the host of the `agent_id` is up and answers within five seconds (on your own machine something must serve the document: `athctl try identity -serve HOST:PORT`), and after `Retry-After` try again"},
 		attest.Replay:      {"its `jti` was used before", "sign a new one, with a `jti` of its own, for each request"},
 	}
 }
