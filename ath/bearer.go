@@ -2,11 +2,8 @@ package ath
 
 import (
 	"crypto/rand"
-	"crypto/sha256"
-	"crypto/subtle"
 	"encoding/base64"
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	mathrand "math/rand/v2"
 	"strings"
@@ -57,54 +54,6 @@ func (a AgentID) Tag() Tag { return AgentTag(a.id) }
 func AgentTag(agentID string) Tag {
 	digest := sum("ath agent\x00", agentID)
 	return Tag(base64.RawURLEncoding.EncodeToString(digest[:tagBytes]))
-}
-
-// A Digest is the SHA-256 of a bearer value of at least 256 bits of entropy:
-// what is stored in place of the value. The zero Digest equals nothing.
-type Digest [sha256.Size]byte
-
-// DigestOf hashes a bearer value.
-func DigestOf(value string) Digest {
-	if value == "" {
-		return Digest{}
-	}
-	return sum(value)
-}
-
-// sum is the SHA-256 of the parts, one after the other; of ours without an
-// allocation.
-func sum(parts ...string) [sha256.Size]byte {
-	var room [256]byte
-	all := room[:0]
-	for _, part := range parts {
-		all = append(all, part...)
-	}
-	return sha256.Sum256(all)
-}
-
-// Matches reports in constant time whether value hashes to d. An empty value
-// and the zero digest match nothing.
-func (d Digest) Matches(value string) bool {
-	v := DigestOf(value)
-	return value != "" && !d.IsZero() && subtle.ConstantTimeCompare(d[:], v[:]) == 1
-}
-
-// IsZero reports whether d is the zero digest.
-func (d Digest) IsZero() bool { return d == Digest{} }
-
-// String returns the digest in hex.
-func (d Digest) String() string { return hex.EncodeToString(d[:]) }
-
-// MarshalText encodes the digest in hex.
-func (d Digest) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
-
-// UnmarshalText decodes what MarshalText wrote.
-func (d *Digest) UnmarshalText(text []byte) error {
-	if hex.DecodedLen(len(text)) != len(d) {
-		return errors.New("digest has the wrong length")
-	}
-	_, err := hex.Decode(d[:], text)
-	return err
 }
 
 // A bearer value with a tag: head, 16 characters of tag, '_', 43 characters
@@ -195,105 +144,6 @@ func (t Token) Secret() Secret { return NewSecret(t.v.reveal()) }
 
 // String redacts.
 func (t Token) String() string { return redacted }
-
-// A SessionID names one authorization, ath_sess_<tag>_<key>. The tag finds
-// the session's record, the key proves who asks. It does not print.
-type SessionID struct{ v tagged }
-
-// NewSessionID returns a random session id with a random tag.
-func NewSessionID() SessionID { return SessionID{newTagged(sessHead, NewTag())} }
-
-// ParseSessionID checks the form of a session id.
-func ParseSessionID(s string) (SessionID, error) {
-	v, ok := parseTagged(sessHead, s)
-	if !ok {
-		return SessionID{}, ErrMalformed
-	}
-	return SessionID{v}, nil
-}
-
-// IsZero reports whether s is no session id.
-func (s SessionID) IsZero() bool { return s.v.text == nil }
-
-// Tag returns the tag of the session's record.
-func (s SessionID) Tag() Tag { return s.v.tag }
-
-// Digest is what is stored of the session id.
-func (s SessionID) Digest() Digest { return DigestOf(s.v.reveal()) }
-
-// Secret returns the session id for a reply that hands it out.
-func (s SessionID) Secret() Secret { return NewSecret(s.v.reveal()) }
-
-// String redacts.
-func (s SessionID) String() string { return redacted }
-
-// A State is our own state parameter towards the provider (Z-2): the
-// session's tag and 256 bits that prove the callback. It does not print.
-type State struct{ v tagged }
-
-// NewState returns a random state for the session with this tag.
-func NewState(session Tag) State { return State{newTagged("", session)} }
-
-// ParseState checks the form of a state parameter.
-func ParseState(s string) (State, error) {
-	v, ok := parseTagged("", s)
-	if !ok {
-		return State{}, ErrMalformed
-	}
-	return State{v}, nil
-}
-
-// IsZero reports whether s is no state.
-func (s State) IsZero() bool { return s.v.text == nil }
-
-// Tag returns the tag of the session's record.
-func (s State) Tag() Tag { return s.v.tag }
-
-// Digest is what is stored of the state.
-func (s State) Digest() Digest { return DigestOf(s.v.reveal()) }
-
-// Secret returns the state for the authorization URL.
-func (s State) Secret() Secret { return NewSecret(s.v.reveal()) }
-
-// String redacts.
-func (s State) String() string { return redacted }
-
-// A ClientID names a registration, ath_<tag>_<random>. It is not secret. Its
-// tag is that of the agent's record, so that a registration is one record.
-type ClientID struct {
-	tag  Tag
-	text string
-}
-
-const clientRandWidth = 22 // 16 bytes
-
-// NewClientID returns a fresh client id for this agent.
-func NewClientID(agent AgentID) ClientID { return NewClientIDOf(agent.Tag()) }
-
-// NewClientIDOf is [NewClientID] for the agent whose records have this tag.
-func NewClientIDOf(tag Tag) ClientID {
-	var b [16]byte
-	rand.Read(b[:])
-	return ClientID{tag: tag, text: clientHead + string(tag) + "_" + base64.RawURLEncoding.EncodeToString(b[:])}
-}
-
-// ParseClientID checks the form of a client id.
-func ParseClientID(s string) (ClientID, error) {
-	if len(s) != len(clientHead)+tagWidth+1+clientRandWidth || !strings.HasPrefix(s, clientHead) ||
-		s[len(clientHead)+tagWidth] != '_' || !isBase64URL(s[len(clientHead):]) {
-		return ClientID{}, ErrMalformed
-	}
-	return ClientID{tag: Tag(s[len(clientHead) : len(clientHead)+tagWidth]), text: s}, nil
-}
-
-// IsZero reports whether c names no registration.
-func (c ClientID) IsZero() bool { return c.text == "" }
-
-// Tag returns the tag of the agent's records.
-func (c ClientID) Tag() Tag { return c.tag }
-
-// String returns the id.
-func (c ClientID) String() string { return c.text }
 
 // NewClientSecret returns a random client_secret of 256 bits.
 func NewClientSecret() Secret { return NewSecret(secretHead + randomKey()) }
