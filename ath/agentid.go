@@ -23,9 +23,9 @@ type AgentID struct {
 
 // ParseAgentID checks an agent_id as R-3 wants it: an absolute https URL with
 // a host in its one form, without userinfo and fragment, at most
-// [MaxAgentIDBytes] long. Another spelling of the host is refused and not
-// mended: the domain that a user reads must be the one that was checked, and
-// one agent must not have many ids. With allowHTTP (a development option) http is accepted too.
+// [MaxAgentIDBytes] long. Another spelling of the host is refused, not normalized:
+// the domain that a user reads must be the one that was checked, and one agent must
+// not have many ids. With allowHTTP (a development option) http is accepted too.
 func ParseAgentID(s string, allowHTTP bool) (AgentID, error) {
 	if s == "" {
 		return AgentID{}, errors.New("agent_id is missing")
@@ -33,8 +33,8 @@ func ParseAgentID(s string, allowHTTP bool) (AgentID, error) {
 	if len(s) > MaxAgentIDBytes {
 		return AgentID{}, fmt.Errorf("agent_id is longer than %d bytes", MaxAgentIDBytes)
 	}
-	// url.Parse is generous; what it would repair or ignore is refused first,
-	// so that the id reads the same everywhere.
+	// url.Parse is lenient: what it would repair or ignore is refused first, so
+	// that every reader sees the same id.
 	if !ValidURLBytes(s) {
 		return AgentID{}, errors.New("agent_id holds a character that a URL may not hold")
 	}
@@ -59,8 +59,8 @@ func ParseAgentID(s string, allowHTTP bool) (AgentID, error) {
 	if u.User != nil {
 		return AgentID{}, errors.New("agent_id holds user information")
 	}
-	// What a parser decodes or repairs (an escaped host, an address with a
-	// zone, a scheme in upper case) would show otherwise than it was written.
+	// What a parser decodes or repairs (an escaped host, an address with a zone, a
+	// scheme in upper case) would be shown otherwise than it was written.
 	if strings.Contains(u.Host, "%") || !strings.HasPrefix(s, u.Scheme+"://"+u.Host) || strings.HasSuffix(u.Host, ":") {
 		return AgentID{}, errors.New("agent_id's scheme and host must be written plainly")
 	}
@@ -84,12 +84,12 @@ func (a AgentID) IsZero() bool { return a.id == "" }
 // attestation's iss may have.
 func (a AgentID) Origin() string { return a.origin }
 
-// Host returns the host of the id, with its port: what a consent page shows in
-// plain sight (Z-5).
+// Host returns the host of the id, with its port: what a consent page
+// shows (Z-5).
 func (a AgentID) Host() Host { return a.host }
 
-// AgentHost returns the host of an agent id that was accepted at some time, in
-// whatever spelling; the zero Host if it has none that can be read.
+// AgentHost returns the host of an agent id that was accepted by this or an earlier
+// version; the zero Host if it cannot be read.
 func AgentHost(agentID string) Host {
 	u, err := url.Parse(agentID)
 	if err != nil {

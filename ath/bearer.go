@@ -26,8 +26,8 @@ const (
 	codeHead   = "ath_code_"
 )
 
-// TokenPrefix starts every ATH token. No part of a request but its
-// Authorization header may hold it (P-5).
+// TokenPrefix starts every ATH token. No part of a request other than its
+// Authorization header may contain it (P-5).
 const TokenPrefix = tokenHead
 
 // NewTag returns a random tag.
@@ -45,22 +45,22 @@ func ParseTag(s string) (Tag, error) {
 	return Tag(s), nil
 }
 
-// Tag returns the tag of an agent's records. It follows from the id, so that
-// the request path can name the agent's key before it has read anything.
+// Tag returns the tag of an agent's records. It is derived from the id, so that a
+// decision can read the agent's key without reading anything before.
 func (a AgentID) Tag() Tag { return AgentTag(a.id) }
 
 // AgentTag is [AgentID.Tag] for an agent id that has not been parsed: the
-// request path compares ids byte for byte and needs no more.
+// decisions compare ids byte for byte and need no more.
 func AgentTag(agentID string) Tag {
 	digest := sum("ath agent\x00", agentID)
 	return Tag(base64.RawURLEncoding.EncodeToString(digest[:tagBytes]))
 }
 
-// A bearer value with a tag: head, 16 characters of tag, '_', 43 characters
-// of key. base64url itself uses '_', so it is cut by width, never split.
+// tagged is a bearer value with a tag: head, 16 characters of tag, '_', 43
+// characters of key. base64url itself uses '_', so it is cut by width, not split.
 type tagged struct {
 	tag  Tag
-	text *string // behind a pointer for the reason that Secret gives
+	text *string // behind a pointer, as in Secret
 }
 
 func newTagged(head string, tag Tag) tagged {
@@ -101,7 +101,7 @@ func isBase64URL(s string) bool {
 	return true
 }
 
-// base64URL holds the alphabet of RFC 4648, section 5.
+// base64URL is the alphabet of RFC 4648, section 5.
 var base64URL = func() (in [256]bool) {
 	for _, c := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") {
 		in[c] = true
@@ -109,19 +109,19 @@ var base64URL = func() (in [256]bool) {
 	return in
 }()
 
-// ErrMalformed says that a bearer value does not have its form. It never
-// holds the value.
+// ErrMalformed is returned for a bearer value that is not of its form. It never
+// contains the value.
 var ErrMalformed = errors.New("malformed value")
 
 // A Token is an ATH access token, ath_tk_<tag>_<key>: opaque, 256 bits of
-// entropy (T-3). Its tag is that of the connection whose credential it stands
-// for. It does not print.
+// entropy (T-3). Its tag is that of the connection whose credential is used for
+// it. It prints as redacted.
 type Token struct{ v tagged }
 
 // NewToken returns a random token of the connection with this tag.
 func NewToken(connection Tag) Token { return Token{newTagged(tokenHead, connection)} }
 
-// ParseToken checks the form of a token; it says nothing of its validity.
+// ParseToken checks the form of a token, not whether it is valid.
 func ParseToken(s string) (Token, error) {
 	v, ok := parseTagged(tokenHead, s)
 	if !ok {
@@ -139,7 +139,7 @@ func (t Token) Tag() Tag { return t.v.tag }
 // Digest is what is stored of the token.
 func (t Token) Digest() Digest { return DigestOf(t.v.reveal()) }
 
-// Secret returns the token for the one reply that hands it out.
+// Secret returns the token, for the one reply that contains it.
 func (t Token) Secret() Secret { return NewSecret(t.v.reveal()) }
 
 // String redacts.
@@ -151,8 +151,8 @@ func NewClientSecret() Secret { return NewSecret(secretHead + randomKey()) }
 // NewCode returns a random one-time code of 256 bits (C-6).
 func NewCode() Secret { return NewSecret(codeHead + randomKey()) }
 
-// CodeFrom returns the one-time code that follows from a key of 256 bits in
-// base64url, which the caller keeps as secret as the code.
+// CodeFrom returns the one-time code that is derived from a key of 256 bits in
+// base64url; the key must be kept as secret as the code.
 func CodeFrom(key string) Secret { return NewSecret(codeHead + key) }
 
 // NewKey returns 256 random bits in base64url: a PKCE verifier (RFC 7636), or
@@ -160,8 +160,8 @@ func CodeFrom(key string) Secret { return NewSecret(codeHead + key) }
 func NewKey() Secret { return NewSecret(randomKey()) }
 
 // NewDecisionID returns the id under which one decision is logged and
-// answered (E-2). It is not secret, and there is one for each request: it only
-// has to be unlike all others.
+// answered (E-2). It is not secret: it must be unique, and cheap, since each request
+// has one.
 func NewDecisionID() string {
 	var random [2 * 8]byte
 	binary.LittleEndian.PutUint64(random[:], mathrand.Uint64())

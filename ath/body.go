@@ -9,19 +9,19 @@ import (
 	"strings"
 )
 
-// ErrBodyTooLarge says that a reply holds more than was to be read of it.
+// ErrBodyTooLarge says that a reply is larger than the limit.
 var ErrBodyTooLarge = errors.New("the reply is too large")
 
-// A BodyEncodingError says that a reply came in a content coding that was not
-// asked for and cannot be read (RFC 9110, section 8.4).
+// A BodyEncodingError says that a reply has a content coding that was not requested
+// and cannot be read (RFC 9110, section 8.4).
 type BodyEncodingError struct{ Encoding string }
 
-// Error names the coding, bounded.
+// Error contains the coding, bounded.
 func (e *BodyEncodingError) Error() string {
 	return fmt.Sprintf("the reply is encoded as %.40q, which was not asked for", e.Encoding)
 }
 
-// AskPlain asks for a reply as it is. A request without Accept-Encoding lets
+// AskPlain asks for a reply without content coding. A request without Accept-Encoding lets
 // the server choose any coding (RFC 9110, section 12.5.3), and some choose.
 func AskPlain(h http.Header) { h.Set("Accept-Encoding", "identity") }
 

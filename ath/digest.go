@@ -19,11 +19,11 @@ func DigestOf(value string) Digest {
 	return sum(value)
 }
 
-// sum is the SHA-256 of the parts, one after the other; of ours without an
-// allocation.
+// sum is the SHA-256 of the concatenated parts, without an allocation for values of
+// athd's own.
 func sum(parts ...string) [sha256.Size]byte {
-	var room [256]byte
-	all := room[:0]
+	var buffer [256]byte
+	all := buffer[:0]
 	for _, part := range parts {
 		all = append(all, part...)
 	}

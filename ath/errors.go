@@ -69,7 +69,7 @@ func (c Code) Status() int {
 // and details) and what only the log sees (the cause).
 type Error struct {
 	Code    Code
-	Message string         // a fixed sentence; never holds what the client sent beyond a field's name (E-3)
+	Message string         // a fixed sentence; never contains what the client sent beyond a field's name (E-3)
 	Details map[string]any // shown to the client
 	cause   error          // for the log only
 	status  int            // 0: the code's usual status
@@ -114,7 +114,7 @@ func (e *Error) Body() []byte {
 	encoder.SetEscapeHTML(false) // a URL should read as one
 	if encoder.Encode(body) != nil {
 		b.Reset()
-		body.Details = nil // a detail of a type that JSON does not have: a mistake of ours
+		body.Details = nil // a detail of a type that JSON does not have: a programming error
 		encoder.Encode(body)
 	}
 	return b.Bytes()
@@ -126,7 +126,7 @@ type errorBody struct {
 	Details map[string]any `json:"details,omitempty"`
 }
 
-// Error tells code, sentence and cause: for logs, not for clients.
+// Error returns code, sentence and cause: for logs, not for clients.
 func (e *Error) Error() string {
 	if e.cause != nil {
 		return fmt.Sprintf("%s: %s: %v", e.Code, e.Message, e.cause)

@@ -26,11 +26,11 @@ const (
 	aceHead       = "xn--" // starts an A-label
 )
 
-// ParseHost reads host[:port] in any spelling that DNS, browsers and proxies
-// take for the same name: capitals and the dot of the root go. What some of
-// them take for an address and others for a name (127.1, 0x7f000001, 010.0.0.1),
-// an IPv4 address inside of an IPv6 one, a zone, and what no name may hold are
-// errors, which hold nothing of s.
+// ParseHost reads host[:port] in any spelling that DNS, browsers and proxies treat
+// as the same name: upper case and the trailing dot are normalized. An error is
+// returned for what some of them read as an address and others as a name (127.1,
+// 0x7f000001, 010.0.0.1), an IPv4 address inside of an IPv6 one, a zone, and
+// characters that no name may have. Errors contain nothing of s.
 func ParseHost(s string) (Host, error) {
 	name, port := s, ""
 	var explicit bool
@@ -41,7 +41,7 @@ func ParseHost(s string) (Host, error) {
 		}
 		name = s[1:end]
 		if port, explicit = strings.CutPrefix(s[end+1:], ":"); !explicit && s[end+1:] != "" {
-			return Host{}, errors.New("something stands behind the bracket that is no port")
+			return Host{}, errors.New("what follows the bracket is no port")
 		}
 	} else if i := strings.IndexByte(s, ':'); i >= 0 {
 		name, port, explicit = s[:i], s[i+1:], true
@@ -91,8 +91,8 @@ func ParseCanonicalHost(s string) (Host, error) {
 	return Host{}, errors.New("the host is not written in its one form")
 }
 
-// MustParseHosts is [ParseHost] for hosts that a program names itself. It panics
-// where one is none.
+// MustParseHosts is [ParseHost] for hosts in the program itself. It panics if one is
+// invalid.
 func MustParseHosts(all ...string) []Host {
 	var out []Host
 	for _, s := range all {
@@ -125,10 +125,10 @@ func defaultPort(scheme string) uint16 {
 	return 0
 }
 
-// RequestedHost reads the host of a request as Envoy compares it with those of
-// its routes: in any case, without the dot of the root, without whatever stands
-// where a port does, and otherwise letter by letter. What is no host, such as
-// two that were joined by a comma, is the zero Host.
+// RequestedHost reads the host of a request as Envoy compares it with those of its
+// routes: ignoring case, a trailing dot and whatever is in the place of a port, and
+// otherwise byte by byte. What is no host, such as two that were joined by a comma,
+// is the zero Host.
 func RequestedHost(s string) Host {
 	h, err := ParseHost(s)
 	if i := strings.LastIndexByte(s, ':'); err != nil && i > strings.LastIndexByte(s, ']') {

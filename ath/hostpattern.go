@@ -6,9 +6,8 @@ import (
 )
 
 // A HostPattern names hosts as operators do: one host by its name, or with
-// "*." in front all hosts below that name, however deep, and not itself. It
-// says nothing of ports: whoever has a name has all of its ports. The zero
-// value matches nothing.
+// "*." in front all hosts below that name, at any depth, and not itself. It matches
+// any port: all ports of a host have one owner. The zero value matches nothing.
 type HostPattern struct {
 	name  string
 	below bool
@@ -62,7 +61,7 @@ func (p *HostPattern) UnmarshalText(text []byte) (err error) {
 }
 
 // PatternsOf returns every pattern that matches the host: itself, and one for
-// each name above it. So a set of patterns is asked by looking them up.
+// each name above it: a set of patterns is searched by looking these up.
 func PatternsOf(h Host) []HostPattern {
 	if h.IsZero() {
 		return nil

@@ -7,7 +7,7 @@ import (
 )
 
 // A SessionID names one authorization, ath_sess_<tag>_<key>. The tag finds
-// the session's record, the key proves who asks. It does not print.
+// the session's record, the key authenticates who sends it. It prints as redacted.
 type SessionID struct{ v tagged }
 
 // NewSessionID returns a random session id with a random tag.
@@ -31,14 +31,14 @@ func (s SessionID) Tag() Tag { return s.v.tag }
 // Digest is what is stored of the session id.
 func (s SessionID) Digest() Digest { return DigestOf(s.v.reveal()) }
 
-// Secret returns the session id for a reply that hands it out.
+// Secret returns the session id, for a reply that contains it.
 func (s SessionID) Secret() Secret { return NewSecret(s.v.reveal()) }
 
 // String redacts.
 func (s SessionID) String() string { return redacted }
 
-// A State is our own state parameter towards the provider (Z-2): the
-// session's tag and 256 bits that prove the callback. It does not print.
+// A State is athd's own state parameter towards the provider (Z-2): the session's
+// tag and 256 bits that authenticate the callback. It prints as redacted.
 type State struct{ v tagged }
 
 // NewState returns a random state for the session with this tag.

@@ -9,13 +9,13 @@ import (
 
 const redacted = "[redacted]"
 
-// A Secret is a string that does not print: every fmt verb, slog handler and
-// encoder shows a fixed word in its place. Only [Secret.Reveal] opens it.
-// Whoever must persist one writes a codec of its own and calls Reveal there.
+// A Secret is a string that prints as redacted: every fmt verb, slog handler and
+// encoder shows a fixed word instead. Only [Secret.Reveal] returns it. Code that
+// must store or send one has a codec type of its own, which calls Reveal.
 //
-// The value sits behind a pointer, so that printing a struct that holds a
-// Secret in an unexported field, which fmt reads by reflection without asking
-// for methods, shows an address at most. The zero value is empty.
+// The value is behind a pointer, so that printing a struct with a Secret in an
+// unexported field, which fmt reads by reflection without calling methods, shows
+// an address at most. The zero value is empty.
 type Secret struct{ value *string }
 
 // NewSecret wraps s.
@@ -26,7 +26,7 @@ func NewSecret(s string) Secret {
 	return Secret{value: &s}
 }
 
-// Reveal returns the value. Every call is a place where it could leak.
+// Reveal returns the value. Each call is a place where it could leak.
 func (s Secret) Reveal() string {
 	if s.value == nil {
 		return ""

@@ -7,8 +7,8 @@ import (
 	"unicode/utf8"
 )
 
-// CanonicalSegment reports whether a path segment, as it is written in a
-// request, has one reading only (P-7). It allows what RFC 3986 calls pchar,
+// CanonicalSegment reports whether every server reads a path segment, as it is
+// written in a request, in the same way (P-7). It allows what RFC 3986 calls pchar,
 // less ';', which some servers cut parameters at, and less every
 // percent-encoding that another reader could take for something else: of
 // unreserved characters (two spellings), of anything that delimits ('/', '\',
@@ -18,14 +18,14 @@ import (
 // are stripped is refused: servers take it for "..", "." or none at all, which
 // would be path traversal.
 //
-// What only changes a segment's name and never where it begins or ends passes:
-// ".json" behind it, a trailing dot or space that Windows drops, "~1", another
-// normalization form, marks of writing direction. Rules allow and never
-// forbid, so that another name can reach nothing that no rule allows.
+// What only changes a segment's name, and never where it begins or ends, passes:
+// a suffix such as ".json", a trailing dot or space that Windows drops, "~1",
+// another normalization form, marks of writing direction. Rules only allow, so that
+// another name reaches nothing that no rule allows.
 func CanonicalSegment(s string) bool { return canonical(s, 0) }
 
-// Encodable is a set of delimiters that an API takes as parts of a segment
-// where they are percent-encoded in upper-case hex. The zero value is none.
+// Encodable is a set of delimiters that an API accepts inside of a segment, if they
+// are percent-encoded in upper-case hex. The zero value is none.
 type Encodable uint8
 
 // The delimiters that an API may take as parts of a segment.

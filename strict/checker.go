@@ -15,9 +15,9 @@ type Checker struct {
 }
 
 // Fail adds a fault of the value at path, whose message begins with the path's
-// [Label]. It keeps silent where decoding has already found a fault in the
-// value. The message must not hold the value: it may be a secret that stands
-// in the wrong place. Without a path it is a fault of all that is checked.
+// [Label]. It adds nothing where decoding has already found a fault in the value.
+// The message must not contain the value: it may be a secret in the wrong place.
+// Without a path it is a fault of all that is checked.
 func (c *Checker) Fail(message string, path ...any) {
 	if fault, ok := c.fault(message, path); ok {
 		c.Faults = append(c.Faults, fault)

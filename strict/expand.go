@@ -9,8 +9,8 @@ import (
 )
 
 // Expand replaces ${NAME} by env's answer in every text value (never in keys)
-// at and below path, and decodes what stands there anew into v, a pointer to
-// a zero value. A variable that is not set is a fault; "$${" stands for "${".
+// at and below path, and decodes what is there again into v, a pointer to a zero
+// value. A variable that is not set is a fault; "$${" stands for "${".
 // What a variable holds is not expanded again, and a value is expanded once
 // only, however often Expand passes over it.
 //
@@ -25,11 +25,11 @@ func (d *Document) Expand(env func(string) (string, bool), v any, path ...any) F
 	}
 	s := shape{doc: d}
 	if !s.checkStyle(n, 0) {
-		return nil // told when the document was read
+		return nil // reported when the document was read
 	}
 	var faults Faults
 	d.expand(env, n, &faults)
-	return append(d.told(faults), d.decode(n, v)...).Sort()
+	return append(d.report(faults), d.decode(n, v)...).Sort()
 }
 
 func (d *Document) expand(env func(string) (string, bool), n *yaml.Node, faults *Faults) {

@@ -12,8 +12,8 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// parseJSON builds the tree that the YAML library would have built. JSON is
-// not fed to the YAML parser: that one knows no tabs as indentation and other
+// parseJSON builds the tree that the YAML library would have built. The YAML parser
+// itself is not used for JSON: it allows no tabs as indentation and has other
 // escapes.
 func parseJSON(file string, data []byte) (*yaml.Node, *Fault) {
 	p := &jsonParser{file: file, data: data, line: 1, column: 1}

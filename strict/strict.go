@@ -16,14 +16,14 @@ const (
 	maxDepth = 32
 )
 
-// A Document is a file that was read: what stood where. The zero value is an
-// empty file.
+// A Document is a file that was read, with the place of each value. The zero value
+// is an empty file.
 type Document struct {
 	file     string
 	root     *yaml.Node // nil: nothing could be read
 	json     bool
-	expanded map[*yaml.Node]bool // values that Expand has been at
-	faulty   map[position]bool   // where faults have been told
+	expanded map[*yaml.Node]bool // values that Expand has replaced
+	faulty   map[position]bool   // places of reported faults
 }
 
 type position struct{ line, column int }
@@ -80,13 +80,13 @@ func (d *Document) checkBytes(data []byte) Faults {
 	return nil
 }
 
-// decode checks the shape of n first, in our words, and lets the library
+// decode checks the shape of n first, with messages of its own, and lets the library
 // decode what is sound. What only the library finds (a number out of range,
 // a TextUnmarshaler's refusal) is added.
 func (d *Document) decode(n *yaml.Node, v any) Faults {
 	s := shape{doc: d}
 	if !s.checkStyle(n, 0) {
-		return d.told(s.faults) // decoding could be unbounded
+		return d.report(s.faults) // decoding could be unbounded
 	}
 	s.checkTarget(n, v)
 	// Keys given twice have been refused above; the library would compare each
@@ -101,12 +101,12 @@ func (d *Document) decode(n *yaml.Node, v any) Faults {
 			s.faults = append(s.faults, f)
 		}
 	}
-	return d.told(s.faults)
+	return d.report(s.faults)
 }
 
-// told sorts the faults, leaves out those of places that have been told
-// before, and remembers the others for Faulty.
-func (d *Document) told(faults Faults) Faults {
+// report sorts the faults, drops those of places that already have one, and
+// remembers the others for Faulty.
+func (d *Document) report(faults Faults) Faults {
 	faults = slices.DeleteFunc(faults.Sort(), func(f Fault) bool { return d.faulty[position{f.Line, f.Column}] })
 	if d.faulty == nil {
 		d.faulty = map[position]bool{}
