@@ -71,13 +71,13 @@ func leaveHusk(a *tokenstore.Agent) (remove bool, err error) {
 	}
 	a.ClientID, a.SecretDigest = ath.NewClientIDOf(ath.AgentTag(a.ID)).String(), ath.Digest{}
 	a.RedirectURIs, a.ApprovalExpires = nil, time.Time{}
-	a.Approvals = barredOnly(a.Approvals)
+	a.Approvals = operatorDenials(a.Approvals)
 	return false, nil
 }
 
-// barredOnly is what stays of approvals that have ended: what an operator
+// operatorDenials is what remains of approvals that have ended: what an operator
 // denied.
-func barredOnly(all []tokenstore.Approval) []tokenstore.Approval {
+func operatorDenials(all []tokenstore.Approval) []tokenstore.Approval {
 	var out []tokenstore.Approval
 	for _, p := range all {
 		if len(p.OperatorDenied) > 0 {

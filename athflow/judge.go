@@ -47,7 +47,7 @@ func (f *Flow) judgeAll(next *tokenstore.Agent, req *api.RegisterRequest, agent 
 	}
 	if known && !f.Now().Before(next.ApprovalExpires) {
 		if next.Standing() == tokenstore.Approved {
-			next.Approvals, next.RedirectURIs = barredOnly(next.Approvals), nil
+			next.Approvals, next.RedirectURIs = operatorDenials(next.Approvals), nil
 		}
 		next.ApprovalExpires = time.Time{}
 	}

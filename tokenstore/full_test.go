@@ -40,8 +40,8 @@ func TestRightsCanBeRevokedWhenTheServerIsFull(t *testing.T) {
 			give := verbs(t, s)
 			_, err := s.Ready(ctx)
 			noErr(t, err)
-			revoked, suspended, removed, barred := newFlow(t), newFlow(t), newFlow(t), newFlow(t)
-			for _, f := range []flow{revoked, suspended, removed, barred} {
+			revoked, suspended, removed, denied := newFlow(t), newFlow(t), newFlow(t), newFlow(t)
+			for _, f := range []flow{revoked, suspended, removed, denied} {
 				f.store(t, s)
 			}
 			grant, err := s.Grant(ctx, revoked.token)
@@ -75,11 +75,11 @@ func TestRightsCanBeRevokedWhenTheServerIsFull(t *testing.T) {
 			noErr(t, s.SwapAgent(ctx, agentOf(suspended), next))
 			_, err = s.EndConnections(ctx, suspended.agent.ID, time.Now())
 			noErr(t, err)
-			less := agentOf(barred).Value
+			less := agentOf(denied).Value
 			less.Approvals = []tokenstore.Approval{less.Approvals[0]}
 			less.Approvals[0].Approved, less.Approvals[0].Denied = nil, ath.Scopes{"admin", "repo"}
 			less.Approvals[0].OperatorDenied = ath.Scopes{"admin", "repo"}
-			noErr(t, s.SwapAgent(ctx, agentOf(barred), less))
+			noErr(t, s.SwapAgent(ctx, agentOf(denied), less))
 			noErr(t, s.RemoveAgent(ctx, agentOf(removed)))
 			noErr(t, s.DeleteGrant(ctx, removed.token))
 			ended := session.Value
@@ -108,7 +108,7 @@ func TestRightsCanBeRevokedWhenTheServerIsFull(t *testing.T) {
 				}
 			}
 
-			for name, f := range map[string]flow{"revoked": revoked, "suspended": suspended, "removed": removed, "barred": barred} {
+			for name, f := range map[string]flow{"revoked": revoked, "suspended": suspended, "removed": removed, "denied": denied} {
 				r, err := s.Read(ctx, f.token, f.agent.ID)
 				noErr(t, err)
 				live := r.Grant != nil && r.Grant.Revoked.IsZero() && r.Connection != nil

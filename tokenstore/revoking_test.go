@@ -28,29 +28,29 @@ func TestARegistrationThatGivesMoreIsRecognized(t *testing.T) {
 		"a scope is denied": {func(a *Agent) {
 			a.Approvals[0].Approved, a.Approvals[0].Denied = ath.Scopes{"r"}, ath.Scopes{"d", "b", "w"}
 		}, true},
-		"a scope is barred": {func(a *Agent) {
+		"an operator denies a scope": {func(a *Agent) {
 			a.Approvals[0].Approved, a.Approvals[0].OperatorDenied = ath.Scopes{"r"}, ath.Scopes{"b", "w"}
 		}, true},
 		"a provider is taken": {func(a *Agent) { a.Approvals[0].OperatorDenied = nil; a.Approvals = a.Approvals[1:] }, false},
 		"a husk": {func(a *Agent) {
 			a.ClientID, a.SecretDigest, a.RedirectURIs, a.ApprovalExpires = "ath_2", ath.Digest{}, nil, time.Time{}
 		}, true},
-		"one redirect is taken":    {func(a *Agent) { a.RedirectURIs = a.RedirectURIs[1:] }, true},
-		"resumed":                  {func(a *Agent) { a.Suspended = false }, true}, // it was not suspended
-		"an earlier generation":    {func(a *Agent) { a.Generation-- }, false},
-		"an approval ends late":    {func(a *Agent) { a.ApprovalExpires = time.Unix(1001, 0) }, false},
-		"another secret":           {func(a *Agent) { a.SecretDigest = ath.DigestOf("t") }, false},
-		"another name":             {func(a *Agent) { a.Name = "B" }, false},
-		"another purpose":          {func(a *Agent) { a.Purpose = "q" }, false},
-		"another developer":        {func(a *Agent) { a.Developer.ID = "d" }, false},
-		"one more redirect":        {func(a *Agent) { a.RedirectURIs = append(a.RedirectURIs, "https://a.example/3") }, false},
-		"pending is approved":      {func(a *Agent) { a.Approvals[0].Approved = ath.Scopes{"r", "w", "p"} }, false},
-		"denied is approved":       {func(a *Agent) { a.Approvals[0].Approved = ath.Scopes{"r", "w", "d"} }, false},
-		"more is pending":          {func(a *Agent) { a.Approvals[0].Pending = ath.Scopes{"p", "q"} }, false},
-		"an unknown one is denied": {func(a *Agent) { a.Approvals[0].Denied = ath.Scopes{"d", "b", "n"} }, false},
-		"a bar falls":              {func(a *Agent) { a.Approvals[0].OperatorDenied = nil }, false},
-		"a barred provider goes":   {func(a *Agent) { a.Approvals = a.Approvals[:1] }, false},
-		"another provider":         {func(a *Agent) { a.Approvals = append(a.Approvals, Approval{Provider: "z"}) }, false},
+		"one redirect is taken":        {func(a *Agent) { a.RedirectURIs = a.RedirectURIs[1:] }, true},
+		"resumed":                      {func(a *Agent) { a.Suspended = false }, true}, // it was not suspended
+		"an earlier generation":        {func(a *Agent) { a.Generation-- }, false},
+		"an approval ends late":        {func(a *Agent) { a.ApprovalExpires = time.Unix(1001, 0) }, false},
+		"another secret":               {func(a *Agent) { a.SecretDigest = ath.DigestOf("t") }, false},
+		"another name":                 {func(a *Agent) { a.Name = "B" }, false},
+		"another purpose":              {func(a *Agent) { a.Purpose = "q" }, false},
+		"another developer":            {func(a *Agent) { a.Developer.ID = "d" }, false},
+		"one more redirect":            {func(a *Agent) { a.RedirectURIs = append(a.RedirectURIs, "https://a.example/3") }, false},
+		"pending is approved":          {func(a *Agent) { a.Approvals[0].Approved = ath.Scopes{"r", "w", "p"} }, false},
+		"denied is approved":           {func(a *Agent) { a.Approvals[0].Approved = ath.Scopes{"r", "w", "d"} }, false},
+		"more is pending":              {func(a *Agent) { a.Approvals[0].Pending = ath.Scopes{"p", "q"} }, false},
+		"an unknown one is denied":     {func(a *Agent) { a.Approvals[0].Denied = ath.Scopes{"d", "b", "n"} }, false},
+		"a bar falls":                  {func(a *Agent) { a.Approvals[0].OperatorDenied = nil }, false},
+		"what an operator denied goes": {func(a *Agent) { a.Approvals = a.Approvals[:1] }, false},
+		"another provider":             {func(a *Agent) { a.Approvals = append(a.Approvals, Approval{Provider: "z"}) }, false},
 	} {
 		next := old
 		next.Approvals = append([]Approval{}, old.Approvals...)
