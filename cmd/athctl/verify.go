@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"github.com/athd/athd/ath"
-	"github.com/athd/athd/envoy"
+	"github.com/athd/athd/envoy/verify"
 	"github.com/athd/athd/internal/cli"
 	"github.com/athd/athd/provider"
 )
@@ -56,7 +56,7 @@ func runVerify(ctx context.Context, args []string, t cli.Terminal) error {
 	if err != nil {
 		return err
 	}
-	found, err := envoy.Verify(dump, expect)
+	found, err := verify.Verify(dump, expect)
 	if err != nil {
 		return fmt.Errorf("%w\nnext: give all that Envoy's admin page /config_dump says", err)
 	}
@@ -79,8 +79,8 @@ func isAddress(s string) bool {
 }
 
 // expectation is what athd says of its providers, as verification wants it.
-func (p providers) expectation(authz []string) (envoy.Expectation, error) {
-	e := envoy.Expectation{Authz: authz, ByHost: p.Destination == "host_and_path", CallbackPerProvider: p.Callback == "per_provider"}
+func (p providers) expectation(authz []string) (verify.Expectation, error) {
+	e := verify.Expectation{Authz: authz, ByHost: p.Destination == "host_and_path", CallbackPerProvider: p.Callback == "per_provider"}
 	if !e.ByHost && p.Destination != "route" {
 		return e, fmt.Errorf("finds providers by %q, which this athctl does not know", cli.Printable(p.Destination, 40))
 	}

@@ -3,12 +3,12 @@ package main
 import (
 	"fmt"
 
-	"github.com/athd/athd/envoy"
+	"github.com/athd/athd/envoy/verify"
 	"github.com/athd/athd/internal/cli"
 )
 
 // verified tells what was read and what was found, faults first.
-func (c *command) verified(v envoy.Verification) error {
+func (c *command) verified(v verify.Verification) error {
 	if *c.Format == "json" {
 		return c.JSON(v)
 	}
@@ -25,9 +25,9 @@ func (c *command) verified(v envoy.Verification) error {
 	return err
 }
 
-func count(v envoy.Verification) (faults, warnings int) {
+func count(v verify.Verification) (faults, warnings int) {
 	for _, f := range v.Findings {
-		if f.Severity == envoy.Fault {
+		if f.Severity == verify.Fault {
 			faults++
 		} else {
 			warnings++

@@ -14,7 +14,7 @@ import (
 	"github.com/athd/athd/audit"
 	"github.com/athd/athd/authz"
 	"github.com/athd/athd/config"
-	"github.com/athd/athd/envoy"
+	"github.com/athd/athd/envoy/extauthz"
 	"github.com/athd/athd/provider"
 	"github.com/athd/athd/tokenstore"
 )
@@ -22,7 +22,7 @@ import (
 // An assembly is athd put together, with no listener yet.
 type assembly struct {
 	store     *tokenstore.Store
-	checks    *envoy.Server // gRPC
+	checks    *extauthz.Server // gRPC
 	companion http.Handler
 	operators http.Handler // on the admin listener; nil: they use the companion
 	ready     *readiness
@@ -58,11 +58,11 @@ func assemble(s *config.Settings, log *slog.Logger, events io.Writer) (_ *assemb
 	if err != nil {
 		return nil, err
 	}
-	c := envoy.ServerConfig{Decide: decider.Decide, TLS: s.TLS.Config(), TrustedHops: s.Envoy.TrustedHops, Logger: log}
+	c := extauthz.Config{Decide: decider.Decide, TLS: s.TLS.Config(), TrustedHops: s.Envoy.TrustedHops, Logger: log}
 	if s.TLS != nil {
 		c.ClientSANs = s.TLS.ClientSANs
 	}
-	checks, err := envoy.NewServer(c)
+	checks, err := extauthz.NewServer(c)
 	if err != nil {
 		return nil, err
 	}

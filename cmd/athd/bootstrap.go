@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"github.com/athd/athd/config"
-	"github.com/athd/athd/envoy"
+	"github.com/athd/athd/envoy/bootstrap"
 )
 
 // runBootstrap prints the configuration with which Envoy asks this athd.
@@ -15,7 +15,7 @@ func runBootstrap(args []string, t terminal) error {
 	f := newFlags("bootstrap", t)
 	path := f.config()
 	f.Bool("static", true, "without effect: every configuration is static")
-	part := f.String("part", string(envoy.All), "filters, routes or clusters: what goes into an Envoy that is already there")
+	part := f.String("part", string(bootstrap.All), "filters, routes or clusters: what goes into an Envoy that is already there")
 	to := f.String("o", "-", "the `file` to write; - for standard output")
 	if err := f.parse(args); err != nil {
 		return err
@@ -31,7 +31,7 @@ func runBootstrap(args []string, t terminal) error {
 	if strings.HasPrefix(s.PublicURL, "https:") && len(c.ListenTLS) == 0 {
 		fmt.Fprintln(t.stderr, "warning: public_url is https, but envoy.tls is not set: something in front of Envoy must do TLS")
 	}
-	out, err := envoy.Print(c, envoy.Part(*part))
+	out, err := bootstrap.Print(c, bootstrap.Part(*part))
 	if err != nil {
 		return err
 	}
@@ -42,9 +42,9 @@ func runBootstrap(args []string, t terminal) error {
 }
 
 // bootstrapConfig checks what matters to Envoy only.
-func bootstrapConfig(s *config.Settings) (envoy.BootstrapConfig, error) {
+func bootstrapConfig(s *config.Settings) (bootstrap.Config, error) {
 	e := s.Envoy
-	c := envoy.BootstrapConfig{
+	c := bootstrap.Config{
 		Listen: e.Listen, Admin: e.Admin, Authz: texts(e.GRPC), Companion: texts(e.HTTP),
 		Providers: s.Providers, PublicURL: s.PublicURL, ConsentURL: s.ConsentURL, CAFile: e.CAFile, TrustedHops: e.TrustedHops,
 		AllowedOrigins: e.AllowedOrigins,
@@ -58,10 +58,10 @@ func bootstrapConfig(s *config.Settings) (envoy.BootstrapConfig, error) {
 		return c, errors.New("listen.tls wants a client certificate: set envoy.athd_tls")
 	}
 	for _, t := range e.TLS {
-		c.ListenTLS = append(c.ListenTLS, envoy.TLSFiles(t))
+		c.ListenTLS = append(c.ListenTLS, bootstrap.TLSFiles(t))
 	}
 	if t := e.AthdTLS; t != nil {
-		c.AthdTLS = &envoy.ClientTLSFiles{CertFile: t.CertFile, KeyFile: t.KeyFile, CAFile: t.CAFile, ServerName: t.ServerName}
+		c.AthdTLS = &bootstrap.ClientTLSFiles{CertFile: t.CertFile, KeyFile: t.KeyFile, CAFile: t.CAFile, ServerName: t.ServerName}
 	}
 	return c, nil
 }

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/athd/athd/config"
-	"github.com/athd/athd/envoy"
+	"github.com/athd/athd/envoy/extauthz"
 )
 
 // socketMode lets the group, which Envoy is in, connect to a Unix socket.
@@ -87,7 +87,7 @@ func withTLS(t *config.ServerTLS, l net.Listener) (net.Listener, error) {
 	if t == nil {
 		return l, nil
 	}
-	c, err := envoy.DemandClient(t.Config(), t.ClientSANs)
+	c, err := extauthz.DemandClient(t.Config(), t.ClientSANs)
 	if err != nil {
 		return nil, err
 	}

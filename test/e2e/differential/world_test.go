@@ -15,7 +15,8 @@ import (
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/audit"
 	"github.com/athd/athd/authz"
-	"github.com/athd/athd/envoy"
+	"github.com/athd/athd/envoy/bootstrap"
+	"github.com/athd/athd/envoy/extauthz"
 	"github.com/athd/athd/provider"
 	"github.com/athd/athd/test/harness/realenvoy"
 	"github.com/athd/athd/tokenstore"
@@ -89,7 +90,7 @@ func newWorld(t testing.TB) *world {
 		config := istioConfig(w, socket, authority.CAFile)
 		if kind != "istio" {
 			var err error
-			config, err = envoy.Bootstrap(envoy.BootstrapConfig{
+			config, err = bootstrap.Generate(bootstrap.Config{
 				Listen: "127.0.0.1:0", Admin: "127.0.0.1:0", Authz: []string{"unix:" + socket}, Companion: []string{w.companion.addr},
 				Providers: set, PublicURL: "http://localhost:8080", CAFile: authority.CAFile,
 			})
@@ -168,7 +169,7 @@ func (w *world) decide(t testing.TB, name string, set *provider.Set, socket stri
 	if err != nil {
 		t.Fatal(err)
 	}
-	server, err := envoy.NewServer(envoy.ServerConfig{Logger: quiet, Decide: func(ctx context.Context, r authz.Request) authz.Decision {
+	server, err := extauthz.NewServer(extauthz.Config{Logger: quiet, Decide: func(ctx context.Context, r authz.Request) authz.Decision {
 		decision := d.Decide(ctx, r)
 		if place, known := mountOf(r, decision); known {
 			r.Mount = place

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/athd/athd/envoy"
+	"github.com/athd/athd/envoy/verify"
 	"github.com/athd/athd/provider"
 	"github.com/athd/athd/test/harness/realenvoy"
 	"github.com/athd/athd/test/harness/stage"
@@ -222,8 +222,8 @@ func TestVerifyFindsNoFaultInMeshes(t *testing.T) {
 
 func (m mesh) hasNoFault(t *testing.T) {
 	s := m.start(t)
-	for _, f := range verify(t, s).Findings {
-		if f.Severity == envoy.Fault {
+	for _, f := range verified(t, s).Findings {
+		if f.Severity == verify.Fault {
 			t.Errorf("%s: %s: %s", f.Where, f.What, f.Remedy)
 		}
 	}
@@ -249,8 +249,8 @@ func TestVerifyFindsAthdsPathsAtAnAPI(t *testing.T) {
 	t.Run("a 404 for the rest", without("/ath/admin/").hasNoFault)
 	t.Run("none", func(t *testing.T) {
 		var faults []string
-		for _, f := range verify(t, without("/ath/admin/", "/ath/").start(t)).Findings {
-			if f.Severity == envoy.Fault {
+		for _, f := range verified(t, without("/ath/admin/", "/ath/").start(t)).Findings {
+			if f.Severity == verify.Fault {
 				faults = append(faults, f.What)
 			}
 		}
@@ -260,7 +260,7 @@ func TestVerifyFindsAthdsPathsAtAnAPI(t *testing.T) {
 	})
 }
 
-func verify(t *testing.T, s *stage.Stage) envoy.Verification {
+func verified(t *testing.T, s *stage.Stage) verify.Verification {
 	t.Helper()
 	parse := func(text string) *url.URL {
 		u, err := url.Parse(text)
@@ -276,7 +276,7 @@ func verify(t *testing.T, s *stage.Stage) envoy.Verification {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v, err := envoy.Verify([]byte(s.Envoy.Admin("/config_dump")), envoy.Expectation{
+	v, err := verify.Verify([]byte(s.Envoy.Admin("/config_dump")), verify.Expectation{
 		Providers: set, ByHost: true, Authz: []string{"unix:" + s.Dir + "/authz.sock"},
 	})
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
-	"github.com/athd/athd/envoy"
+	"github.com/athd/athd/envoy/verify"
 	"github.com/athd/athd/provider"
 	"github.com/athd/athd/test/harness/realenvoy"
 	"github.com/athd/athd/test/harness/stage"
@@ -200,7 +200,7 @@ func TestPartsInAnEnvoyThatWasThere(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		v, err := envoy.Verify([]byte(s.Envoy.Admin("/config_dump")), envoy.Expectation{Providers: set, Authz: []string{"unix:" + s.Dir + "/authz.sock"}})
+		v, err := verify.Verify([]byte(s.Envoy.Admin("/config_dump")), verify.Expectation{Providers: set, Authz: []string{"unix:" + s.Dir + "/authz.sock"}})
 		if err != nil {
 			t.Fatal(err)
 		}

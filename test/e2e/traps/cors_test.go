@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/athd/athd/envoy"
+	"github.com/athd/athd/envoy/bootstrap"
 )
 
 const (
@@ -77,8 +77,8 @@ var notForScripts = map[string][2]string{
 	"consent pages there, with a port": {consentHost + ":8080", "/ath/consent/start"},
 }
 
-func withOrigins(apart bool) func(*rig, *envoy.BootstrapConfig) {
-	return func(_ *rig, c *envoy.BootstrapConfig) {
+func withOrigins(apart bool) func(*rig, *bootstrap.Config) {
+	return func(_ *rig, c *bootstrap.Config) {
 		c.AllowedOrigins = []string{"http://localhost:3000", scriptOrigin}
 		if apart {
 			c.ConsentURL = "http://" + consentHost + ":8080"
@@ -189,7 +189,7 @@ func (r *rig) repliesAreReadable(t *testing.T) {
 // An app that people use, too, has browsers of its own to answer.
 // F-20
 func TestAnAppThatPeopleShareAnswersPreflightsItself(t *testing.T) {
-	r := newRig(t, withOrigins(false), func(r *rig, _ *envoy.BootstrapConfig) { r.set.Get("shop").App.Passthrough = true })
+	r := newRig(t, withOrigins(false), func(r *rig, _ *bootstrap.Config) { r.set.Get("shop").App.Passthrough = true })
 	r.play(askReal)
 	response := r.preflight(scriptOrigin, "shop.example", "/shop/cors")
 	if got := accessControl(response); got["Access-Control-Allow-Credentials"] != "true" || got["Access-Control-Allow-Origin"] != "https://own.example" {

@@ -14,7 +14,7 @@ import (
 	grpcmetadata "google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
-	"github.com/athd/athd/envoy"
+	"github.com/athd/athd/envoy/bootstrap"
 	"github.com/athd/athd/provider"
 )
 
@@ -33,7 +33,7 @@ func TestGRPCThroughToAnApp(t *testing.T) {
 	go server.Serve(l)
 	t.Cleanup(server.Stop)
 
-	r := newRig(t, func(r *rig, _ *envoy.BootstrapConfig) {
+	r := newRig(t, func(r *rig, _ *bootstrap.Config) {
 		r.set.Get("app").App.Upstream = &url.URL{Scheme: provider.HTTP2, Host: l.Addr().String()}
 	})
 	r.play(askReal)

@@ -7,19 +7,19 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/athd/athd/envoy"
+	"github.com/athd/athd/envoy/bootstrap"
 )
 
 // What stands in front of Envoy ends TLS: the app is told how it is reached, so
 // that one which leads http to https does not do so for ever.
 // F-15
 func TestAppsAreToldThePublicScheme(t *testing.T) {
-	public := func(url string, hops int) func(*rig, *envoy.BootstrapConfig) {
-		return func(_ *rig, c *envoy.BootstrapConfig) { c.PublicURL, c.TrustedHops = url, hops }
+	public := func(url string, hops int) func(*rig, *bootstrap.Config) {
+		return func(_ *rig, c *bootstrap.Config) { c.PublicURL, c.TrustedHops = url, hops }
 	}
 	for _, tt := range []struct {
 		name   string
-		change func(*rig, *envoy.BootstrapConfig)
+		change func(*rig, *bootstrap.Config)
 		sent   string // X-Forwarded-Proto
 		want   string
 	}{
@@ -69,7 +69,7 @@ func TestTheClientsAddressIsTheOneThatTrustedProxiesTell(t *testing.T) {
 		{"around the proxy", 1, "", "", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			r := newRig(t, func(_ *rig, c *envoy.BootstrapConfig) { c.TrustedHops = tt.hops })
+			r := newRig(t, func(_ *rig, c *bootstrap.Config) { c.TrustedHops = tt.hops })
 			r.play(askReal)
 			header := http.Header{}
 			if tt.sent != "" {
@@ -109,7 +109,7 @@ func TestTheClientsAddressIsTheOneThatTrustedProxiesTell(t *testing.T) {
 // S-15
 func TestNoAgentSaysWhoSomebodyIs(t *testing.T) {
 	t.Run("where an app is open to people", func(t *testing.T) {
-		noAgentSaysWhoSomebodyIs(t, newRig(t, func(r *rig, _ *envoy.BootstrapConfig) { r.set.Get("shop").App.Passthrough = true }), true)
+		noAgentSaysWhoSomebodyIs(t, newRig(t, func(r *rig, _ *bootstrap.Config) { r.set.Get("shop").App.Passthrough = true }), true)
 	})
 	t.Run("where none is", func(t *testing.T) { noAgentSaysWhoSomebodyIs(t, newRig(t), false) })
 }

@@ -23,7 +23,8 @@ import (
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/audit"
 	"github.com/athd/athd/authz"
-	"github.com/athd/athd/envoy"
+	"github.com/athd/athd/envoy/bootstrap"
+	"github.com/athd/athd/envoy/extauthz"
 	"github.com/athd/athd/provider"
 	"github.com/athd/athd/test/harness/realenvoy"
 	"github.com/athd/athd/test/harness/reserve"
@@ -72,7 +73,7 @@ func askReal(ctx context.Context, r *authv3.CheckRequest, real authv3.Authorizat
 }
 
 // newRig starts everything. The change may alter what Envoy is told.
-func newRig(t *testing.T, change ...func(*rig, *envoy.BootstrapConfig)) *rig {
+func newRig(t *testing.T, change ...func(*rig, *bootstrap.Config)) *rig {
 	t.Helper()
 	r := &rig{t: t, script: askReal, authority: realenvoy.NewAuthority(t)}
 	r.plain, r.companion = newRawAPI(t), newRawAPI(t)
@@ -89,7 +90,7 @@ func newRig(t *testing.T, change ...func(*rig, *envoy.BootstrapConfig)) *rig {
 		"app": {}, "shop": {Hosts: ath.MustParseHosts("shop.example"), PathPrefix: "/shop"},
 	})
 	dir := t.TempDir()
-	config := envoy.BootstrapConfig{
+	config := bootstrap.Config{
 		Listen: "127.0.0.1:0", Admin: "127.0.0.1:0",
 		Authz: []string{"unix:" + filepath.Join(dir, "authz")}, Companion: []string{r.companion.addr},
 		Providers: r.set, PublicURL: "http://localhost:8080", CAFile: r.authority.CAFile,
@@ -99,7 +100,7 @@ func newRig(t *testing.T, change ...func(*rig, *envoy.BootstrapConfig)) *rig {
 	for _, f := range change {
 		f(r, &config)
 	}
-	yaml, err := envoy.Bootstrap(config)
+	yaml, err := bootstrap.Generate(config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -194,7 +195,7 @@ func (r *rig) Read(_ context.Context, token ath.Token, agent string) (tokenstore
 // startReal runs athd's server on a socket of its own.
 func (r *rig) startReal(set *provider.Set, socket string) authv3.AuthorizationClient {
 	r.t.Helper()
-	server, err := envoy.NewServer(envoy.ServerConfig{Decide: r.decider(set), Logger: quiet})
+	server, err := extauthz.NewServer(extauthz.Config{Decide: r.decider(set), Logger: quiet})
 	if err != nil {
 		r.t.Fatal(err)
 	}

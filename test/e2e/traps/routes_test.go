@@ -8,10 +8,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/athd/athd/ath"
 	"time"
 
-	"github.com/athd/athd/envoy"
+	"github.com/athd/athd/ath"
+	"github.com/athd/athd/envoy/bootstrap"
+	"github.com/athd/athd/envoy/extauthz"
 	"github.com/athd/athd/test/harness/realenvoy"
 )
 
@@ -86,13 +87,13 @@ func TestGeneratedRoutesLeadWhereTheyShould(t *testing.T) {
 
 // TLS everywhere: from the agent, to athd, to the API.
 func TestTLSFromAgentToAPI(t *testing.T) {
-	serve := func(allowed string) func(*rig, *envoy.BootstrapConfig) {
-		return func(r *rig, c *envoy.BootstrapConfig) {
+	serve := func(allowed string) func(*rig, *bootstrap.Config) {
+		return func(r *rig, c *bootstrap.Config) {
 			certFile, keyFile := r.authority.Issue("127.0.0.1", "envoy.mesh")
 			c.PublicURL = "https://127.0.0.1"
-			c.ListenTLS = []envoy.TLSFiles{{CertFile: certFile, KeyFile: keyFile}}
-			c.AthdTLS = &envoy.ClientTLSFiles{CertFile: certFile, KeyFile: keyFile, CAFile: r.authority.CAFile, ServerName: "athd.mesh"}
-			server, err := envoy.NewServer(envoy.ServerConfig{
+			c.ListenTLS = []bootstrap.TLSFiles{{CertFile: certFile, KeyFile: keyFile}}
+			c.AthdTLS = &bootstrap.ClientTLSFiles{CertFile: certFile, KeyFile: keyFile, CAFile: r.authority.CAFile, ServerName: "athd.mesh"}
+			server, err := extauthz.NewServer(extauthz.Config{
 				Decide: r.decider(c.Providers), Logger: quiet, ClientSANs: []string{allowed},
 				TLS: &tls.Config{
 					Certificates: []tls.Certificate{r.authority.Certificate("athd.mesh")},
@@ -148,7 +149,7 @@ func TestTLSFromAgentToAPI(t *testing.T) {
 		}
 	})
 	t.Run("athd is not who it should be", func(t *testing.T) {
-		r := newRig(t, serve("envoy.mesh"), func(_ *rig, c *envoy.BootstrapConfig) { c.AthdTLS.ServerName = "other.mesh" })
+		r := newRig(t, serve("envoy.mesh"), func(_ *rig, c *bootstrap.Config) { c.AthdTLS.ServerName = "other.mesh" })
 		response, err := get(t, r, r.authority)
 		if err != nil {
 			t.Fatal(err)

@@ -19,7 +19,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
-	"github.com/athd/athd/envoy"
+	"github.com/athd/athd/envoy/verify"
 )
 
 // What every mutated configuration holds: a provider behind TLS and an app on
@@ -57,23 +57,23 @@ func Mutations() []Mutation {
 }
 
 // Check fails the test unless findings are those that the mutation must give.
-func (s Mutation) Check(t testing.TB, findings []envoy.Finding) {
+func (s Mutation) Check(t testing.TB, findings []verify.Finding) {
 	t.Helper()
-	worst := envoy.Warning
+	worst := verify.Warning
 	for _, f := range findings {
-		if f.Severity == envoy.Fault {
-			worst = envoy.Fault
+		if f.Severity == verify.Fault {
+			worst = verify.Fault
 		}
 		if !slices.ContainsFunc(s.Finds, func(want string) bool { return strings.Contains(f.What, want) }) {
 			t.Errorf("found besides: %+v", f)
 		}
 	}
 	for _, want := range s.Finds {
-		if !slices.ContainsFunc(findings, func(f envoy.Finding) bool { return strings.Contains(f.What, want) }) {
+		if !slices.ContainsFunc(findings, func(f verify.Finding) bool { return strings.Contains(f.What, want) }) {
 			t.Errorf("not found: %s", want)
 		}
 	}
-	if (worst == envoy.Warning) != s.Warning {
+	if (worst == verify.Warning) != s.Warning {
 		t.Errorf("the worst is a %s", worst)
 	}
 }

@@ -19,7 +19,8 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/athd/athd/envoy"
+	"github.com/athd/athd/envoy/bootstrap"
+	"github.com/athd/athd/envoy/verify"
 	"github.com/athd/athd/provider"
 	"github.com/athd/athd/test/harness/realenvoy"
 	"github.com/athd/athd/test/harness/stage"
@@ -88,7 +89,7 @@ func good(t *testing.T) *bootstrapv3.Bootstrap {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, err := envoy.Bootstrap(envoy.BootstrapConfig{
+	text, err := bootstrap.Generate(bootstrap.Config{
 		Listen: "127.0.0.1:0", Admin: "127.0.0.1:0", Authz: []string{authz}, Companion: []string{"127.0.0.1:9000"},
 		Providers: set, PublicURL: "http://localhost:8080", CAFile: realenvoy.NewAuthority(t).CAFile,
 	})
@@ -160,7 +161,7 @@ func TestARealEnvoyIsVerified(t *testing.T) {
 			e := start(t, mutated.Bootstrap)
 			defer e.Stop()
 			stdout, stderr, code := run(t, door, "-envoy", e.AdminURL(), "-authz", authz, "-o", "json")
-			var v envoy.Verification
+			var v verify.Verification
 			if err := json.Unmarshal([]byte(stdout), &v); err != nil {
 				t.Fatalf("%v\n%s%s", err, stdout, stderr)
 			}

@@ -1,0 +1,240 @@
+package extauthz
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/athd/athd/ath"
+	"github.com/athd/athd/audit"
+	"github.com/athd/athd/authz"
+	"github.com/athd/athd/envoy"
+	"github.com/athd/athd/provider"
+	"github.com/athd/athd/tokenstore"
+)
+
+const (
+	agentID     = "https://agent.example.com/agent.json"
+	userToken   = "the-users-own-oauth-token"
+	apiProvider = "shop"
+	apiMount    = "/ath/proxy/shop/"
+)
+
+var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
+
+// A world is a store with one token in it, which may do one thing: GET
+// products at the shop. Tests change what they are about.
+type world struct {
+	t       testing.TB
+	token   ath.Token
+	reading tokenstore.Reading
+	err     error
+	panics  any
+	byHost  bool // as in a mesh
+	now     time.Time
+	events  *audit.Log // default one that goes nowhere
+}
+
+func newWorld(t testing.TB) *world {
+	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	tag := ath.NewTag()
+	return &world{
+		t: t, now: now, token: ath.NewToken(tag),
+		reading: tokenstore.Reading{
+			Grant: &tokenstore.Grant{
+				Agent: agentID, ClientID: "client", User: "user", Provider: apiProvider,
+				Scopes: ath.Scopes{"products:read"}, Connection: tag, Expires: now.Add(time.Hour),
+			},
+			Connection: &tokenstore.Connection{
+				Agent: agentID, User: "user", Provider: apiProvider, Access: ath.NewSecret(userToken),
+				Destination: "https://auth.shop.example/token c https://api.shop.example",
+			},
+			Agent: &tokenstore.Agent{
+				ID: agentID, ClientID: "client", ApprovalExpires: now.Add(time.Hour),
+				Approvals: []tokenstore.Approval{{Provider: apiProvider, Approved: ath.Scopes{"products:read"}}},
+			},
+		},
+	}
+}
+
+// Read is the store's.
+func (w *world) Read(_ context.Context, token ath.Token, agent string) (tokenstore.Reading, error) {
+	if w.panics != nil {
+		panic(w.panics)
+	}
+	r := w.reading
+	if token.Digest() != w.token.Digest() {
+		r.Grant, r.Connection = nil, nil
+	}
+	if r.Agent != nil && r.Agent.ID != agent {
+		r.Agent = nil
+	}
+	return r, w.err
+}
+
+// checks answers with a real Decider.
+func (w *world) checks() *checks {
+	w.t.Helper()
+	list, faults := provider.Parse("providers.json", []byte(`{"shop": {
+		"display_name": "Shop", "available_scopes": ["products:read", "products:write"],
+		"authorize_endpoint": "https://auth.shop.example/authorize", "token_endpoint": "https://auth.shop.example/token",
+		"api_base_url": "https://api.shop.example", "client_id": "c", "client_secret": "s",
+		"scope_rules": [{"scope": "products:read", "methods": ["GET"], "paths": ["/products/**"]}, {"scope": "products:write", "methods": ["POST"], "paths": ["/products/**"]}]
+	}}`), provider.Options{PublicURL: "https://gw.example"})
+	if len(faults) > 0 {
+		w.t.Fatal(faults)
+	}
+	set, err := provider.NewSet(append(list, openApp())...)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if w.events == nil {
+		w.events = audit.New(audit.Config{Writer: io.Discard})
+	}
+	d, err := authz.New(authz.Config{
+		Store: w, Providers: provider.NewProviders(set), PublicURL: "https://gw.example", ByHost: w.byHost, Logger: quiet, Audit: w.events,
+		Now: func() time.Time { return w.now },
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return &checks{decide: d.Decide, logger: quiet}
+}
+
+// openApp is an app that people call without an ATH token.
+func openApp() *provider.Provider {
+	at := &url.URL{Scheme: "https", Host: "site.example"}
+	return &provider.Provider{ID: "site", DisplayName: "Site", TokenURL: at, AuthorizeURL: at, APIBase: at,
+		App: &provider.App{Name: "Site", Upstream: at, Passthrough: true}}
+}
+
+// byPerson makes the request that of a person who calls the open app, with
+// these headers.
+func byPerson(headers ...string) func(*authv3.AttributeContext) {
+	return func(a *authv3.AttributeContext) {
+		a.ContextExtensions = map[string]string{envoy.ExtProvider: "site"}
+		a.Request.Http.HeaderMap = rawHeaders(append([]string{":method", "GET", ":path", "/"}, headers...)...)
+	}
+}
+
+// joinedPath makes a request of a mesh without raw headers, to this target.
+func joinedPath(target string, and func(*authv3.AttributeContext)) func(*authv3.AttributeContext) {
+	return func(a *authv3.AttributeContext) {
+		and(a)
+		with(":path", target)(a)
+		joined(true)(a)
+	}
+}
+
+// toAthd makes the request one of the handshake, as a mesh asks about it.
+func toAthd(headers ...string) func(*authv3.AttributeContext) {
+	return func(a *authv3.AttributeContext) {
+		a.ContextExtensions = nil
+		a.Request.Http.HeaderMap = rawHeaders(append([]string{":method", "POST", ":path", "/ath/token"}, headers...)...)
+	}
+}
+
+// ask is the request that the world allows; edits change it.
+func (w *world) ask(edits ...func(*authv3.AttributeContext)) *authv3.CheckRequest {
+	a := &authv3.AttributeContext{
+		ContextExtensions: map[string]string{envoy.ExtProvider: apiProvider, envoy.ExtMount: apiMount},
+		Request: &authv3.AttributeContext_Request{Http: &authv3.AttributeContext_HttpRequest{
+			Method: "GET", Path: apiMount + "products/7",
+			HeaderMap: rawHeaders(":method", "GET", ":path", apiMount+"products/7",
+				"authorization", "Bearer "+w.token.Secret().Reveal(), "x-ath-agent-id", agentID),
+		}},
+	}
+	for _, edit := range edits {
+		edit(a)
+	}
+	return &authv3.CheckRequest{Attributes: a}
+}
+
+func rawHeaders(pairs ...string) *corev3.HeaderMap {
+	m := &corev3.HeaderMap{}
+	for i := 0; i < len(pairs); i += 2 {
+		m.Headers = append(m.Headers, &corev3.HeaderValue{Key: pairs[i], RawValue: []byte(pairs[i+1])})
+	}
+	return m
+}
+
+// with sets a header, or removes it ("").
+func with(name, value string) func(*authv3.AttributeContext) {
+	return func(a *authv3.AttributeContext) {
+		m := a.Request.Http.HeaderMap
+		for i, h := range m.Headers {
+			if h.Key == name {
+				m.Headers = append(m.Headers[:i], m.Headers[i+1:]...)
+				break
+			}
+		}
+		if value != "" {
+			m.Headers = append(m.Headers, &corev3.HeaderValue{Key: name, RawValue: []byte(value)})
+		}
+	}
+}
+
+// also adds a header, whether it is there or not.
+func also(name, value string) func(*authv3.AttributeContext) {
+	return func(a *authv3.AttributeContext) {
+		m := a.Request.Http.HeaderMap
+		m.Headers = append(m.Headers, &corev3.HeaderValue{Key: name, RawValue: []byte(value)})
+	}
+}
+
+// joined turns the request into the form that Envoy uses without
+// encode_raw_headers, with the pseudo headers or without.
+func joined(pseudo bool) func(*authv3.AttributeContext) {
+	return func(a *authv3.AttributeContext) {
+		http := a.Request.Http
+		http.Headers = map[string]string{}
+		for _, h := range http.HeaderMap.Headers {
+			if strings.HasPrefix(h.Key, ":") && !pseudo {
+				continue
+			}
+			value := strings.ToValidUTF8(string(h.RawValue), "!")
+			if before, there := http.Headers[h.Key]; there {
+				value = before + "," + value
+			}
+			http.Headers[h.Key] = value
+		}
+		http.HeaderMap = nil
+	}
+}
+
+func (w *world) check(c *checks, r *authv3.CheckRequest) *authv3.CheckResponse {
+	w.t.Helper()
+	return decoded(w.t, c.Check(w.t.Context(), scanned(w.t, r)))
+}
+
+// scanned is what arrives of a message.
+func scanned(t testing.TB, r *authv3.CheckRequest) *attributes {
+	t.Helper()
+	data, err := proto.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var a attributes
+	if err := a.scan(data); err != nil {
+		t.Fatal(err)
+	}
+	return &a
+}
+
+// decoded is what Envoy reads of a reply.
+func decoded(t testing.TB, m message) *authv3.CheckResponse {
+	t.Helper()
+	var r authv3.CheckResponse
+	if err := proto.Unmarshal(m, &r); err != nil {
+		t.Fatalf("the reply cannot be read: %v", err)
+	}
+	return &r
+}

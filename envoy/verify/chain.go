@@ -1,0 +1,228 @@
+package verify
+
+import (
+	"slices"
+
+	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
+	headersv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_mutation/v3"
+	guardv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
+	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/athd/athd/envoy"
+)
+
+// A filter is one of a chain.
+type filter struct {
+	name     string
+	kind     string // of its configuration: the full name of the message
+	config   *anypb.Any
+	optional bool
+	disabled bool // but for routes with a setting for it
+}
+
+// A chain is the HTTP filters that a request passes, in their order.
+type chain struct {
+	*manager
+	where   string
+	filters []filter
+	checks  []int // where ext_authz filters are; Envoy Gateway has one for each policy
+	checkAt int   // of the one that is looked at now; -1: none
+	check   *extauthzv3.ExtAuthz
+}
+
+func (m *manager) newChain(where string, filters []*hcmv3.HttpFilter) *chain {
+	c := &chain{manager: m, where: where, checkAt: -1}
+	for _, f := range filters {
+		config := f.GetTypedConfig()
+		if d := f.GetConfigDiscovery(); d != nil {
+			if config = m.extensions[f.GetName()]; config == nil {
+				config = d.GetDefaultConfig()
+			}
+		}
+		c.filters = append(c.filters, filter{f.GetName(), kindOf(config), config, f.GetIsOptional(), f.GetDisabled()})
+	}
+	return c
+}
+
+// runs reports whether a filter runs on a lane: the most specific setting
+// decides, and any setting wakes a filter that sleeps by default.
+func (f filter) runs(w *lane) bool {
+	if s := w.settings(f.name); len(s) > 0 {
+		return !s[0].disabled
+	}
+	return !f.disabled
+}
+
+// holds verifies the chain, and each lane to a provider through it.
+func (c *chain) holds(lanes []*lane) {
+	var guards []int
+	for i, f := range c.filters {
+		switch {
+		case f.config == nil:
+			c.fault(c.at(f), "its configuration cannot be read", "look at it by hand: this filter was not verified")
+		case open(f.config, &extauthzv3.ExtAuthz{}):
+			c.checks = append(c.checks, i)
+		case open(f.config, &guardv3.RBAC{}):
+			guards = append(guards, i)
+		}
+	}
+	if len(c.checks) == 0 {
+		c.fault(c.where, "ext_authz is missing: athd is not asked", "put the ext_authz filter before the router")
+		for _, w := range lanes {
+			if len(w.providers) > 0 {
+				c.leadsRight(w)
+			}
+		}
+		return
+	}
+	checked := map[int][]*lane{}
+	for _, w := range lanes {
+		at, several := c.checkOf(w)
+		if several {
+			c.fault(c.where, "there are two ext_authz filters: the second one's answer writes over what athd's said",
+				"leave athd's only")
+		}
+		checked[at] = append(checked[at], w)
+	}
+	for _, at := range c.checks {
+		if len(checked[at]) > 0 {
+			c.holdsAt(at, checked[at], guards)
+		}
+	}
+}
+
+// checkOf returns the ext_authz filter that runs on a lane, or the first where
+// none does, and whether several do.
+func (c *chain) checkOf(w *lane) (at int, several bool) {
+	at = -1
+	for _, i := range c.checks {
+		switch {
+		case !c.filters[i].runs(w):
+		case at >= 0:
+			return at, true
+		default:
+			at = i
+		}
+	}
+	if at < 0 {
+		at = c.checks[0]
+	}
+	return at, false
+}
+
+// holdsAt verifies one ext_authz filter, and the lanes that it is for.
+func (c *chain) holdsAt(at int, lanes []*lane, guards []int) {
+	c.checkAt, c.check = at, &extauthzv3.ExtAuthz{}
+	open(c.filters[at].config, c.check)
+	c.checkHolds()
+	c.orderHolds()
+	c.trailersHold()
+	c.routerHolds()
+	guarded := c.guardHolds(guards)
+	for _, w := range lanes {
+		if w.forwards() {
+			c.settingsHold(w)
+		}
+		if len(w.providers) > 0 {
+			c.laneHolds(w, guards, guarded)
+		}
+	}
+}
+
+func (c *chain) at(f filter) string { return c.where + " / filter " + envoy.Quote(f.name) }
+
+// guardHolds reports whether there is a guard behind the check at all.
+func (c *chain) guardHolds(guards []int) bool {
+	behind := slices.IndexFunc(guards, func(i int) bool { return i > c.checkAt }) >= 0
+	switch {
+	case behind:
+	case len(guards) > 0 && c.assured(guards, nil).allow:
+		c.fault(c.where, "the guard stands before ext_authz, where there is nothing to guard by: it refuses everything, or nothing",
+			"move the rbac filter directly behind ext_authz")
+	default:
+		c.say(c.ours(), c.where, "there is no guard behind ext_authz: a check that is skipped, or answered by something else, opens the API",
+			"put an rbac filter behind ext_authz that wants ath_allow: true of its dynamic metadata")
+	}
+	return behind
+}
+
+// assured is what the guards promise of requests on a lane, or, without one,
+// by their own configuration.
+func (c *chain) assured(guards []int, w *lane) assurance {
+	out := assurance{}
+	for _, i := range guards {
+		f := c.filters[i]
+		var g guardv3.RBAC
+		open(f.config, &g)
+		rules := g.GetRules()
+		if w != nil {
+			if !f.runs(w) {
+				continue
+			}
+			if s := w.settings(f.name); len(s) > 0 {
+				var per guardv3.RBACPerRoute
+				if s[0].config != nil && open(s[0].config, &per) {
+					rules = per.GetRbac().GetRules()
+				}
+			}
+		}
+		if rules != nil {
+			out = out.both(assures(rules))
+		}
+	}
+	return out
+}
+
+// shadowed reports whether rules of a guard are only tried, not kept.
+func (c *chain) shadowed(guards []int, w *lane) bool {
+	for _, i := range guards {
+		var g guardv3.RBAC
+		open(c.filters[i].config, &g)
+		if s := w.settings(c.filters[i].name); len(s) > 0 {
+			var per guardv3.RBACPerRoute
+			if open(s[0].config, &per) {
+				g.Rules, g.ShadowRules, g.ShadowMatcher = per.GetRbac().GetRules(), per.GetRbac().GetShadowRules(), per.GetRbac().GetShadowMatcher()
+			}
+		}
+		if g.GetRules() == nil && (g.GetShadowRules() != nil || g.GetShadowMatcher() != nil) {
+			return true
+		}
+	}
+	return false
+}
+
+// settingsHold reports settings that no filter reads: Envoy ignores them
+// silently.
+func (c *chain) settingsHold(w *lane) {
+	for _, name := range w.filters() {
+		if slices.ContainsFunc(c.filters, func(f filter) bool { return f.name == name }) {
+			continue
+		}
+		s := w.settings(name)[0]
+		what := "it has settings for the filter " + envoy.Quote(name) + ", which is not in the chain: they are ignored"
+		remedy := "write them under the name of the filter in the chain"
+		if open(s.config, &extauthzv3.ExtAuthzPerRoute{}) || open(s.config, &guardv3.RBACPerRoute{}) || open(s.config, &headersv3.HeaderMutationPerRoute{}) {
+			c.fault(w.where, what, remedy)
+		} else if !s.optional {
+			c.warning(w.where, what, remedy)
+		}
+	}
+}
+
+// routerHolds looks at the end of the chain.
+func (c *chain) routerHolds() {
+	for _, f := range c.filters {
+		var r routerv3.Router
+		if !open(f.config, &r) {
+			continue
+		}
+		if !r.GetSuppressEnvoyHeaders() && !c.expect.ByHost {
+			c.warning(c.at(f), "APIs see headers of Envoy's, such as the path before it was rewritten", "set suppress_envoy_headers: true")
+		}
+		for _, up := range r.GetUpstreamHttpFilters() {
+			c.upstreamFilterHolds(c.at(f), up)
+		}
+	}
+}
