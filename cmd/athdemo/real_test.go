@@ -66,6 +66,7 @@ func TestDemoOnRealParts(t *testing.T) {
 	if want := 7; len(lines) != want {
 		t.Errorf("without -v %d steps are printed as one line, want %d:\n%s", len(lines), want, strings.Join(lines, "\n"))
 	}
+	comparePicture(t, lines)
 	if found := whole.FindString(strings.ReplaceAll(stdout.String(), "code_challenge_method", "")); found != "" {
 		t.Errorf("the demo prints a secret: %.12s…", found)
 	}
