@@ -227,6 +227,43 @@ func (w lockedWriter) Write(p []byte) (int, error) {
 	return w.to.Write(p)
 }
 
+func TestTheRightToSubscribeIsNoticedWhenItComes(t *testing.T) {
+	server := realredis.Start(t, aclQuiet)
+	b := backend{url: "redis://athd:" + password + "@" + server.Addr(), keys: newKeyset(t)}
+	h := newHeir(t, b.open(t, tokenstore.CompareOften), b.open(t, tokenstore.CompareOften))
+	for _, rights := range [][]any{
+		{"+publish", "+subscribe", "&ath:*"}, {"-subscribe"}, {"+subscribe"}, {"resetchannels"},
+	} {
+		noErr(t, server.Client().Do(t.Context(), append([]any{"ACL", "SETUSER", "athd"}, rights...)...).Err())
+		// Redis ends subscriptions whose channel is forbidden, and leaves others.
+		server.Client().Do(t.Context(), "CLIENT", "KILL", "TYPE", "pubsub")
+		may := strings.HasPrefix(rights[0].(string), "+")
+		until(t, fmt.Sprint("with ", rights, " the feed is notified: ", may), func() bool {
+			f := h.two.Feed()
+			return f.Notified == may && f.Forbidden != may
+		})
+		h.quiet()
+		h.change()
+		h.await()
+	}
+}
+
+// In a cluster that may not notify, an athd that was killed at the wrong moment
+// has told nobody: so everything is said to have changed now and then.
+func TestAClusterThatDoesNotNotifyIsNotTrusted(t *testing.T) {
+	nodes := realredis.StartCluster(t, 2, aclQuiet+aclCluster)
+	b := backend{url: "redis+cluster://athd:" + password + "@" + nodes[0].Addr(), keys: newKeyset(t)}
+	h := newHeir(t, b.open(t, tokenstore.CompareOften), b.open(t, tokenstore.CompareOften))
+	h.quiet()
+	for range 2 {
+		for next(t, h.watch).Kind != tokenstore.Everything {
+		}
+	}
+	h.quiet()
+	h.change()
+	h.await()
+}
+
 // What a failover, an operator or somebody else does to the log: nobody goes on
 // as if nothing had happened.
 // proves: V-4

@@ -15,10 +15,10 @@ const (
 	compareEvery = time.Second
 	// readChanges is how many are read at once.
 	readChanges = 200
-	// distrust is how often, in a cluster that does not notify, everything is
-	// said to be changed: there an athd that was killed between a change and
-	// writing it to the log has told nobody.
-	distrust = time.Minute
+	// distrust is how often, in comparisons, everything is said to be changed in
+	// a cluster that does not notify: there an athd that was killed between a
+	// change and writing it to the log has told nobody. A minute.
+	distrust = 60
 )
 
 // A feed follows the change feed for the watches of this process.
@@ -152,7 +152,7 @@ func (f *feed) compare(ctx context.Context) {
 	f.mu.Lock()
 	notified := f.state.Notified
 	f.mu.Unlock()
-	if f.apart && (gap || !notified && time.Since(f.lastReset) > distrust) {
+	if f.apart && (gap || !notified && time.Since(f.lastReset) > distrust*f.every) {
 		f.handEverything()
 	}
 	f.mu.Lock()

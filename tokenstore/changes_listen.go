@@ -20,9 +20,9 @@ import (
 // ours is part of the name.
 
 const (
-	// forbiddenFor is how long athd that may not subscribe waits before it sees
-	// whether it may now.
-	forbiddenFor = time.Minute
+	// forbiddenFor is how long, in comparisons, athd that may not subscribe waits
+	// before it sees whether it may now. A minute.
+	forbiddenFor = 60
 	// silentFor is how long a subscription may be silent, asked or not.
 	silentFor = 3 * time.Second
 )
@@ -39,7 +39,7 @@ func (f *feed) listen(ctx context.Context) {
 		wait := pause
 		if isForbidden(err) {
 			f.forbid(err)
-			wait = forbiddenFor
+			wait = forbiddenFor * f.every
 		}
 		pause = min(2*pause, most)
 		select {

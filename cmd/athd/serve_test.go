@@ -395,11 +395,8 @@ func TestReadiness(t *testing.T) {
 			}
 		}, 200, "maxmemory-policy allkeys-lru"},
 	} {
-		r := &readiness{warnings: []string{"loud"}, store: func(context.Context) (tokenstore.Health, error) {
-			return tokenstore.Health{Server: "redis 7.0.15", Persistent: true}, nil
-		}}
-		r.grpc.Store(true)
-		r.http.Store(true)
+		r := serving()
+		r.warnings = []string{"loud"}
 		test.set(r)
 		w := httptest.NewRecorder()
 		r.serveHTTP(w, httptest.NewRequest("GET", "/readyz", nil))
@@ -410,6 +407,16 @@ func TestReadiness(t *testing.T) {
 	if rep := new(readiness); rep.grpc.Load() || rep.http.Load() {
 		t.Error("the zero value is ready")
 	}
+}
+
+// serving is a readiness of which everything serves.
+func serving() *readiness {
+	r := &readiness{store: func(context.Context) (tokenstore.Health, error) {
+		return tokenstore.Health{Server: "redis 7.0.15", Persistent: true}, nil
+	}}
+	r.grpc.Store(true)
+	r.http.Store(true)
+	return r
 }
 
 func TestNoLogLevelSilencesAuditEvents(t *testing.T) {
