@@ -25,7 +25,7 @@ import (
 	"github.com/athd/athd/test/harness/reserve"
 )
 
-var floodDoor = flag.String("door", "", "only the doors with this in their name")
+var floodDoor = flag.String("door", "", "only the doors with this in their name, or one of several divided by |")
 
 // stubAddr makes a process of this binary a server that says 429 at once.
 const stubAddr = "ATHD_BENCH_STUB"
