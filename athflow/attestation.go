@@ -9,6 +9,7 @@ import (
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/attest"
 	"github.com/athd/athd/audit"
+	"github.com/athd/athd/httpapi"
 )
 
 // bases are the URLs under which agents may know us: the public URL and
@@ -45,20 +46,20 @@ func (f *Flow) exactAudiences(endpoint string) []string {
 // verify checks an attestation of this agent and maps its refusal to the
 // wire. subject is the code for somebody else's attestation, which register
 // and the later steps name differently.
-func (f *Flow) verify(ctx context.Context, c *call, agent ath.AgentID, compact string, audiences []string, subject ath.Code) (*attest.Identity, error) {
+func (f *Flow) verify(ctx context.Context, c *httpapi.Call, agent ath.AgentID, compact string, audiences []string, subject ath.Code) (*attest.Identity, error) {
 	identity, err := f.Attest.Verify(ctx, compact, attest.Expect{Agent: agent, Audiences: audiences})
 	if err == nil {
-		return identity, f.limiter.proved(agent.Tag(), f.Now())
+		return identity, f.Proved(agent.Tag())
 	}
 	refused := (*attest.Error)(nil)
 	if !errors.As(err, &refused) {
 		return nil, err // the store's own trouble
 	}
-	c.event.Kind, c.event.Reason = audit.AttestationFailed, string(refused.Reason)
+	c.Event.Kind, c.Event.Reason = audit.AttestationFailed, string(refused.Reason)
 	if refused.Reason == attest.Unreachable { // nothing is known against the attestation
 		return nil, ath.Errorf(ath.InternalError, "The host of the agent's identity document cannot be reached now; try again.").
 			WithStatus(http.StatusServiceUnavailable).WithCause(err).
-			WithDetail("reason", string(refused.Reason)).WithDetail(retryDetail, int(attest.UnreachableFor/time.Second))
+			WithDetail("reason", string(refused.Reason)).WithDetail(httpapi.RetryDetail, int(attest.UnreachableFor/time.Second))
 	}
 	e := ath.Errorf(ath.InvalidAttestation, "%s", attestationMessage(refused.Reason)).WithCause(err).
 		WithDetail("reason", string(refused.Reason))

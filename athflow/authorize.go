@@ -9,6 +9,7 @@ import (
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/ath/api"
 	"github.com/athd/athd/audit"
+	"github.com/athd/athd/httpapi"
 	"github.com/athd/athd/provider"
 	"github.com/athd/athd/tokenstore"
 )
@@ -19,8 +20,8 @@ const (
 
 // authorize opens a session and says where the user must go. The order of the
 // checks is the protocol's.
-func (f *Flow) authorize(ctx context.Context, c *call, req *api.AuthorizeRequest) (api.AuthorizeReply, error) {
-	c.event.ProviderID = bounded(req.Provider)
+func (f *Flow) authorize(ctx context.Context, c *httpapi.Call, req *api.AuthorizeRequest) (api.AuthorizeReply, error) {
+	c.Event.ProviderID = bounded(req.Provider)
 	requested, err := checkAuthorize(req)
 	if err != nil {
 		return api.AuthorizeReply{}, err
@@ -39,18 +40,18 @@ func (f *Flow) authorize(ctx context.Context, c *call, req *api.AuthorizeRequest
 	if err := f.attested(ctx, c, agent, req.Attestation.Reveal(), f.audiences(ath.AuthorizePath)); err != nil {
 		return api.AuthorizeReply{}, err
 	}
-	c.event.Requested = requested
+	c.Event.Requested = requested
 	p := f.Providers.Current().Lookup(req.Provider)
 	var approval *tokenstore.Approval
 	if p != nil {
-		c.event.ProviderID = p.ID
+		c.Event.ProviderID = p.ID
 		approval = agent.Approval(p.ID, p.Aliases...)
 	}
 	if approval == nil || len(approval.Approved) == 0 {
 		return api.AuthorizeReply{}, ath.Errorf(ath.ProviderNotApproved, "The agent is not approved for this provider.")
 	}
 	if rest := requested.Minus(approval.Approved); len(rest) > 0 {
-		c.event.Denied = rest
+		c.Event.Denied = rest
 		return api.AuthorizeReply{}, ath.Errorf(ath.ScopeNotApproved, "The agent is not approved for every scope asked for.").
 			WithDetail("unapproved_scopes", rest)
 	}
@@ -75,7 +76,7 @@ func (f *Flow) authorize(ctx context.Context, c *call, req *api.AuthorizeRequest
 	if err := f.Store.CreateSession(ctx, id.Tag(), session); err != nil {
 		return api.AuthorizeReply{}, err
 	}
-	c.event.Kind, c.event.Effective = audit.AuthorizationStarted, requested
+	c.Event.Kind, c.Event.Effective = audit.AuthorizationStarted, requested
 	return api.AuthorizeReply{
 		URL:     f.authorizationURL(p, &session, state),
 		Session: api.OpenSecret(id.Secret()),
@@ -94,23 +95,23 @@ func checkAuthorize(req *api.AuthorizeRequest) (ath.Scopes, error) {
 		return nil, ath.Errorf(ath.InvalidAttestation, "agent_attestation is missing.").WithStatus(400)
 	}
 	if req.Provider == "" {
-		return nil, invalidField("provider_id", "provider_id is missing.")
+		return nil, httpapi.InvalidField("provider_id", "provider_id is missing.")
 	}
 	scopes, err := ath.ParseScopes(req.Scopes)
 	if err != nil || len(scopes) == 0 {
-		return nil, invalidField("scopes", "scopes must name at least one scope, each in the syntax of RFC 6749.")
+		return nil, httpapi.InvalidField("scopes", "scopes must name at least one scope, each in the syntax of RFC 6749.")
 	}
 	if req.Resource != "" { // RFC 8707, section 2
 		u, err := url.Parse(req.Resource)
 		if err != nil || !u.IsAbs() || u.Host == "" || strings.Contains(req.Resource, "#") || len(req.Resource) > maxRedirectURIBytes || !ath.IsVisible(req.Resource) {
-			return nil, invalidField("resource", "resource must be an absolute URL without a fragment.")
+			return nil, httpapi.InvalidField("resource", "resource must be an absolute URL without a fragment.")
 		}
 	}
 	return scopes, nil
 }
 
 // registration finds the agent that a client_id names.
-func (f *Flow) registration(ctx context.Context, c *call, clientID string) (*tokenstore.Agent, error) {
+func (f *Flow) registration(ctx context.Context, c *httpapi.Call, clientID string) (*tokenstore.Agent, error) {
 	unknown := ath.Errorf(ath.AgentNotRegistered, "No agent is registered under this client_id.")
 	id, err := ath.ParseClientID(clientID)
 	if err != nil {
@@ -126,7 +127,7 @@ func (f *Flow) registration(ctx context.Context, c *call, clientID string) (*tok
 	if held.Value.ClientID != clientID {
 		return nil, unknown
 	}
-	c.event.AgentID = held.Value.ID
+	c.Event.AgentID = held.Value.ID
 	return &held.Value, nil
 }
 
@@ -142,9 +143,17 @@ func (f *Flow) inGoodStanding(a *tokenstore.Agent) error {
 	return nil
 }
 
+// goodStanding is inGoodStanding for a step that gives something.
+func (f *Flow) goodStanding(ctx context.Context, a *tokenstore.Agent) error {
+	if err := f.inGoodStanding(a); err != nil {
+		return err
+	}
+	return f.Registrations.CheckHost(ctx, a.ID)
+}
+
 // attested verifies an attestation of a registered agent. What is fetched is
 // the registered agent_id, never what the attestation claims.
-func (f *Flow) attested(ctx context.Context, c *call, a *tokenstore.Agent, compact string, audiences []string) error {
+func (f *Flow) attested(ctx context.Context, c *httpapi.Call, a *tokenstore.Agent, compact string, audiences []string) error {
 	agent, err := ath.ParseAgentID(a.ID, f.AllowHTTP)
 	if err != nil { // registered when http was allowed
 		return ath.Errorf(ath.InvalidAttestation, "The agent_id is not acceptable any more.").WithCause(err)

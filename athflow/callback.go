@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/athd/athd/ath"
+	"github.com/athd/athd/httpapi"
 	"github.com/athd/athd/provider"
 	"github.com/athd/athd/tokenstore"
 )
@@ -23,12 +24,12 @@ const (
 
 // callback is where the provider sends the user back. It is accepted once,
 // and only from the browser that passed through here on its way (Z-3, C-1).
-func (f *Flow) callback(ctx context.Context, c *call, w http.ResponseWriter, r *http.Request) error {
+func (f *Flow) callback(ctx context.Context, c *httpapi.Call, w http.ResponseWriter, r *http.Request) error {
 	if r.Method != http.MethodGet { // a HEAD would spend the code
 		return ath.Errorf(ath.MethodNotAllowed, "The callback takes GET only.")
 	}
 	q := r.URL.Query()
-	c.event.Upstream = provider.SaidCode(single(q, "error")) // also where the server has lost the state
+	c.Event.Upstream = provider.SaidCode(single(q, "error")) // also where the server has lost the state
 	v, err := f.visitOf(ctx, c, r, single(q, "state"), true)
 	if err != nil {
 		return err
@@ -109,7 +110,7 @@ func (f *Flow) fromProvider(ctx context.Context, v *visit, p *provider.Provider,
 // otherServer refuses an answer and leaves the session as it is: the right one
 // may still come. The agent and the user hear less than log and event.
 func otherServer(v *visit, why string) error {
-	v.event.Upstream = why
+	v.Event.Upstream = why
 	return ath.Errorf(ath.StateMismatch, "The answer came from another authorization server.").WithCause(errors.New(why))
 }
 
@@ -124,8 +125,8 @@ func (f *Flow) refusedThere(ctx context.Context, v *visit, p *provider.Provider,
 		said += ": " + description
 	}
 	if p.Declined(sent) {
-		v.event.Upstream = said
-		f.Logger.InfoContext(ctx, "the user declined at the authorization server", "decision_id", v.id, "provider_id", p.ID, "upstream_error", said)
+		v.Event.Upstream = said
+		f.Logger.InfoContext(ctx, "the user declined at the authorization server", "decision_id", v.ID, "provider_id", p.ID, "upstream_error", said)
 		return f.endSession(ctx, v, w, r, ending{tokenstore.Refused, "access_denied", "The user did not allow it.", code})
 	}
 	return f.failed(ctx, v, w, r, "The authorization server refused the request: "+code+".", said, code)
@@ -134,8 +135,8 @@ func (f *Flow) refusedThere(ctx context.Context, v *visit, p *provider.Provider,
 // failed ends a session because of the provider's server. The log and the event
 // hold what it said, the agent a code.
 func (f *Flow) failed(ctx context.Context, v *visit, w http.ResponseWriter, r *http.Request, description, said, code string) error {
-	v.event.Upstream = said
-	f.Logger.WarnContext(ctx, "the authorization server gave no grant", "decision_id", v.id, "provider_id", v.session.Provider, "upstream_error", said)
+	v.Event.Upstream = said
+	f.Logger.WarnContext(ctx, "the authorization server gave no grant", "decision_id", v.ID, "provider_id", v.session.Provider, "upstream_error", said)
 	return f.endSession(ctx, v, w, r, ending{tokenstore.Failed, "server_error", description, code})
 }
 
@@ -177,7 +178,7 @@ func (f *Flow) redeem(ctx context.Context, v *visit, p *provider.Provider, code 
 	}
 	if len(next.Consented.Intersect(s.Requested)) == 0 {
 		f.Logger.WarnContext(ctx, "the authorization server granted none of the scopes that were asked for: there will be no token",
-			"decision_id", v.id, "provider_id", p.ID, "asked", s.Requested, "granted", provider.Said(strings.Join(next.Consented, " ")))
+			"decision_id", v.ID, "provider_id", p.ID, "asked", s.Requested, "granted", provider.Said(strings.Join(next.Consented, " ")))
 	}
 	connection := tokenstore.Connection{
 		Agent: s.AgentID, User: next.User, Provider: s.Provider,
@@ -198,7 +199,7 @@ func (f *Flow) redeem(ctx context.Context, v *visit, p *provider.Provider, code 
 		return ath.Secret{}, usedBy(err)
 	}
 	v.held, v.session = held, &held.Value
-	v.event.UserID = next.User
+	v.Event.UserID = next.User
 	return ours, nil
 }
 

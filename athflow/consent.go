@@ -4,17 +4,17 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"net/url"
 
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/audit"
+	"github.com/athd/athd/httpapi"
 	"github.com/athd/athd/provider"
 	"github.com/athd/athd/tokenstore"
 )
 
 // A visit is a browser's request about one session.
 type visit struct {
-	*call
+	*httpapi.Call
 	tag     ath.Tag
 	state   string // as the browser brought it
 	held    tokenstore.Held[tokenstore.Session]
@@ -27,7 +27,7 @@ type visit struct {
 // browser can prove about it. It consumes nothing (C-1). The state is that of
 // the link, or, where the provider has sent the browser back, the one that
 // this very browser took there.
-func (f *Flow) visitOf(ctx context.Context, c *call, r *http.Request, state string, back bool) (*visit, error) {
+func (f *Flow) visitOf(ctx context.Context, c *httpapi.Call, r *http.Request, state string, back bool) (*visit, error) {
 	unknown := ath.Errorf(ath.StateMismatch, "This authorization is not known here, or it was used already.")
 	parsed, err := ath.ParseState(state)
 	if err != nil {
@@ -40,7 +40,7 @@ func (f *Flow) visitOf(ctx context.Context, c *call, r *http.Request, state stri
 	if err != nil {
 		return nil, err
 	}
-	v := &visit{call: c, tag: parsed.Tag(), state: state, held: held, session: &held.Value}
+	v := &visit{Call: c, tag: parsed.Tag(), state: state, held: held, session: &held.Value}
 	v.nonce, v.stage = f.browserStage(r, v.session, v.tag)
 	if back && v.session.Consent != ConsentDirect {
 		if v.stage == unseen {
@@ -53,7 +53,7 @@ func (f *Flow) visitOf(ctx context.Context, c *call, r *http.Request, state stri
 	} else if !v.session.State.Matches(state) {
 		return nil, unknown
 	}
-	c.event.AgentID, c.event.ProviderID, c.event.Requested = held.Value.AgentID, held.Value.Provider, held.Value.Requested
+	c.Event.AgentID, c.Event.ProviderID, c.Event.Requested = held.Value.AgentID, held.Value.Provider, held.Value.Requested
 	if !f.Now().Before(held.Value.Expires) {
 		return nil, ath.Errorf(ath.SessionExpired, "This authorization was started too long ago.")
 	}
@@ -79,7 +79,7 @@ func (f *Flow) toProvider(v *visit, p *provider.Provider) (string, error) {
 
 // start is where the agent sends the user. It changes nothing but the
 // browser's cookie, so that a link preview is harmless (Z-3).
-func (f *Flow) start(ctx context.Context, c *call, w http.ResponseWriter, r *http.Request) error {
+func (f *Flow) start(ctx context.Context, c *httpapi.Call, w http.ResponseWriter, r *http.Request) error {
 	v, err := f.visitOf(ctx, c, r, single(r.URL.Query(), "state"), false)
 	if err == nil {
 		err = v.stillOpen()
@@ -140,22 +140,10 @@ func (f *Flow) consentPage(ctx context.Context, v *visit, p *provider.Provider) 
 
 const maxFormBytes = 8 << 10
 
-// answerOf reads the form of our page.
-func answerOf(w http.ResponseWriter, r *http.Request) (url.Values, error) {
-	body, err := wholeBody(w, r)
-	if err != nil || len(body) > maxFormBytes {
-		return nil, ath.Errorf(ath.InvalidRequest, "The form could not be read.")
-	}
-	if !isForm(r) {
-		return nil, nil
-	}
-	return parseForm(string(body))
-}
-
 // decide takes the user's answer from the consent page (Z-5). Only the browser
 // that the page was shown to can give it: the form's token prevents CSRF.
-func (f *Flow) decide(ctx context.Context, c *call, w http.ResponseWriter, r *http.Request) error {
-	form, err := answerOf(w, r)
+func (f *Flow) decide(ctx context.Context, c *httpapi.Call, w http.ResponseWriter, r *http.Request) error {
+	form, err := httpapi.ReadForm(w, r, maxFormBytes)
 	if err != nil {
 		return err
 	}
@@ -208,9 +196,9 @@ func (f *Flow) endSession(ctx context.Context, v *visit, w http.ResponseWriter, 
 	if _, err := f.Store.SwapSession(ctx, v.held, next); err != nil {
 		return f.overtaken(ctx, w, v, err)
 	}
-	v.event.Kind, v.event.Reason, v.event.Denied = audit.AccessDenied, e.code, v.session.Requested
-	f.record(ctx, v.event)
-	return f.leave(w, r, &next, leaving{Error: e.code, Description: e.description, ID: v.id})
+	v.Event.Kind, v.Event.Reason, v.Event.Denied = audit.AccessDenied, e.code, v.session.Requested
+	f.Record(ctx, v.Event)
+	return f.leave(w, r, &next, leaving{Error: e.code, Description: e.description, ID: v.ID})
 }
 
 // usedBy says what it means that somebody else moved the session on.

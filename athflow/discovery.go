@@ -3,8 +3,10 @@ package athflow
 import (
 	"net/http"
 
+	"github.com/athd/athd/approval"
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/ath/api"
+	"github.com/athd/athd/httpapi"
 	"github.com/athd/athd/provider"
 )
 
@@ -18,26 +20,26 @@ func (f *Flow) serveDiscovery(w http.ResponseWriter, _ *http.Request) {
 	}
 	for _, p := range f.Providers.Current().All() {
 		d.Providers = append(d.Providers, api.GatewayProvider{
-			ID: p.Listed(), DisplayName: p.DisplayName, Categories: orEmpty(p.Categories), Scopes: orEmpty(p.Scopes),
-			AuthMode: "OAUTH2", ApprovalRequired: f.Policy.Default != Approve,
+			ID: p.Listed(), DisplayName: p.DisplayName, Categories: httpapi.List(p.Categories), Scopes: httpapi.List(p.Scopes),
+			AuthMode: "OAUTH2", ApprovalRequired: f.Policy.Default != approval.Approve,
 		})
 	}
 	w.Header().Set("Cache-Control", "public, max-age=60")
-	writeJSON(w, http.StatusOK, d)
+	httpapi.WriteJSON(w, http.StatusOK, d)
 }
 
 func (f *Flow) serveAppDiscovery(w http.ResponseWriter, r *http.Request) {
 	p := f.appFor(r.Host)
 	if p == nil {
-		f.writeError(w, r, ath.NewDecisionID(), ath.Errorf(ath.NotFound, "No application is published at this host."))
+		f.WriteError(w, ath.NewDecisionID(), ath.Errorf(ath.NotFound, "No application is published at this host."))
 		return
 	}
 	w.Header().Set("Cache-Control", "public, max-age=60")
 	w.Header().Set("Vary", "Host")
-	writeJSON(w, http.StatusOK, api.App{
+	httpapi.WriteJSON(w, http.StatusOK, api.App{
 		Version: ath.Version, ID: p.ID, Name: p.App.Name, APIBase: p.App.APIBase,
 		Auth: api.AppAuth{
-			Type: "oauth2", Authorize: p.AuthorizeURL.String(), Token: p.TokenURL.String(), Scopes: orEmpty(p.Scopes),
+			Type: "oauth2", Authorize: p.AuthorizeURL.String(), Token: p.TokenURL.String(), Scopes: httpapi.List(p.Scopes),
 			Register: p.App.Audience + ath.RegisterPath, Attestation: !f.SkipAttestation,
 		},
 	})
@@ -59,12 +61,4 @@ func (f *Flow) appFor(hostport string) *provider.Provider {
 		return apps[0]
 	}
 	return nil
-}
-
-// orEmpty keeps an absent list from showing as null.
-func orEmpty[S ~[]string](s S) []string {
-	if s == nil {
-		return []string{}
-	}
-	return s
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/audit"
+	"github.com/athd/athd/httpapi"
 	"github.com/athd/athd/tokenstore"
 )
 
@@ -75,7 +76,7 @@ func (f *Flow) overtaken(ctx context.Context, w http.ResponseWriter, v *visit, w
 // done shows the browser that ended a session how it ended, and gives the code
 // again until it was redeemed: to the same browser only, and without asking the
 // provider.
-func (f *Flow) done(ctx context.Context, c *call, w http.ResponseWriter, r *http.Request) error {
+func (f *Flow) done(ctx context.Context, c *httpapi.Call, w http.ResponseWriter, r *http.Request) error {
 	v, err := f.visitOf(ctx, c, r, single(r.URL.Query(), "state"), true)
 	if err != nil {
 		return err
@@ -89,15 +90,15 @@ func (f *Flow) done(ctx context.Context, c *call, w http.ResponseWriter, r *http
 	case tokenstore.Consented:
 		return f.leave(w, r, v.session, leaving{Code: v.ownCode().Secret})
 	case tokenstore.Refused:
-		return f.leave(w, r, v.session, leaving{Error: "access_denied", Description: "The user did not allow it.", ID: v.id})
+		return f.leave(w, r, v.session, leaving{Error: "access_denied", Description: "The user did not allow it.", ID: v.ID})
 	case tokenstore.Failed:
-		v.event.Kind, v.event.Reason, v.event.Upstream = audit.AccessDenied, "server_error", v.session.Upstream
-		f.record(ctx, v.event)
+		v.Event.Kind, v.Event.Reason, v.Event.Upstream = audit.AccessDenied, "server_error", v.session.Upstream
+		f.Record(ctx, v.Event)
 		description := "The authorization server did not go along with it."
 		if v.session.Upstream != "" {
 			description = "The authorization server did not go along with it: " + v.session.Upstream + "."
 		}
-		return f.leave(w, r, v.session, leaving{Error: "server_error", Description: description, ID: v.id})
+		return f.leave(w, r, v.session, leaving{Error: "server_error", Description: description, ID: v.ID})
 	}
 	return ath.Errorf(ath.StateMismatch, "This authorization was used already.")
 }

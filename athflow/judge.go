@@ -4,8 +4,10 @@ import (
 	"slices"
 	"time"
 
+	"github.com/athd/athd/approval"
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/ath/api"
+	"github.com/athd/athd/httpapi"
 	"github.com/athd/athd/tokenstore"
 )
 
@@ -51,7 +53,7 @@ func (f *Flow) judgeAll(next *tokenstore.Agent, req *api.RegisterRequest, agent 
 		}
 		next.ApprovalExpires = time.Time{}
 	}
-	policy, exists := f.Policy.about(agent, developer.ID), false
+	policy, exists := f.Policy.About(agent, developer.ID), false
 	set := f.Providers.Current()
 	for _, asked := range req.Providers {
 		p := set.Lookup(asked.ID)
@@ -74,42 +76,42 @@ func (f *Flow) judgeAll(next *tokenstore.Agent, req *api.RegisterRequest, agent 
 		exists = true
 		a := next.Approval(p.ID, p.Aliases...)
 		if a == nil {
-			if len(next.Approvals) >= maxRequestedProvider {
-				return v, invalidField("requested_providers", "An agent may ask for at most %d providers.", maxRequestedProvider)
+			if len(next.Approvals) >= api.MaxProviders {
+				return v, httpapi.InvalidField("requested_providers", "An agent may ask for at most %d providers.", api.MaxProviders)
 			}
 			next.Approvals = append(next.Approvals, tokenstore.Approval{Provider: p.ID})
 			a = &next.Approvals[len(next.Approvals)-1]
 		}
 		was := *a
-		f.judgeScopes(next, a, policy.at(p.Names()), scopes)
+		f.judgeScopes(next, a, policy.At(p.Names()), scopes)
 		if len(a.Approved) > len(was.Approved) || len(a.Pending) > len(was.Pending) || len(a.Denied) > len(was.Denied) {
 			v.changed = true
 		}
 		if len(a.Approved)+len(a.Pending)+len(a.Denied) > ath.MaxScopes {
-			return v, invalidField("requested_providers", "An agent may ask for at most %d scopes of a provider.", ath.MaxScopes)
+			return v, httpapi.InvalidField("requested_providers", "An agent may ask for at most %d scopes of a provider.", ath.MaxScopes)
 		}
 	}
 	// Who asks for nothing that exists hears so each time.
 	v.changed = v.changed || !exists
 	if next.ApprovalExpires.IsZero() {
-		next.ApprovalExpires = f.Now().UTC().Add(DefaultApproval).Truncate(time.Second)
+		next.ApprovalExpires = f.Now().UTC().Add(approval.DefaultApproval).Truncate(time.Second)
 	}
 	return v, nil
 }
 
 // judgeScopes judges the scopes that are not approved yet. One that is under
 // review stays there unless today's policy approves it.
-func (f *Flow) judgeScopes(next *tokenstore.Agent, a *tokenstore.Approval, policy *Policy, asked ath.Scopes) {
+func (f *Flow) judgeScopes(next *tokenstore.Agent, a *tokenstore.Approval, policy *approval.Policy, asked ath.Scopes) {
 	var yes, wait, no ath.Scopes
 	for _, s := range asked.Minus(a.Approved).Minus(a.OperatorDenied) { // an operator's word stands
-		switch action, expires := policy.judge(s); action {
-		case Approve:
+		switch action, expires := policy.Judge(s); action {
+		case approval.Approve:
 			yes = append(yes, s)
 			end := f.Now().UTC().Add(expires).Truncate(time.Second)
 			if next.ApprovalExpires.IsZero() || end.Before(next.ApprovalExpires) {
 				next.ApprovalExpires = end
 			}
-		case Review:
+		case approval.Review:
 			wait = append(wait, s)
 		default:
 			no = append(no, s)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/audit"
+	"github.com/athd/athd/httpapi"
 )
 
 //go:embed pages
@@ -21,7 +22,7 @@ var pageFiles embed.FS
 // pages are what browsers see. They run no script, load nothing, and may not
 // be framed.
 type pages struct {
-	turns     *Turns
+	turns     *httpapi.Turns
 	templates *template.Template
 	style     template.CSS
 	policy    string
@@ -57,7 +58,7 @@ type errorPage struct {
 	DecisionID string
 }
 
-func newPages(turns *Turns) (*pages, error) {
+func newPages(turns *httpapi.Turns) (*pages, error) {
 	style, err := pageFiles.ReadFile("pages/style.css")
 	if err != nil {
 		return nil, err
@@ -102,9 +103,9 @@ func (p *pages) write(w http.ResponseWriter, status int, name string, data any) 
 
 // servePage turns a step that answers a browser into a handler: deadline, the
 // headers that every page has, and errors as a page with their code.
-func (f *Flow) servePage(step func(context.Context, *call, http.ResponseWriter, *http.Request) error) http.Handler {
+func (f *Flow) servePage(step func(context.Context, *httpapi.Call, http.ResponseWriter, *http.Request) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
+		ctx, cancel := context.WithTimeout(r.Context(), httpapi.RequestTimeout)
 		defer cancel()
 		h := w.Header()
 		h.Set("Cache-Control", "no-store")
@@ -112,8 +113,7 @@ func (f *Flow) servePage(step func(context.Context, *call, http.ResponseWriter, 
 		h.Set("X-Frame-Options", "DENY")
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Cross-Origin-Opener-Policy", "same-origin")
-		c := &call{id: ath.NewDecisionID(), header: r.Header}
-		c.event.DecisionID, c.event.Client = c.id, f.address(r)
+		c := f.NewCall(r)
 		err := navigated(r)
 		if err == nil {
 			err = step(ctx, c, w, r)
@@ -121,18 +121,18 @@ func (f *Flow) servePage(step func(context.Context, *call, http.ResponseWriter, 
 		if err == nil {
 			return
 		}
-		e := f.asError(ctx, c.id, err)
-		c.event.Kind, c.event.Reason = audit.AccessDenied, strings.ToLower(string(e.Code))
-		f.record(ctx, c.event)
+		e := f.AsError(ctx, c.ID, err)
+		c.Event.Kind, c.Event.Reason = audit.AccessDenied, strings.ToLower(string(e.Code))
+		f.Record(ctx, c.Event)
 		h.Del("Set-Cookie")
 		if prefersJSON(r) {
-			f.writeError(w, r, c.id, e)
+			f.WriteError(w, c.ID, e)
 			return
 		}
-		retryAfter(w, e)
-		w.Header().Set("X-ATH-Decision-ID", c.id) // P-9
-		if err := f.pages.write(w, e.Status(), "error", errorPage{Code: e.Code, Message: e.Message, DecisionID: c.id}); err != nil {
-			f.writeError(w, r, c.id, e)
+		httpapi.RetryAfter(w, e)
+		w.Header().Set("X-ATH-Decision-ID", c.ID) // P-9
+		if err := f.pages.write(w, e.Status(), "error", errorPage{Code: e.Code, Message: e.Message, DecisionID: c.ID}); err != nil {
+			f.WriteError(w, c.ID, e)
 		}
 	})
 }

@@ -10,15 +10,14 @@ import (
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/ath/api"
 	"github.com/athd/athd/audit"
+	"github.com/athd/athd/httpapi"
 	"github.com/athd/athd/tokenstore"
 )
 
 // Limits on what a registration may say.
 const (
-	maxTextBytes         = 512
-	maxRedirectURIs      = 20
-	maxRedirectURIBytes  = 2048
-	maxRequestedProvider = 50
+	maxRedirectURIs     = 20
+	maxRedirectURIBytes = 2048
 
 	// What a registration may occupy in the store, sealed: under review, where
 	// nobody has vouched for it yet, and approved. Operators choose how long the
@@ -31,10 +30,10 @@ const (
 
 // register verifies who asks, lets the policy judge what it asks for, and
 // stores one record: a new one, or the old one with something added.
-func (f *Flow) register(ctx context.Context, c *call, req *api.RegisterRequest) (api.RegisterReply, error) {
+func (f *Flow) register(ctx context.Context, c *httpapi.Call, req *api.RegisterRequest) (api.RegisterReply, error) {
 	agent, err := f.checkRegister(req)
 	if !agent.IsZero() {
-		c.event.AgentID = agent.String()
+		c.Event.AgentID = agent.String()
 	}
 	if err != nil {
 		return api.RegisterReply{}, err
@@ -44,7 +43,7 @@ func (f *Flow) register(ctx context.Context, c *call, req *api.RegisterRequest) 
 		return api.RegisterReply{}, err
 	}
 	for _, p := range req.Providers {
-		c.event.Requested = append(c.event.Requested, p.Scopes...)
+		c.Event.Requested = append(c.Event.Requested, p.Scopes...)
 	}
 	developer := tokenstore.Developer{Name: identity.Developer.Name, ID: identity.Developer.ID, Contact: req.Developer.Contact}
 	if f.SkipAttestation { // no document was fetched: the agent's own word
@@ -57,7 +56,7 @@ func (f *Flow) register(ctx context.Context, c *call, req *api.RegisterRequest) 
 	}
 	// Two writers at once: the loser reads what the winner wrote and adds to it.
 	for round := 1; ; round++ {
-		if err := f.hostStands(ctx, agent.String()); err != nil {
+		if err := f.Registrations.CheckHost(ctx, agent.String()); err != nil {
 			return api.RegisterReply{}, err
 		}
 		held, err := f.Store.Agent(ctx, agent.Tag())
@@ -91,7 +90,7 @@ func (f *Flow) register(ctx context.Context, c *call, req *api.RegisterRequest) 
 			}
 		}
 		if len(next.RedirectURIs) > maxRedirectURIs {
-			return api.RegisterReply{}, invalidField("redirect_uris", "An agent may register at most %d redirect_uris.", maxRedirectURIs)
+			return api.RegisterReply{}, httpapi.InvalidField("redirect_uris", "An agent may register at most %d redirect_uris.", maxRedirectURIs)
 		}
 		if s := next.Standing(); s != tokenstore.Approved && s != tokenstore.Pending {
 			// Nothing is kept of whom nobody approves or looks at: what was
@@ -117,12 +116,12 @@ func (f *Flow) register(ctx context.Context, c *call, req *api.RegisterRequest) 
 			}
 		}
 		resp := f.registered(c, &next, req, v, secret)
-		if err := f.commit(c); err != nil {
+		if err := f.Commit(c); err != nil {
 			return api.RegisterReply{}, err
 		}
 		if known {
 			if err = f.Store.SwapAgent(ctx, held, next); err == nil {
-				f.giveRoom(ctx, &held.Value, &next)
+				f.Registrations.Release(ctx, &held.Value, &next)
 			}
 		} else {
 			err = f.Store.CreateAgent(ctx, next)
@@ -132,7 +131,7 @@ func (f *Flow) register(ctx context.Context, c *call, req *api.RegisterRequest) 
 				return api.RegisterReply{}, ath.Errorf(ath.InternalError, "The agent registers too often at once; try again.").
 					WithStatus(http.StatusServiceUnavailable).WithCause(err)
 			}
-			if err := pause(ctx, round); err != nil {
+			if err := httpapi.Backoff(ctx, round); err != nil {
 				return api.RegisterReply{}, err
 			}
 			continue
@@ -167,12 +166,12 @@ func (f *Flow) registeredAlready(clientID string) error {
 // registered builds the reply and completes the event. Those providers that
 // were just asked for come first, in the order asked: clients look at the first
 // one.
-func (f *Flow) registered(c *call, a *tokenstore.Agent, req *api.RegisterRequest, v verdict, secret ath.Secret) api.RegisterReply {
+func (f *Flow) registered(c *httpapi.Call, a *tokenstore.Agent, req *api.RegisterRequest, v verdict, secret ath.Secret) api.RegisterReply {
 	resp := api.RegisterReply{
 		ClientID: a.ClientID, ClientSecret: api.OpenSecret(secret), Status: string(a.Standing()),
 		ApprovalExpires: a.ApprovalExpires.Format(time.RFC3339), Providers: []api.ApprovedProvider{},
 	}
-	c.event.Effective, c.event.Denied, c.event.Reason = nil, nil, ""
+	c.Event.Effective, c.Event.Denied, c.Event.Reason = nil, nil, ""
 	names, order := f.justAsked(req, v.with(a.Approvals))
 	for _, p := range order {
 		name, asked := names[p.Provider]
@@ -180,13 +179,13 @@ func (f *Flow) registered(c *call, a *tokenstore.Agent, req *api.RegisterRequest
 			name = f.listed(p.Provider)
 		}
 		resp.Providers = append(resp.Providers, api.ApprovedProvider{
-			ID: name, Approved: orEmpty(p.Approved), Denied: orEmpty(p.Denied), DenialReason: p.DenialReason,
+			ID: name, Approved: httpapi.List(p.Approved), Denied: httpapi.List(p.Denied), DenialReason: p.DenialReason,
 		})
-		c.event.Effective, c.event.Denied = append(c.event.Effective, p.Approved...), append(c.event.Denied, p.Denied...)
+		c.Event.Effective, c.Event.Denied = append(c.Event.Effective, p.Approved...), append(c.Event.Denied, p.Denied...)
 	}
-	c.event.Kind = audit.AgentRegistered
+	c.Event.Kind = audit.AgentRegistered
 	if a.Standing() == tokenstore.Denied {
-		c.event.Kind, c.event.Reason = audit.AgentRegistrationDenied, "policy"
+		c.Event.Kind, c.Event.Reason = audit.AgentRegistrationDenied, "policy"
 	}
 	return resp
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/ath/api"
+	"github.com/athd/athd/httpapi"
 	"github.com/athd/athd/tokenstore"
 )
 
@@ -15,10 +16,10 @@ import (
 func (f *Flow) checkRegister(req *api.RegisterRequest) (ath.AgentID, error) {
 	agent, err := ath.ParseAgentID(req.AgentID, f.AllowHTTP)
 	if err != nil {
-		return ath.AgentID{}, invalidField("agent_id", "The agent_id is not acceptable: %v.", err)
+		return ath.AgentID{}, httpapi.InvalidField("agent_id", "The agent_id is not acceptable: %v.", err)
 	}
 	if _, ok := writingOf(agent.Host()); !ok {
-		return ath.AgentID{}, invalidField("agent_id", "The agent_id is not acceptable: its host holds a label that is no A-label of IDNA.")
+		return ath.AgentID{}, httpapi.InvalidField("agent_id", "The agent_id is not acceptable: its host holds a label that is no A-label of IDNA.")
 	}
 	if req.Attestation.IsZero() {
 		return agent, ath.Errorf(ath.InvalidAttestation, "agent_attestation is missing.").WithStatus(400)
@@ -27,38 +28,38 @@ func (f *Flow) checkRegister(req *api.RegisterRequest) (ath.AgentID, error) {
 		"developer.name": req.Developer.Name, "developer.id": req.Developer.ID,
 		"developer.contact": req.Developer.Contact, "purpose": req.Purpose,
 	} {
-		if len(s) > maxTextBytes {
-			return agent, invalidField(field, "The field is longer than %d bytes.", maxTextBytes)
+		if len(s) > api.MaxTextBytes {
+			return agent, httpapi.InvalidField(field, "The field is longer than %d bytes.", api.MaxTextBytes)
 		}
 	}
 	if req.Developer.Name == "" || req.Developer.ID == "" {
-		return agent, invalidField("developer", "developer.name and developer.id are required.")
+		return agent, httpapi.InvalidField("developer", "developer.name and developer.id are required.")
 	}
-	if len(req.Providers) == 0 || len(req.Providers) > maxRequestedProvider {
-		return agent, invalidField("requested_providers", "Between 1 and %d providers must be asked for.", maxRequestedProvider)
+	if len(req.Providers) == 0 || len(req.Providers) > api.MaxProviders {
+		return agent, httpapi.InvalidField("requested_providers", "Between 1 and %d providers must be asked for.", api.MaxProviders)
 	}
 	scopes := 0
 	for i := range req.Providers {
 		p := &req.Providers[i]
-		if p.ID == "" || len(p.ID) > maxTextBytes {
-			return agent, invalidField("requested_providers.provider_id", "A provider_id is missing or too long.")
+		if p.ID == "" || len(p.ID) > api.MaxTextBytes {
+			return agent, httpapi.InvalidField("requested_providers.provider_id", "A provider_id is missing or too long.")
 		}
 		if scopes += len(p.Scopes); len(p.Scopes) == 0 || scopes > ath.MaxScopes {
-			return agent, invalidField("requested_providers.scopes", "Between 1 and %d scopes must be asked for, of all providers together.", ath.MaxScopes)
+			return agent, httpapi.InvalidField("requested_providers.scopes", "Between 1 and %d scopes must be asked for, of all providers together.", ath.MaxScopes)
 		}
 		for _, s := range p.Scopes {
 			if s == "" || len(s) > ath.MaxScopeBytes {
-				return agent, invalidField("requested_providers.scopes", "A scope is empty or too long.")
+				return agent, httpapi.InvalidField("requested_providers.scopes", "A scope is empty or too long.")
 			}
 		}
 		p.Scopes = ath.Scopes(nil).Union(p.Scopes) // each once
 	}
 	if len(req.RedirectURIs) > maxRedirectURIs {
-		return agent, invalidField("redirect_uris", "An agent may register at most %d redirect_uris.", maxRedirectURIs)
+		return agent, httpapi.InvalidField("redirect_uris", "An agent may register at most %d redirect_uris.", maxRedirectURIs)
 	}
 	for _, u := range req.RedirectURIs {
 		if err := checkRedirectURI(u); err != nil {
-			return agent, invalidField("redirect_uris", "A redirect_uri is not acceptable: %v.", err)
+			return agent, httpapi.InvalidField("redirect_uris", "A redirect_uri is not acceptable: %v.", err)
 		}
 	}
 	return agent, nil
@@ -79,7 +80,7 @@ func fits(a *tokenstore.Agent) error {
 	if own, err := tokenstore.AgentBytes(of); err != nil || own > limit/2 {
 		field = "redirect_uris" // the only long words of its own
 	}
-	return invalidField(field, "The registration is too large to be kept: of %d bytes at most %d. Ask for less at once, or use shorter redirect_uris.", bytes, limit)
+	return httpapi.InvalidField(field, "The registration is too large to be kept: of %d bytes at most %d. Ask for less at once, or use shorter redirect_uris.", bytes, limit)
 }
 
 // checkRedirectURI applies R-4. With the exact comparison of Z-1 it prevents an

@@ -3,6 +3,7 @@ package athflow
 import (
 	"slices"
 
+	"github.com/athd/athd/approval"
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/ath/api"
 	"github.com/athd/athd/attest"
@@ -41,17 +42,17 @@ func (f *Flow) reviewed(held *tokenstore.Agent, agent ath.AgentID) bool {
 	if held.Standing() == tokenstore.Approved && !f.Now().Before(held.ApprovalExpires) {
 		return false // it is over, and all is judged anew
 	}
-	policy := f.Policy.about(agent, held.Developer.ID)
+	policy := f.Policy.About(agent, held.Developer.ID)
 	set := f.Providers.Current()
 	return slices.ContainsFunc(held.Approvals, func(a tokenstore.Approval) bool {
 		names := []string{a.Provider}
 		if p := set.Get(a.Provider); p != nil {
 			names = p.Names()
 		}
-		at := policy.at(names)
+		at := policy.At(names)
 		return slices.ContainsFunc(a.Approved.Union(a.Pending), func(scope string) bool {
-			action, _ := at.judge(scope)
-			return action != Approve
+			action, _ := at.Judge(scope)
+			return action != approval.Approve
 		})
 	})
 }

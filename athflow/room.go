@@ -10,6 +10,7 @@ import (
 	"golang.org/x/net/publicsuffix"
 
 	"github.com/athd/athd/ath"
+	"github.com/athd/athd/httpapi"
 	"github.com/athd/athd/tokenstore"
 )
 
@@ -18,11 +19,11 @@ const retryFull = 10 * time.Minute
 
 // takeRoom counts a registration that will wait for an operator. Until one
 // looks at it, it is what strangers make the store keep.
-func (f *Flow) takeRoom(ctx context.Context, c *call, agent ath.AgentID) error {
-	l := &f.limiter.Limits
+func (f *Flow) takeRoom(ctx context.Context, c *httpapi.Call, agent ath.AgentID) error {
+	l := &f.Limits
 	err := f.Store.ReservePending(ctx, agent.Tag(), tokenstore.PendingQuota{
 		All: l.Pending, Domain: l.PendingPerDomain, Address: l.PendingPerAddress,
-		OfDomain: registrable(agent.Host()), OfAddress: counted(c.from),
+		OfDomain: registrable(agent.Host()), OfAddress: counted(c.From),
 	})
 	full := (*tokenstore.QuotaError)(nil)
 	if !errors.As(err, &full) {
@@ -34,26 +35,15 @@ func (f *Flow) takeRoom(ctx context.Context, c *call, agent ath.AgentID) error {
 		tokenstore.QuotaDomain:  "Too many registrations of this domain wait for an operator; try again later.",
 		tokenstore.QuotaAddress: "Too many registrations from this address wait for an operator; try again later.",
 	}[full.Where]).WithStatus(http.StatusServiceUnavailable).
-		WithDetail("reason", "too_many_pending").WithDetail(retryDetail, int(retryFull.Seconds()))
-}
-
-// giveRoom counts a registration no longer that does not wait any more. If that
-// cannot be said now, it counts until it would have been forgotten.
-func (f *Flow) giveRoom(ctx context.Context, was, is *tokenstore.Agent) {
-	if was.Standing() != tokenstore.Pending || is != nil && is.Standing() == tokenstore.Pending {
-		return
-	}
-	if err := f.Store.ReleasePending(ctx, ath.AgentTag(was.ID)); err != nil {
-		f.Logger.WarnContext(ctx, "a registration that is decided still counts as one that waits", "agent_id", was.ID, "error", err)
-	}
+		WithDetail("reason", "too_many_pending").WithDetail(httpapi.RetryDetail, int(retryFull.Seconds()))
 }
 
 // takeSession counts a session that an agent is about to open.
 func (f *Flow) takeSession(ctx context.Context, agent, session ath.Tag, until time.Time) error {
-	err := f.Store.ReserveSession(ctx, agent, session, until, f.limiter.SessionsPerAgent)
+	err := f.Store.ReserveSession(ctx, agent, session, until, f.Limits.SessionsPerAgent)
 	if full := (*tokenstore.QuotaError)(nil); errors.As(err, &full) {
 		f.Limited("sessions_per_agent")
-		return tooMany("Too many authorizations of this agent are open; finish those or let them expire.", time.Minute)
+		return httpapi.TooMany("Too many authorizations of this agent are open; finish those or let them expire.", time.Minute)
 	}
 	return err
 }
@@ -75,7 +65,7 @@ func (f *Flow) giveSession(ctx context.Context, s *tokenstore.Session) {
 // a.b.example.co.uk. An address is itself, an IPv6 one its /64.
 func registrable(host ath.Host) string {
 	if ip, err := netip.ParseAddr(host.Name()); err == nil {
-		return network(ip).String()
+		return httpapi.Network(ip).String()
 	}
 	if domain, err := publicsuffix.EffectiveTLDPlusOne(host.Name()); err == nil {
 		return domain
@@ -85,7 +75,7 @@ func registrable(host ath.Host) string {
 
 // counted is a client as it is counted, "" where nobody told its address.
 func counted(a netip.Addr) string {
-	if a = network(a); a.IsValid() {
+	if a = httpapi.Network(a); a.IsValid() {
 		return a.String()
 	}
 	return ""

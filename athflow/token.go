@@ -10,6 +10,7 @@ import (
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/ath/api"
 	"github.com/athd/athd/audit"
+	"github.com/athd/athd/httpapi"
 	"github.com/athd/athd/provider"
 	"github.com/athd/athd/tokenstore"
 )
@@ -18,7 +19,7 @@ const maxBadCodes = 5 // T-1: against brute force
 
 // token trades a consented session for an ATH token. The order of the checks
 // is the protocol's.
-func (f *Flow) token(ctx context.Context, c *call, req *api.TokenRequest) (api.TokenReply, error) {
+func (f *Flow) token(ctx context.Context, c *httpapi.Call, req *api.TokenRequest) (api.TokenReply, error) {
 	if err := checkToken(req); err != nil {
 		return api.TokenReply{}, err
 	}
@@ -41,7 +42,7 @@ func (f *Flow) token(ctx context.Context, c *call, req *api.TokenRequest) (api.T
 	}
 	session := held.Value
 	granted := f.intersect(agent, &session)
-	c.event.Effective, c.event.Denied = granted.Effective, session.Requested.Minus(granted.Effective)
+	c.Event.Effective, c.Event.Denied = granted.Effective, session.Requested.Minus(granted.Effective)
 	if len(granted.Effective) == 0 {
 		return api.TokenReply{}, noScope(c, &session, granted)
 	}
@@ -50,7 +51,7 @@ func (f *Flow) token(ctx context.Context, c *call, req *api.TokenRequest) (api.T
 
 // noScope refuses a token without a scope. Which of the sets was empty is what
 // an operator will be asked.
-func noScope(c *call, s *tokenstore.Session, granted api.ScopeIntersection) error {
+func noScope(c *httpapi.Call, s *tokenstore.Session, granted api.ScopeIntersection) error {
 	cause := "no scope that was requested and consented to is approved now"
 	if len(s.Requested.Intersect(s.Consented)) == 0 {
 		cause = "the authorization server granted none of the scopes that were asked for: "
@@ -59,7 +60,7 @@ func noScope(c *call, s *tokenstore.Session, granted api.ScopeIntersection) erro
 		} else {
 			cause += "its reply's scope is empty (see empty_scope in providers.json)"
 		}
-		c.event.Upstream = cause
+		c.Event.Upstream = cause
 	}
 	return ath.Errorf(ath.ScopeNotApproved, "No scope is approved, consented to and requested at once.").
 		WithDetail("scope_intersection", granted).WithCause(errors.New(cause))
@@ -67,11 +68,11 @@ func noScope(c *call, s *tokenstore.Session, granted api.ScopeIntersection) erro
 
 // saidUpstream tells the agent, and the event, what the provider's server said
 // when the session ended.
-func saidUpstream(c *call, s *tokenstore.Session, e *ath.Error) *ath.Error {
+func saidUpstream(c *httpapi.Call, s *tokenstore.Session, e *ath.Error) *ath.Error {
 	if s.Upstream == "" {
 		return e
 	}
-	c.event.Upstream = s.Upstream
+	c.Event.Upstream = s.Upstream
 	return e.WithDetail("provider_error", s.Upstream)
 }
 
@@ -93,7 +94,7 @@ func wrongSecret() error {
 
 // consented finds the agent's session and wants it to be at the point where
 // its user has consented and its code is the one given.
-func (f *Flow) consented(ctx context.Context, c *call, agent *tokenstore.Agent, req *api.TokenRequest) (tokenstore.Held[tokenstore.Session], error) {
+func (f *Flow) consented(ctx context.Context, c *httpapi.Call, agent *tokenstore.Agent, req *api.TokenRequest) (tokenstore.Held[tokenstore.Session], error) {
 	var none tokenstore.Held[tokenstore.Session]
 	unknown := ath.Errorf(ath.SessionNotFound, "There is no such session that waits for a token.")
 	id, err := ath.ParseSessionID(req.Session.Reveal())
@@ -118,7 +119,7 @@ func (f *Flow) consented(ctx context.Context, c *call, agent *tokenstore.Agent, 
 		if s.AgentID != agent.ID || s.ClientID != agent.ClientID {
 			return none, ath.Errorf(ath.AgentIdentityMismatch, "The session belongs to another agent.")
 		}
-		c.event.ProviderID, c.event.UserID, c.event.Requested = s.Provider, s.User, s.Requested
+		c.Event.ProviderID, c.Event.UserID, c.Event.Requested = s.Provider, s.User, s.Requested
 		switch s.Phase {
 		case tokenstore.Started, tokenstore.Redeeming:
 			return none, ath.Errorf(ath.SessionNotFound, "The user is not through with the consent yet.")
@@ -177,14 +178,14 @@ func (f *Flow) intersect(agent *tokenstore.Agent, s *tokenstore.Session) api.Sco
 		approved = a.Approved
 	}
 	return api.ScopeIntersection{
-		Approved: orEmpty(approved), Consented: orEmpty(s.Consented),
-		Effective: orEmpty(s.Requested.Intersect(approved).Intersect(s.Consented)),
+		Approved: httpapi.List(approved), Consented: httpapi.List(s.Consented),
+		Effective: httpapi.List(s.Requested.Intersect(approved).Intersect(s.Consented)),
 	}
 }
 
 // issue writes the grant first and closes the session after it; of two
 // exchanges at once the one that cannot close it takes its grant back (T-4).
-func (f *Flow) issue(ctx context.Context, c *call, agent *tokenstore.Agent, held tokenstore.Held[tokenstore.Session], granted api.ScopeIntersection) (api.TokenReply, error) {
+func (f *Flow) issue(ctx context.Context, c *httpapi.Call, agent *tokenstore.Agent, held tokenstore.Held[tokenstore.Session], granted api.ScopeIntersection) (api.TokenReply, error) {
 	if err := f.Audit.Ready(); err != nil { // while the session can still be used later
 		return api.TokenReply{}, err
 	}
@@ -214,8 +215,8 @@ func (f *Flow) issue(ctx context.Context, c *call, agent *tokenstore.Agent, held
 		return api.TokenReply{}, err
 	}
 	f.giveSession(ctx, &session)
-	c.event.Kind = audit.AccessGranted
-	c.undo = func() { f.takeBack(ctx, c, &session, token, audit.ErrUnwritten) }
+	c.Event.Kind = audit.AccessGranted
+	c.Undo = func() { f.takeBack(ctx, c, &session, token, audit.ErrUnwritten) }
 	return api.TokenReply{
 		AccessToken: api.OpenSecret(token.Secret()), TokenType: "Bearer",
 		ExpiresIn: int64(expires.Sub(now) / time.Second), Effective: granted.Effective,
@@ -258,7 +259,7 @@ func (f *Flow) sessionAgain(ctx context.Context, s *tokenstore.Session) (tokenst
 // or be put on record: nobody has its token. Where the store does not say that the session is open
 // still, or somebody else's, the grant stays and expires unused: this exchange
 // may have closed it, and a session that is used up must have a grant.
-func (f *Flow) takeBack(ctx context.Context, c *call, s *tokenstore.Session, token ath.Token, why error) {
+func (f *Flow) takeBack(ctx context.Context, c *httpapi.Call, s *tokenstore.Session, token ath.Token, why error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
 	if errors.Is(why, tokenstore.ErrUnavailable) {
@@ -267,6 +268,6 @@ func (f *Flow) takeBack(ctx context.Context, c *call, s *tokenstore.Session, tok
 		}
 	}
 	if err := f.Store.DeleteGrant(ctx, token); err != nil {
-		f.Logger.WarnContext(ctx, "an unused grant could not be taken back", "decision_id", c.id, "error", err)
+		f.Logger.WarnContext(ctx, "an unused grant could not be taken back", "decision_id", c.ID, "error", err)
 	}
 }

@@ -7,8 +7,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/athd/athd/approval"
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/ath/api"
+	"github.com/athd/athd/httpapi"
 	"github.com/athd/athd/provider"
 	"github.com/athd/athd/tokenstore"
 )
@@ -25,24 +27,24 @@ func TestWorkOnScopesIsLinear(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		pattern := func(s string) []Glob {
-			g, err := ParseGlob(s)
+		pattern := func(s string) []approval.Glob {
+			g, err := approval.ParseGlob(s)
 			if err != nil {
 				t.Fatal(err)
 			}
-			return []Glob{g}
+			return []approval.Glob{g}
 		}
-		policy := Policy{Default: Deny}
+		policy := approval.Policy{Default: approval.Deny}
 		for i := range 50 {
-			policy.Rules = append(policy.Rules, PolicyRule{Agents: pattern(fmt.Sprintf("https://*%d.example/**x**y**z", i)), Action: Approve})
+			policy.Rules = append(policy.Rules, approval.Rule{Agents: pattern(fmt.Sprintf("https://*%d.example/**x**y**z", i)), Action: approval.Approve})
 		}
-		policy.Rules = append(policy.Rules, PolicyRule{Scopes: pattern("scope:1*"), Action: Approve}, PolicyRule{Scopes: pattern("scope:0*"), Action: Review})
+		policy.Rules = append(policy.Rules, approval.Rule{Scopes: pattern("scope:1*"), Action: approval.Approve}, approval.Rule{Scopes: pattern("scope:0*"), Action: approval.Review})
 		agent, err := ath.ParseAgentID("https://agent.example/"+strings.Repeat("x", 1900), false)
 		if err != nil {
 			t.Fatal(err)
 		}
-		f := &Flow{Config: Config{Policy: policy, Providers: provider.NewProviders(set), Now: time.Now}}
-		left := f.Policy.about(agent, "d").at([]string{"p"})
+		f := &Flow{Config: Config{Server: &httpapi.Server{Config: httpapi.Config{Now: time.Now}}, Policy: policy, Providers: provider.NewProviders(set)}}
+		left := f.Policy.About(agent, "d").At([]string{"p"})
 		if len(left.Rules) != 2 {
 			t.Fatalf("%d rules are asked about each scope, want those 2 that apply to the agent", len(left.Rules))
 		}

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/athd/athd/athflow"
+	"github.com/athd/athd/httpapi"
 )
 
 const (
@@ -19,7 +19,7 @@ const (
 // athflow.
 func (l *loader) limits() {
 	c := &l.c.Limits
-	d := athflow.DefaultLimits()
+	d := httpapi.DefaultLimits()
 	s := &l.s.Limits
 	s.PerAddress = l.rate(c.PerAddress, d.PerAddress, "limits", "per_address")
 	s.Registrations = l.rate(c.Registrations, d.Registrations, "limits", "registrations_per_address")
@@ -46,7 +46,7 @@ func (l *loader) limits() {
 }
 
 // rate reads a rate.
-func (l *loader) rate(s string, fallback athflow.Rate, path ...any) athflow.Rate {
+func (l *loader) rate(s string, fallback httpapi.Rate, path ...any) httpapi.Rate {
 	if s == "" {
 		return fallback
 	}
@@ -58,17 +58,17 @@ func (l *loader) rate(s string, fallback athflow.Rate, path ...any) athflow.Rate
 }
 
 // parseRate reads a rate such as 20/s, 1200/m or 5000/h, or off.
-func parseRate(s string) (athflow.Rate, error) {
+func parseRate(s string) (httpapi.Rate, error) {
 	if s == "off" {
-		return athflow.Unlimited, nil
+		return httpapi.Unlimited, nil
 	}
 	count, unit, _ := strings.Cut(s, "/")
 	per := map[string]time.Duration{"s": time.Second, "m": time.Minute, "h": time.Hour}[unit]
 	n, err := strconv.ParseUint(count, 10, 31)
 	if err != nil || per == 0 || n == 0 || n > maxCount {
-		return athflow.Rate{}, errors.New("want a rate such as 20/s, 1200/m or 5000/h, or off")
+		return httpapi.Rate{}, errors.New("want a rate such as 20/s, 1200/m or 5000/h, or off")
 	}
-	return athflow.Rate{N: int(n), Per: per}, nil
+	return httpapi.Rate{N: int(n), Per: per}, nil
 }
 
 // count reads a number of things that may be there at once.

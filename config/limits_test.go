@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/athd/athd/athflow"
 	"github.com/athd/athd/config/configtest"
+	"github.com/athd/athd/httpapi"
 )
 
 func TestLimitsAreRead(t *testing.T) {
@@ -24,8 +24,8 @@ func TestLimitsAreRead(t *testing.T) {
 		if fault != "" {
 			t.Fatal(fault)
 		}
-		got, want := s.Limits, athflow.Limits{
-			PerAddress: athflow.Rate{N: 20, Per: time.Second}, Registrations: athflow.Unlimited, PerAgent: athflow.Rate{N: 7, Per: time.Hour},
+		got, want := s.Limits, httpapi.Limits{
+			PerAddress: httpapi.Rate{N: 20, Per: time.Second}, Registrations: httpapi.Unlimited, PerAgent: httpapi.Rate{N: 7, Per: time.Hour},
 			Concurrent: 3, ConcurrentPerAddress: 2,
 		}
 		envoys := got.Envoys

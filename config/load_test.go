@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/athd/athd/approval"
 	"github.com/athd/athd/athflow"
 	"github.com/athd/athd/config/configtest"
 )
@@ -288,7 +289,7 @@ func TestConfigurationDefaults(t *testing.T) {
 	if s.GRPC.String() != "unix:/run/athd/authz.sock" || s.HTTP.String() != "127.0.0.1:9000" || s.Admin.String() != "127.0.0.1:9002" {
 		t.Errorf("listeners at %v, %v, %v", s.GRPC, s.HTTP, s.Admin)
 	}
-	if s.TokenTTL != time.Hour || s.SessionTTL != 10*time.Minute || s.Consent != athflow.ConsentPage || s.Policy.Default != athflow.Review {
+	if s.TokenTTL != time.Hour || s.SessionTTL != 10*time.Minute || s.Consent != athflow.ConsentPage || s.Policy.Default != approval.Review {
 		t.Errorf("%v, %v, %q, %q", s.TokenTTL, s.SessionTTL, s.Consent, s.Policy.Default)
 	}
 	if s.Development != (Development{}) {

@@ -4,8 +4,10 @@ import (
 	"slices"
 	"time"
 
+	"github.com/athd/athd/approval"
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/athflow"
+	"github.com/athd/athd/httpapi"
 	"github.com/athd/athd/strict"
 )
 
@@ -47,7 +49,7 @@ func (l *loader) admin() {
 			l.warn("%s: the token in the file was made by an earlier version and holds 16 random bytes: replace it by 32, such as openssl rand -base64 32 prints", strict.Label(at("token_file")...))
 		}
 		digests[digest] = true
-		l.s.AdminTokens = append(l.s.AdminTokens, athflow.AdminToken{Name: t.Name, Digest: digest})
+		l.s.AdminTokens = append(l.s.AdminTokens, httpapi.AdminToken{Name: t.Name, Digest: digest})
 	}
 }
 
@@ -59,7 +61,7 @@ func (l *loader) approval() {
 	}
 	for i, r := range c.Rules {
 		at := func(key string) []any { return []any{"approval", "rules", i, key} }
-		rule := athflow.PolicyRule{
+		rule := approval.Rule{
 			Agents:     l.globs(r.Agents, at("agents")),
 			Hosts:      l.hostPatterns(r.Hosts, at("hosts")),
 			Developers: l.globs(r.Developers, at("developers")),
@@ -73,7 +75,7 @@ func (l *loader) approval() {
 			var err error
 			if rule.Expires, err = ath.ParseDuration(r.Expires); err != nil {
 				l.Fail(err.Error(), at("expires")...)
-			} else if rule.Action != athflow.Approve && rule.Action != athflow.Review {
+			} else if rule.Action != approval.Approve && rule.Action != approval.Review {
 				l.Fail("is for rules that approve or review", at("expires")...)
 			}
 		}
@@ -85,19 +87,19 @@ func (l *loader) approval() {
 	}
 }
 
-func (l *loader) action(s string, path ...any) athflow.Action {
-	a := athflow.Action(s)
-	if !slices.Contains([]athflow.Action{athflow.Approve, athflow.Review, athflow.Deny}, a) {
+func (l *loader) action(s string, path ...any) approval.Action {
+	a := approval.Action(s)
+	if !slices.Contains([]approval.Action{approval.Approve, approval.Review, approval.Deny}, a) {
 		l.Fail("want approve, review or deny", path...)
 		return ""
 	}
 	return a
 }
 
-func (l *loader) globs(list []string, path []any) []athflow.Glob {
-	var out []athflow.Glob
+func (l *loader) globs(list []string, path []any) []approval.Glob {
+	var out []approval.Glob
 	for i, s := range list {
-		g, err := athflow.ParseGlob(s)
+		g, err := approval.ParseGlob(s)
 		if err != nil {
 			l.Fail(err.Error(), slices.Concat(path, []any{i})...)
 		}

@@ -6,9 +6,10 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/athd/athd/approval"
 	"github.com/athd/athd/ath"
-	"github.com/athd/athd/athflow"
 	"github.com/athd/athd/attest"
+	"github.com/athd/athd/httpapi"
 	"github.com/athd/athd/provider"
 	"github.com/athd/athd/tokenstore"
 )
@@ -26,16 +27,16 @@ type Settings struct {
 	Embedded bool
 
 	Providers   *provider.Set
-	AdminTokens []athflow.AdminToken
+	AdminTokens []httpapi.AdminToken
 	// adminPrivate: operators are served on the admin listener alone.
 	AdminPrivate        bool
-	Policy              athflow.Policy
+	Policy              approval.Policy
 	Pinned              []attest.Pinned
 	TokenTTL            time.Duration
 	SessionTTL          time.Duration
 	Consent             string
 	CallbackPerProvider bool // each OAuth server has a redirect URI of its own
-	Limits              athflow.Limits
+	Limits              httpapi.Limits
 	Connections         int // of the companion
 	DrainDelay          time.Duration
 

@@ -16,12 +16,15 @@ import (
 	"github.com/alicebob/miniredis/v2"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/athd/athd/admin"
+	"github.com/athd/athd/approval"
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/ath/api"
 	"github.com/athd/athd/athflow"
 	"github.com/athd/athd/attest"
 	"github.com/athd/athd/audit"
 	"github.com/athd/athd/client"
+	"github.com/athd/athd/httpapi"
 	"github.com/athd/athd/internal/cli"
 	"github.com/athd/athd/provider"
 	"github.com/athd/athd/tokenstore"
@@ -143,12 +146,23 @@ func startCompanion(later func(func())) (*companion, error) {
 		return nil, err
 	}
 	logger := slog.New(slog.NewTextHandler(&c.log, nil))
+	server, err := httpapi.New(httpapi.Config{
+		Store: store, Audit: audit.New(audit.Config{Writer: &c.log}), Logger: logger,
+		AdminTokens: []httpapi.AdminToken{{Name: "ops", Digest: ath.DigestOf(adminToken)}},
+	})
+	if err != nil {
+		return nil, err
+	}
+	providers := provider.NewProviders(set)
+	policy := approval.Policy{Default: approval.Review}
+	operators, err := admin.New(admin.Config{Server: server, Providers: providers, Attest: verifier, Policy: policy, Explain: explain, Destination: "route"})
+	if err != nil {
+		return nil, err
+	}
 	flow, err := athflow.New(athflow.Config{
-		PublicURL: c.url, Providers: provider.NewProviders(set), Store: store, Attest: verifier,
-		OAuth: provider.NewClient(provider.ClientConfig{}), Audit: audit.New(audit.Config{Writer: &c.log}), Logger: logger,
-		Policy: athflow.Policy{Default: athflow.Review}, TokenTTL: time.Hour, SessionTTL: 10 * time.Minute,
-		Consent: athflow.ConsentPage, AllowHTTP: true, Explain: explain, Destination: "route",
-		AdminTokens: []athflow.AdminToken{{Name: "ops", Digest: ath.DigestOf(adminToken)}},
+		Server: server, PublicURL: c.url, Providers: providers, Attest: verifier,
+		OAuth: provider.NewClient(provider.ClientConfig{}), Policy: policy, TokenTTL: time.Hour, SessionTTL: 10 * time.Minute,
+		Consent: athflow.ConsentPage, AllowHTTP: true, Operators: operators.Routes(),
 	})
 	if err != nil {
 		return nil, err

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/athd/athd/admin"
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/athflow"
 	"github.com/athd/athd/attest"
@@ -15,6 +16,7 @@ import (
 	"github.com/athd/athd/authz"
 	"github.com/athd/athd/config"
 	"github.com/athd/athd/envoy/extauthz"
+	"github.com/athd/athd/httpapi"
 	"github.com/athd/athd/provider"
 	"github.com/athd/athd/tokenstore"
 )
@@ -66,7 +68,7 @@ func assemble(s *config.Settings, log *slog.Logger, events io.Writer) (_ *assemb
 	if err != nil {
 		return nil, err
 	}
-	flow, err := newFlow(s, providers, store, decider, trail, m, log)
+	companion, operators, err := newCompanion(s, providers, store, decider, trail, m, log)
 	if err != nil {
 		return nil, err
 	}
@@ -74,16 +76,14 @@ func assemble(s *config.Settings, log *slog.Logger, events io.Writer) (_ *assemb
 	m.showReadiness(ready)
 	m.showUnwritten(trail)
 	m.showFeed(store.Feed)
-	var operators http.Handler
-	if s.AdminPrivate {
-		operators = flow.AdminHandler()
-	}
-	return &assembly{store: store, operators: operators, checks: checks, companion: flow.Handler(), metrics: m, ready: ready, trail: trail}, nil
+	return &assembly{store: store, operators: operators, checks: checks, companion: companion, metrics: m, ready: ready, trail: trail}, nil
 }
 
-func newFlow(s *config.Settings, providers *provider.Providers, store *tokenstore.Store, decider *authz.Decider, trail *audit.Log, m *metrics, log *slog.Logger) (*athflow.Flow, error) {
+// newCompanion returns what serves the handshake, and what serves operators on
+// the admin listener: nil where they use the handshake's.
+func newCompanion(s *config.Settings, providers *provider.Providers, store *tokenstore.Store, decider *authz.Decider, trail *audit.Log, m *metrics, log *slog.Logger) (companion, operators http.Handler, err error) {
 	d := s.Development
-	turns := athflow.NewTurns()
+	turns := httpapi.NewTurns()
 	verifier, err := attest.New(attest.Config{
 		Turn:      turns.Run,
 		AllowHTTP: d.AllowHTTP, AllowPrivateHosts: d.AllowPrivateHosts, SkipVerification: d.SkipAttestation, Pinned: s.Pinned,
@@ -93,16 +93,37 @@ func newFlow(s *config.Settings, providers *provider.Providers, store *tokenstor
 		Logger: log,
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return athflow.New(athflow.Config{
-		PublicURL: s.PublicURL, ConsentURL: s.ConsentURL, Providers: providers, Store: store, Attest: verifier,
-		OAuth: provider.NewClient(provider.ClientConfig{AllowHTTP: d.AllowHTTP}),
-		Audit: trail, Logger: log, Policy: s.Policy,
-		TokenTTL: s.TokenTTL, SessionTTL: s.SessionTTL, Consent: s.Consent, CallbackPerProvider: s.CallbackPerProvider, AdminTokens: s.AdminTokens, AdminPrivate: s.AdminPrivate, Limits: s.Limits,
-		Turns: turns, Limited: m.observeLimit, Destination: s.Envoy.Destination, Explain: explainer(decider),
-		AllowHTTP: d.AllowHTTP, AcceptAnyCode: d.AcceptAnyCode, SkipAttestation: d.SkipAttestation,
+	server, err := httpapi.New(httpapi.Config{
+		Store: store, Audit: trail, Logger: log, AdminTokens: s.AdminTokens, Limits: s.Limits, Turns: turns, Limited: m.observeLimit,
 	})
+	if err != nil {
+		return nil, nil, err
+	}
+	operate, err := admin.New(admin.Config{
+		Server: server, Providers: providers, Attest: verifier, Policy: s.Policy,
+		Destination: s.Envoy.Destination, ConsentHost: s.ConsentHost(), CallbackPerProvider: s.CallbackPerProvider, Explain: admin.Explainer(decider),
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	c := athflow.Config{
+		Server: server, PublicURL: s.PublicURL, ConsentURL: s.ConsentURL, Providers: providers, Attest: verifier,
+		OAuth: provider.NewClient(provider.ClientConfig{AllowHTTP: d.AllowHTTP}), Policy: s.Policy,
+		TokenTTL: s.TokenTTL, SessionTTL: s.SessionTTL, Consent: s.Consent, CallbackPerProvider: s.CallbackPerProvider,
+		AllowHTTP: d.AllowHTTP, AcceptAnyCode: d.AcceptAnyCode, SkipAttestation: d.SkipAttestation,
+	}
+	if s.AdminPrivate {
+		operators = operate.Handler()
+	} else {
+		c.Operators = operate.Routes()
+	}
+	flow, err := athflow.New(c)
+	if err != nil {
+		return nil, nil, err
+	}
+	return flow.Handler(), operators, nil
 }
 
 // firstLook says once, in the log, what the store is like.

@@ -11,9 +11,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"github.com/athd/athd/athflow"
 	"github.com/athd/athd/audit"
 	"github.com/athd/athd/authz"
+	"github.com/athd/athd/httpapi"
 	"github.com/athd/athd/provider"
 	"github.com/athd/athd/tokenstore"
 )
@@ -90,7 +90,7 @@ func newMetrics(providers *provider.Providers) *metrics {
 		m.decisions.WithLabelValues(string(reason), "")
 	}
 	providers.Each(m.showProviders)
-	for _, limit := range athflow.LimitNames() {
+	for _, limit := range httpapi.LimitNames() {
 		m.limited.WithLabelValues(limit)
 	}
 	for _, kind := range audit.Kinds() {

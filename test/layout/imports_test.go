@@ -33,14 +33,15 @@ var allowedImports = []struct {
 	{"client", []string{"ath", "ath/api"}},
 	{"tokenstore", []string{"ath", "provider", "audit"}},
 	{"authz", []string{"ath", "provider", "tokenstore", "audit"}},
+	{"approval", []string{"ath"}},
 	{"httpapi", []string{"ath", "ath/api", "audit", "tokenstore"}},
-	{"athflow", []string{"ath", "ath/api", "attest", "provider", "tokenstore", "audit", "httpapi"}},
-	{"admin", []string{"ath", "ath/api", "attest", "provider", "tokenstore", "audit", "httpapi", "authz"}},
+	{"athflow", []string{"ath", "ath/api", "approval", "attest", "provider", "tokenstore", "audit", "httpapi"}},
+	{"admin", []string{"ath", "ath/api", "approval", "attest", "provider", "tokenstore", "audit", "httpapi", "authz"}},
 	{"envoy", []string{"ath", "provider"}},
 	{"envoy/extauthz", []string{"ath", "authz", "envoy"}},
 	{"envoy/bootstrap", []string{"ath", "provider", "envoy"}},
 	{"envoy/verify", []string{"ath", "provider", "envoy"}},
-	{"config", []string{"ath", "strict", "attest", "audit", "provider", "tokenstore", "authz", "httpapi", "athflow", "admin", "envoy", "envoy/bootstrap"}},
+	{"config", []string{"ath", "strict", "attest", "audit", "provider", "tokenstore", "authz", "approval", "httpapi", "athflow", "admin", "envoy", "envoy/bootstrap"}},
 }
 
 // planned are the rows whose packages are still to come.

@@ -9,7 +9,6 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/athd/athd/athflow"
 	"github.com/athd/athd/internal/browser"
 	"github.com/athd/athd/provider"
 )
@@ -178,7 +177,7 @@ func codeOf(t testing.TB, target string) string {
 // proves: C-1
 func TestCallbackThatComesTwiceAtOnce(t *testing.T) {
 	asked, release := make(chan struct{}, 8), make(chan struct{})
-	w := newWorld(t, func(c *athflow.Config) {
+	w := newWorld(t, func(c *settings) {
 		gallery := *c.Providers.Current().Get("gallery")
 		issuer := *gallery.TokenURL
 		issuer.Path = ""

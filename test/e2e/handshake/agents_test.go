@@ -13,8 +13,8 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/athd/athd/approval"
 	"github.com/athd/athd/ath"
-	"github.com/athd/athd/athflow"
 	"github.com/athd/athd/audit"
 	"github.com/athd/athd/authz"
 	"github.com/athd/athd/provider"
@@ -103,8 +103,8 @@ func withoutID(t *testing.T, r reply) string {
 
 // TestOwnRegistration tries both doors with every proof that could be offered.
 func TestOwnRegistration(t *testing.T) {
-	w := newWorld(t, policy(athflow.Policy{Default: athflow.Approve, Rules: []athflow.PolicyRule{
-		{Scopes: globs(t, "pictures:write"), Action: athflow.Deny},
+	w := newWorld(t, policy(approval.Policy{Default: approval.Approve, Rules: []approval.Rule{
+		{Scopes: globs(t, "pictures:write"), Action: approval.Deny},
 	}}))
 	a, other := w.actor("a"), w.actor("other")
 	a.register("gallery", "pictures:read", "pictures:write")
@@ -347,16 +347,16 @@ func TestAdminDoors(t *testing.T) {
 		}
 	}
 	t.Run("nobody is an operator where there is no token", func(t *testing.T) {
-		w := newWorld(t, func(c *athflow.Config) { c.AdminTokens = nil })
+		w := newWorld(t, func(c *settings) { c.AdminTokens = nil })
 		w.refusedAs(t, w.operate("GET", "/ath/admin/agents", ""), 401, "UNAUTHORIZED")
 	})
 }
 
 // proves: R-6
 func TestAgentListsFilterByStatus(t *testing.T) {
-	w := newWorld(t, policy(athflow.Policy{Default: athflow.Deny, Rules: []athflow.PolicyRule{
-		{Scopes: globs(t, "pictures:read"), Action: athflow.Approve},
-		{Scopes: globs(t, "pictures:write"), Action: athflow.Review},
+	w := newWorld(t, policy(approval.Policy{Default: approval.Deny, Rules: []approval.Rule{
+		{Scopes: globs(t, "pictures:read"), Action: approval.Approve},
+		{Scopes: globs(t, "pictures:write"), Action: approval.Review},
 	}}))
 	register := func(name string, scopes ...string) *actor {
 		a := w.actor(name)
@@ -409,7 +409,7 @@ func TestAgentListsFilterByStatus(t *testing.T) {
 	}
 }
 
-var review = policy(athflow.Policy{Default: athflow.Review, Rules: nil})
+var review = policy(approval.Policy{Default: approval.Review, Rules: nil})
 
 // deed makes an operator's decision that must succeed, and holds that it is in
 // the audit log with who made it.
@@ -494,7 +494,7 @@ func TestOperatorDecisionsTakeEffectAtOnce(t *testing.T) {
 		}
 	})
 	t.Run("R-6: what policy says about the end holds where the operator says nothing", func(t *testing.T) {
-		w := newWorld(t, policy(athflow.Policy{Default: athflow.Deny, Rules: []athflow.PolicyRule{{Action: athflow.Review, Expires: 7 * day}}}))
+		w := newWorld(t, policy(approval.Policy{Default: approval.Deny, Rules: []approval.Rule{{Action: approval.Review, Expires: 7 * day}}}))
 		a := w.actor("a")
 		a.register("gallery", "pictures:read")
 		if r := w.deed(t, a, "approve", "{}"); until(t, w, r) != 7*day {
@@ -502,7 +502,7 @@ func TestOperatorDecisionsTakeEffectAtOnce(t *testing.T) {
 		}
 	})
 	t.Run("R-5: what has ended does not come back with something else", func(t *testing.T) {
-		w := newWorld(t, policy(athflow.Policy{Default: athflow.Review, Rules: []athflow.PolicyRule{{Scopes: globs(t, "pictures:read"), Action: athflow.Approve, Expires: day}}}))
+		w := newWorld(t, policy(approval.Policy{Default: approval.Review, Rules: []approval.Rule{{Scopes: globs(t, "pictures:read"), Action: approval.Approve, Expires: day}}}))
 		a := w.actor("a")
 		a.register("gallery", "pictures:read", "pictures:write")
 		w.pass(2 * day)
@@ -544,7 +544,7 @@ func TestOperatorDecisionsTakeEffectAtOnce(t *testing.T) {
 		w.refusedAs(t, w.operate("POST", a.adminPath()+"/deny", ""), 409, "CONFLICT")
 	})
 	t.Run("what no provider offers cannot be approved", func(t *testing.T) {
-		w := newWorld(t, policy(athflow.Policy{Default: athflow.Review}))
+		w := newWorld(t, policy(approval.Policy{Default: approval.Review}))
 		a := w.actor("a")
 		a.register("gallery", "pictures:read", "pictures:burn")
 		w.refusedAs(t, w.operate("POST", a.adminPath()+"/approve", `{"providers":[{"provider_id":"gallery","scopes":["pictures:burn"]}]}`), 400, "INVALID_REQUEST")
@@ -555,7 +555,7 @@ func TestOperatorDecisionsTakeEffectAtOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 		path := strings.TrimPrefix(a.adminPath(), w.public) + "/approve"
-		today := w.twin(func(c *athflow.Config) { c.Providers = provider.NewProviders(set) })
+		today := w.twin(func(c *settings) { c.Providers = provider.NewProviders(set) })
 		w.refusedAs(t, w.postTo(today, path, "", "X-ATH-User-Token", adminToken), 409, "CONFLICT")
 	})
 }

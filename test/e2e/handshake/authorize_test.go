@@ -8,12 +8,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/athd/athd/approval"
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/athflow"
 	"github.com/athd/athd/internal/browser"
 )
 
-func consent(kind string) option { return func(c *athflow.Config) { c.Consent = kind } }
+func consent(kind string) option { return func(c *settings) { c.Consent = kind } }
 
 func TestAuthorizationURL(t *testing.T) {
 	for _, kind := range []string{athflow.ConsentPage, athflow.ConsentRedirect, athflow.ConsentDirect} {
@@ -55,8 +56,8 @@ func TestAuthorizationURL(t *testing.T) {
 // The checks are made in the protocol's order: of two faults the earlier one
 // is told.
 func TestAuthorizeOrder(t *testing.T) {
-	w := newWorld(t, policy(athflow.Policy{Default: athflow.Deny, Rules: []athflow.PolicyRule{
-		{Scopes: globs(t, "pictures:read"), Action: athflow.Approve}, {Providers: globs(t, "shop"), Action: athflow.Review},
+	w := newWorld(t, policy(approval.Policy{Default: approval.Deny, Rules: []approval.Rule{
+		{Scopes: globs(t, "pictures:read"), Action: approval.Approve}, {Providers: globs(t, "shop"), Action: approval.Review},
 	}}))
 	a, pending := w.actor("order"), w.actor("pending")
 	a.register("gallery", "pictures:read", "pictures:write")

@@ -36,7 +36,7 @@ func TestClientInEveryModeOfConsent(t *testing.T) {
 	for _, mode := range []string{athflow.ConsentPage, athflow.ConsentRedirect, athflow.ConsentDirect} {
 		for _, redirect := range []string{"", redirectURI} {
 			t.Run(mode+" "+redirect, func(t *testing.T) {
-				w := newWorld(t, func(c *athflow.Config) { c.Consent = mode })
+				w := newWorld(t, func(c *settings) { c.Consent = mode })
 				c, ctx, scopes := w.client("public"), t.Context(), []string{"pictures:read"}
 				found, err := c.Discover(ctx)
 				if err != nil || len(found.Scopes("gallery")) != 2 || !found.IsApp("shop") || len(found.Providers()) != 2 {

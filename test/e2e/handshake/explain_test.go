@@ -10,13 +10,14 @@ import (
 	"testing"
 
 	"github.com/athd/athd/ath"
-	"github.com/athd/athd/athflow"
+	"github.com/athd/athd/ath/api"
+	"github.com/athd/athd/authz"
 )
 
 // explains answers every question alike, and keeps the questions.
-func explains(asked *[]athflow.ExplainRequest) option {
-	return func(c *athflow.Config) {
-		c.Explain = func(_ context.Context, r athflow.ExplainRequest) (*athflow.Explanation, error) {
+func explains(asked *[]authz.Question) option {
+	return func(c *settings) {
+		c.Explain = func(_ context.Context, r authz.Question) (*api.Explanation, error) {
 			if asked != nil {
 				*asked = append(*asked, r)
 			}
@@ -26,8 +27,8 @@ func explains(asked *[]athflow.ExplainRequest) option {
 			case "/broken":
 				return nil, errors.New("broken")
 			}
-			return &athflow.Explanation{
-				DecisionID: "dec_of_the_question", Verdict: athflow.WouldRefuse, Status: 403, Code: ath.ScopeNotApproved,
+			return &api.Explanation{
+				DecisionID: "dec_of_the_question", Verdict: api.WouldRefuse, Status: 403, Code: ath.ScopeNotApproved,
 				Reason: "scope_missing", Agent: "https://agent.example/", User: "user-1", Provider: "gallery",
 			}, nil
 		}
@@ -40,7 +41,7 @@ func explains(asked *[]athflow.ExplainRequest) option {
 func TestExplainDoor(t *testing.T) {
 	const token = "ath_tk_a-token-that-must-not-show"
 	const path = "/ath/admin/explain"
-	var asked []athflow.ExplainRequest
+	var asked []authz.Question
 	w := newWorld(t, explains(&asked))
 	t.Run("the question arrives, and the answer comes back", func(t *testing.T) {
 		asked = nil
@@ -101,7 +102,7 @@ func TestExplainDoor(t *testing.T) {
 }
 
 func TestProvidersDoor(t *testing.T) {
-	w := newWorld(t, func(c *athflow.Config) { c.Destination = "route" })
+	w := newWorld(t, func(c *settings) { c.Destination = "route" })
 	r := w.operate("GET", "/ath/admin/providers", "")
 	if r.status != http.StatusOK || r.text("destination") != "route" {
 		t.Fatalf("%d %s", r.status, r.raw)

@@ -18,8 +18,8 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/athd/athd/ath"
-	"github.com/athd/athd/athflow"
 	"github.com/athd/athd/audit"
+	"github.com/athd/athd/httpapi"
 )
 
 // A guess is one bogus request and the only status that it may have.
@@ -86,9 +86,9 @@ func TestMemoryStaysFlatUnderBogusRequests(t *testing.T) {
 		total = 1_000_000
 	}
 	quiet := slog.New(slog.DiscardHandler)
-	w := newWorld(t, func(c *athflow.Config) {
+	w := newWorld(t, func(c *settings) {
 		c.Logger, c.Audit = quiet, audit.New(audit.Config{Writer: io.Discard})
-		c.Limits.Registrations = athflow.Rate{N: 1200, Per: time.Minute} // else most would be refused sooner
+		c.Limits.Registrations = httpapi.Rate{N: 1200, Per: time.Minute} // else most would be refused sooner
 	})
 	known := w.actor("known")
 	known.register("gallery", "pictures:read")

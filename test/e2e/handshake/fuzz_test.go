@@ -19,6 +19,7 @@ import (
 	"github.com/athd/athd/athflow"
 	"github.com/athd/athd/attest"
 	"github.com/athd/athd/audit"
+	"github.com/athd/athd/httpapi"
 )
 
 // A target is a companion for fuzzers. It fetches nothing, so that no
@@ -30,9 +31,9 @@ type target struct {
 
 func newTarget(f *testing.F, consent string) *target {
 	quiet := slog.New(slog.DiscardHandler)
-	w := newWorld(f, func(c *athflow.Config) {
+	w := newWorld(f, func(c *settings) {
 		c.Logger, c.Audit, c.Consent = quiet, audit.New(audit.Config{Writer: io.Discard}), consent
-		c.Limits = athflow.Limits{PerAddress: athflow.Unlimited, Registrations: athflow.Unlimited, PerAgent: athflow.Unlimited, SessionsPerAgent: math.MaxInt32}
+		c.Limits = httpapi.Limits{PerAddress: httpapi.Unlimited, Registrations: httpapi.Unlimited, PerAgent: httpapi.Unlimited, SessionsPerAgent: math.MaxInt32}
 		c.SkipAttestation = true
 		store := c.Store
 		var err error
@@ -43,11 +44,11 @@ func newTarget(f *testing.F, consent string) *target {
 			f.Fatal(err)
 		}
 	})
-	flow, err := athflow.New(w.config)
+	companion, _, err := build(w.config)
 	if err != nil {
 		f.Fatal(err)
 	}
-	t := &target{handler: flow.Handler(), actor: w.actor("fuzzed")}
+	t := &target{handler: companion, actor: w.actor("fuzzed")}
 	if r := t.register("gallery", "pictures:read"); r.status != http.StatusCreated {
 		f.Fatalf("%d %s", r.status, r.raw)
 	}

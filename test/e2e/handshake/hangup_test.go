@@ -13,7 +13,6 @@ import (
 	"github.com/alicebob/miniredis/v2"
 
 	"github.com/athd/athd/ath"
-	"github.com/athd/athd/athflow"
 	"github.com/athd/athd/provider"
 	"github.com/athd/athd/tokenstore"
 )
@@ -23,7 +22,7 @@ import (
 // N-5; proves: C-1
 func TestABrowserThatHangsUpFindsTheEndLater(t *testing.T) {
 	asked, release := make(chan struct{}, 8), make(chan struct{})
-	w := newWorld(t, func(c *athflow.Config) {
+	w := newWorld(t, func(c *settings) {
 		gallery := *c.Providers.Current().Get("gallery")
 		issuer := *gallery.TokenURL
 		issuer.Path = ""
@@ -51,14 +50,14 @@ func TestABrowserThatHangsUpFindsTheEndLater(t *testing.T) {
 	b, back := w.heldBack(link, "Allow")
 
 	// A replica that tells when it has seen the browser go.
-	flow, err := athflow.New(w.config)
+	companion, _, err := build(w.config)
 	if err != nil {
 		t.Fatal(err)
 	}
 	gone := make(chan struct{}, 8)
 	replica := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		context.AfterFunc(r.Context(), func() { gone <- struct{}{} })
-		flow.Handler().ServeHTTP(rw, r)
+		companion.ServeHTTP(rw, r)
 	}))
 	t.Cleanup(replica.Close)
 	ctx, hangUp := context.WithCancel(t.Context())
@@ -113,7 +112,7 @@ func TestAConnectionThatNobodyRedeemsEndsWithItsSession(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := newWorld(t, func(c *athflow.Config) {
+	w := newWorld(t, func(c *settings) {
 		c.Store, err = tokenstore.Open(tokenstore.Config{URL: "redis://" + server.Addr(), Keyset: keys, Now: c.Now, Timeout: 10 * time.Second})
 		if err != nil {
 			t.Fatal(err)

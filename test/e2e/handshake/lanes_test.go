@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/athd/athd/athflow"
+	"github.com/athd/athd/httpapi"
 )
 
 // slow sends the head of a request with a body that does not come, and returns
@@ -38,7 +38,7 @@ func (w *world) slow(method, path, address string, headers ...string) (answer st
 
 // S-7
 func TestSlowBodiesCloseNoDoor(t *testing.T) {
-	w := newWorld(t, limits(athflow.Limits{Concurrent: 16, ConcurrentPerAddress: 16}))
+	w := newWorld(t, limits(httpapi.Limits{Concurrent: 16, ConcurrentPerAddress: 16}))
 	a := w.actor("a")
 	a.register("gallery", "pictures:read")
 	for i := range 128 {
@@ -122,7 +122,7 @@ func TestWrongAdminTokensAreFew(t *testing.T) {
 
 // S-7
 func TestOperatorsAreNotCountedByAddress(t *testing.T) {
-	w := newWorld(t, limits(athflow.Limits{PerAddress: athflow.Rate{N: 2, Per: time.Hour}}))
+	w := newWorld(t, limits(httpapi.Limits{PerAddress: httpapi.Rate{N: 2, Per: time.Hour}}))
 	a := w.actor("a")
 	a.register("gallery", "pictures:read")
 	for range 5 {

@@ -13,10 +13,10 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
-	"github.com/athd/athd/athflow"
+	"github.com/athd/athd/httpapi"
 )
 
-func limits(l athflow.Limits) option { return func(c *athflow.Config) { c.Limits = l } }
+func limits(l httpapi.Limits) option { return func(c *settings) { c.Limits = l } }
 
 // from asks as Envoy would for a client with this address.
 func (w *world) from(address, method, path, accept string) reply {
@@ -45,7 +45,7 @@ func (w *world) tooMany(t *testing.T, r reply) (seconds int) {
 
 // proves: E-1, E-2
 func TestOneAddressCannotAskForTooMuch(t *testing.T) {
-	w := newWorld(t, limits(athflow.Limits{PerAddress: athflow.Rate{N: 6, Per: time.Minute}, Registrations: athflow.Rate{N: 2, Per: time.Minute}}))
+	w := newWorld(t, limits(httpapi.Limits{PerAddress: httpapi.Rate{N: 6, Per: time.Minute}, Registrations: httpapi.Rate{N: 2, Per: time.Minute}}))
 	const one, other = "198.51.100.1", "198.51.100.2"
 	t.Run("registrations are fewer than requests", func(t *testing.T) {
 		for range 2 {
@@ -100,8 +100,8 @@ func TestOneAddressCannotAskForTooMuch(t *testing.T) {
 
 func TestAPeerThatIsNotEnvoyCountsItself(t *testing.T) {
 	w := newWorld(t)
-	w.config.Limits.PerAddress = athflow.Rate{N: 1, Per: time.Minute}
-	flow, err := athflow.New(w.config)
+	w.config.Limits.PerAddress = httpapi.Rate{N: 1, Per: time.Minute}
+	companion, _, err := build(w.config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +110,7 @@ func TestAPeerThatIsNotEnvoyCountsItself(t *testing.T) {
 		req.RemoteAddr = "203.0.113.5:1234"
 		req.Header.Set("X-Forwarded-For", "198.51.100."+strconv.Itoa(i))
 		rec := httptest.NewRecorder()
-		flow.Handler().ServeHTTP(rec, req)
+		companion.ServeHTTP(rec, req)
 		if rec.Code != want {
 			t.Errorf("request %d: %d, want %d", i, rec.Code, want)
 		}
@@ -118,7 +118,7 @@ func TestAPeerThatIsNotEnvoyCountsItself(t *testing.T) {
 }
 
 func TestOneAgentCannotAskForTooMuch(t *testing.T) {
-	w := newWorld(t, limits(athflow.Limits{PerAgent: athflow.Rate{N: 3, Per: time.Minute}}))
+	w := newWorld(t, limits(httpapi.Limits{PerAgent: httpapi.Rate{N: 3, Per: time.Minute}}))
 	a, b := w.actor("a"), w.actor("b")
 	a.register("gallery", "pictures:read")
 	b.register("gallery", "pictures:read")
@@ -183,7 +183,7 @@ func (w *world) held(n int, address func(int) string) (let func()) {
 
 func TestRequestsUnderWayAreBounded(t *testing.T) {
 	t.Run("of one address", func(t *testing.T) {
-		w := newWorld(t, limits(athflow.Limits{ConcurrentPerAddress: 3}))
+		w := newWorld(t, limits(httpapi.Limits{ConcurrentPerAddress: 3}))
 		const one, other = "198.51.100.1", "2001:db8::1"
 		let := w.held(3, func(int) string { return one })
 		w.tooMany(t, w.from(one, "POST", "/ath/token", ""))
@@ -196,7 +196,7 @@ func TestRequestsUnderWayAreBounded(t *testing.T) {
 		}
 	})
 	t.Run("of one step", func(t *testing.T) {
-		w := newWorld(t, limits(athflow.Limits{Concurrent: 6}))
+		w := newWorld(t, limits(httpapi.Limits{Concurrent: 6}))
 		let := w.held(3, func(i int) string { return "198.51.100." + strconv.Itoa(i) })
 		r := w.from("203.0.113.1", "POST", "/ath/agents/register", "")
 		w.refusedAs(t, r, http.StatusServiceUnavailable, "INTERNAL_ERROR")

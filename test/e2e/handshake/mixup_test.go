@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/athd/athd/athflow"
 	"github.com/athd/athd/internal/browser"
 	"github.com/athd/athd/provider"
 )
@@ -20,7 +19,7 @@ import (
 func mixUp(t *testing.T, fields string, options ...option) (bad *upstream, w *world) {
 	t.Helper()
 	bad = startUpstream(t)
-	both := func(c *athflow.Config) {
+	both := func(c *settings) {
 		set, err := provider.NewSet(append(c.Providers.Current().All(), bad.provider(t, c.PublicURL, fields).All()...)...)
 		if err != nil {
 			t.Fatal(err)
@@ -144,7 +143,7 @@ func TestIssuerThatIsPromisedMustBeThere(t *testing.T) {
 // S-6
 // proves: C-2
 func TestCallbackPerProvider(t *testing.T) {
-	each := func(c *athflow.Config) { c.CallbackPerProvider = true }
+	each := func(c *settings) { c.CallbackPerProvider = true }
 	code := url.Values{"code": {"good-code"}}
 	for _, c := range []struct {
 		path     string
@@ -172,7 +171,7 @@ func TestCallbackPerProvider(t *testing.T) {
 		t.Errorf("below the shared callback: %d %s", page.Status, page.Text)
 	}
 	// On another origin it is only led on, with its path.
-	_, w = mixUp(t, "", each, func(c *athflow.Config) { c.ConsentURL = "http://consent.example" })
+	_, w = mixUp(t, "", each, func(c *settings) { c.ConsentURL = "http://consent.example" })
 	r := w.get("/ath/callback/forge?code=x&state=y%2Fz")
 	if r.status != http.StatusSeeOther || r.header.Get("Location") != "http://consent.example/ath/callback/forge?code=x&state=y%2Fz" {
 		t.Errorf("on another origin: %v", r)

@@ -6,13 +6,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/athd/athd/athflow"
 	"github.com/athd/athd/provider"
 )
 
 // apart gives the consent pages a host name of their own: both names lead to
 // the world's companion.
-func apart(w *athflow.Config) {
+func apart(w *settings) {
 	w.ConsentURL = strings.Replace(w.PublicURL, "127.0.0.1", "localhost", 1)
 }
 
@@ -110,7 +109,7 @@ func TestCallbackElsewhereOnlyLeadsOnToTheConsentOrigin(t *testing.T) {
 // S-5, where an app is known under a host of its own and the consent pages are
 // on public_url.
 func TestAudiencesHostHasNoConsentPage(t *testing.T) {
-	w := newWorld(t, func(c *athflow.Config) {
+	w := newWorld(t, func(c *settings) {
 		apps := c.Providers.Current().Apps()
 		shop := *apps[0]
 		app := *shop.App

@@ -5,8 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/athd/athd/approval"
 	"github.com/athd/athd/ath"
-	"github.com/athd/athd/athflow"
 )
 
 // A request can claim any developer's id; the policy reads the one of the
@@ -17,9 +17,9 @@ func TestThePolicyReadsTheDevelopersIDFromTheDocument(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := newWorld(t, policy(athflow.Policy{Default: athflow.Deny, Rules: []athflow.PolicyRule{
-		{Developers: globs(t, "evil"), Action: athflow.Deny},
-		{Developers: globs(t, "trusted"), Hosts: []ath.HostPattern{host}, Action: athflow.Approve},
+	w := newWorld(t, policy(approval.Policy{Default: approval.Deny, Rules: []approval.Rule{
+		{Developers: globs(t, "evil"), Action: approval.Deny},
+		{Developers: globs(t, "trusted"), Hosts: []ath.HostPattern{host}, Action: approval.Approve},
 	}}))
 	for name, c := range map[string]struct{ document, claimed, want string }{
 		"claims another's":         {"evil", "trusted", "denied"},
@@ -40,9 +40,9 @@ func TestThePolicyReadsTheDevelopersIDFromTheDocument(t *testing.T) {
 // of the registration, in whatever order the scopes come.
 // N-5; proves: R-5
 func TestTheFirstEndOfSeveralRulesCounts(t *testing.T) {
-	w := newWorld(t, policy(athflow.Policy{Default: athflow.Deny, Rules: []athflow.PolicyRule{
-		{Scopes: globs(t, "pictures:write"), Action: athflow.Approve, Expires: 48 * time.Hour},
-		{Action: athflow.Approve, Expires: 480 * time.Hour},
+	w := newWorld(t, policy(approval.Policy{Default: approval.Deny, Rules: []approval.Rule{
+		{Scopes: globs(t, "pictures:write"), Action: approval.Approve, Expires: 48 * time.Hour},
+		{Action: approval.Approve, Expires: 480 * time.Hour},
 	}}))
 	first := func(t *testing.T, r reply) {
 		t.Helper()

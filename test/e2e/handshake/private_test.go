@@ -6,19 +6,18 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/athd/athd/athflow"
 	"github.com/athd/athd/authz"
 )
 
 // S-10
 // proves: O-1, V-2
 func TestOperatorsCanHaveADoorOfTheirOwn(t *testing.T) {
-	w := newWorld(t, func(c *athflow.Config) { c.AdminPrivate = true })
-	flow, err := athflow.New(w.config)
+	w := newWorld(t, func(c *settings) { c.AdminPrivate = true })
+	_, operators, err := build(w.config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv := httptest.NewServer(flow.AdminHandler())
+	srv := httptest.NewServer(operators)
 	t.Cleanup(srv.Close)
 	a, token := w.live(t, "a")
 	b, other := w.live(t, "b")

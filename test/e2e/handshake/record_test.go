@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/athd/athd/athflow"
 	"github.com/athd/athd/audit"
 	"github.com/athd/athd/authz"
 	"github.com/athd/athd/test/harness/realredis"
@@ -65,7 +64,7 @@ func TestALogThatCannotBeWrittenStopsWhatGivesRightsAlone(t *testing.T) {
 	for _, state := range []string{"full", "hanging"} {
 		t.Run(state, func(t *testing.T) {
 			d := new(disk)
-			w := newWorld(t, func(c *athflow.Config) {
+			w := newWorld(t, func(c *settings) {
 				c.Audit = audit.New(audit.Config{Writer: d, JSON: true, Logger: c.Logger})
 			})
 			t.Cleanup(func() { d.becomes("") })
@@ -206,7 +205,7 @@ func TestATokenThatIsNotOnRecordIsNotGivenOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { store.Close() })
-	w := newWorld(t, func(c *athflow.Config) {
+	w := newWorld(t, func(c *settings) {
 		c.Audit, c.Store = audit.New(audit.Config{Writer: d, JSON: true}), store
 	})
 	grants := func() int {

@@ -10,15 +10,15 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/athd/athd/approval"
 	"github.com/athd/athd/ath"
-	"github.com/athd/athd/athflow"
 )
 
-func globs(t *testing.T, texts ...string) []athflow.Glob {
+func globs(t *testing.T, texts ...string) []approval.Glob {
 	t.Helper()
-	var out []athflow.Glob
+	var out []approval.Glob
 	for _, s := range texts {
-		g, err := athflow.ParseGlob(s)
+		g, err := approval.ParseGlob(s)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -27,7 +27,7 @@ func globs(t *testing.T, texts ...string) []athflow.Glob {
 	return out
 }
 
-func policy(p athflow.Policy) option { return func(c *athflow.Config) { c.Policy = p } }
+func policy(p approval.Policy) option { return func(c *settings) { c.Policy = p } }
 
 // refusedAs checks a refusal and that it carries a decision_id which the log
 // bears too (E-1, E-2).
@@ -68,9 +68,9 @@ func TestRegistrationFollowsPolicy(t *testing.T) {
 }
 
 func TestPolicyDecides(t *testing.T) {
-	w := newWorld(t, policy(athflow.Policy{Default: athflow.Deny, Rules: []athflow.PolicyRule{
-		{Providers: globs(t, "gallery"), Scopes: globs(t, "pictures:read"), Action: athflow.Approve, Expires: 48 * time.Hour},
-		{Developers: globs(t, "demo-developers"), Scopes: globs(t, "pictures:*"), Action: athflow.Review},
+	w := newWorld(t, policy(approval.Policy{Default: approval.Deny, Rules: []approval.Rule{
+		{Providers: globs(t, "gallery"), Scopes: globs(t, "pictures:read"), Action: approval.Approve, Expires: 48 * time.Hour},
+		{Developers: globs(t, "demo-developers"), Scopes: globs(t, "pictures:*"), Action: approval.Review},
 	}}))
 	t.Run("R-1: a subset is approved", func(t *testing.T) {
 		a := w.actor("subset")
@@ -172,7 +172,7 @@ func TestSecondRegistration(t *testing.T) {
 		}
 	})
 	t.Run("R-2: denied then, allowed by today's policy", func(t *testing.T) {
-		w := newWorld(t, policy(athflow.Policy{Default: athflow.Deny}))
+		w := newWorld(t, policy(approval.Policy{Default: approval.Deny}))
 		a := w.actor("later")
 		if r := a.register("gallery", "pictures:read"); r.text("agent_status") != "denied" {
 			t.Fatal(r.raw)
@@ -180,18 +180,18 @@ func TestSecondRegistration(t *testing.T) {
 		if r := a.register("gallery", "pictures:read"); r.status != 201 || r.text("agent_status") != "denied" {
 			t.Fatalf("%d %s", r.status, r.raw)
 		}
-		today := w.twin(policy(athflow.Policy{Default: athflow.Approve}))
+		today := w.twin(policy(approval.Policy{Default: approval.Approve}))
 		r := w.postTo(today, "/ath/agents/register", a.registration("gallery", "pictures:read"))
 		if r.status != 201 || r.text("agent_status") != "approved" || r.text("client_id") == a.clientID {
 			t.Errorf("%d %s", r.status, r.raw)
 		}
 	})
 	t.Run("R-2: of an approved agent, a denied scope is allowed by today's policy", func(t *testing.T) {
-		w := newWorld(t, policy(athflow.Policy{Default: athflow.Approve, Rules: []athflow.PolicyRule{{Scopes: globs(t, "pictures:write"), Action: athflow.Deny}}}))
+		w := newWorld(t, policy(approval.Policy{Default: approval.Approve, Rules: []approval.Rule{{Scopes: globs(t, "pictures:write"), Action: approval.Deny}}}))
 		a := w.actor("later")
 		a.register("gallery", "pictures:read", "pictures:write")
 		w.refusedAs(t, w.post("/ath/agents/register", a.registration("gallery", "pictures:write")), 409, "CONFLICT")
-		today := w.twin(policy(athflow.Policy{Default: athflow.Approve}))
+		today := w.twin(policy(approval.Policy{Default: approval.Approve}))
 		r := w.postTo(today, "/ath/agents/register", a.registration("gallery", "pictures:write"))
 		if r.status != 201 || r.text("agent_status") != "approved" || r.text("client_id") != a.clientID || strings.Contains(r.raw, "denial_reason") {
 			t.Errorf("%d %s", r.status, r.raw)
@@ -379,8 +379,8 @@ func TestRulesNameHosts(t *testing.T) {
 		}
 		return []ath.HostPattern{p}
 	}
-	w := newWorld(t, policy(athflow.Policy{Default: athflow.Approve, Rules: []athflow.PolicyRule{
-		{Hosts: pattern("127.0.0.1"), Action: athflow.Deny},
+	w := newWorld(t, policy(approval.Policy{Default: approval.Approve, Rules: []approval.Rule{
+		{Hosts: pattern("127.0.0.1"), Action: approval.Deny},
 	}}))
 	a := w.actor("denied")
 	for _, name := range []string{"denied2", "other/way", "a;b"} {

@@ -4,7 +4,7 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/athd/athd/athflow"
+	"github.com/athd/athd/approval"
 )
 
 // What an operator has looked at stays as it was looked at.
@@ -39,7 +39,7 @@ func TestWhatWasReviewedStays(t *testing.T) {
 		}
 	}
 	t.Run("what the policy approves by itself may grow", func(t *testing.T) {
-		w := newWorld(t, policy(athflow.Policy{Default: athflow.Approve}))
+		w := newWorld(t, policy(approval.Policy{Default: approval.Approve}))
 		a := w.actor("a")
 		a.register("gallery", "pictures:read")
 		r := w.post("/ath/agents/register", a.registration("gallery", "pictures:write").with("redirect_uris", []string{"https://other.example/cb"}))

@@ -11,12 +11,12 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
-	"github.com/athd/athd/athflow"
+	"github.com/athd/athd/httpapi"
 )
 
 // S-1, S-7
 func TestRightsAreTakenAwayWhileEveryDoorIsFlooded(t *testing.T) {
-	w := newWorld(t, limits(athflow.Limits{Concurrent: 16, ConcurrentPerAddress: 4}))
+	w := newWorld(t, limits(httpapi.Limits{Concurrent: 16, ConcurrentPerAddress: 4}))
 	known := w.actor("known")
 	known.register("gallery", "pictures:read")
 	victim, token := w.live(t, "victim")

@@ -11,9 +11,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/athd/athd/approval"
 	"github.com/athd/athd/ath"
-	"github.com/athd/athd/athflow"
 	"github.com/athd/athd/attest"
+	"github.com/athd/athd/httpapi"
 	"github.com/athd/athd/test/harness/realredis"
 	"github.com/athd/athd/tokenstore"
 )
@@ -143,7 +144,7 @@ func onRedis(t *testing.T, w *world, options ...option) (*realredis.Server, stri
 	if err != nil {
 		t.Fatal(err)
 	}
-	return server, w.twin(append([]option{func(c *athflow.Config) { c.Store, c.Attest = store, verifier }}, options...)...)
+	return server, w.twin(append([]option{func(c *settings) { c.Store, c.Attest = store, verifier }}, options...)...)
 }
 
 // widest is the largest registration that passes the checks of its shape.
@@ -160,7 +161,7 @@ func (a *actor) widest(provider string, scopes ...string) body {
 // proves: R-1
 func TestNothingIsKeptOfADeniedRegistration(t *testing.T) {
 	w := newWorld(t)
-	server, url := onRedis(t, w, policy(athflow.Policy{Default: athflow.Deny}))
+	server, url := onRedis(t, w, policy(approval.Policy{Default: approval.Deny}))
 	for i := range 200 {
 		provider, scopes := "gallery", []string{"pictures:read", "pictures:write"}
 		if i%2 == 0 {
@@ -191,11 +192,11 @@ func TestNothingIsKeptOfADeniedRegistration(t *testing.T) {
 
 // S-2
 func TestWhatAnOperatorDeniedIsKept(t *testing.T) {
-	w := newWorld(t, policy(athflow.Policy{Default: athflow.Review}))
+	w := newWorld(t, policy(approval.Policy{Default: approval.Review}))
 	a := w.actor("a")
 	a.register("gallery", "pictures:read")
 	w.deed(t, a, "deny", "")
-	today := w.twin(policy(athflow.Policy{Default: athflow.Approve}))
+	today := w.twin(policy(approval.Policy{Default: approval.Approve}))
 	r := w.postTo(today, "/ath/agents/register", a.registration("gallery", "pictures:read", "pictures:write"))
 	if r.status != 201 || strings.Contains(r.raw, `"approved_scopes":["pictures:read"`) || !strings.Contains(r.raw, `"approved_scopes":["pictures:write"]`) {
 		t.Errorf("%d %s", r.status, r.raw)
@@ -207,9 +208,9 @@ func TestWhatAnOperatorDeniedIsKept(t *testing.T) {
 func TestWhatWaitsForAnOperatorIsBounded(t *testing.T) {
 	w := newWorld(t)
 	var limited []string
-	server, url := onRedis(t, w, policy(athflow.Policy{Default: athflow.Review, Rules: []athflow.PolicyRule{
-		{Scopes: globs(t, "pictures:write"), Action: athflow.Approve},
-	}}), func(c *athflow.Config) {
+	server, url := onRedis(t, w, policy(approval.Policy{Default: approval.Review, Rules: []approval.Rule{
+		{Scopes: globs(t, "pictures:write"), Action: approval.Approve},
+	}}), func(c *settings) {
 		c.Limits.Pending, c.Limits.PendingPerDomain, c.Limits.PendingPerAddress = 6, 3, 4
 		c.Limited = func(name string) { limited = append(limited, name) }
 	}, unverified)
@@ -314,7 +315,7 @@ func TestWhatWaitsForAnOperatorIsBounded(t *testing.T) {
 }
 
 // unverified lets agents be who they say: hosts that nobody can publish at.
-func unverified(c *athflow.Config) {
+func unverified(c *settings) {
 	c.SkipAttestation = true
 	verifier, err := attest.New(attest.Config{SkipVerification: true, AllowHTTP: true,
 		Once: func(context.Context, ath.AgentID, string, string, time.Duration) (bool, error) { return true, nil }})
@@ -327,7 +328,7 @@ func unverified(c *athflow.Config) {
 // S-2
 // proves: Z-4
 func TestSessionsOfAnAgentAreCounted(t *testing.T) {
-	w := newWorld(t, limits(athflow.Limits{SessionsPerAgent: 3}))
+	w := newWorld(t, limits(httpapi.Limits{SessionsPerAgent: 3}))
 	a, other := w.actor("a"), w.actor("other")
 	a.register("gallery", "pictures:read")
 	other.register("gallery", "pictures:read")

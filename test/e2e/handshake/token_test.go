@@ -11,8 +11,8 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/athd/athd/approval"
 	"github.com/athd/athd/ath"
-	"github.com/athd/athd/athflow"
 	"github.com/athd/athd/provider"
 	"github.com/athd/athd/tokenstore"
 )
@@ -170,7 +170,7 @@ func TestAWrongCodeNamesTheDevelopmentOptionOnLoopbackOnly(t *testing.T) {
 	a.register("gallery", "pictures:read")
 	link, session := a.authorize("gallery", []string{"pictures:read"})
 	w.consent(w.newBrowser(), link)
-	public := w.twin(func(c *athflow.Config) { c.PublicURL = "https://gw.example" })
+	public := w.twin(func(c *settings) { c.PublicURL = "https://gw.example" })
 	asked := a.exchange(session, "exchange")
 	asked["agent_attestation"] = a.attest("https://gw.example/ath/token")
 	r := w.postTo(public, "/ath/token", asked)
@@ -180,7 +180,7 @@ func TestAWrongCodeNamesTheDevelopmentOptionOnLoopbackOnly(t *testing.T) {
 }
 
 func TestAnyCodeOnlyByOption(t *testing.T) {
-	w := newWorld(t, func(c *athflow.Config) { c.AcceptAnyCode = true })
+	w := newWorld(t, func(c *settings) { c.AcceptAnyCode = true })
 	a := w.actor("placeholder")
 	a.register("gallery", "pictures:read")
 	link, session := a.authorize("gallery", []string{"pictures:read"})
@@ -224,7 +224,7 @@ func TestIntersectionIsOfToday(t *testing.T) {
 
 // proves: R-5, T-6
 func TestTokenEndsWithTheApproval(t *testing.T) {
-	w := newWorld(t, policy(athflow.Policy{Default: athflow.Deny, Rules: []athflow.PolicyRule{{Action: athflow.Approve, Expires: 20 * time.Minute}}}))
+	w := newWorld(t, policy(approval.Policy{Default: approval.Deny, Rules: []approval.Rule{{Action: approval.Approve, Expires: 20 * time.Minute}}}))
 	a := w.actor("short")
 	a.register("gallery", "pictures:read")
 	r := a.token("gallery", "pictures:read")
@@ -242,7 +242,7 @@ func TestUserIDWithoutUserinfo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w = newWorld(t, func(c *athflow.Config) {
+	w = newWorld(t, func(c *settings) {
 		bare.AuthorizeURL, bare.TokenURL = c.Providers.Current().Get("gallery").AuthorizeURL, c.Providers.Current().Get("gallery").TokenURL
 		bare.Issuer = ""
 		c.Providers = provider.NewProviders(set)

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/athd/athd/athflow"
 	"github.com/athd/athd/internal/browser"
 	"github.com/athd/athd/provider"
 )
@@ -29,7 +28,7 @@ type upstream struct {
 func newUpstream(t *testing.T, fields string) (*upstream, *world) {
 	t.Helper()
 	u := startUpstream(t)
-	return u, newWorld(t, func(c *athflow.Config) { c.Providers = provider.NewProviders(u.provider(t, c.PublicURL, fields)) })
+	return u, newWorld(t, func(c *settings) { c.Providers = provider.NewProviders(u.provider(t, c.PublicURL, fields)) })
 }
 
 func startUpstream(t *testing.T) *upstream {

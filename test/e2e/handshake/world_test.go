@@ -21,11 +21,16 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/athd/athd/admin"
+	"github.com/athd/athd/approval"
 	"github.com/athd/athd/ath"
+	"github.com/athd/athd/ath/api"
 	"github.com/athd/athd/athflow"
 	"github.com/athd/athd/attest"
 	"github.com/athd/athd/audit"
+	"github.com/athd/athd/authz"
 	"github.com/athd/athd/client"
+	"github.com/athd/athd/httpapi"
 	"github.com/athd/athd/internal/browser"
 	"github.com/athd/athd/internal/oauthserver"
 	"github.com/athd/athd/provider"
@@ -48,14 +53,51 @@ type world struct {
 	set    *provider.Set
 	site   *http.ServeMux
 	sites  string
-	config athflow.Config
+	config settings
 
 	mu    sync.Mutex
 	ahead time.Duration
 	logs  bytes.Buffer
 }
 
-type option func(*athflow.Config)
+type option func(*settings)
+
+// settings are those of every part of a companion.
+type settings struct {
+	flowConfig
+	serverConfig
+	AdminPrivate bool   // operators are served elsewhere: see build
+	Destination  string // as operators are told it
+	Explain      func(context.Context, authz.Question) (*api.Explanation, error)
+}
+
+type (
+	flowConfig   = athflow.Config
+	serverConfig = httpapi.Config
+)
+
+// build puts a companion together, as cmd/athd does.
+func build(c settings) (companion, operators http.Handler, err error) {
+	server, err := httpapi.New(c.serverConfig)
+	if err != nil {
+		return nil, nil, err
+	}
+	operate, err := admin.New(admin.Config{
+		Server: server, Providers: c.Providers, Attest: c.Attest, Policy: c.Policy, Destination: c.Destination, Explain: c.Explain,
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	c.Server = server
+	if !c.AdminPrivate {
+		c.Operators = operate.Routes()
+	}
+	flow, err := athflow.New(c.flowConfig)
+	if err != nil {
+		return nil, nil, err
+	}
+	return flow.Handler(), operate.Handler(), nil
+}
 
 // newWorld starts a world in which everything is approved, with a gateway
 // provider "gallery" and an app "shop".
@@ -85,13 +127,17 @@ func newWorld(t testing.TB, options ...option) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.config = athflow.Config{
-		PublicURL: w.public, Providers: provider.NewProviders(w.set), Store: w.store, Attest: verifier,
-		OAuth: provider.NewClient(provider.ClientConfig{Now: w.now, AllowHTTP: true}),
-		Audit: audit.New(audit.Config{Writer: lockedWriter{w}, JSON: true, Now: w.now}), Logger: logger,
-		Policy: athflow.Policy{Default: athflow.Approve}, TokenTTL: time.Hour, SessionTTL: 10 * time.Minute,
-		Consent: athflow.ConsentPage, Now: w.now, AllowHTTP: true,
-		AdminTokens: []athflow.AdminToken{{Name: "ops", Digest: ath.DigestOf(adminToken)}},
+	w.config = settings{
+		flowConfig: athflow.Config{
+			PublicURL: w.public, Providers: provider.NewProviders(w.set), Attest: verifier,
+			OAuth:  provider.NewClient(provider.ClientConfig{Now: w.now, AllowHTTP: true}),
+			Policy: approval.Policy{Default: approval.Approve}, TokenTTL: time.Hour, SessionTTL: 10 * time.Minute,
+			Consent: athflow.ConsentPage, AllowHTTP: true,
+		},
+		serverConfig: httpapi.Config{
+			Store: w.store, Audit: audit.New(audit.Config{Writer: lockedWriter{w}, JSON: true, Now: w.now}), Logger: logger, Now: w.now,
+			AdminTokens: []httpapi.AdminToken{{Name: "ops", Digest: ath.DigestOf(adminToken)}},
+		},
 	}
 	for _, o := range options {
 		o(&w.config)
@@ -101,11 +147,11 @@ func newWorld(t testing.TB, options ...option) *world {
 }
 
 func (w *world) serve(srv *httptest.Server) {
-	flow, err := athflow.New(w.config)
+	companion, _, err := build(w.config)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	srv.Config.Handler = flow.Handler()
+	srv.Config.Handler = companion
 	srv.Start()
 	w.t.Cleanup(srv.Close)
 }
@@ -117,11 +163,11 @@ func (w *world) twin(options ...option) string {
 	for _, o := range options {
 		o(&c)
 	}
-	flow, err := athflow.New(c)
+	companion, _, err := build(c)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	srv := httptest.NewServer(flow.Handler())
+	srv := httptest.NewServer(companion)
 	w.t.Cleanup(srv.Close)
 	return srv.URL
 }

@@ -15,10 +15,12 @@ import (
 
 	"golang.org/x/net/dns/dnsmessage"
 
+	"github.com/athd/athd/approval"
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/athflow"
 	"github.com/athd/athd/attest"
 	"github.com/athd/athd/audit"
+	"github.com/athd/athd/httpapi"
 	"github.com/athd/athd/provider"
 	"github.com/athd/athd/tokenstore"
 )
@@ -54,10 +56,13 @@ func (w *world) startCompanion(t *testing.T, development bool) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	logger := slog.New(slog.DiscardHandler)
+	server, err := httpapi.New(httpapi.Config{Store: store, Audit: audit.New(audit.Config{Writer: io.Discard}), Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
 	flow, err := athflow.New(athflow.Config{
-		PublicURL: public, Providers: provider.NewProviders(set), Store: store, Attest: verifier, OAuth: provider.NewClient(provider.ClientConfig{}),
-		Audit: audit.New(audit.Config{Writer: io.Discard}), Logger: logger, Policy: athflow.Policy{Default: athflow.Approve},
+		Server: server, PublicURL: public, Providers: provider.NewProviders(set), Attest: verifier, OAuth: provider.NewClient(provider.ClientConfig{}),
+		Policy:   approval.Policy{Default: approval.Approve},
 		TokenTTL: time.Hour, SessionTTL: 10 * time.Minute, Consent: athflow.ConsentPage,
 	})
 	if err != nil {

@@ -1,0 +1,82 @@
+package httpapi
+
+import (
+	"mime"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/athd/athd/ath"
+	"github.com/athd/athd/ath/api"
+)
+
+// formFields are where the members go of a request that may also come as a
+// form, as OAuth clients send theirs. No other request may.
+func formFields(into any) (fields map[string]func(string), ok bool) {
+	switch r := into.(type) {
+	case *api.TokenRequest:
+		return map[string]func(string){
+			"grant_type": text(&r.GrantType), "client_id": text(&r.ClientID), "client_secret": secret(&r.ClientSecret),
+			"agent_attestation": secret(&r.Attestation), "code": secret(&r.Code), "ath_session_id": secret(&r.Session),
+		}, true
+	case *api.RevokeRequest:
+		return map[string]func(string){
+			"client_id": text(&r.ClientID), "client_secret": secret(&r.ClientSecret), "token": secret(&r.Token),
+		}, true
+	}
+	return nil, false
+}
+
+func text(into *string) func(string) { return func(value string) { *into = value } }
+func secret(into *api.Secret) func(string) {
+	return func(value string) { *into = api.NewSecret(value) }
+}
+
+// maxFields is how many fields a form or a query may have: a server that
+// answers an authorization sends some ten.
+const maxFields = 64
+
+func tooManyFields(raw string) bool { return strings.Count(raw, "&") >= maxFields }
+
+func isForm(r *http.Request) bool {
+	media, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	return media == "application/x-www-form-urlencoded"
+}
+
+// ReadForm reads the form that a page posted, of at most limit bytes. A body of
+// another media type is one without fields.
+func ReadForm(w http.ResponseWriter, r *http.Request, limit int) (url.Values, error) {
+	body, err := wholeBody(w, r)
+	if err != nil || len(body) > limit {
+		return nil, ath.Errorf(ath.InvalidRequest, "The form could not be read.")
+	}
+	if !isForm(r) {
+		return nil, nil
+	}
+	return parseForm(string(body))
+}
+
+func parseForm(body string) (url.Values, error) {
+	if tooManyFields(body) {
+		return nil, ath.Errorf(ath.InvalidRequest, "The form has more than %d fields.", maxFields)
+	}
+	q, err := url.ParseQuery(body)
+	if err != nil {
+		return nil, ath.Errorf(ath.InvalidRequest, "The body is not a form.")
+	}
+	return q, nil
+}
+
+func decodeForm(body string, fields map[string]func(string)) error {
+	q, err := parseForm(body)
+	if err != nil {
+		return err
+	}
+	for name, set := range fields {
+		if len(q[name]) > 1 { // RFC 6749, section 3.2
+			return InvalidField(name, "A field is given twice.")
+		}
+		set(q.Get(name))
+	}
+	return nil
+}
