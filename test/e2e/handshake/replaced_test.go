@@ -6,8 +6,8 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/athd/athd/athflow"
 	"github.com/athd/athd/authz"
+	"github.com/athd/athd/httpapi"
 	"github.com/athd/athd/provider"
 )
 
@@ -22,8 +22,8 @@ func listedIn(r reply) string {
 // While providers are replaced, each step of the handshake and each decision
 // answers as one of the sets would have it; afterwards as the last one does.
 func TestProvidersAreReplacedWhileHandshakesRun(t *testing.T) {
-	w := newWorld(t, func(c *athflow.Config) {
-		c.Limits.PerAddress, c.Limits.Registrations = athflow.Unlimited, athflow.Unlimited
+	w := newWorld(t, func(c *settings) {
+		c.Limits.PerAddress, c.Limits.Registrations = httpapi.Unlimited, httpapi.Unlimited
 	})
 	all := w.config.Providers
 	without, err := provider.NewSet(w.set.Get("shop"))
