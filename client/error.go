@@ -60,16 +60,16 @@ func ErrorOf(status int, h http.Header, body []byte) *Error {
 // errorOf is ErrorOf. now is for Retry-After.
 func errorOf(status int, h http.Header, body []byte, now time.Time) *Error {
 	e := &Error{Status: status, DecisionID: h.Get(decisionHeader), RetryAfter: retryAfter(h.Get("Retry-After"), now)}
-	var told struct {
+	var said struct {
 		Code    ath.Code       `json:"code"`
 		Message string         `json:"message"`
 		Details map[string]any `json:"details"`
 	}
-	if json.Unmarshal(body, &told) != nil || told.Code == "" {
+	if json.Unmarshal(body, &said) != nil || said.Code == "" {
 		return e
 	}
-	e.Code, e.Message, e.Details = told.Code, told.Message, told.Details
-	if id, ok := told.Details[decisionDetail].(string); ok && e.DecisionID == "" {
+	e.Code, e.Message, e.Details = said.Code, said.Message, said.Details
+	if id, ok := said.Details[decisionDetail].(string); ok && e.DecisionID == "" {
 		e.DecisionID = id
 	}
 	return e

@@ -32,7 +32,7 @@ Without -scope, approve and deny are about all that is under review. With -host,
 suspend is about all agents of agents.example.com, or with '*.example.com' of
 all hosts below that name, those to come as well; hosts lists what is suspended.
 
-explain tells how a call would be judged, and why. Nobody makes the call.
+explain shows how a call would be judged, and why. Nobody makes the call.
 scopes prints what each scope opens: of a preset, from athctl itself; or, with
 -server, of a provider by which a running athd judges.
 verify-envoy reads what a running Envoy is configured with, and reports every

@@ -11,7 +11,7 @@ import (
 	"github.com/athd/athd/internal/cli"
 )
 
-// TestVerifyUsage holds what is told before anybody is asked.
+// TestVerifyUsage: wrong usage is reported before anybody is asked.
 func TestVerifyUsage(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir+"/token", adminToken)

@@ -72,7 +72,7 @@ func TestProcesses(t *testing.T) {
 			t.Errorf("tail = %q", got)
 		}
 		if <-exits != p || p.err == nil {
-			t.Errorf("its end was not told: %v", p.err)
+			t.Errorf("its end was not reported: %v", p.err)
 		}
 	})
 	t.Run("stop of one that has ended is no error", func(t *testing.T) {

@@ -22,7 +22,7 @@ const (
 // serveShop is the demo's API. It knows nothing of agents or athd.
 func serveShop(ctx context.Context, s *service) error {
 	listen := s.String("listen", "127.0.0.1:9001", "`host:port`")
-	endpoint := s.String("introspect", "", "the `URL` where the OAuth server tells whose a token is (RFC 7662)")
+	endpoint := s.String("introspect", "", "the `URL` where the OAuth server says whose a token is (RFC 7662)")
 	file := s.String("secret-file", "", "the `file` with the secret to ask it with")
 	if err := s.parse("introspect", "secret-file"); err != nil {
 		return err

@@ -56,7 +56,7 @@ func (s *service) parse(wanted ...string) error {
 	if err := s.Parse(s.args); errors.Is(err, flag.ErrHelp) {
 		return err
 	} else if err != nil {
-		return errServiceUsage // the flag set has told it
+		return errServiceUsage // the flag set has printed it
 	}
 	for _, name := range wanted {
 		if s.Lookup(name).Value.String() == "" {

@@ -156,8 +156,8 @@ func pathOf(agentID string) string {
 	return u.Path
 }
 
-// isServedAt reports whether an agent id leads to the listener, as far as that
-// can be told: by its port.
+// isServedAt reports whether an agent id leads to the listener, as far as its
+// port shows.
 func isServedAt(agentID string, listener net.Listener) bool {
 	u, err := url.Parse(agentID)
 	if err != nil || u.Scheme != "http" {

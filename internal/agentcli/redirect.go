@@ -165,7 +165,8 @@ func (l *redirectListener) serve(w http.ResponseWriter, r *http.Request) {
 	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer") // this URL holds the code
-	// A page elsewhere may lead a name of its own here: the Host tells.
+	// A page elsewhere may have a name of its own resolve to this address (DNS
+	// rebinding): its Host is another.
 	if r.Method != http.MethodGet || r.URL.Path != callbackPath || "http://"+r.Host+callbackPath != l.URI {
 		w.WriteHeader(http.StatusNotFound)
 		io.WriteString(w, page("There is nothing here."))

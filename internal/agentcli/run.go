@@ -160,7 +160,7 @@ func (c *command) whereItWas(serve string) string {
 	}
 	state, err := c.file.read()
 	if err != nil {
-		return serve // there is none, or it is told by whoever opens it
+		return serve // there is none, or whoever opens it next says what is wrong
 	}
 	id, err := url.Parse(state.Agent.ID)
 	if err != nil || id.Scheme != "http" || id.Hostname() != host || id.Port() == "" {
@@ -210,7 +210,7 @@ func originOf(agentID string) string {
 	return id.Origin()
 }
 
-// run plays all steps and tells how they went.
+// run runs all steps and prints how they went.
 func (w *handshakeRun) run(ctx context.Context) error {
 	forPeople := io.Writer(cli.PrintableWriter{W: w.Stdout})
 	if *w.Format == "json" {
@@ -278,24 +278,24 @@ func (w *handshakeRun) play(ctx context.Context) error {
 	return nil
 }
 
-// observe tells an exchange, to people and to programs.
+// observe reports an exchange, to people and to programs.
 func (w *handshakeRun) observe(ex *wire.Exchange) {
 	w.out.Exchange(ex)
-	told := runExchange{Method: ex.Method, URL: ex.URL, Status: ex.Status}
+	seen := runExchange{Method: ex.Method, URL: ex.URL, Status: ex.Status}
 	if refusal := ex.Refusal(); refusal != nil {
-		told.Code = string(refusal.Code)
+		seen.Code = string(refusal.Code)
 	}
 	step := w.report.Steps[len(w.report.Steps)-1]
-	step.Exchanges = append(step.Exchanges, told)
+	step.Exchanges = append(step.Exchanges, seen)
 }
 
-// check tells an expectation, and whether it was met.
+// check reports an expectation, and whether it was met.
 func (w *handshakeRun) check(ok bool, want string, got any) {
 	w.out.Check(ok, want, got)
-	told := runCheck{OK: ok, Want: want}
+	seen := runCheck{OK: ok, Want: want}
 	step := w.report.Steps[len(w.report.Steps)-1]
 	if !ok {
-		told.Got, step.OK = transcript.Shorten(fmt.Sprint(got)), false
+		seen.Got, step.OK = transcript.Shorten(fmt.Sprint(got)), false
 	}
-	step.Checks = append(step.Checks, told)
+	step.Checks = append(step.Checks, seen)
 }

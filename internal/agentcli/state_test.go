@@ -77,7 +77,7 @@ func TestStateDoesNotPrintItsSecrets(t *testing.T) {
 	}
 }
 
-// A file that is not as it should be is told of, and left as it is.
+// A file that is not as it should be is reported, and left as it is.
 func TestStateThatCannotBeUsed(t *testing.T) {
 	good, err := json.Marshal(newState(t))
 	if err != nil {
