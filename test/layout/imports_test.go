@@ -69,10 +69,11 @@ var restrictedModules = map[string][]string{
 
 // notLinked says what a command must not contain, however it gets there.
 var notLinked = map[string][]string{
-	"cmd/athd": {module + "test/", module + "cmd/", module + "internal/", "github.com/luikyv/", "testing"},
+	"cmd/athd": {module + "test/", module + "cmd/", module + "internal/", module + "client", "github.com/luikyv/", "testing"},
 	"cmd/athctl": {
 		module + "test/", module + "cmd/", module + "internal/oauthserver", module + "internal/shop", "github.com/luikyv/", "testing",
-		module + "envoy/extauthz", grpc,
+		module + "internal/ports", module + "envoy/extauthz", module + "authz", module + "tokenstore", module + "athflow", grpc,
+		"github.com/redis/", "github.com/alicebob/", "github.com/tink-crypto/",
 	},
 }
 
