@@ -110,6 +110,37 @@ func TestEveryPageStandsInTheIndex(t *testing.T) {
 	}
 }
 
+// test/README.md says of each directory what is tested there.
+func TestEveryTestDirectoryIsDescribed(t *testing.T) {
+	page, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	for _, pattern := range []string{"../*", "../e2e/*", "../harness/*"} {
+		found, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range found {
+			if info, err := os.Stat(path); err != nil || !info.IsDir() {
+				continue
+			}
+			seen++
+			name := strings.TrimPrefix(filepath.ToSlash(path), "../")
+			short := strings.TrimPrefix(name, "harness/")
+			if !slices.ContainsFunc([]string{name, short, name + "/…"}, func(as string) bool {
+				return strings.Contains(string(page), "`"+as+"`")
+			}) && name != "e2e" {
+				t.Errorf("test/README.md does not say what %s is for", name)
+			}
+		}
+	}
+	if seen < 20 {
+		t.Errorf("only %d directories were found", seen)
+	}
+}
+
 func walk(t *testing.T, suffix string, f func(path, text string)) {
 	t.Helper()
 	err := filepath.WalkDir("../..", func(path string, d fs.DirEntry, err error) error {
