@@ -14,7 +14,7 @@ const MaxAgentIDBytes = 2048
 
 // An AgentID names an agent by the URL at which it publishes its identity
 // document. Two ids are the same agent only when they are equal byte for byte
-// . The zero value names nobody.
+// . The zero value is no agent.
 type AgentID struct {
 	id     string
 	origin string
@@ -36,7 +36,7 @@ func ParseAgentID(s string, allowHTTP bool) (AgentID, error) {
 	// url.Parse is lenient: what it would repair or ignore is refused first, so
 	// that every reader sees the same id.
 	if !ValidURLBytes(s) {
-		return AgentID{}, errors.New("agent_id holds a character that a URL may not hold")
+		return AgentID{}, errors.New("agent_id contains a character that is not allowed in a URL")
 	}
 	if strings.Contains(s, "#") {
 		return AgentID{}, errors.New("agent_id has a fragment")
@@ -57,7 +57,7 @@ func ParseAgentID(s string, allowHTTP bool) (AgentID, error) {
 		return AgentID{}, errors.New("agent_id has no host")
 	}
 	if u.User != nil {
-		return AgentID{}, errors.New("agent_id holds user information")
+		return AgentID{}, errors.New("agent_id contains user information")
 	}
 	// What a parser decodes or repairs (an escaped host, an address with a zone, a
 	// scheme in upper case) would be shown otherwise than it was written.
@@ -77,7 +77,7 @@ func ParseAgentID(s string, allowHTTP bool) (AgentID, error) {
 // String returns the id as the agent wrote it, or "" for the zero value.
 func (a AgentID) String() string { return a.id }
 
-// IsZero reports whether a names nobody.
+// IsZero reports whether a is no agent.
 func (a AgentID) IsZero() bool { return a.id == "" }
 
 // Origin returns scheme://host[:port] of the id: the other value that an

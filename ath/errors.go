@@ -10,7 +10,7 @@ import (
 // A Code is an error code of the wire (E-1).
 type Code string
 
-// The codes of E-1. The second group is ours, beyond the specification.
+// The codes of E-1. The second group is athd's own.
 const (
 	InvalidAttestation    Code = "INVALID_ATTESTATION"
 	AgentNotRegistered    Code = "AGENT_NOT_REGISTERED"

@@ -82,7 +82,7 @@ func ParseCanonicalHost(s string) (Host, error) {
 	case strings.HasPrefix(s, "[") && name != "["+h.name+"]":
 		return Host{}, fmt.Errorf("the address is not written in its one form, [%s]", h.name)
 	case name != strings.ToLower(name):
-		return Host{}, errors.New("the host holds capital letters: write it in lower case")
+		return Host{}, errors.New("the host contains upper-case letters: write it in lower case")
 	case strings.HasSuffix(name, "."):
 		return Host{}, errors.New("the host ends in a dot: leave it out")
 	case port != strconv.Itoa(int(h.port)):
@@ -234,7 +234,7 @@ func parseName(s string) (string, error) {
 			name = strings.ToLower(s)
 		case 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '-' || c == '.' || c == '_':
 		default:
-			return "", errors.New("the host holds a character that no host may hold")
+			return "", errors.New("the host contains a character that is not allowed in a host")
 		}
 	}
 	last := ""

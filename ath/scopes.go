@@ -47,7 +47,7 @@ func checkScope(s string) error {
 	// scope-token = 1*( %x21 / %x23-5B / %x5D-7E ); the comma separates scopes at
 	// some providers, so that no scope can hold one here.
 	if !IsVisible(s) || strings.ContainsAny(s, `"\,`) {
-		return fmt.Errorf("scope %q holds a character that a scope may not hold", s)
+		return fmt.Errorf("scope %q contains a character that is not allowed in a scope", s)
 	}
 	return nil
 }

@@ -80,7 +80,7 @@ func (e Encodable) Delimiters() []string {
 // otherwise:
 //
 //   - what stands between, before and behind each "%2F" must be canonical by
-//     itself, so that whoever decodes it finds no empty, "." or ".." segment;
+//     itself, so that decoding it makes no empty, "." or ".." segment;
 //   - what stands before a "%23" or "%3F", where another server would end the
 //     path, is nothing or no dot segment;
 //   - what a "%25" makes is decoded again, and again, until nothing changes:
@@ -164,7 +164,7 @@ func (e Encodable) deeper(decoded string) bool {
 	return false
 }
 
-// maxDecodings bounds the work on one segment: nobody encodes deeper.
+// maxDecodings bounds the work on one segment: no client encodes deeper.
 const maxDecodings = 4
 
 // unescape decodes every %XX, in either case, and leaves the rest as it is.
@@ -186,7 +186,7 @@ func unescape(s string) string {
 	return b.String()
 }
 
-// percentU reports whether s holds %uXXXX, which IIS decodes.
+// percentU reports whether s contains %uXXXX, which IIS decodes.
 func percentU(s string) bool {
 	for rest := s; ; {
 		i := strings.Index(strings.ToLower(rest), "%u")

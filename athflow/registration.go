@@ -90,7 +90,7 @@ func checkRedirectURI(s string) error {
 		return errors.New("it is empty or too long")
 	}
 	if !ath.ValidURLBytes(s) {
-		return errors.New("it holds a character that a URL may not hold")
+		return errors.New("it contains a character that is not allowed in a URL")
 	}
 	u, err := url.Parse(s)
 	switch {
@@ -99,7 +99,7 @@ func checkRedirectURI(s string) error {
 	case strings.Contains(s, "#"):
 		return errors.New("it has a fragment")
 	case u.User != nil:
-		return errors.New("it holds user information")
+		return errors.New("it contains user information")
 	case !validPort(u):
 		return errors.New("its port is not one from 1 to 65535, written plainly")
 	case u.Scheme == "https" && u.Hostname() != "":

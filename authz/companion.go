@@ -9,7 +9,7 @@ import (
 // companionAnswers lets pass what athd answers itself, where a mesh asks about
 // every request: the generated configuration does not ask about these paths.
 // No route names a provider for them, the rules above have found the target
-// canonical, and nothing that a check is told of looks like an ATH token. None
+// canonical, and nothing that Envoy sends with the check looks like an ATH token. None
 // belongs there, so that one that is on its way to the wrong place stops here.
 func (q *evaluation) companionAnswers() Reason {
 	if !q.forCompanion() {

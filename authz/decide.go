@@ -138,7 +138,7 @@ func (d *Decider) record(ctx context.Context, decision *Decision, p *provider.Pr
 		ProviderID: decision.Provider, DecisionID: decision.ID,
 	}
 	if p != nil {
-		e.ProviderID = p.ID // a route may tell another of its names
+		e.ProviderID = p.ID // a route may have another of its names
 	}
 	if !decision.Allowed() {
 		e.Client = client

@@ -89,7 +89,7 @@ func (d *Decision) Allowed() bool {
 func (d *Decision) PassesThrough() bool { return d.Allowed() && d.reason != Allowed }
 
 // ForCompanion reports whether the request is one that athd answers itself, and
-// leads to no API: what is ours in it stays in it.
+// leads to no API: athd's own cookies and headers stay in it.
 func (d *Decision) ForCompanion() bool { return d.Allowed() && d.reason == Companion }
 
 // Reason returns why.
@@ -115,7 +115,7 @@ func (d *Decision) Authorization() ath.Secret {
 	return ath.NewSecret("Bearer " + d.credential.Reveal())
 }
 
-// Refusal returns what the agent is told (E-1), or nil if the request is
+// Refusal returns what the agent is answered (E-1), or nil if the request is
 // allowed.
 func (d *Decision) Refusal() *ath.Error {
 	if d.Allowed() {

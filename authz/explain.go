@@ -35,7 +35,7 @@ type Explanation struct {
 // A Step is one rule, and what it found.
 type Step struct {
 	Rule    string // with its protocol ID
-	Found   string // what it looked at; holds no token
+	Found   string // what it looked at; contains no token
 	Verdict Verdict
 }
 

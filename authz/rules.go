@@ -97,7 +97,7 @@ func (q *evaluation) noTokenInQuery() Reason {
 		return TokenInQuery
 	}
 	if q.request.StrayToken {
-		return TokenInQuery // or in a header that goes up as it came
+		return TokenInQuery // or in a header that is forwarded as it came
 	}
 	return ""
 }

@@ -56,10 +56,10 @@ func splitTarget(raw, mount string, may ath.Encodable) (segments []string, query
 	return segments, query, true
 }
 
-// HoldsToken reports whether s holds an ATH token's prefix, however it is spelled.
+// HoldsToken reports whether s contains an ATH token's prefix, however it is spelled.
 func HoldsToken(s string) bool { return holdsToken(s) }
 
-// holdsToken reports whether s holds an ATH token's prefix, also under
+// holdsToken reports whether s contains an ATH token's prefix, also under
 // percent-encoding (once or repeatedly) and in any case: a token that is
 // written anywhere but in its header would reach the API and its logs (P-5).
 func holdsToken(s string) bool {
@@ -76,7 +76,7 @@ func holdsToken(s string) bool {
 	return true // encoded deeper than anyone does
 }
 
-// holdsPrefix reports whether s holds [ath.TokenPrefix] in any case. It allocates
+// holdsPrefix reports whether s contains [ath.TokenPrefix] in any case. It allocates
 // nothing, and looks for the underscore first, which few targets have: it is
 // asked of every target.
 func holdsPrefix(s string) bool {

@@ -88,7 +88,7 @@ func checkLink(link string) error {
 		return errors.New("it is not a web address")
 	}
 	if !ath.ValidURLBytes(link) {
-		return errors.New("it holds characters that a URL may not hold")
+		return errors.New("it contains characters that are not allowed in a URL")
 	}
 	return nil
 }

@@ -35,7 +35,7 @@ type AppConfig struct {
 	Tutorial tutorialApp `yaml:",inline"`
 }
 
-// tutorialApp holds the tutorial's spellings.
+// tutorialApp has the tutorial's spellings.
 type tutorialApp struct {
 	AppID            string   `yaml:"appId"`
 	ProviderID       string   `yaml:"providerId"`
@@ -160,7 +160,7 @@ func (a AppConfig) provider(c *check, server serverFields) *Provider {
 	return p
 }
 
-// otherNames reads the further names of an app. Each is told once: the same word at
+// otherNames reads the further names of an app. Each is given once: the same name at
 // two places is a slip.
 func (c *check) otherNames(p *Provider, listed string, aliases []string) {
 	if c.Doc.Has(c.full("provider_id")...) {
@@ -193,7 +193,7 @@ func (c *check) audience(s string) string {
 	return strings.TrimSuffix(s, "/")
 }
 
-// either puts the tutorial's value in place of ours if that was given.
+// either uses the tutorial's value instead of ours, if that was given.
 func (c *check) either(ours, theirs string, value *string, other string) {
 	if c.tutorial(ours, theirs) {
 		*value = other

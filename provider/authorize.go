@@ -13,7 +13,7 @@ import (
 
 // An AuthRequest is what differs from one authorization to the next.
 type AuthRequest struct {
-	State       ath.Secret // ours, towards the provider
+	State       ath.Secret // athd's, towards the provider
 	Verifier    ath.Secret // PKCE (RFC 7636); only its S256 challenge leaves
 	RedirectURI string
 	Scopes      ath.Scopes
@@ -21,7 +21,7 @@ type AuthRequest struct {
 }
 
 // AuthCodeURL returns the URL at the provider that asks the user for consent
-// (Z-2). It holds the state in plain: it goes to the user's browser only.
+// (Z-2). It contains the state in plain: it is for the user's browser only.
 func (p *Provider) AuthCodeURL(r AuthRequest) string {
 	options := []oauth2.AuthCodeOption{oauth2.S256ChallengeOption(r.Verifier.Reveal())}
 	if len(r.Scopes) > 0 {

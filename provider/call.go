@@ -23,7 +23,7 @@ import (
 const maxReplyBytes = 256 << 10
 
 // An ExchangeError says why a provider's server gave no tokens. Its text
-// holds no code, verifier, token or secret, nothing of a body and no URL.
+// contains no code, verifier, token or secret, nothing of a body and no URL.
 type ExchangeError struct {
 	Provider  string // id
 	Code      string // the OAuth error code (RFC 6749, section 5.2), if a well-formed one was sent
@@ -53,7 +53,7 @@ func (e *ExchangeError) Said() string {
 	return s
 }
 
-// Brief is what an agent may be told: the server's error code or, without one,
+// Brief is what an agent may see: the server's error code or, without one,
 // what athd found, in a fixed sentence.
 func (e *ExchangeError) Brief() string { return cmp.Or(e.Code, e.message) }
 
@@ -131,7 +131,7 @@ func echoes(code string, form url.Values, p *Provider) bool {
 }
 
 // do sends the request once, and follows no redirect: it would carry a code or
-// a token to where nobody configured. A reply with any status is no error.
+// a token to a URL that is not configured. A reply with any status is no error.
 func (c *call) do(req *http.Request) error {
 	res, body, err := fetch(c.transport, req)
 	if res != nil {

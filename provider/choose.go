@@ -74,7 +74,7 @@ func (c *check) choose(p *Provider, s *serverFields, noBase bool) {
 func (c *check) defaultBase(p *Provider, at []*presetFile) *url.URL {
 	switch {
 	case p.TokenURL == nil || p.AuthorizeURL == nil:
-		return nil // told already
+		return nil // reported already
 	case len(at) != 1:
 		return origin(p.AuthorizeURL)
 	case !at[0].knows(p.TokenURL):
@@ -85,9 +85,9 @@ func (c *check) defaultBase(p *Provider, at []*presetFile) *url.URL {
 }
 
 // chooseRules finds the preset that describes the API, and takes its rules
-// where the provider has none. At the service's own hosts the base path tells
-// which API it is, and where in it; at any other host the operator's word is
-// needed, and its base is what the rules start at.
+// where the provider has none. At the service's own hosts the base path
+// identifies the API and the place in it; at any other host the field preset is
+// needed, and rules start at its base.
 func (c *check) chooseRules(p *Provider, named int) {
 	if c.native || p.APIBase == nil {
 		return // the API is one's own
@@ -146,7 +146,7 @@ func (c *check) ruleOut(p *Provider, s *serverFields) {
 			c.fail("extra_authorize_params", "preset "+name+" rules this parameter out", param)
 		}
 		if query.Has(param) {
-			c.fail("authorize_endpoint", "the query holds "+param+", which preset "+name+" rules out")
+			c.fail("authorize_endpoint", "the query contains "+param+", which preset "+name+" rules out")
 		}
 	}
 }

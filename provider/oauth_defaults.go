@@ -27,7 +27,7 @@ type dialect struct {
 	Name           string   `yaml:"name"`            // the token_kind that it is chosen by
 	ScopeParameter string   `yaml:"scope_parameter"` // of the authorization URL; "": scope
 	TokenAt        string   `yaml:"token_at"`        // the member of the reply that contains the token and its properties; "": the reply itself
-	TokenType      string   `yaml:"token_type"`      // another word for a bearer token
+	TokenType      string   `yaml:"token_type"`      // another name of bearer tokens
 	UserID         []string `yaml:"user_id"`         // members of the reply, such as team.id, that identify the user together
 }
 

@@ -303,7 +303,7 @@ func TestPresetFaults(t *testing.T) {
 		{"at another service", `"preset": "slack", "api_base_url": "https://api.github.com"`, "f:2:20: api_base_url: the rules of preset slack are written for https://slack.com/api, and this is neither above nor below it"},
 		{"another server's token for the service's API", `"preset": "github"`, "f:1:2: api_base_url: is missing: token_endpoint is not at a host of preset github"},
 		{"scopes of other grants", `"preset": "gmail", "api_base_url": "https://m.example", "extra_authorize_params": {"include_granted_scopes": "true"}`, "f:2:84: extra_authorize_params.include_granted_scopes: preset gmail rules this parameter out"},
-		{"scopes of other grants, in the endpoint", `"authorize_endpoint": "https://accounts.google.com/auth?include_granted_scopes=true"`, "f:2:1: authorize_endpoint: the query holds include_granted_scopes, which preset gmail rules out"},
+		{"scopes of other grants, in the endpoint", `"authorize_endpoint": "https://accounts.google.com/auth?include_granted_scopes=true"`, "f:2:1: authorize_endpoint: the query contains include_granted_scopes, which preset gmail rules out"},
 		{"user_scope", `"preset": "slack", "api_base_url": "https://s.example", "extra_authorize_params": {"user_scope": "admin"}`, "f:2:84: extra_authorize_params.user_scope: preset slack rules this parameter out"},
 		{"token_kind", `"preset": "slack", "api_base_url": "https://s.example", "token_kind": "Bot"`, "f:2:57: token_kind: want user or bot"},
 		{"token_kind of GitHub", `"preset": "github", "api_base_url": "https://g.example", "token_kind": "bot"`, "f:2:58: token_kind: the service of preset github has one kind of tokens only"},

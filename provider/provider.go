@@ -36,9 +36,9 @@ type Provider struct {
 	Separator    string // between scopes in the authorization URL, a space by default
 	ExtraAuthz   map[string]string
 	ExtraToken   map[string]string
-	TokenTypes   []string          // token_types: other words for a bearer token
+	TokenTypes   []string          // token_types: other names of bearer tokens
 	DeniedErrors []string          // denied_errors: see [Provider.Declined]
-	ScopeAliases map[string]string // by the scope that is asked for: the one that the server tells in its place
+	ScopeAliases map[string]string // by the requested scope: the name that the server returns for it
 	EmptyScope   string            // [EmptyAsNothing] or [EmptyAsRequested]
 	Preset       string            // the name of the preset that knows the API or, if none does, its OAuth server; "": none
 	Rules        []Rule            // explicit, of a preset, or derived from the scopes' names

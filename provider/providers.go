@@ -5,10 +5,9 @@ import (
 	"sync/atomic"
 )
 
-// Providers is the [Set] that holds now. It can be replaced as a whole while
-// requests are served. Whoever asks more than once about one request takes the
-// set once: a set never changes, also when another one has taken its place. A
-// nil Providers holds no provider.
+// Providers is the current [Set]. It can be replaced as a whole while requests are
+// served. Code that needs more than one answer about a request loads the set once:
+// a set never changes, also after it was replaced. A nil Providers has no provider.
 type Providers struct {
 	current atomic.Pointer[Set]
 
@@ -16,14 +15,14 @@ type Providers struct {
 	each []func(*Set)
 }
 
-// NewProviders returns a Providers that holds this set.
+// NewProviders returns a Providers with this set.
 func NewProviders(set *Set) *Providers {
 	p := &Providers{}
 	p.current.Store(set)
 	return p
 }
 
-// Current returns the set that holds now. It costs one atomic load.
+// Current returns the current set. It costs one atomic load.
 func (p *Providers) Current() *Set {
 	if p == nil {
 		return nil
@@ -31,9 +30,9 @@ func (p *Providers) Current() *Set {
 	return p.current.Load()
 }
 
-// Each calls f with the set that holds now, and with each set that takes its
-// place, before it does: for what is derived from a set once and not at each
-// request. f must not call a method of p but Current.
+// Each calls f with the current set, and with each later set before it becomes
+// current: for what is derived once per set and not per request. f must not call a
+// method of p but Current.
 func (p *Providers) Each(f func(*Set)) {
 	if p == nil {
 		f(nil)
@@ -45,9 +44,9 @@ func (p *Providers) Each(f func(*Set)) {
 	p.each = append(p.each, f)
 }
 
-// Replace puts another set in place of the one that holds now. When it returns,
-// everybody whom [Providers.Each] told has the new one: a provider that is not
-// in it is refused from then on. nil is a set of no provider.
+// Replace makes another set the current one. When it returns, each function that was
+// given to [Providers.Each] has been called with it: a provider that is not in the
+// set is refused from then on. nil is a set of no provider.
 func (p *Providers) Replace(set *Set) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -26,8 +26,8 @@ const (
 // userinfo: JSON values, numbers as json.Number.
 type reply map[string]any
 
-// readReply reads JSON or a form. What the body is tells the body: media types
-// are wrong too often (JSON under text/plain, a form under application/json).
+// readReply reads JSON or a form, by what the body looks like: media types are wrong
+// too often (JSON under text/plain, a form under application/json).
 func readReply(body []byte) (r reply, ok bool) {
 	body = bytes.TrimSpace(bytes.TrimPrefix(body, []byte("\ufeff")))
 	if len(body) == 0 || body[0] != '{' {
@@ -70,7 +70,7 @@ func (r reply) tokens(now time.Time, bearer []string) (t Tokens, message string)
 	access, ok := r.text("access_token")
 	switch {
 	case ok && access == "":
-		return Tokens{}, "the reply holds no access_token"
+		return Tokens{}, "the reply contains no access_token"
 	case len(access) > maxTokenBytes:
 		return Tokens{}, tooLong("access_token", len(access))
 	case !ok || !fitsHeader(access):

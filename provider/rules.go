@@ -20,7 +20,7 @@ type Rule struct {
 	Scope   string
 	Methods []string // GET covers HEAD too
 	Upgrade []string // protocols that the request may ask to switch to: "websocket" or none
-	Origin  string   // who says so: [OriginScopeRules], [OriginPreset] or [OriginDerived]
+	Origin  string   // where it is from: [OriginScopeRules], [OriginPreset] or [OriginDerived]
 	Paths   []string // of a derived rule: for people to read, e.g. "/**/products/**"
 
 	patterns []pattern
@@ -65,8 +65,8 @@ func (p *Provider) Permits(method string, path []string, scopes ath.Scopes) (sco
 const WebSocket = "websocket"
 
 // PermitsUpgrade is [Provider.Permits] for a request that asks to switch to
-// WebSocket (RFC 6455), after which nothing of it is looked at any more: only a
-// rule that says so covers it.
+// WebSocket (RFC 6455), after which nothing of it is checked: only a rule with that
+// upgrade covers it.
 func (p *Provider) PermitsUpgrade(method string, path []string, scopes ath.Scopes) (scope string, ok bool) {
 	if p == nil {
 		return "", false
@@ -171,7 +171,7 @@ func compile(path string, may ath.Encodable) (pattern, bool) {
 
 // canonicalPath reports whether s is '/' and canonical segments, with no
 // slash at its end: whether a request that is accepted (P-7) can have it. A
-// rule that no request can match is a mistake that is better told. "%2F" and its
+// rule that no request can match is a mistake, and is reported. "%2F" and its
 // like are canonical only for a provider that allows them.
 func canonicalPath(s string, may ath.Encodable) bool {
 	rest, ok := strings.CutPrefix(s, "/")

@@ -59,7 +59,7 @@ func (c *check) endpoint(name, s string, reserved []string) *url.URL {
 	}
 	for key := range query {
 		if slices.Contains(reserved, key) {
-			c.fail(name, "the query holds a parameter of the protocol")
+			c.fail(name, "the query contains a parameter of the protocol")
 		}
 	}
 	return u

@@ -85,7 +85,7 @@ func (c *check) words(p *Provider, s serverFields) {
 	}
 	for asked, told := range s.ScopeAliases {
 		if _, err := ath.ParseScopes([]string{asked, told}); err != nil {
-			c.fail("scope_aliases", "want two scopes: the one that is asked for, and the one that the server tells in its place", asked)
+			c.fail("scope_aliases", "want two scopes: the requested one, and the name that the server returns for it", asked)
 		}
 	}
 	switch p.EmptyScope = s.EmptyScope; p.EmptyScope {

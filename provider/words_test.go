@@ -191,7 +191,7 @@ func TestWordsFaults(t *testing.T) {
 		`"token_types": ["DPoP"]`:          "token_types[0]: a token of this type is no bearer token: athd cannot use it",
 		`"token_types": [""]`:              "token_types[0]: want 1 to 64 bytes of printable ASCII",
 		`"denied_errors": ["a b"]`:         "denied_errors[0]: want an error code: 1 to 64 letters, digits, '_', '.' and '-'",
-		`"scope_aliases": {"email": ""}`:   "scope_aliases.email: want two scopes: the one that is asked for, and the one that the server tells in its place",
+		`"scope_aliases": {"email": ""}`:   "scope_aliases.email: want two scopes: the requested one, and the name that the server returns for it",
 		`"empty_scope": "whatever"`:        "empty_scope: want nothing or as_requested",
 		`"scope_aliases": {"email": "e2"}`: "",
 	} {

@@ -12,8 +12,7 @@ func nearest(key string, fields map[string]reflect.Type) string {
 	return among(key, maps.Keys(fields))
 }
 
-// Nearest returns the name that what somebody wrote is probably a misspelling
-// of, or "".
+// Nearest returns the name of which written is probably a misspelling, or "".
 func Nearest(written string, names []string) string {
 	return among(written, slices.Values(names))
 }

@@ -149,7 +149,7 @@ func (d *Document) yamlFaults(err error) Faults {
 			f.Message = "not a valid value"
 			if f.Line == 0 {
 				// The library tells this apart by text only.
-				f.Message = "the file is empty or holds more than one document"
+				f.Message = "the file is empty or contains more than one document"
 			}
 		}
 		faults = append(faults, f)

@@ -159,7 +159,7 @@ func TestRefusalAtTheTokenEndpointIsKept(t *testing.T) {
 	}{
 		{"an OAuth error", 400, `{"error":"invalid_client","error_description":"wrong secret"}`, "invalid_client", "token endpoint: refused: invalid_client (HTTP 400)"},
 		{"a page", 502, `<html>bad gateway</html>`, "token endpoint: refused", "token endpoint: refused (HTTP 502)"},
-		{"no token", 200, `{"token_type":"bearer"}`, "token endpoint: the reply holds no access_token", "token endpoint: the reply holds no access_token (HTTP 200)"},
+		{"no token", 200, `{"token_type":"bearer"}`, "token endpoint: the reply contains no access_token", "token endpoint: the reply contains no access_token (HTTP 200)"},
 		{"the code as an error", 400, `{"error":"upstream-code"}`, "token endpoint: refused", "token endpoint: refused (HTTP 400)"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
