@@ -107,10 +107,10 @@ func TestAdviceSaysWhatTheDetailsSay(t *testing.T) {
 }
 
 // A token goes to its own API and to its own server, and nowhere else.
-func TestWhereATokenGoes(t *testing.T) {
+func TestTokenGoesToItsOwnHostsOnly(t *testing.T) {
 	c := newCommand("call", cli.Terminal{Stderr: &strings.Builder{}, Env: func(string) string { return "" }})
 	c.base = "https://gw.example"
-	native := &agentToken{API: "https://shop.example/v1"}
+	native := &heldToken{API: "https://shop.example/v1"}
 	for _, test := range []struct {
 		path, want string
 	}{

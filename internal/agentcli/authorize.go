@@ -111,22 +111,22 @@ func (c *command) openRedirect(redirect string) (*redirectMode, error) {
 }
 
 // authorize opens a session and keeps it.
-func (c *command) authorize(ctx context.Context, provider string, scopes []string, base string, w *redirectMode) (*agentSession, string, error) {
+func (c *command) authorize(ctx context.Context, provider string, scopes []string, base string, w *redirectMode) (*openSession, string, error) {
 	a, err := c.client.Authorize(ctx, client.Consent{Provider: provider, Scopes: scopes, RedirectURI: w.uri})
 	if err != nil {
 		return nil, "", err
 	}
-	session := &agentSession{
+	session := &openSession{
 		ID: api.OpenSecret(a.Session), State: api.OpenSecret(a.State), Provider: provider, Scopes: scopes,
 		Redirect: w.uri, API: base, Expires: a.Expires.UTC(),
 	}
-	return session, a.URL, c.update(func(s *agentServer) {
+	return session, a.URL, c.update(func(s *serverState) {
 		s.prune(time.Now())
 		s.Sessions = append(s.Sessions, *session)
 	})
 }
 
-func (c *command) showLink(s *agentSession, link string) error {
+func (c *command) showLink(s *openSession, link string) error {
 	if *c.Format == "json" {
 		return c.JSON(map[string]any{
 			"authorization_url": link, "provider_id": s.Provider, "scopes": s.Scopes,
@@ -138,12 +138,12 @@ func (c *command) showLink(s *agentSession, link string) error {
 }
 
 // pending is the answer that a session waits for.
-func (c *command) pending(s *agentSession) pendingRedirect {
+func (c *command) pending(s *openSession) pendingRedirect {
 	return pendingRedirect{client.Authorization{Session: s.ID.Secret, State: s.State.Secret, Issuer: c.base}}
 }
 
 // awaitCode waits for the user, in the way that was chosen.
-func (c *command) awaitCode(ctx context.Context, s *agentSession, w *redirectMode) (ath.Secret, error) {
+func (c *command) awaitCode(ctx context.Context, s *openSession, w *redirectMode) (ath.Secret, error) {
 	expected := c.pending(s)
 	var code ath.Secret
 	var err error
@@ -160,7 +160,7 @@ func (c *command) awaitCode(ctx context.Context, s *agentSession, w *redirectMod
 	}
 	switch {
 	case errors.Is(err, errDenied):
-		return code, errors.Join(err, c.update(func(known *agentServer) { known.drop(s.ID) }))
+		return code, errors.Join(err, c.update(func(known *serverState) { known.drop(s.ID) }))
 	case errors.Is(err, context.DeadlineExceeded):
 		return code, errors.New("the user did not answer in time\nnext: authorize again")
 	case errors.Is(err, context.Canceled):
@@ -169,8 +169,8 @@ func (c *command) awaitCode(ctx context.Context, s *agentSession, w *redirectMod
 	return code, err
 }
 
-func (c *command) keepCode(s *agentSession, code ath.Secret) error {
-	return c.update(func(known *agentServer) {
+func (c *command) keepCode(s *openSession, code ath.Secret) error {
+	return c.update(func(known *serverState) {
 		for i := range known.Sessions {
 			if known.Sessions[i].ID.Equal(s.ID.Reveal()) {
 				known.Sessions[i].Code = api.OpenSecret(code)

@@ -79,7 +79,7 @@ func runCall(ctx context.Context, args []string, c *command) error {
 }
 
 // send makes a call. refusal is athd's, if it was athd that answered (P-9).
-func (c *command) send(ctx context.Context, t *agentToken, method, target string, header http.Header, body []byte) (ex *wire.Exchange, refusal *client.Error, err error) {
+func (c *command) send(ctx context.Context, t *heldToken, method, target string, header http.Header, body []byte) (ex *wire.Exchange, refusal *client.Error, err error) {
 	u, err := url.Parse(target)
 	if err != nil {
 		return nil, nil, err
@@ -105,7 +105,7 @@ func (c *command) send(ctx context.Context, t *agentToken, method, target string
 }
 
 // target is the URL of a call. A token goes to its own API and server only.
-func (c *command) target(t *agentToken, path string) (string, error) {
+func (c *command) target(t *heldToken, path string) (string, error) {
 	switch {
 	case strings.HasPrefix(path, ath.ProxyPath):
 		return c.base + path, nil

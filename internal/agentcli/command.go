@@ -110,7 +110,7 @@ func (c *command) none(args []string) error {
 }
 
 // open reads the state and makes a client for the server.
-func (c *command) open() (*agentState, error) {
+func (c *command) open() (*savedState, error) {
 	c.file = &stateFile{path: *c.statePath}
 	state, err := c.file.read()
 	if err != nil {
@@ -121,7 +121,7 @@ func (c *command) open() (*agentState, error) {
 
 // dial makes the client for the server that the flags, the environment or the
 // state name.
-func (c *command) dial(state *agentState) error {
+func (c *command) dial(state *savedState) error {
 	named := *c.Server
 	if named == "" && len(state.Servers) == 1 {
 		for base := range state.Servers {
@@ -170,7 +170,7 @@ func (c *command) connect(a *client.Identity, base string, own client.Credential
 }
 
 // registered is open for a verb that needs a registration.
-func (c *command) registered() (*agentState, *agentServer, error) {
+func (c *command) registered() (*savedState, *serverState, error) {
 	state, err := c.open()
 	if err != nil {
 		return nil, nil, err
@@ -183,11 +183,11 @@ func (c *command) registered() (*agentState, *agentServer, error) {
 }
 
 // update changes what the state says of the server.
-func (c *command) update(change func(*agentServer)) error {
-	return c.file.update(func(s *agentState) error {
+func (c *command) update(change func(*serverState)) error {
+	return c.file.update(func(s *savedState) error {
 		known := s.Servers[c.base]
 		if known == nil {
-			known = &agentServer{}
+			known = &serverState{}
 			s.Servers[c.base] = known
 		}
 		change(known)

@@ -25,7 +25,7 @@ func TestAgentExitCodes(t *testing.T) {
 	held := []string{"-state", f.path}
 	two := filepath.Join(t.TempDir(), "two.json")
 	both := newState(t)
-	both.Servers["https://other.example"] = &agentServer{}
+	both.Servers["https://other.example"] = &serverState{}
 	if err := (&stateFile{path: two}).create(both, false); err != nil {
 		t.Fatal(err)
 	}
@@ -88,11 +88,11 @@ func TestAgentFollowsNoRedirect(t *testing.T) {
 	server := httptest.NewServer(http.RedirectHandler(thief.URL, http.StatusTemporaryRedirect))
 	defer server.Close()
 	f := newStateFile(t)
-	if err := f.update(func(s *agentState) error {
+	if err := f.update(func(s *savedState) error {
 		at := s.Servers["https://gw.example"]
-		at.Tokens["shop"] = agentToken{Access: api.NewSecret("ath_tk_hush"), API: server.URL}
+		at.Tokens["shop"] = heldToken{Access: api.NewSecret("ath_tk_hush"), API: server.URL}
 		at.Sessions[0].API = server.URL
-		s.Servers = map[string]*agentServer{server.URL: at}
+		s.Servers = map[string]*serverState{server.URL: at}
 		return nil
 	}); err != nil {
 		t.Fatal(err)

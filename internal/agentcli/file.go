@@ -22,7 +22,7 @@ const (
 type stateFile struct{ path string }
 
 // read returns the state.
-func (f *stateFile) read() (*agentState, error) {
+func (f *stateFile) read() (*savedState, error) {
 	file, err := os.Open(f.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("there is no %s\nnext: athctl try keygen -agent-id URL makes one; -state names another", f.path)
@@ -56,7 +56,7 @@ func (f *stateFile) read() (*agentState, error) {
 }
 
 // create writes a first state. It replaces one only with force.
-func (f *stateFile) create(s *agentState, force bool) error {
+func (f *stateFile) create(s *savedState, force bool) error {
 	unlock, err := f.lock()
 	if err != nil {
 		return err
@@ -72,7 +72,7 @@ func (f *stateFile) create(s *agentState, force bool) error {
 }
 
 // update changes the state as it is by now.
-func (f *stateFile) update(change func(*agentState) error) error {
+func (f *stateFile) update(change func(*savedState) error) error {
 	unlock, err := f.lock()
 	if err != nil {
 		return err
@@ -88,7 +88,7 @@ func (f *stateFile) update(change func(*agentState) error) error {
 	return f.write(s)
 }
 
-func (f *stateFile) write(s *agentState) error {
+func (f *stateFile) write(s *savedState) error {
 	text, err := json.MarshalIndent(s, "", "  ")
 	if err != nil {
 		return err

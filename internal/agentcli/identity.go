@@ -29,7 +29,7 @@ func (c *command) identityFlags() identityFlags {
 }
 
 // fresh makes a state with a new key.
-func (c *command) fresh(f identityFlags, agentID string) (*agentState, error) {
+func (c *command) fresh(f identityFlags, agentID string) (*savedState, error) {
 	id, err := ath.ParseAgentID(agentID, true)
 	if err != nil {
 		return nil, c.Wrong("-agent-id: %v", err)
@@ -53,9 +53,9 @@ func (c *command) fresh(f identityFlags, agentID string) (*agentState, error) {
 	if developer.ID == "" {
 		developer.ID = id.Host().String()
 	}
-	return &agentState{
-		Version: stateVersion, Servers: map[string]*agentServer{},
-		Agent: agentIdentity{ID: agentID, Name: *f.name, Developer: developer, PrivateKey: api.OpenSecret(text)},
+	return &savedState{
+		Version: stateVersion, Servers: map[string]*serverState{},
+		Agent: savedIdentity{ID: agentID, Name: *f.name, Developer: developer, PrivateKey: api.OpenSecret(text)},
 	}, nil
 }
 

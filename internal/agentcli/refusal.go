@@ -14,15 +14,15 @@ import (
 	"github.com/athd/athd/internal/cli"
 )
 
-// An agentRefusal is what a server said no with to an agent, and what the
-// agent's author can do about it.
-type agentRefusal struct{ *serverError }
+// An advisedRefusal is a server's refusal, with what the agent's author can do
+// about it.
+type advisedRefusal struct{ *serverError }
 
 type serverError = client.Error // under a name that is not the method's
 
-func (r agentRefusal) Unwrap() error { return r.serverError }
+func (r advisedRefusal) Unwrap() error { return r.serverError }
 
-func (r agentRefusal) Error() string {
+func (r advisedRefusal) Error() string {
 	if r.Code == "" {
 		return fmt.Sprintf("the server answered %d, but not as athd does\nnext: %s", r.Status, r.next())
 	}
@@ -37,7 +37,7 @@ func (r agentRefusal) Error() string {
 }
 
 // next is the advice for the code, with what the details add to it.
-func (r agentRefusal) next() string {
+func (r advisedRefusal) next() string {
 	code, reason := r.Code, r.detail("reason")
 	known, is := advices()[code]
 	cure := known.cure
@@ -73,13 +73,13 @@ func (r agentRefusal) next() string {
 	return strings.ReplaceAll(cure, "`", "")
 }
 
-func (r agentRefusal) detail(name string) string {
+func (r advisedRefusal) detail(name string) string {
 	s, _ := r.Details[name].(string)
 	return s
 }
 
 // list is a list of texts among the details, each once, fit to be shown.
-func (r agentRefusal) list(name string) []string {
+func (r advisedRefusal) list(name string) []string {
 	var out []string
 	items, _ := r.Details[name].([]any)
 	for _, item := range items[:min(len(items), 20)] {
@@ -94,8 +94,8 @@ func (r agentRefusal) list(name string) []string {
 // advised adds to an error of the client what can be done about it.
 func advised(err error) error {
 	if r, ok := errors.AsType[*client.Error](err); ok {
-		if _, is := errors.AsType[agentRefusal](err); !is {
-			return agentRefusal{r}
+		if _, is := errors.AsType[advisedRefusal](err); !is {
+			return advisedRefusal{r}
 		}
 	}
 	if u, ok := errors.AsType[*url.Error](err); ok {
@@ -125,7 +125,7 @@ type fault struct {
 }
 
 func faultOf(err error) *fault {
-	if r, ok := errors.AsType[agentRefusal](err); ok {
+	if r, ok := errors.AsType[advisedRefusal](err); ok {
 		return &fault{Code: string(r.Code), Message: r.Message, Status: r.Status, Details: r.Details, Next: r.next()}
 	}
 	message, next, _ := strings.Cut(err.Error(), "\nnext: ")

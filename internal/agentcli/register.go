@@ -101,7 +101,7 @@ func (c *command) slips(ctx context.Context, provider string, asked []string, pr
 // register registers and keeps what comes back.
 func (c *command) register(ctx context.Context, provider string, scopes, redirects []string, replace bool) (*api.Registration, error) {
 	// The secret is shown once: first make sure that it can be kept.
-	if err := c.file.update(func(*agentState) error { return nil }); err != nil {
+	if err := c.file.update(func(*savedState) error { return nil }); err != nil {
 		return nil, err
 	}
 	wanted := client.Registration{
@@ -117,7 +117,7 @@ func (c *command) register(ctx context.Context, provider string, scopes, redirec
 		if err := c.client.Remove(ctx, held); err != nil {
 			return nil, fmt.Errorf("the old registration: %w", err)
 		}
-		if err := c.update(func(s *agentServer) { *s = agentServer{} }); err != nil {
+		if err := c.update(func(s *serverState) { *s = serverState{} }); err != nil {
 			return nil, err
 		}
 		reply, err = c.client.Register(ctx, wanted)
@@ -126,9 +126,9 @@ func (c *command) register(ctx context.Context, provider string, scopes, redirec
 		return nil, err
 	}
 	own := &api.Registration{ClientID: reply.ClientID, Status: reply.Status, Providers: reply.Providers, ApprovalExpires: reply.ApprovalExpires}
-	return own, c.update(func(s *agentServer) {
+	return own, c.update(func(s *serverState) {
 		if s.ClientID != reply.ClientID { // what hung on the old one ended with it
-			*s = agentServer{}
+			*s = serverState{}
 		}
 		s.ClientID, s.ClientSecret = reply.ClientID, reply.ClientSecret
 	})

@@ -38,10 +38,10 @@ type handshakeRun struct {
 	approved []string
 	api      string
 	back     *redirectMode
-	session  *agentSession
+	session  *openSession
 	link     string
 	code     ath.Secret
-	token    agentToken
+	token    heldToken
 }
 
 // A runReport is what -o json prints.

@@ -19,16 +19,16 @@ import (
 
 const stateVersion = 1
 
-// An agentState is what the state file holds: all that an agent has. Its
+// A savedState is what the state file holds: all that an agent has. Its
 // secrets are whole there, and nowhere else.
-type agentState struct {
+type savedState struct {
 	Version int                     `json:"version"`
-	Agent   agentIdentity           `json:"agent"`
-	Servers map[string]*agentServer `json:"servers"` // by base URL
+	Agent   savedIdentity           `json:"agent"`
+	Servers map[string]*serverState `json:"servers"` // by base URL
 }
 
-// An agentIdentity is who the agent is, with the key that proves it.
-type agentIdentity struct {
+// A savedIdentity is who the agent is, with the key that proves it.
+type savedIdentity struct {
 	ID          string        `json:"agent_id"`
 	Name        string        `json:"name"`
 	Description string        `json:"description,omitempty"`
@@ -36,16 +36,16 @@ type agentIdentity struct {
 	PrivateKey  api.Secret    `json:"private_key"` // PKCS #8 PEM
 }
 
-// An agentServer is what the agent has at one server.
-type agentServer struct {
-	ClientID     string                `json:"client_id,omitempty"`
-	ClientSecret api.Secret            `json:"client_secret,omitzero"`
-	Sessions     []agentSession        `json:"sessions,omitempty"` // in flight, oldest first
-	Tokens       map[string]agentToken `json:"tokens,omitempty"`   // by provider
+// A serverState is what the agent has at one server.
+type serverState struct {
+	ClientID     string               `json:"client_id,omitempty"`
+	ClientSecret api.Secret           `json:"client_secret,omitzero"`
+	Sessions     []openSession        `json:"sessions,omitempty"` // in flight, oldest first
+	Tokens       map[string]heldToken `json:"tokens,omitempty"`   // by provider
 }
 
-// An agentSession is an authorization that has not become a token yet.
-type agentSession struct {
+// An openSession is an authorization that has not become a token yet.
+type openSession struct {
 	ID       api.Secret `json:"ath_session_id"`
 	State    api.Secret `json:"state"`
 	Provider string     `json:"provider_id"`
@@ -56,8 +56,8 @@ type agentSession struct {
 	Expires  time.Time  `json:"expires"`
 }
 
-// An agentToken is an ATH token and what it is good for.
-type agentToken struct {
+// A heldToken is an ATH token and what it is good for.
+type heldToken struct {
 	Access  api.Secret `json:"access_token"`
 	Scopes  []string   `json:"scopes"`
 	API     string     `json:"api"`
@@ -66,7 +66,7 @@ type agentToken struct {
 }
 
 // load makes the agent that can sign.
-func (i *agentIdentity) load() (*client.Identity, error) {
+func (i *savedIdentity) load() (*client.Identity, error) {
 	key, err := client.DecodeKey(i.PrivateKey.Secret)
 	if err != nil {
 		return nil, err
@@ -80,16 +80,16 @@ func (i *agentIdentity) load() (*client.Identity, error) {
 }
 
 // prune drops sessions that nobody can finish any more.
-func (s *agentServer) prune(now time.Time) {
-	s.Sessions = slices.DeleteFunc(s.Sessions, func(f agentSession) bool { return !now.Before(f.Expires) })
+func (s *serverState) prune(now time.Time) {
+	s.Sessions = slices.DeleteFunc(s.Sessions, func(f openSession) bool { return !now.Before(f.Expires) })
 }
 
 // drop takes a session away that has become a token, or never will.
-func (s *agentServer) drop(id api.Secret) {
-	s.Sessions = slices.DeleteFunc(s.Sessions, func(f agentSession) bool { return f.ID.Equal(id.Reveal()) })
+func (s *serverState) drop(id api.Secret) {
+	s.Sessions = slices.DeleteFunc(s.Sessions, func(f openSession) bool { return f.ID.Equal(id.Reveal()) })
 }
 
-func decodeState(text []byte) (*agentState, error) {
+func decodeState(text []byte) (*savedState, error) {
 	var version struct {
 		Version *int `json:"version"`
 	}
@@ -99,7 +99,7 @@ func decodeState(text []byte) (*agentState, error) {
 	if *version.Version != stateVersion {
 		return nil, fmt.Errorf("it has version %d, and this athctl knows version %d", *version.Version, stateVersion)
 	}
-	var s agentState
+	var s savedState
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&s); err != nil {
@@ -123,7 +123,7 @@ func plainJSON(err error) error {
 }
 
 // check holds what the rest relies on.
-func (s *agentState) check() error {
+func (s *savedState) check() error {
 	if _, err := ath.ParseAgentID(s.Agent.ID, true); err != nil {
 		return err
 	}
@@ -131,7 +131,7 @@ func (s *agentState) check() error {
 		return err
 	}
 	if s.Servers == nil {
-		s.Servers = map[string]*agentServer{}
+		s.Servers = map[string]*serverState{}
 	}
 	for base, known := range s.Servers {
 		if clean, err := cli.ServerBase(base, true, ""); err != nil || clean != base {

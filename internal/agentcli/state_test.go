@@ -17,20 +17,20 @@ import (
 )
 
 // newState returns a state with something of everything.
-func newState(t testing.TB) *agentState {
+func newState(t testing.TB) *savedState {
 	t.Helper()
 	a, private := identity.New(t, "https://agent.example/agent.json", "An agent")
 	key, err := client.EncodeKey(private)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &agentState{
+	return &savedState{
 		Version: stateVersion,
-		Agent:   agentIdentity{ID: a.ID(), Name: a.Name, Developer: a.Developer, PrivateKey: api.OpenSecret(key)},
-		Servers: map[string]*agentServer{"https://gw.example": {
+		Agent:   savedIdentity{ID: a.ID(), Name: a.Name, Developer: a.Developer, PrivateKey: api.OpenSecret(key)},
+		Servers: map[string]*serverState{"https://gw.example": {
 			ClientID: "ath_client", ClientSecret: api.NewSecret("ath_secret_hush"),
-			Sessions: []agentSession{{ID: api.NewSecret("ath_sess_hush"), State: api.NewSecret("state-hush"), Provider: "shop", API: "https://gw.example", Code: api.NewSecret("ath_code_hush"), Expires: time.Now().Add(time.Minute)}},
-			Tokens:   map[string]agentToken{"shop": {Access: api.NewSecret("ath_tk_hush"), Scopes: []string{"read"}, API: "https://gw.example", Expires: time.Now().Add(time.Hour)}},
+			Sessions: []openSession{{ID: api.NewSecret("ath_sess_hush"), State: api.NewSecret("state-hush"), Provider: "shop", API: "https://gw.example", Code: api.NewSecret("ath_code_hush"), Expires: time.Now().Add(time.Minute)}},
+			Tokens:   map[string]heldToken{"shop": {Access: api.NewSecret("ath_tk_hush"), Scopes: []string{"read"}, API: "https://gw.example", Expires: time.Now().Add(time.Hour)}},
 		}},
 	}
 }
@@ -124,7 +124,7 @@ func TestStateThatCannotBeUsed(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error()+"\nnext: larger", "\nnext: ") || strings.Contains(err.Error(), "hush") {
 				t.Errorf("err = %v", err)
 			}
-			if err := f.update(func(s *agentState) error { s.Agent.Name = "changed"; return nil }); err == nil {
+			if err := f.update(func(s *savedState) error { s.Agent.Name = "changed"; return nil }); err == nil {
 				t.Error("it was changed all the same")
 			}
 			if c.mode == 0 {
@@ -146,8 +146,8 @@ func TestStateOfTwoAtOnce(t *testing.T) {
 	const writers = 8
 	for i := range writers {
 		all.Go(func() {
-			err := f.update(func(s *agentState) error {
-				s.Servers[fmt.Sprintf("https://gw%d.example", i)] = &agentServer{}
+			err := f.update(func(s *savedState) error {
+				s.Servers[fmt.Sprintf("https://gw%d.example", i)] = &serverState{}
 				return nil
 			})
 			if err != nil {
@@ -164,7 +164,7 @@ func TestStateOfTwoAtOnce(t *testing.T) {
 
 func TestSessionsEnd(t *testing.T) {
 	now := time.Now()
-	s := agentServer{Sessions: []agentSession{{ID: api.NewSecret("over"), Expires: now}, {ID: api.NewSecret("good"), Expires: now.Add(time.Second)}, {ID: api.NewSecret("other"), Expires: now.Add(time.Hour)}}}
+	s := serverState{Sessions: []openSession{{ID: api.NewSecret("over"), Expires: now}, {ID: api.NewSecret("good"), Expires: now.Add(time.Second)}, {ID: api.NewSecret("other"), Expires: now.Add(time.Hour)}}}
 	s.prune(now)
 	s.drop(api.NewSecret("other"))
 	if len(s.Sessions) != 1 || !s.Sessions[0].ID.Equal("good") {

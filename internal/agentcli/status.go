@@ -56,7 +56,7 @@ func runStatus(ctx context.Context, args []string, c *command) error {
 }
 
 // statusOf is what an agent has at a server, without its secrets.
-func statusOf(known *agentServer, now time.Time) (tokens, sessions []heldStatus) {
+func statusOf(known *serverState, now time.Time) (tokens, sessions []heldStatus) {
 	tokens, sessions = []heldStatus{}, []heldStatus{}
 	for _, name := range slices.Sorted(maps.Keys(known.Tokens)) {
 		t := known.Tokens[name]

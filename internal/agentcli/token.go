@@ -59,7 +59,7 @@ func runToken(ctx context.Context, args []string, c *command) error {
 }
 
 // inFlight finds the latest session, of a provider if one is named.
-func (c *command) inFlight(known *agentServer, provider string) (*agentSession, error) {
+func (c *command) inFlight(known *serverState, provider string) (*openSession, error) {
 	known.prune(time.Now())
 	for _, s := range slices.Backward(known.Sessions) {
 		if provider == "" || s.Provider == provider {
@@ -71,23 +71,23 @@ func (c *command) inFlight(known *agentServer, provider string) (*agentSession, 
 
 // exchange exchanges a code and keeps the token. A session that can come to
 // nothing any more is dropped.
-func (c *command) exchange(ctx context.Context, s *agentSession, code ath.Secret) (agentToken, *client.Token, error) {
+func (c *command) exchange(ctx context.Context, s *openSession, code ath.Secret) (heldToken, *client.Token, error) {
 	pending := c.pending(s)
 	reply, err := c.client.Exchange(ctx, &pending.Authorization, code)
 	if err != nil {
 		if isLast(client.CodeOf(err)) {
-			err = errors.Join(err, c.update(func(known *agentServer) { known.drop(s.ID) }))
+			err = errors.Join(err, c.update(func(known *serverState) { known.drop(s.ID) }))
 		}
-		return agentToken{}, nil, err
+		return heldToken{}, nil, err
 	}
-	token := agentToken{
+	token := heldToken{
 		Access: api.OpenSecret(reply.Access), Scopes: reply.Scopes, API: s.API,
 		Expires: reply.Expires.UTC().Truncate(time.Second),
 	}
-	return token, reply, c.update(func(known *agentServer) {
+	return token, reply, c.update(func(known *serverState) {
 		known.drop(s.ID)
 		if known.Tokens == nil {
-			known.Tokens = map[string]agentToken{}
+			known.Tokens = map[string]heldToken{}
 		}
 		known.Tokens[s.Provider] = token
 	})
@@ -108,7 +108,7 @@ func shortToken(token string) string {
 }
 
 // shownToken is a reply of the token endpoint with the token shortened.
-func shownToken(r *client.Token, t agentToken) map[string]any {
+func shownToken(r *client.Token, t heldToken) map[string]any {
 	return map[string]any{
 		"access_token": shortToken(r.Access.Reveal()), "provider_id": r.Provider, "effective_scopes": r.Scopes,
 		"scope_intersection": r.Intersection,
@@ -141,11 +141,11 @@ func runRevoke(ctx context.Context, args []string, c *command) error {
 
 // revoke gives a token back. The state keeps it, marked: who tries athd out
 // wants to see that it is dead.
-func (c *command) revoke(ctx context.Context, name string, token agentToken) error {
+func (c *command) revoke(ctx context.Context, name string, token heldToken) error {
 	if err := c.client.Revoke(ctx, token.Access.Secret); err != nil {
 		return err
 	}
-	return c.update(func(known *agentServer) {
+	return c.update(func(known *serverState) {
 		if t, is := known.Tokens[name]; is && t.Access.Equal(token.Access.Reveal()) {
 			t.Revoked = true
 			known.Tokens[name] = t
@@ -154,17 +154,17 @@ func (c *command) revoke(ctx context.Context, name string, token agentToken) err
 }
 
 // held finds a token.
-func (c *command) held(known *agentServer, provider string) (string, agentToken, error) {
+func (c *command) held(known *serverState, provider string) (string, heldToken, error) {
 	names := slices.Sorted(maps.Keys(known.Tokens))
 	switch {
 	case provider == "" && len(names) == 1:
 		return names[0], known.Tokens[names[0]], nil
 	case provider == "" && len(names) > 1:
-		return "", agentToken{}, c.Wrong("which token? Use -provider: %s", strings.Join(names, ", "))
+		return "", heldToken{}, c.Wrong("which token? Use -provider: %s", strings.Join(names, ", "))
 	}
 	token, is := known.Tokens[provider]
 	if !is {
-		return "", agentToken{}, fmt.Errorf("the agent has no token%s\nnext: athctl try authorize, then athctl try token", forName(provider))
+		return "", heldToken{}, fmt.Errorf("the agent has no token%s\nnext: athctl try authorize, then athctl try token", forName(provider))
 	}
 	return provider, token, nil
 }
