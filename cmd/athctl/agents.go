@@ -10,45 +10,11 @@ import (
 	"strings"
 
 	"github.com/athd/athd/ath"
+	"github.com/athd/athd/ath/api"
 	"github.com/athd/athd/internal/cli"
 )
 
 const pageSize = "1000"
-
-// An agent is what the server says of one.
-type agent struct {
-	ClientID  string `json:"client_id"`
-	AgentID   string `json:"agent_id"`
-	Status    string `json:"agent_status"`
-	Name      string `json:"name"`
-	Developer struct {
-		Name    string `json:"name"`
-		ID      string `json:"id"`
-		Contact string `json:"contact,omitempty"`
-	} `json:"developer"`
-	Purpose         string    `json:"purpose"`
-	Providers       []decided `json:"providers"`
-	ApprovalExpires string    `json:"approval_expires,omitempty"`
-	RedirectURIs    []string  `json:"redirect_uris"`
-	Registered      string    `json:"registered_at,omitempty"`
-	Pinned          bool      `json:"pinned"`
-}
-
-// A decided is what policy and operators said about one provider.
-type decided struct {
-	ID             string   `json:"provider_id"`
-	Approved       []string `json:"approved_scopes"`
-	Pending        []string `json:"pending_scopes"`
-	Denied         []string `json:"denied_scopes"`
-	OperatorDenied []string `json:"denied_by_operator"`
-	Reason         string   `json:"denial_reason,omitempty"`
-}
-
-type listing struct {
-	Agents     []agent  `json:"agents"`
-	Unreadable []string `json:"unreadable"`
-	Next       string   `json:"next_cursor,omitempty"`
-}
 
 // An agentsCommand is one verb on agents.
 type agentsCommand struct {
@@ -109,13 +75,13 @@ func runList(ctx context.Context, args []string, c *agentsCommand) error {
 	if !slices.Contains([]string{"", "pending", "approved", "denied", "suspended"}, *status) {
 		return c.Wrong("-status wants pending, approved, denied or suspended")
 	}
-	all := listing{Agents: []agent{}, Unreadable: []string{}}
+	all := api.AgentList{Agents: []api.Agent{}, Unreadable: []string{}}
 	query := url.Values{"limit": {pageSize}}
 	if *status != "" {
 		query.Set("status", *status)
 	}
 	for seen := ""; ; {
-		var page listing
+		var page api.AgentList
 		if err := server.ask(ctx, http.MethodGet, ath.AdminAgentsPath+"?"+query.Encode(), nil, &page); err != nil {
 			return err
 		}
@@ -159,14 +125,8 @@ func runPlain(verb string) func(context.Context, []string, *agentsCommand) error
 	}
 }
 
-// A part is what an operator names of one provider.
-type part struct {
-	Provider string   `json:"provider_id"`
-	Scopes   []string `json:"scopes"`
-}
-
 // scopes is a flag that may be given several times: PROVIDER/SCOPE.
-type scopes []part
+type scopes []api.RequestedProvider
 
 func (s *scopes) String() string { return "" }
 
@@ -176,12 +136,12 @@ func (s *scopes) Set(text string) error {
 		return errors.New("want PROVIDER/SCOPE, such as gallery/pictures:read")
 	}
 	for i := range *s {
-		if (*s)[i].Provider == provider {
+		if (*s)[i].ID == provider {
 			(*s)[i].Scopes = append((*s)[i].Scopes, scope)
 			return nil
 		}
 	}
-	*s = append(*s, part{provider, []string{scope}})
+	*s = append(*s, api.RequestedProvider{ID: provider, Scopes: []string{scope}})
 	return nil
 }
 
@@ -189,13 +149,13 @@ func runApprove(ctx context.Context, args []string, c *agentsCommand) error {
 	var named scopes
 	c.Var(&named, "scope", "approve `PROVIDER/SCOPE`, not all that is under review; several times")
 	expires := c.String("expires", "", "how `long` the approval of the agent holds, such as 90d; without, as the policy says")
-	return c.do(ctx, args, http.MethodPost, "/approve", func() (map[string]any, error) {
+	return c.do(ctx, args, http.MethodPost, "/approve", func() (any, error) {
 		if *expires != "" {
 			if _, err := ath.ParseDuration(*expires); err != nil {
 				return nil, c.Wrong("-expires: %v", err)
 			}
 		}
-		return body("providers", named, "expires", *expires), nil
+		return api.ApproveRequest{Providers: named, Expires: *expires}, nil
 	})
 }
 
@@ -203,25 +163,13 @@ func runDeny(ctx context.Context, args []string, c *agentsCommand) error {
 	var named scopes
 	c.Var(&named, "scope", "deny `PROVIDER/SCOPE`, not all that is under review; several times")
 	reason := c.String("reason", "", "what the agent hears as the `reason`")
-	return c.do(ctx, args, http.MethodPost, "/deny", func() (map[string]any, error) {
-		return body("providers", named, "reason", *reason), nil
+	return c.do(ctx, args, http.MethodPost, "/deny", func() (any, error) {
+		return api.DenyRequest{Providers: named, Reason: *reason}, nil
 	})
 }
 
-// body leaves out what was not said.
-func body(list string, named scopes, text, value string) map[string]any {
-	b := map[string]any{}
-	if len(named) > 0 {
-		b[list] = named
-	}
-	if value != "" {
-		b[text] = value
-	}
-	return b
-}
-
 // do asks for one agent, and shows it as it is then.
-func (c *agentsCommand) do(ctx context.Context, args []string, method, verb string, body func() (map[string]any, error)) error {
+func (c *agentsCommand) do(ctx context.Context, args []string, method, verb string, body func() (any, error)) error {
 	server, err := c.dial(args)
 	if err != nil {
 		return err
@@ -232,7 +180,7 @@ func (c *agentsCommand) do(ctx context.Context, args []string, method, verb stri
 			return err
 		}
 	}
-	var a agent
+	var a api.Agent
 	if err := server.ask(ctx, method, ath.AdminAgentsPath+"/"+c.agent+verb, given, &a); err != nil {
 		return err
 	}

@@ -9,44 +9,9 @@ import (
 	"text/tabwriter"
 
 	"github.com/athd/athd/ath"
+	"github.com/athd/athd/ath/api"
 	"github.com/athd/athd/internal/cli"
 )
-
-// An explanation is what the server says of a call that nobody makes.
-type explanation struct {
-	DecisionID string   `json:"decision_id"`
-	Time       string   `json:"time"`
-	Verdict    string   `json:"verdict"` // allow, refuse or pass through
-	Status     int      `json:"status,omitempty"`
-	Code       string   `json:"code,omitempty"`
-	Message    string   `json:"message,omitempty"`
-	Reason     string   `json:"reason"`
-	Place      string   `json:"place"`
-	Provider   string   `json:"provider_id"`
-	Agent      string   `json:"agent_id"`
-	User       string   `json:"user_id"`
-	Scopes     []string `json:"scopes"`
-	Scope      string   `json:"scope"`
-	Steps      []step   `json:"steps"`
-	Nearest    []near   `json:"nearest"`
-}
-
-type step struct {
-	Rule    string `json:"rule"`
-	Found   string `json:"found"`
-	Verdict string `json:"verdict"` // ok, refuses, passes or not asked
-}
-
-// A near is a rule of a scope that does not cover the call, but almost.
-type near struct {
-	Scope   string   `json:"scope"`
-	Methods []string `json:"methods"`
-	Paths   []string `json:"paths"`
-	Upgrade []string `json:"upgrade,omitempty"`
-	Held    bool     `json:"scope_held"`
-	Method  bool     `json:"method_fits"`
-	Path    bool     `json:"path_fits"`
-}
 
 func runExplain(ctx context.Context, args []string, t cli.Terminal) error {
 	c := newCommand("explain", t)
@@ -74,11 +39,8 @@ func runExplain(ctx context.Context, args []string, t cli.Terminal) error {
 	if err != nil {
 		return err
 	}
-	question := map[string]string{"token": held.Reveal(), "agent_id": *agentID, "method": plain[0], "url": plain[1]}
-	if *upgrade != "" {
-		question["upgrade"] = *upgrade
-	}
-	var e explanation
+	question := api.ExplainRequest{Token: api.OpenSecret(held), AgentID: *agentID, Method: plain[0], URL: plain[1], Upgrade: *upgrade}
+	var e api.Explanation
 	if err := server.ask(ctx, http.MethodPost, ath.AdminExplainPath, question, &e); err != nil {
 		return err
 	}
@@ -88,16 +50,16 @@ func runExplain(ctx context.Context, args []string, t cli.Terminal) error {
 	if *c.Format == "json" {
 		err = c.JSON(e)
 	} else {
-		err = e.print(t.Stdout)
+		err = printExplanation(t.Stdout, &e)
 	}
-	if err == nil && *check && e.Verdict == "refuse" {
+	if err == nil && *check && e.Verdict == api.WouldRefuse {
 		return cli.ErrFound
 	}
 	return err
 }
 
-// print shows an explanation to people, the verdict last.
-func (e *explanation) print(out io.Writer) error {
+// printExplanation shows an explanation to people, the verdict last.
+func printExplanation(out io.Writer, e *api.Explanation) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	line := func(verdict, rule, found string) { fmt.Fprintf(w, "%-7s\t%s\t%s\n", verdict, rule, found) }
 	line("", "leads to", cli.Printable(e.Place, 300))
@@ -118,39 +80,39 @@ func (e *explanation) print(out io.Writer) error {
 	if len(e.Nearest) > 0 {
 		fmt.Fprintln(out, "\nscopes that come nearest:")
 		for _, n := range e.Nearest {
-			fmt.Fprintf(w, "  %s\t%s\t%s\t%s\n", cli.Printable(n.Scope, 128), cli.Printable(withUpgrade(n.Methods, n.Upgrade), 60), cli.Printable(strings.Join(n.Paths, " "), 300), n.why())
+			fmt.Fprintf(w, "  %s\t%s\t%s\t%s\n", cli.Printable(n.Scope, 128), cli.Printable(withUpgrade(n.Methods, n.Upgrade), 60), cli.Printable(strings.Join(n.Paths, " "), 300), missing(&n))
 		}
 		if err := w.Flush(); err != nil {
 			return err
 		}
 	}
-	_, err := fmt.Fprintf(out, "\n%s [%s]\n", e.verdict(), cli.Printable(e.DecisionID, 60))
+	_, err := fmt.Fprintf(out, "\n%s [%s]\n", verdictOf(e), cli.Printable(e.DecisionID, 60))
 	return err
 }
 
-// why says what keeps the rule from covering the call.
-func (n *near) why() string {
-	var missing []string
+// missing says what keeps the rule from covering the call.
+func missing(n *api.NearMiss) string {
+	var all []string
 	if !n.Held {
-		missing = append(missing, "the token does not hold the scope")
+		all = append(all, "the token does not hold the scope")
 	}
 	if !n.Method {
-		missing = append(missing, "another method")
+		all = append(all, "another method")
 	}
 	if !n.Path {
-		missing = append(missing, "another path")
+		all = append(all, "another path")
 	}
-	return strings.Join(missing, ", ")
+	return strings.Join(all, ", ")
 }
 
-func (e *explanation) verdict() string {
+func verdictOf(e *api.Explanation) string {
 	switch e.Verdict {
-	case "allow":
+	case api.WouldAllow:
 		return "allow: the scope " + cli.Printable(e.Scope, 128) + " covers it"
-	case "pass through":
+	case api.WouldPass:
 		return "pass through: it goes on as it came, as a person's call"
 	}
-	return fmt.Sprintf("%s: %d %s (%s): %s", cli.Printable(e.Verdict, 20), e.Status, cli.Printable(e.Code, 60), cli.Printable(e.Reason, 60), cli.Printable(e.Message, 500))
+	return fmt.Sprintf("%s: %d %s (%s): %s", cli.Printable(string(e.Verdict), 20), e.Status, cli.Printable(string(e.Code), 60), cli.Printable(e.Reason, 60), cli.Printable(e.Message, 500))
 }
 
 // withUpgrade is what a rule lets a request do: its methods, and protocols that

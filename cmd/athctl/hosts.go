@@ -7,6 +7,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/athd/athd/ath"
+	"github.com/athd/athd/ath/api"
 	"github.com/athd/athd/internal/cli"
 )
 
@@ -17,13 +18,7 @@ func runHosts(ctx context.Context, args []string, c *agentsCommand) error {
 	if err != nil {
 		return err
 	}
-	var all struct {
-		Hosts []struct {
-			Host  string `json:"host"`
-			By    string `json:"by"`
-			Since string `json:"since"`
-		} `json:"hosts"`
-	}
+	var all api.HostList
 	if err := server.ask(ctx, http.MethodGet, ath.AdminHostsPath, nil, &all); err != nil {
 		return err
 	}
@@ -52,28 +47,27 @@ func (c *agentsCommand) ofHost(ctx context.Context, verb, host string) error {
 	if err != nil {
 		return err
 	}
-	var reply struct {
-		Host      string `json:"host"`
-		Suspended int    `json:"suspended_agents"`
-		Already   *int   `json:"already_suspended_agents,omitempty"`
-	}
-	body := map[string]string{"host": pattern.String()}
-	if err := server.ask(ctx, http.MethodPost, ath.AdminHostsPath+"/"+verb, body, &reply); err != nil {
-		return err
-	}
-	switch {
-	case *c.Format == "json":
-		return c.JSON(reply)
-	case verb == "resume":
+	request, path := api.HostRequest{Host: pattern.String()}, ath.AdminHostsPath+"/"+verb
+	if verb == "resume" {
+		var reply api.HostResumeReply
+		if err := server.ask(ctx, http.MethodPost, path, request, &reply); err != nil {
+			return err
+		}
+		if *c.Format == "json" {
+			return c.JSON(reply)
+		}
 		_, err = fmt.Fprintf(c.Stdout, "resumed %s: agents there can register again.\n"+
 			"%d of its agents are still suspended, each until athctl agents resume CLIENT_ID.\n", cli.Printable(reply.Host, 260), reply.Suspended)
 		return err
 	}
-	already := 0
-	if reply.Already != nil {
-		already = *reply.Already
+	var reply api.HostSuspendReply
+	if err := server.ask(ctx, http.MethodPost, path, request, &reply); err != nil {
+		return err
+	}
+	if *c.Format == "json" {
+		return c.JSON(reply)
 	}
 	_, err = fmt.Fprintf(c.Stdout, "suspended %s: %d agents now, %d were suspended before. No agent there can register, or get a token.\n",
-		cli.Printable(reply.Host, 260), reply.Suspended, already)
+		cli.Printable(reply.Host, 260), reply.Suspended, reply.Already)
 	return err
 }

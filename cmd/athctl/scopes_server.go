@@ -7,6 +7,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"github.com/athd/athd/ath/api"
 	"github.com/athd/athd/internal/cli"
 )
 
@@ -41,21 +42,21 @@ func (c *command) serverScopes(ctx context.Context, name string) error {
 		return err
 	}
 	if name == "" {
-		return c.listFronted(all.Providers)
+		return c.listProviders(all.Providers)
 	}
-	i := slices.IndexFunc(all.Providers, func(p fronted) bool { return p.ID == name })
+	i := slices.IndexFunc(all.Providers, func(p api.Provider) bool { return p.ID == name })
 	if i < 0 {
 		return fmt.Errorf("there is no provider and no app %q at %s\nnext: athctl scopes -server URL lists them", name, server.base)
 	}
-	s := all.Providers[i].opens()
+	s := rulesOf(&all.Providers[i])
 	if *c.Format == "json" {
 		return c.JSON(s)
 	}
 	return s.print(c, &all.Providers[i])
 }
 
-// opens orders the rules by scope.
-func (p *fronted) opens() *scopesOf {
+// rulesOf orders the rules by scope.
+func rulesOf(p *api.Provider) *scopesOf {
 	s := &scopesOf{Provider: p.ID, APIBase: p.APIBase, Preset: p.Preset, Scopes: []scopeOpens{}}
 	for _, scope := range p.Scopes {
 		o := scopeOpens{Scope: scope, Rules: []opens{}}
@@ -69,7 +70,7 @@ func (p *fronted) opens() *scopesOf {
 	return s
 }
 
-func (s *scopesOf) print(c *command, p *fronted) error {
+func (s *scopesOf) print(c *command, p *api.Provider) error {
 	kind := "provider"
 	if p.App != nil {
 		kind = "app"
@@ -97,11 +98,11 @@ func from(origin, preset string) string {
 	return origin
 }
 
-func (c *command) listFronted(all []fronted) error {
+func (c *command) listProviders(all []api.Provider) error {
 	if *c.Format == "json" {
 		list := []*scopesOf{}
 		for i := range all {
-			list = append(list, all[i].opens())
+			list = append(list, rulesOf(&all[i]))
 		}
 		return c.JSON(map[string]any{"providers": list})
 	}

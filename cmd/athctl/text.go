@@ -7,11 +7,12 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/athd/athd/ath/api"
 	"github.com/athd/athd/internal/cli"
 )
 
 // table shows agents to people, one per line.
-func (c *command) table(agents []agent, status string) error {
+func (c *command) table(agents []api.Agent, status string) error {
 	if len(agents) == 0 {
 		nobody := "no agents are registered."
 		switch status {
@@ -34,7 +35,7 @@ func (c *command) table(agents []agent, status string) error {
 			}
 		}
 		until := "-"
-		if a.Status == "approved" {
+		if a.Status == api.StatusApproved {
 			until = a.ApprovalExpires
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", cli.Printable(a.ClientID, 60), cli.Printable(a.Status, 20),
@@ -44,7 +45,7 @@ func (c *command) table(agents []agent, status string) error {
 }
 
 // details shows one agent to people. What an agent says of itself says so.
-func (c *command) details(a *agent) error {
+func (c *command) details(a *api.Agent) error {
 	w := tabwriter.NewWriter(c.Stdout, 0, 0, 2, ' ', 0)
 	line := func(name, value string) {
 		if value != "" {
@@ -54,7 +55,7 @@ func (c *command) details(a *agent) error {
 	line("client id", cli.Printable(a.ClientID, 60))
 	line("agent id", cli.Printable(a.AgentID, 2048))
 	line("status", cli.Printable(a.Status, 20))
-	if slices.ContainsFunc(a.Providers, func(p decided) bool { return len(p.Approved) > 0 }) {
+	if slices.ContainsFunc(a.Providers, func(p api.AgentApproval) bool { return len(p.Approved) > 0 }) {
 		line("approved until", cli.Printable(a.ApprovalExpires, 30)+ended(a.ApprovalExpires))
 	}
 	line("registered", cli.Printable(a.Registered, 30))
@@ -70,11 +71,11 @@ func (c *command) details(a *agent) error {
 	}
 	for _, p := range a.Providers {
 		id := cli.Printable(p.ID, 64)
-		line("approved", cli.Scopes(id, p.Approved))
+		line(api.StatusApproved, cli.Scopes(id, p.Approved))
 		line("under review", cli.Scopes(id, p.Pending))
 		denied := cli.Scopes(id, p.Denied)
-		if denied != "" && p.Reason != "" {
-			denied += " (" + cli.Printable(p.Reason, 512) + ")"
+		if denied != "" && p.DenialReason != "" {
+			denied += " (" + cli.Printable(p.DenialReason, 512) + ")"
 		}
 		line("denied", denied)
 	}

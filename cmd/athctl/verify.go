@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/athd/athd/ath"
+	"github.com/athd/athd/ath/api"
 	"github.com/athd/athd/envoy/verify"
 	"github.com/athd/athd/internal/cli"
 	"github.com/athd/athd/provider"
@@ -48,7 +49,7 @@ func runVerify(ctx context.Context, args []string, t cli.Terminal) error {
 	if err != nil {
 		return err
 	}
-	expect, err := all.expectation(asked)
+	expect, err := expectationOf(all, asked)
 	if err != nil {
 		return fmt.Errorf("%s: %w", server.base, err)
 	}
@@ -78,9 +79,9 @@ func isAddress(s string) bool {
 	return err == nil && port != ""
 }
 
-// expectation is what athd says of its providers, as verification wants it.
-func (p providers) expectation(authz []string) (verify.Expectation, error) {
-	e := verify.Expectation{Authz: authz, ByHost: p.Destination == "host_and_path", CallbackPerProvider: p.Callback == "per_provider"}
+// expectationOf is what athd says of its providers, as verification wants it.
+func expectationOf(p api.ProviderList, authz []string) (verify.Expectation, error) {
+	e := verify.Expectation{Authz: authz, ByHost: p.Destination == "host_and_path", CallbackPerProvider: p.Callback == api.CallbackPerProvider}
 	if !e.ByHost && p.Destination != "route" {
 		return e, fmt.Errorf("finds providers by %q, which this athctl does not know", cli.Printable(p.Destination, 40))
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/athd/athd/ath"
+	"github.com/athd/athd/ath/api"
 	"github.com/athd/athd/internal/cli"
 )
 
@@ -63,18 +64,18 @@ func (endless) Read(p []byte) (int, error) { return len(p), nil }
 
 // What athd says of its providers must be whole.
 func TestVerifyWantsProvidersAsAthdTellsThem(t *testing.T) {
-	one := fronted{ID: "github", APIBase: "https://api.github.com"}
-	app := fronted{ID: "shop", APIBase: "http://shop", App: &frontedApp{Upstream: "http://shop", Hosts: ath.MustParseHosts("s.example"), Unauthenticated: "passthrough"}}
-	e, err := providers{[]fronted{app, one}, "host_and_path", "", "per_provider"}.expectation([]string{"unix:/a"})
+	one := api.Provider{ID: "github", APIBase: "https://api.github.com"}
+	app := api.Provider{ID: "shop", APIBase: "http://shop", App: &api.ProviderApp{Upstream: "http://shop", Hosts: ath.MustParseHosts("s.example"), Unauthenticated: "passthrough"}}
+	e, err := expectationOf(api.ProviderList{Providers: []api.Provider{app, one}, Destination: "host_and_path", Callback: "per_provider"}, []string{"unix:/a"})
 	if err != nil || !e.ByHost || !slices.Equal(e.Authz, []string{"unix:/a"}) || len(e.Providers.All()) != 2 || !e.Providers.Get("shop").App.Passthrough {
 		t.Errorf("%+v, %v", e, err)
 	}
-	for _, bad := range []providers{
-		{[]fronted{one}, "", "", "shared"}, {[]fronted{one}, "by_magic", "", "shared"}, {[]fronted{one}, "route", "a b", "shared"}, {[]fronted{one, one}, "route", "", "shared"},
-		{[]fronted{{ID: "github"}}, "route", "", "shared"}, {[]fronted{{ID: "../x", APIBase: "https://x"}}, "route", "", "shared"},
-		{[]fronted{{ID: "shop", APIBase: "http://shop", App: &frontedApp{}}}, "route", "", "shared"},
+	for _, bad := range []api.ProviderList{
+		{Providers: []api.Provider{one}, Destination: "", ConsentHost: "", Callback: "shared"}, {Providers: []api.Provider{one}, Destination: "by_magic", ConsentHost: "", Callback: "shared"}, {Providers: []api.Provider{one}, Destination: "route", ConsentHost: "a b", Callback: "shared"}, {Providers: []api.Provider{one, one}, Destination: "route", ConsentHost: "", Callback: "shared"},
+		{Providers: []api.Provider{{ID: "github"}}, Destination: "route", ConsentHost: "", Callback: "shared"}, {Providers: []api.Provider{{ID: "../x", APIBase: "https://x"}}, Destination: "route", ConsentHost: "", Callback: "shared"},
+		{Providers: []api.Provider{{ID: "shop", APIBase: "http://shop", App: &api.ProviderApp{}}}, Destination: "route", ConsentHost: "", Callback: "shared"},
 	} {
-		if _, err := bad.expectation(nil); err == nil {
+		if _, err := expectationOf(bad, nil); err == nil {
 			t.Errorf("%+v was taken", bad)
 		}
 	}
