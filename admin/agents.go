@@ -196,7 +196,7 @@ func suspend(a *tokenstore.Agent) {
 	}
 }
 
-// resumeAgent ends a suspension. Users consent anew.
+// resumeAgent ends a suspension. Users consent again.
 func (s *API) resumeAgent(ctx context.Context, c *httpapi.Call, _ *httpapi.EmptyRequest) (api.Agent, error) {
 	return s.decideAgent(ctx, c, audit.AgentResumed, func(a *tokenstore.Agent) error {
 		if err := s.Registrations.CheckHost(ctx, a.ID); err != nil {

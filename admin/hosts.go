@@ -85,7 +85,7 @@ func (s *API) suspendOne(ctx context.Context, c *httpapi.Call, a *tokenstore.Age
 		decided(&own, audit.AgentSuspended, a)
 		return false, nil
 	})
-	if httpapi.IsNotFound(err) { // it is gone, or has registered anew, behind the mark
+	if httpapi.IsNotFound(err) { // it is gone, or has registered again, behind the mark
 		return false, nil
 	}
 	if err == nil && did {

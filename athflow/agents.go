@@ -47,7 +47,7 @@ func (f *Flow) removeOwn(ctx context.Context, c *httpapi.Call, _ *httpapi.EmptyR
 	if _, err := f.Store.EndConnections(ctx, held.Value.ID, f.Now().UTC()); err != nil {
 		return api.RemoveReply{}, err
 	}
-	if _, err := f.Registrations.Edit(ctx, held, leaveHusk); err != nil && !httpapi.IsNotFound(err) {
+	if _, err := f.Registrations.Edit(ctx, held, keepOperatorDecisions); err != nil && !httpapi.IsNotFound(err) {
 		return api.RemoveReply{}, err
 	}
 	f.Registrations.EndConnections(ctx, c, held.Value.ID)
@@ -55,11 +55,11 @@ func (f *Flow) removeOwn(ctx context.Context, c *httpapi.Call, _ *httpapi.EmptyR
 	return api.RemoveReply{Removed: true}, nil
 }
 
-// leaveHusk says what becomes of a registration that its agent gives up. An
+// keepOperatorDecisions says what becomes of a registration that its agent gives up. An
 // operator's word must not go with it, or removing and registering again would
 // undo a suspension: of such an agent the record stays, under a client_id and
 // without a secret that anybody knows, and with no approval.
-func leaveHusk(a *tokenstore.Agent) (remove bool, err error) {
+func keepOperatorDecisions(a *tokenstore.Agent) (remove bool, err error) {
 	if !a.Suspended && !a.HasOperatorDenial() {
 		return true, nil
 	}

@@ -73,7 +73,7 @@ func (f *Flow) verify(ctx context.Context, c *httpapi.Call, agent ath.AgentID, c
 }
 
 // attestationMessage is a fixed sentence for each reason: what a client's
-// developer needs to mend it, and nothing of what their host answered.
+// developer needs to fix it, and nothing of what their host answered.
 func attestationMessage(r attest.Reason) string {
 	switch r {
 	case attest.Malformed:

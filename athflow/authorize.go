@@ -70,7 +70,7 @@ func (f *Flow) authorize(ctx context.Context, c *httpapi.Call, req *api.Authoriz
 		Verifier: ath.NewKey(), BrowserKey: ath.NewKey(), Consent: f.Consent,
 		Phase: tokenstore.Started, Created: now, Expires: now.Add(f.SessionTTL),
 	}
-	if err := f.takeSession(ctx, ath.AgentTag(agent.ID), id.Tag(), session.Expires); err != nil {
+	if err := f.reserveSession(ctx, ath.AgentTag(agent.ID), id.Tag(), session.Expires); err != nil {
 		return api.AuthorizeReply{}, err
 	}
 	if err := f.Store.CreateSession(ctx, id.Tag(), session); err != nil {

@@ -13,17 +13,18 @@ import (
 	"github.com/athd/athd/tokenstore"
 )
 
-// How far a browser has come with one session (Z-3, Z-5). A stage is proved by
-// a cookie that is keyed with the session's own key, so that nothing is stored
+// A browserState is how far a browser has come with one session (Z-3, Z-5). It
+// is proved by a cookie that is keyed with the session's own key, so that
+// nothing is stored
 // until the user decides, any number of browsers may open the same link, and
 // no cookie of one session counts in another. This prevents session fixation:
 // what one browser started no other one can finish.
-type stage string
+type browserState string
 
 const (
-	unseen  stage = ""
-	started stage = "s" // it passed through the start URL
-	allowed stage = "a" // its user pressed allow
+	unseen  browserState = ""
+	started browserState = "s" // it passed through the start URL
+	allowed browserState = "a" // its user pressed allow
 )
 
 const nonceWidth = 22
@@ -35,9 +36,9 @@ func bindingMAC(s *tokenstore.Session, what, nonce string) string {
 	return base64.RawURLEncoding.EncodeToString(m.Sum(nil))
 }
 
-// browserStage reads the cookie of this session, and returns the browser's
-// nonce with the stage that it proves.
-func (f *Flow) browserStage(r *http.Request, s *tokenstore.Session, tag ath.Tag) (nonce string, at stage) {
+// readBrowserState reads the cookie of this session, and returns the browser's
+// nonce with the state that it proves.
+func (f *Flow) readBrowserState(r *http.Request, s *tokenstore.Session, tag ath.Tag) (nonce string, state browserState) {
 	if s.BrowserKey.IsZero() {
 		return "", unseen
 	}
@@ -46,7 +47,7 @@ func (f *Flow) browserStage(r *http.Request, s *tokenstore.Session, tag ath.Tag)
 		if len(parts) != 3 || len(parts[0]) != nonceWidth {
 			continue
 		}
-		at := stage(parts[1])
+		at := browserState(parts[1])
 		if at != started && at != allowed {
 			continue
 		}
@@ -57,11 +58,11 @@ func (f *Flow) browserStage(r *http.Request, s *tokenstore.Session, tag ath.Tag)
 	return "", unseen
 }
 
-// setStage gives the browser the cookie for a stage.
-func (f *Flow) setStage(w http.ResponseWriter, s *tokenstore.Session, tag ath.Tag, nonce string, at stage) {
+// setBrowserState gives the browser the cookie for a state.
+func (f *Flow) setBrowserState(w http.ResponseWriter, s *tokenstore.Session, tag ath.Tag, nonce string, state browserState) {
 	http.SetCookie(w, &http.Cookie{
 		Name:  f.cookieName(tag),
-		Value: nonce + "." + string(at) + "." + bindingMAC(s, "cookie "+string(at), nonce),
+		Value: nonce + "." + string(state) + "." + bindingMAC(s, "cookie "+string(state), nonce),
 		Path:  "/",
 		// Longer than the session: who comes late should hear that, not that
 		// the browser is another one.

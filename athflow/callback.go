@@ -145,9 +145,9 @@ func (f *Flow) failed(ctx context.Context, v *visit, w http.ResponseWriter, r *h
 func mayReturn(v *visit) bool {
 	switch v.session.Consent {
 	case ConsentPage:
-		return v.stage == allowed
+		return v.browser == allowed
 	case ConsentRedirect:
-		return v.stage == started || v.stage == allowed
+		return v.browser == started || v.browser == allowed
 	case ConsentDirect:
 		return true
 	}
@@ -209,7 +209,7 @@ type leaving struct {
 	Code        ath.Secret
 	Error       string
 	Description string
-	ID          string // of the decision, for the page that tells of a failure
+	ID          string // of the decision, for the page that reports a failure
 }
 
 // leave sends the browser back to the agent (C-6), or shows how it went.

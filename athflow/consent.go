@@ -20,7 +20,7 @@ type visit struct {
 	held    tokenstore.Held[tokenstore.Session]
 	session *tokenstore.Session
 	nonce   string // of the browser's cookie for this session
-	stage   stage
+	browser browserState
 }
 
 // visitOf finds the session that a state parameter belongs to, and what the
@@ -41,9 +41,9 @@ func (f *Flow) visitOf(ctx context.Context, c *httpapi.Call, r *http.Request, st
 		return nil, err
 	}
 	v := &visit{Call: c, tag: parsed.Tag(), state: state, held: held, session: &held.Value}
-	v.nonce, v.stage = f.browserStage(r, v.session, v.tag)
+	v.nonce, v.browser = f.readBrowserState(r, v.session, v.tag)
 	if back && v.session.Consent != ConsentDirect {
-		if v.stage == unseen {
+		if v.browser == unseen {
 			return nil, ath.Errorf(ath.StateMismatch, "This authorization was not started in this browser.")
 		}
 		own, err := upstreamState(v.session, v.tag, v.nonce)
@@ -91,9 +91,9 @@ func (f *Flow) start(ctx context.Context, c *httpapi.Call, w http.ResponseWriter
 	if p == nil || v.session.Consent == ConsentDirect {
 		return ath.Errorf(ath.StateMismatch, "This authorization cannot be continued here.")
 	}
-	if v.stage == unseen {
+	if v.browser == unseen {
 		v.nonce = newNonce()
-		f.setStage(w, v.session, v.tag, v.nonce, started)
+		f.setBrowserState(w, v.session, v.tag, v.nonce, started)
 	}
 	if v.session.Consent == ConsentRedirect {
 		to, err := f.toProvider(v, p)
@@ -152,7 +152,7 @@ func (f *Flow) decide(ctx context.Context, c *httpapi.Call, w http.ResponseWrite
 		return err
 	}
 	site := r.Header.Get("Sec-Fetch-Site")
-	if v.stage == unseen || (site != "" && site != "same-origin") ||
+	if v.browser == unseen || (site != "" && site != "same-origin") ||
 		!ath.NewSecret(formToken(v.session, v.nonce)).Equal(single(form, "token")) {
 		return ath.Errorf(ath.StateMismatch, "This answer did not come from the page that was shown in this browser.")
 	}
@@ -172,7 +172,7 @@ func (f *Flow) decide(ctx context.Context, c *httpapi.Call, w http.ResponseWrite
 		if err != nil {
 			return err
 		}
-		f.setStage(w, v.session, v.tag, v.nonce, allowed)
+		f.setBrowserState(w, v.session, v.tag, v.nonce, allowed)
 		return f.moveOn(w, shown(p.DisplayName), to)
 	case "deny":
 		return f.endSession(ctx, v, w, r, ending{phase: tokenstore.Refused, code: "access_denied", description: "The user did not allow it."})

@@ -22,7 +22,7 @@ type ownCode struct{ ath.Secret }
 
 // ownCode is empty where no browser can prove itself.
 func (v *visit) ownCode() ownCode {
-	if v.session.Consent == ConsentDirect || v.stage == unseen {
+	if v.session.Consent == ConsentDirect || v.browser == unseen {
 		return ownCode{}
 	}
 	return ownCode{ath.CodeFrom(bindingMAC(v.session, "code", v.nonce))}

@@ -40,7 +40,7 @@ func (v *verdict) with(stored []tokenstore.Approval) []tokenstore.Approval {
 }
 
 // judgeAll lets the policy judge what the record does not hold yet. An approval
-// that has ended is judged anew, from nothing but what an operator denied (R-5,
+// that has ended is judged again, from nothing but what an operator denied (R-5,
 //
 func (f *Flow) judgeAll(next *tokenstore.Agent, req *api.RegisterRequest, agent ath.AgentID, developer tokenstore.Developer, known bool) (verdict, error) {
 	v := verdict{}

@@ -111,7 +111,7 @@ func (f *Flow) register(ctx context.Context, c *httpapi.Call, req *api.RegisterR
 		}
 		// What an agent that is approved already waits for is not a stranger's.
 		if next.Standing() == tokenstore.Pending {
-			if err := f.takeRoom(ctx, c, agent); err != nil {
+			if err := f.reservePending(ctx, c, agent); err != nil {
 				return api.RegisterReply{}, err
 			}
 		}

@@ -15,7 +15,7 @@ import (
 // is for, where it sends codes. It holds where today's policy would not have
 // approved all that stands by itself. What it adds in scopes is judged as ever.
 // An operator who removes the registration, or the agent itself, lets it start
-// anew, and then everything is looked at again.
+// again, and then everything is looked at again.
 func (f *Flow) keepsWhatWasReviewed(held *tokenstore.Agent, req *api.RegisterRequest, agent ath.AgentID, identity *attest.Identity, developer tokenstore.Developer) error {
 	if !f.reviewed(held, agent) {
 		return nil
@@ -34,13 +34,13 @@ func (f *Flow) keepsWhatWasReviewed(held *tokenstore.Agent, req *api.RegisterReq
 		return nil
 	}
 	return ath.Errorf(ath.Conflict, "An operator reviews this registration, and what was reviewed cannot be changed by another one. "+
-		"To change it, remove the registration and register again, for a review anew.").
+		"To change it, remove the registration and register again, for a new review.").
 		WithDetail("field", field).WithDetail("client_id", held.ClientID)
 }
 
 func (f *Flow) reviewed(held *tokenstore.Agent, agent ath.AgentID) bool {
 	if held.Standing() == tokenstore.Approved && !f.Now().Before(held.ApprovalExpires) {
-		return false // it is over, and all is judged anew
+		return false // it is over, and all is judged again
 	}
 	policy := f.Policy.About(agent, held.Developer.ID)
 	set := f.Providers.Current()

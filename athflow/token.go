@@ -155,7 +155,7 @@ func (f *Flow) consented(ctx context.Context, c *httpapi.Call, agent *tokenstore
 // the field send a placeholder (T-1).
 func (f *Flow) wrongCode(left int) error {
 	if left <= 0 {
-		return ath.Errorf(ath.SessionNotFound, "The code is wrong once more, and the session has ended: authorize anew.").
+		return ath.Errorf(ath.SessionNotFound, "The code is wrong once more, and the session has ended: authorize again.").
 			WithDetail("field", "code").WithDetail("tries_left", 0)
 	}
 	e := ath.Errorf(ath.SessionNotFound, "The code is wrong. The right one comes with the user's browser: as the parameter code of the user_redirect_uri, or on the page at the end of the consent.").
@@ -214,7 +214,7 @@ func (f *Flow) issue(ctx context.Context, c *httpapi.Call, agent *tokenstore.Age
 		}
 		return api.TokenReply{}, err
 	}
-	f.giveSession(ctx, &session)
+	f.releaseSession(ctx, &session)
 	c.Event.Kind = audit.AccessGranted
 	c.Undo = func() { f.takeBack(ctx, c, &session, token, audit.ErrUnwritten) }
 	return api.TokenReply{

@@ -67,7 +67,7 @@ func (l Limits) withDefaults() (Limits, error) {
 			*r.given = *r.fallback
 		}
 		if r.given.N <= 0 || r.given.Per <= 0 {
-			return l, errors.New("httpapi: a rate must be more than nothing")
+			return l, errors.New("httpapi: a rate must be positive")
 		}
 	}
 	for _, n := range []struct{ given, fallback *int }{
@@ -79,11 +79,11 @@ func (l Limits) withDefaults() (Limits, error) {
 			*n.given = *n.fallback
 		}
 		if *n.given < 0 {
-			return l, errors.New("httpapi: a limit is less than nothing")
+			return l, errors.New("httpapi: a limit must not be negative")
 		}
 	}
 	if l.Concurrent < 2 || l.ConcurrentPerAddress < 1 {
-		return l, errors.New("httpapi: requests under way: want room for 2 at least, and for 1 of an address")
+		return l, errors.New("httpapi: Concurrent must be at least 2 and ConcurrentPerAddress at least 1")
 	}
 	return l, nil
 }

@@ -12,15 +12,15 @@ import (
 // What is done is on record before it is acknowledged (U-1). What gives rights
 // is refused where that cannot be; what takes them away never is.
 
-// Commit puts the event on record before a step does what it tells of, for
-// deeds that have their effect at once. If the step fails after that, a refusal
+// Commit puts the event on record before a step does what it reports, for
+// actions that have their effect at once. If the step fails after that, a refusal
 // with the same decision_id follows, and holds. A step that tries again, since
 // others wrote meanwhile, may call it again.
 func (s *Server) Commit(c *Call) error {
 	if c.Event.Kind == audit.AgentRegistrationDenied {
 		return nil // gives nothing
 	}
-	if c.committed != nil && sameDeed(c.committed, &c.Event) {
+	if c.committed != nil && sameAction(c.committed, &c.Event) {
 		return nil
 	}
 	if err := s.Audit.Commit(brief(c.Event)); err != nil {
@@ -32,7 +32,7 @@ func (s *Server) Commit(c *Call) error {
 	return nil
 }
 
-func sameDeed(a, b *audit.Event) bool {
+func sameAction(a, b *audit.Event) bool {
 	return a.Kind == b.Kind && a.Reason == b.Reason && a.AgentID == b.AgentID &&
 		slices.Equal(a.Effective, b.Effective) && slices.Equal(a.Denied, b.Denied)
 }

@@ -27,7 +27,7 @@ import (
 
 var (
 	floodDoor   = flag.String("door", "", "only the doors with this in their name, or one of several divided by |")
-	floodRounds = flag.Int("rounds", 3, "how often each door is flooded: the median is printed")
+	floodRounds = flag.Int("flood-rounds", 3, "how often each door is flooded: the median is printed")
 )
 
 // stubAddr makes a process of this binary a server that says 429 at once.

@@ -17,9 +17,9 @@ import (
 // retryFull is when it is worth to come back where operators have to make room.
 const retryFull = 10 * time.Minute
 
-// takeRoom counts a registration that will wait for an operator. Until one
+// reservePending counts a registration that will wait for an operator. Until one
 // looks at it, it is what strangers make the store keep.
-func (f *Flow) takeRoom(ctx context.Context, c *httpapi.Call, agent ath.AgentID) error {
+func (f *Flow) reservePending(ctx context.Context, c *httpapi.Call, agent ath.AgentID) error {
 	l := &f.Limits
 	err := f.Store.ReservePending(ctx, agent.Tag(), tokenstore.PendingQuota{
 		All: l.Pending, Domain: l.PendingPerDomain, Address: l.PendingPerAddress,
@@ -38,8 +38,8 @@ func (f *Flow) takeRoom(ctx context.Context, c *httpapi.Call, agent ath.AgentID)
 		WithDetail("reason", "too_many_pending").WithDetail(httpapi.RetryDetail, int(retryFull.Seconds()))
 }
 
-// takeSession counts a session that an agent is about to open.
-func (f *Flow) takeSession(ctx context.Context, agent, session ath.Tag, until time.Time) error {
+// reserveSession counts a session that an agent is about to open.
+func (f *Flow) reserveSession(ctx context.Context, agent, session ath.Tag, until time.Time) error {
 	err := f.Store.ReserveSession(ctx, agent, session, until, f.Limits.SessionsPerAgent)
 	if full := (*tokenstore.QuotaError)(nil); errors.As(err, &full) {
 		f.Limited("sessions_per_agent")
@@ -48,10 +48,10 @@ func (f *Flow) takeSession(ctx context.Context, agent, session ath.Tag, until ti
 	return err
 }
 
-// giveSession counts a session no longer that has ended in a token. Those that
+// releaseSession counts a session no longer that has ended in a token. Those that
 // ended otherwise count until they expire: an agent can end any number of them
 // by itself, and their records stay as long.
-func (f *Flow) giveSession(ctx context.Context, s *tokenstore.Session) {
+func (f *Flow) releaseSession(ctx context.Context, s *tokenstore.Session) {
 	id, err := ath.ParseSessionID(s.ID.Reveal())
 	if err == nil {
 		err = f.Store.ReleaseSession(ctx, ath.AgentTag(s.AgentID), id.Tag())
