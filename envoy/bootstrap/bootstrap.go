@@ -82,7 +82,7 @@ func (c Config) bootstrap() (*bootstrapv3.Bootstrap, error) {
 		},
 	}
 	if err := b.ValidateAll(); err != nil {
-		return nil, fmt.Errorf("envoy: the configuration does not hold: %w", err)
+		return nil, fmt.Errorf("envoy: generated configuration is invalid: %w", err)
 	}
 	return b, nil
 }

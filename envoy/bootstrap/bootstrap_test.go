@@ -251,7 +251,7 @@ func TestVirtualHostsFollowHostsAndPrefixes(t *testing.T) {
 				native[host.Domains[0]] = append(native[host.Domains[0]], route.Name)
 			}
 		}
-		if first, last := host.Routes[0].Name, host.Routes[len(host.Routes)-1].Name; first != "companion" || last != "nothing" {
+		if first, last := host.Routes[0].Name, host.Routes[len(host.Routes)-1].Name; first != "companion" || last != "not_found" {
 			t.Errorf("%s: routes from %s to %s", host.Name, first, last)
 		}
 	}

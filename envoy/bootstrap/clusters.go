@@ -97,7 +97,7 @@ func (g *generator) providerCluster(p *provider.Provider) *clusterv3.Cluster {
 		// the first part of the id for the whole name.
 		c.AltStatName = providerCluster(strings.ReplaceAll(p.ID, ".", "_"))
 	}
-	o := &httpv3.HttpProtocolOptions{HttpFilters: g.replyHygiene()}
+	o := &httpv3.HttpProtocolOptions{HttpFilters: g.removeReplyHeaders()}
 	if target.Scheme == "https" {
 		c.TransportSocket = g.upstreamTLS(target.Hostname(), g.config.CAFile, nil, false)
 	}
@@ -129,13 +129,13 @@ func (g *generator) providerCluster(p *provider.Provider) *clusterv3.Cluster {
 	return c
 }
 
-// replyHygiene removes from an API's reply what only athd says (P-9). It is a
+// removeReplyHeaders removes from an API's reply what only athd says (P-9). It is a
 // filter of the cluster, behind the router: one of the listener would also
 // remove it from refusals.
-func (g *generator) replyHygiene() []*hcmv3.HttpFilter {
+func (g *generator) removeReplyHeaders() []*hcmv3.HttpFilter {
 	ours := []*mutationv3.HeaderMutation{removePrefix(envoy.HeaderPrefix)}
 	return []*hcmv3.HttpFilter{
-		g.filter(hygieneFilter, &headersv3.HeaderMutation{Mutations: &headersv3.Mutations{
+		g.filter(headerMutationFilter, &headersv3.HeaderMutation{Mutations: &headersv3.Mutations{
 			ResponseMutations: ours, ResponseTrailersMutations: ours,
 		}}),
 		g.filter("envoy.filters.http.upstream_codec", &codecv3.UpstreamCodec{}),

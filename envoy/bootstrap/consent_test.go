@@ -66,7 +66,7 @@ func TestConsentHostIsPastedWhole(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := strings.Count(string(text), "name: nothing\n"); n != 1 {
+	if n := strings.Count(string(text), "name: not_found\n"); n != 1 {
 		t.Errorf("%d routes answer everything, want that of the consent pages' host", n)
 	}
 	if !strings.Contains(string(text), "- consent.localhost\n") {

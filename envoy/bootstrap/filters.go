@@ -23,7 +23,7 @@ import (
 // Names of the HTTP filters, in the order of the chain. A route's settings for
 // a filter that is not in the chain are ignored silently.
 const (
-	hygieneFilter = "envoy.filters.http.header_mutation"
+	headerMutationFilter = "envoy.filters.http.header_mutation"
 	bodiesFilter  = "envoy.filters.http.buffer"
 	routerFilter  = "envoy.filters.http.router"
 )
@@ -40,7 +40,7 @@ func (g *generator) filters() []*hcmv3.HttpFilter {
 		g.filter(envoy.GuardFilter, &guardv3.RBAC{Rules: guard("")}),
 		// Trailers of a request are never checked, and would reach HTTP/2
 		// APIs: all are dropped.
-		g.filter(hygieneFilter, &headersv3.HeaderMutation{Mutations: &headersv3.Mutations{
+		g.filter(headerMutationFilter, &headersv3.HeaderMutation{Mutations: &headersv3.Mutations{
 			RequestTrailersMutations: []*mutationv3.HeaderMutation{removeMatching(&matcherv3.StringMatcher{
 				MatchPattern: &matcherv3.StringMatcher_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{Regex: ".*"}},
 			})},
@@ -145,11 +145,11 @@ func (g *generator) told() (tell, hide []*matcherv3.StringMatcher) {
 // provider only of one for that provider. Only the ext_authz filter can write
 // this metadata.
 func guard(provider string) *rbacv3.RBAC {
-	name, principal := "athd-said-yes", said(envoy.MetaAllow, &matcherv3.ValueMatcher{
+	name, principal := "athd-allowed", said(envoy.MetaAllow, &matcherv3.ValueMatcher{
 		MatchPattern: &matcherv3.ValueMatcher_BoolMatch{BoolMatch: true},
 	})
 	if provider != "" {
-		name = "athd-said-yes-to-" + provider
+		name = "athd-allowed-" + provider
 		principal = &rbacv3.Principal{Identifier: &rbacv3.Principal_AndIds{AndIds: &rbacv3.Principal_Set{
 			Ids: []*rbacv3.Principal{principal, said(envoy.MetaProvider, &matcherv3.ValueMatcher{
 				MatchPattern: &matcherv3.ValueMatcher_StringMatch{StringMatch: exact(provider)},
@@ -186,7 +186,7 @@ func (g *generator) checked(provider, mount string, strip []*mutationv3.HeaderMu
 			CheckSettings: &extauthzv3.CheckSettings{ContextExtensions: extensions},
 		}}),
 		envoy.GuardFilter: g.pack(&guardv3.RBACPerRoute{Rbac: &guardv3.RBAC{Rules: guard(provider)}}),
-		hygieneFilter: g.pack(&headersv3.HeaderMutationPerRoute{
+		headerMutationFilter: g.pack(&headersv3.HeaderMutationPerRoute{
 			Mutations: &headersv3.Mutations{RequestMutations: strip},
 		}),
 	}
@@ -201,11 +201,11 @@ func (g *generator) unchecked() perFilter {
 	}
 }
 
-// providerHygiene removes, after the check, what is none of a third party's
+// providerMutations removes, after the check, what is none of a third party's
 // business: what of us or of the agent's way here it would show. What
 // identifies somebody athd's reply removes, where there is any: to look for it
 // here, name by name, cost every request a tenth of Envoy's time.
-func providerHygiene() []*mutationv3.HeaderMutation {
+func providerMutations() []*mutationv3.HeaderMutation {
 	out := []*mutationv3.HeaderMutation{
 		removePrefix("x-envoy-"), streamRest(), removePrefix(envoy.HeaderPrefix), removePrefix("x-forwarded-"),
 	}
@@ -215,10 +215,10 @@ func providerHygiene() []*mutationv3.HeaderMutation {
 	return out
 }
 
-// appHygiene leaves an app of the operator's the client's address and trace.
+// appMutations leaves an app of the operator's the client's address and trace.
 // Cookies are removed by the reply that allows, not here, and so is what
 // identifies somebody.
-func (g *generator) appHygiene(app *provider.App) []*mutationv3.HeaderMutation {
+func (g *generator) appMutations(app *provider.App) []*mutationv3.HeaderMutation {
 	out := []*mutationv3.HeaderMutation{
 		removePrefix("x-envoy-"), streamRest(), removePrefix(envoy.HeaderPrefix), remove("x-request-id"), remove("http2-settings"),
 	}

@@ -26,7 +26,7 @@ const workerScope = "service-worker-allowed"
 const (
 	discoveryRoute = "discovery"
 	healthRoute    = "health"
-	catchAll       = "nothing"
+	catchAll       = "not_found"
 )
 
 const (
@@ -128,9 +128,9 @@ func (g *generator) mounted(p *provider.Provider, name string) *routev3.Route {
 	}
 	action.HostRewriteSpecifier = &routev3.RouteAction_HostRewriteLiteral{HostRewriteLiteral: host}
 	mount := ath.ProxyPath + name + "/"
-	strip := providerHygiene()
+	strip := providerMutations()
 	if p.App != nil {
-		strip = g.appHygiene(p.App)
+		strip = g.appMutations(p.App)
 	}
 	return &routev3.Route{
 		Name: "proxy_" + name, Match: prefix(mount),
@@ -155,7 +155,7 @@ func (g *generator) native(p *provider.Provider) *routev3.Route {
 		Name: "app_" + p.ID, Match: match,
 		Action:                  &routev3.Route_Route{Route: action},
 		ResponseHeadersToRemove: []string{workerScope},
-		TypedPerFilterConfig:    g.checked(p.ID, "", g.appHygiene(p.App)),
+		TypedPerFilterConfig:    g.checked(p.ID, "", g.appMutations(p.App)),
 	}
 }
 

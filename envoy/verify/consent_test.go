@@ -47,7 +47,7 @@ func TestVerifyWantsTheConsentPagesAlone(t *testing.T) {
 		"no virtual host": {consent(func(h *routev3.VirtualHost) { h.Domains = []string{"other.example"} }),
 			`the consent pages' host "consent.localhost" has no virtual host`, verify.Fault},
 		"an app beside the pages": {consent(func(h *routev3.VirtualHost) {
-			nothing := route(h, "nothing")
+			nothing := route(h, "not_found")
 			nothing.Action = &routev3.Route_Route{Route: &routev3.RouteAction{ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: "provider_shop"}}}
 		}), "it leads away from athd on the consent pages' host", verify.Fault},
 		"the whole handshake beside the pages": {consent(func(h *routev3.VirtualHost) {
