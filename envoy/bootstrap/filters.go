@@ -24,8 +24,8 @@ import (
 // a filter that is not in the chain are ignored silently.
 const (
 	headerMutationFilter = "envoy.filters.http.header_mutation"
-	bodiesFilter  = "envoy.filters.http.buffer"
-	routerFilter  = "envoy.filters.http.router"
+	bodiesFilter         = "envoy.filters.http.buffer"
+	routerFilter         = "envoy.filters.http.router"
 )
 
 // authzSeconds is how long Envoy waits for a decision. athd's own deadline

@@ -150,7 +150,11 @@ func (c *chain) headersHold(w *lane, p *provider.Provider) {
 	for _, name := range lost {
 		if !slices.ContainsFunc(mutations, func(m *mutationv3.HeaderMutation) bool { return removes(m, name) }) &&
 			!slices.ContainsFunc(drop, func(n string) bool { return strings.EqualFold(n, name) }) {
-			c.warning(w.where, "the API sees "+envoy.Quote(name)+", which is none of its business", "remove it by header_mutation, behind ext_authz")
+			remedy := "remove it by header_mutation, behind ext_authz"
+			if slices.Contains(identitySamples, name) {
+				remedy = "take allowed_headers and decoder_header_mutation_rules from what athd bootstrap prints, so that athd's reply removes it, or " + remedy
+			}
+			c.warning(w.where, "the API sees "+envoy.Quote(name)+", which is none of its business", remedy)
 		}
 	}
 }

@@ -2,6 +2,9 @@ package verify_test
 
 import (
 	"encoding/json"
+	"os"
+	"slices"
+	"strings"
 	"testing"
 
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
@@ -91,5 +94,38 @@ func TestVerifyFindsEachMutation(t *testing.T) {
 			v := verified(t, dumpOf(t, config.Bootstrap), verify.Expectation{Providers: c.Providers, Authz: c.Authz})
 			s.Check(t, v.Findings)
 		})
+	}
+}
+
+// What an older athd printed, and a running Envoy may still have, is no fault: what
+// a newer one would say otherwise is told as a warning, with what to do.
+func TestVerifyTakesOlderConfigurations(t *testing.T) {
+	old, err := os.ReadFile("testdata/f1b7ae5.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := verified(t, dumpOf(t, envoyconfig.Parse(t, old)), verify.Expectation{
+		Providers: envoyconfig.Set(t, envoyconfig.AppProvider(t, "shop", "http://127.0.0.1:3000", "")), Authz: []string{"unix:/run/athd/authz.sock"},
+	})
+	told := []string{
+		"the API may answer with x-ath-* headers", "a request asks for another protocol", "an ATH token may be by mistake", "may outlive the agent's token",
+		"bodies reach athd as slowly as they are sent", "the API sees \"remote-user\"", "the API sees \"x-auth-request-user\"", "the API sees \"x-forwarded-user\"",
+		"the API sees \"cf-access-user\"", "the API sees \"ssl-client-verify\"", "the API sees \"tailscale-user-login\"",
+	}
+	is := func(f verify.Finding) func(string) bool {
+		return func(what string) bool { return strings.Contains(f.What, what) }
+	}
+	for _, f := range v.Findings {
+		if f.Severity != verify.Warning || f.Remedy == "" || !slices.ContainsFunc(told, is(f)) {
+			t.Errorf("%+v", f)
+		}
+	}
+	for _, what := range told {
+		if !slices.ContainsFunc(v.Findings, func(f verify.Finding) bool { return is(f)(what) }) {
+			t.Errorf("not told: %s", what)
+		}
+	}
+	if v.Routes < 5 {
+		t.Errorf("%d routes", v.Routes)
 	}
 }
