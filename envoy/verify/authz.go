@@ -14,9 +14,9 @@ import (
 // fewRequests is how many undecided requests at once are too few to allow.
 const fewRequests = 4096
 
-// authzHolds wants ext_authz to ask athd itself, by a link that nobody else
+// verifyAuthz wants ext_authz to ask athd itself, by a link that nobody else
 // reads: its answer holds a user's token.
-func (c *chain) authzHolds(where string) {
+func (c *chain) verifyAuthz(where string) {
 	service := c.check.GetGrpcService()
 	if google := service.GetGoogleGrpc(); google != nil {
 		e, err := envoy.ParseEndpoint(strings.TrimPrefix(google.GetTargetUri(), "dns:///"))
@@ -24,7 +24,7 @@ func (c *chain) authzHolds(where string) {
 			c.warning(where, "it cannot be said where "+envoy.Quote(google.GetTargetUri())+" leads", "use envoy_grpc and a cluster")
 			return
 		}
-		c.authzAt(where, e, google.GetChannelCredentials().GetSslCredentials() != nil)
+		c.verifyAuthzEndpoint(where, e, google.GetChannelCredentials().GetSslCredentials() != nil)
 		return
 	}
 	name := service.GetEnvoyGrpc().GetClusterName()
@@ -44,17 +44,17 @@ func (c *chain) authzHolds(where string) {
 	if to.chosen == "" && to.unknown == "" && len(to.endpoints) == 0 {
 		c.fault(where, "it has no endpoints: athd cannot be asked", "let it lead to athd's gRPC listener")
 	}
-	encrypted := c.authzTLS(where, cluster)
+	encrypted := c.verifyAuthzTLS(where, cluster)
 	for _, e := range to.endpoints {
-		c.authzAt(where, e, encrypted)
+		c.verifyAuthzEndpoint(where, e, encrypted)
 	}
 	if !speaksHTTP2(cluster) {
 		c.fault(where, "it does not speak HTTP/2, so that athd cannot be asked", "set http2_protocol_options")
 	}
-	c.authzCapacity(where, cluster)
+	c.verifyAuthzCapacity(where, cluster)
 }
 
-func (v *verifier) authzAt(where string, e envoy.Endpoint, encrypted bool) {
+func (v *verifier) verifyAuthzEndpoint(where string, e envoy.Endpoint, encrypted bool) {
 	is := func(address string) bool {
 		want, _ := envoy.ParseEndpoint(address) // Verify has parsed it
 		return e.Same(want)
@@ -68,9 +68,9 @@ func (v *verifier) authzAt(where string, e envoy.Endpoint, encrypted bool) {
 	}
 }
 
-// authzTLS reports whether the link is encrypted; if it is, athd must be
+// verifyAuthzTLS reports whether the link is encrypted; if it is, athd must be
 // verified too.
-func (v *verifier) authzTLS(where string, c *clusterv3.Cluster) bool {
+func (v *verifier) verifyAuthzTLS(where string, c *clusterv3.Cluster) bool {
 	encrypted := true
 	for _, s := range socketsOf(c) {
 		if s == nil && len(c.GetTransportSocketMatches()) > 0 {
@@ -101,8 +101,8 @@ func speaksHTTP2(c *clusterv3.Cluster) bool {
 		o.GetUseDownstreamProtocolConfig().GetHttp2ProtocolOptions() != nil || o.GetAutoConfig() != nil
 }
 
-// authzCapacity looks for what turns a burst of requests into refusals.
-func (v *chain) authzCapacity(where string, c *clusterv3.Cluster) {
+// verifyAuthzCapacity looks for what turns a burst of requests into refusals.
+func (v *chain) verifyAuthzCapacity(where string, c *clusterv3.Cluster) {
 	most := uint32(1024) // Envoy's default
 	for _, t := range c.GetCircuitBreakers().GetThresholds() {
 		if t.GetPriority() != 0 {
@@ -126,5 +126,5 @@ func (v *chain) authzCapacity(where string, c *clusterv3.Cluster) {
 	if c.GetOutlierDetection() != nil && panics != nil && panics.GetValue() == 0 {
 		v.warning(where, "outlier detection may put every athd out, and nobody is left to ask", "set common_lb_config.healthy_panic_threshold to 1, or remove outlier_detection")
 	}
-	v.outlives(where, c)
+	v.verifyReplicas(where, c)
 }

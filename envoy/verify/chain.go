@@ -46,17 +46,17 @@ func (m *manager) newChain(where string, filters []*hcmv3.HttpFilter) *chain {
 	return c
 }
 
-// runs reports whether a filter runs on a lane: the most specific setting
+// runs reports whether a filter runs on a target: the most specific setting
 // decides, and any setting wakes a filter that sleeps by default.
-func (f filter) runs(w *lane) bool {
+func (f filter) runs(w *target) bool {
 	if s := w.settings(f.name); len(s) > 0 {
 		return !s[0].disabled
 	}
 	return !f.disabled
 }
 
-// holds verifies the chain, and each lane to a provider through it.
-func (c *chain) holds(lanes []*lane) {
+// verifyChain verifies the chain, and each target to a provider through it.
+func (c *chain) verifyChain(targets []*target) {
 	var guards []int
 	for i, f := range c.filters {
 		switch {
@@ -70,15 +70,15 @@ func (c *chain) holds(lanes []*lane) {
 	}
 	if len(c.checks) == 0 {
 		c.fault(c.where, "ext_authz is missing: athd is not asked", "put the ext_authz filter before the router")
-		for _, w := range lanes {
+		for _, w := range targets {
 			if len(w.providers) > 0 {
-				c.leadsRight(w)
+				c.verifyUpstream(w)
 			}
 		}
 		return
 	}
-	checked := map[int][]*lane{}
-	for _, w := range lanes {
+	checked := map[int][]*target{}
+	for _, w := range targets {
 		at, several := c.checkOf(w)
 		if several {
 			c.fault(c.where, "there are two ext_authz filters: the second one's answer writes over what athd's said",
@@ -88,14 +88,14 @@ func (c *chain) holds(lanes []*lane) {
 	}
 	for _, at := range c.checks {
 		if len(checked[at]) > 0 {
-			c.holdsAt(at, checked[at], guards)
+			c.verifyAt(at, checked[at], guards)
 		}
 	}
 }
 
-// checkOf returns the ext_authz filter that runs on a lane, or the first where
+// checkOf returns the ext_authz filter that runs on a target, or the first where
 // none does, and whether several do.
-func (c *chain) checkOf(w *lane) (at int, several bool) {
+func (c *chain) checkOf(w *target) (at int, several bool) {
 	at = -1
 	for _, i := range c.checks {
 		switch {
@@ -112,29 +112,29 @@ func (c *chain) checkOf(w *lane) (at int, several bool) {
 	return at, false
 }
 
-// holdsAt verifies one ext_authz filter, and the lanes that it is for.
-func (c *chain) holdsAt(at int, lanes []*lane, guards []int) {
+// verifyAt verifies one ext_authz filter, and the targets that it is for.
+func (c *chain) verifyAt(at int, targets []*target, guards []int) {
 	c.checkAt, c.check = at, &extauthzv3.ExtAuthz{}
 	open(c.filters[at].config, c.check)
-	c.checkHolds()
-	c.orderHolds()
-	c.trailersHold()
-	c.routerHolds()
-	guarded := c.guardHolds(guards)
-	for _, w := range lanes {
+	c.verifyCheck()
+	c.verifyOrder()
+	c.verifyTrailers()
+	c.verifyRouter()
+	guarded := c.verifyGuard(guards)
+	for _, w := range targets {
 		if w.forwards() {
-			c.settingsHold(w)
+			c.verifySettings(w)
 		}
 		if len(w.providers) > 0 {
-			c.laneHolds(w, guards, guarded)
+			c.verifyTarget(w, guards, guarded)
 		}
 	}
 }
 
 func (c *chain) at(f filter) string { return c.where + " / filter " + envoy.Quote(f.name) }
 
-// guardHolds reports whether there is a guard behind the check at all.
-func (c *chain) guardHolds(guards []int) bool {
+// verifyGuard reports whether there is a guard behind the check at all.
+func (c *chain) verifyGuard(guards []int) bool {
 	behind := slices.IndexFunc(guards, func(i int) bool { return i > c.checkAt }) >= 0
 	switch {
 	case behind:
@@ -148,9 +148,9 @@ func (c *chain) guardHolds(guards []int) bool {
 	return behind
 }
 
-// assured is what the guards promise of requests on a lane, or, without one,
+// assured is what the guards promise of requests on a target, or, without one,
 // by their own configuration.
-func (c *chain) assured(guards []int, w *lane) assurance {
+func (c *chain) assured(guards []int, w *target) assurance {
 	out := assurance{}
 	for _, i := range guards {
 		f := c.filters[i]
@@ -176,7 +176,7 @@ func (c *chain) assured(guards []int, w *lane) assurance {
 }
 
 // shadowed reports whether rules of a guard are only tried, not kept.
-func (c *chain) shadowed(guards []int, w *lane) bool {
+func (c *chain) shadowed(guards []int, w *target) bool {
 	for _, i := range guards {
 		var g guardv3.RBAC
 		open(c.filters[i].config, &g)
@@ -193,9 +193,9 @@ func (c *chain) shadowed(guards []int, w *lane) bool {
 	return false
 }
 
-// settingsHold reports settings that no filter reads: Envoy ignores them
+// verifySettings reports settings that no filter reads: Envoy ignores them
 // silently.
-func (c *chain) settingsHold(w *lane) {
+func (c *chain) verifySettings(w *target) {
 	for _, name := range w.filters() {
 		if slices.ContainsFunc(c.filters, func(f filter) bool { return f.name == name }) {
 			continue
@@ -211,8 +211,8 @@ func (c *chain) settingsHold(w *lane) {
 	}
 }
 
-// routerHolds looks at the end of the chain.
-func (c *chain) routerHolds() {
+// verifyRouter looks at the end of the chain.
+func (c *chain) verifyRouter() {
 	for _, f := range c.filters {
 		var r routerv3.Router
 		if !open(f.config, &r) {
@@ -222,7 +222,7 @@ func (c *chain) routerHolds() {
 			c.warning(c.at(f), "APIs see headers of Envoy's, such as the path before it was rewritten", "set suppress_envoy_headers: true")
 		}
 		for _, up := range r.GetUpstreamHttpFilters() {
-			c.upstreamFilterHolds(c.at(f), up)
+			c.verifyUpstreamFilter(c.at(f), up)
 		}
 	}
 }

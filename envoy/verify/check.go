@@ -19,16 +19,16 @@ import (
 // maxAuthzTimeout is how long a request may hang on a decision.
 const maxAuthzTimeout = 5 * time.Second
 
-// checkHolds looks at the settings of the ext_authz filter.
-func (c *chain) checkHolds() {
+// verifyCheck looks at the settings of the ext_authz filter.
+func (c *chain) verifyCheck() {
 	f := c.filters[c.checkAt]
 	where := c.at(f)
 	if f.optional {
 		c.fault(where, "ext_authz is optional: an Envoy without it would not ask", "remove is_optional")
 	}
-	c.alwaysAsks(where)
-	c.tells(where)
-	c.mayChange(where)
+	c.verifyAlwaysAsks(where)
+	c.verifyToldHeaders(where)
+	c.verifyMutationRules(where)
 	if c.check.GetWithRequestBody() != nil {
 		c.warning(where, "it sends bodies to athd, which reads none: uploads wait, or are refused", "remove with_request_body")
 	}
@@ -39,7 +39,7 @@ func (c *chain) checkHolds() {
 		c.fault(where, "it does not ask by gRPC, which is all that athd speaks", "set grpc_service")
 		return
 	}
-	c.authzHolds(where)
+	c.verifyAuthz(where)
 	switch timeout := c.check.GetGrpcService().GetTimeout(); {
 	case timeout == nil:
 		c.warning(where, "it has no timeout: Envoy waits 200 ms only, less than athd's store may take", "set grpc_service.timeout to 1s")
@@ -53,8 +53,8 @@ func (c *chain) checkHolds() {
 	}
 }
 
-// alwaysAsks looks for whatever lets requests by unasked or unheard.
-func (c *chain) alwaysAsks(where string) {
+// verifyAlwaysAsks looks for whatever lets requests by unasked or unheard.
+func (c *chain) verifyAlwaysAsks(where string) {
 	if c.check.GetFailureModeAllow() {
 		c.fault(where, "failure_mode_allow lets requests through while athd is away", "set failure_mode_allow: false")
 	}
@@ -66,7 +66,7 @@ func (c *chain) alwaysAsks(where string) {
 	} else if c.check.GetFilterEnabled().GetRuntimeKey() != "" {
 		c.warning(where, "filter_enabled can be turned down at run time, by "+envoy.Quote(c.check.GetFilterEnabled().GetRuntimeKey()), "remove filter_enabled")
 	}
-	if m := c.check.GetFilterEnabledMetadata(); m != nil && !c.marksAll(m) {
+	if m := c.check.GetFilterEnabledMetadata(); m != nil && !c.marksEveryRequest(m) {
 		c.fault(where, "filter_enabled_metadata checks requests with some metadata only", "remove filter_enabled_metadata")
 	}
 }
@@ -78,8 +78,8 @@ func whole(p *typev3.FractionalPercent) bool {
 	return p.GetNumerator() >= of[p.GetDenominator()] && of[p.GetDenominator()] > 0
 }
 
-// tells looks at what athd hears of a request.
-func (c *chain) tells(where string) {
+// verifyToldHeaders looks at what athd hears of a request.
+func (c *chain) verifyToldHeaders(where string) {
 	if !c.check.GetEncodeRawHeaders() {
 		c.say(c.ours(), where, "headers are not told raw: those of one name arrive as one, bytes that are not UTF-8 as '!', so that what is judged may differ from what is sent",
 			"set encode_raw_headers: true")
@@ -114,8 +114,8 @@ func (c *chain) told(name string) bool {
 	return (c.check.GetAllowedHeaders() == nil || in(c.check.GetAllowedHeaders())) && !in(c.check.GetDisallowedHeaders())
 }
 
-// mayChange looks at what a reply may do to a request.
-func (c *chain) mayChange(where string) {
+// verifyMutationRules looks at what a reply may do to a request.
+func (c *chain) verifyMutationRules(where string) {
 	if !c.check.GetValidateMutations() {
 		c.say(c.ours(), where, "what a reply changes is not validated", "set validate_mutations: true")
 	}
@@ -165,15 +165,15 @@ func regexMatches(m *matcherv3.RegexMatcher, s string) bool {
 	return err == nil && r.MatchString(s)
 }
 
-// perRouteHolds looks at what a lane to a provider says to ext_authz.
-func (c *chain) perRouteHolds(w *lane) bool {
+// verifyPerRoute looks at what a target to a provider says to ext_authz.
+func (c *chain) verifyPerRoute(w *target) bool {
 	f := c.filters[c.checkAt]
 	if !f.runs(w) {
 		c.fault(w.where, "ext_authz is disabled: athd is not asked", "remove what disables it on this route")
 		return false
 	}
 	if m := c.check.GetFilterEnabledMetadata(); m != nil {
-		c.markHolds(w, m)
+		c.verifyMark(w, m)
 	}
 	s := w.settings(f.name)
 	if len(s) == 0 || s[0].config.GetTypeUrl() == "" { // nothing, or FilterConfig that says "on" only

@@ -73,7 +73,7 @@ func sameHost(header string, u *url.URL) bool {
 	return err == nil && err2 == nil && got == want
 }
 
-func targetOf(p *provider.Provider) envoy.Endpoint {
+func apiEndpoint(p *provider.Provider) envoy.Endpoint {
 	u := envoy.Upstream(p)
 	return envoy.Endpoint{Host: u.Hostname(), Port: envoy.TargetPort(u)}
 }
@@ -83,7 +83,7 @@ func (v *verifier) providersAt(cluster string) []string {
 	var out []string
 	for _, e := range v.destinationOf(v.clusters[cluster]).endpoints {
 		for _, p := range v.expect.Providers.All() {
-			if e.Same(targetOf(p)) {
+			if e.Same(apiEndpoint(p)) {
 				out = append(out, p.ID)
 			}
 		}
@@ -94,9 +94,9 @@ func (v *verifier) providersAt(cluster string) []string {
 	return out
 }
 
-// clusterHolds wants the lane's cluster to be the provider's API and no other
+// verifyCluster wants the target's cluster to be the provider's API and no other
 // place, and to make sure of it.
-func (c *chain) clusterHolds(w *lane, p *provider.Provider) {
+func (c *chain) verifyCluster(w *target, p *provider.Provider) {
 	target := envoy.Upstream(p)
 	if w.cluster == "" {
 		c.fault(w.where, "the cluster is chosen by the request or a plugin: the user's token may go anywhere", "name the provider's cluster")
@@ -108,7 +108,7 @@ func (c *chain) clusterHolds(w *lane, p *provider.Provider) {
 		return
 	}
 	where := "cluster " + envoy.Quote(w.cluster)
-	verified := c.tlsHolds(where, cluster, target)
+	verified := c.verifyTLS(where, cluster, target)
 	to := c.destinationOf(cluster)
 	switch {
 	case to.chosen != "":
@@ -120,8 +120,8 @@ func (c *chain) clusterHolds(w *lane, p *provider.Provider) {
 	}
 	for _, e := range to.endpoints {
 		// Another address is as good if its certificate says the API's name.
-		if !e.Same(targetOf(p)) && (!verified || e.Port != envoy.TargetPort(target)) {
-			c.fault(w.where, "the cluster "+envoy.Quote(w.cluster)+" leads to "+envoy.Quote(e.String())+", which is not the API of "+envoy.Quote(p.ID)+", "+envoy.Quote(targetOf(p).String()),
+		if !e.Same(apiEndpoint(p)) && (!verified || e.Port != envoy.TargetPort(target)) {
+			c.fault(w.where, "the cluster "+envoy.Quote(w.cluster)+" leads to "+envoy.Quote(e.String())+", which is not the API of "+envoy.Quote(p.ID)+", "+envoy.Quote(apiEndpoint(p).String()),
 				"let the route lead to the provider's own cluster")
 		}
 	}
@@ -139,7 +139,7 @@ func (c *chain) clusterHolds(w *lane, p *provider.Provider) {
 			c.fault(where, "requests are mirrored: the user's token goes to another place too", "remove request_mirror_policies")
 		}
 		for _, f := range o.GetHttpFilters() {
-			c.upstreamFilterHolds(where, f)
+			c.verifyUpstreamFilter(where, f)
 		}
 	}
 }

@@ -26,7 +26,7 @@ func (m *manager) companionsOf(configs []*routev3.RouteConfiguration) map[string
 	for _, c := range configs {
 		for _, h := range c.GetVirtualHosts() {
 			for _, r := range h.GetRoutes() {
-				w := lane{route: r, host: h}
+				w := target{route: r, host: h}
 				name := r.GetRoute().GetCluster()
 				if name != "" && w.handshake() && len(m.providersAt(name)) == 0 {
 					out[name] = true
@@ -42,7 +42,7 @@ func (m *manager) companionsOf(configs []*routev3.RouteConfiguration) map[string
 }
 
 // handshake reports whether a route is for the paths that athd answers itself.
-func (w *lane) handshake() bool {
+func (w *target) handshake() bool {
 	begin := w.literal()
 	if begin == "" {
 		begin = strings.ReplaceAll(strings.TrimPrefix(w.route.GetMatch().GetSafeRegex().GetRegex(), "^"), `\.`, ".")
@@ -51,21 +51,21 @@ func (w *lane) handshake() bool {
 		(strings.HasPrefix(begin, ath.PathRoot+"/") || strings.HasPrefix(begin, ath.DiscoveryRoot))
 }
 
-func (m *manager) isCompanion(w *lane) bool { return m.companions[w.cluster] }
+func (m *manager) isCompanion(w *target) bool { return m.companions[w.cluster] }
 
-// companionHolds wants the handshake's paths, which are not checked, to lead to
+// verifyCompanion wants the handshake's paths, which are not checked, to lead to
 // athd's companion, which defends itself, and nowhere else. Other routes that
 // lead unchecked to what is no provider's are the operator's own business: the
 // website beside the API.
-func (m *manager) companionHolds(c *chain) {
+func (m *manager) verifyCompanion(c *chain) {
 	if m.expect.ByHost {
-		m.companionReachesNoAPI(c) // a mesh has other services
+		m.verifyCompanionPaths(c) // a mesh has other services
 		return
 	}
 	if len(m.companions) > 1 {
 		m.fault(m.where, "the handshake's paths lead to several clusters", "let them lead to athd's HTTP listener only")
 	}
-	for _, w := range m.lanes {
+	for _, w := range m.targets {
 		if w.forwards() && m.isCompanion(w) && w.handshake() && !c.wholeBodies(w) {
 			m.warning(w.where, "bodies reach athd as slowly as they are sent: whoever trickles them keeps others from the handshake",
 				"put a buffer filter into the chain, and max_request_bytes: 65536 for it on this route")
@@ -81,9 +81,9 @@ func (m *manager) companionHolds(c *chain) {
 	}
 }
 
-// wholeBodies reports whether a filter reads the body of a request on this lane
+// wholeBodies reports whether a filter reads the body of a request on this target
 // before it goes on.
-func (c *chain) wholeBodies(w *lane) bool {
+func (c *chain) wholeBodies(w *target) bool {
 	for _, f := range c.filters {
 		if f.kind != httpFilters+"buffer.v3.Buffer" || !f.runs(w) {
 			continue
@@ -97,14 +97,14 @@ func (c *chain) wholeBodies(w *lane) bool {
 	return false
 }
 
-// companionReachesNoAPI wants none of the paths that athd lets pass, since it
+// verifyCompanionPaths wants none of the paths that athd lets pass, since it
 // answers them itself, to lead to a provider: there is no token in such a
 // request, and nobody has judged it.
-func (m *manager) companionReachesNoAPI(c *chain) {
+func (m *manager) verifyCompanionPaths(c *chain) {
 	// An address need not show that a cluster is a provider's, nor each route to
 	// it: a Service has those of its pods.
 	behind := map[string][]string{}
-	for _, w := range m.lanes {
+	for _, w := range m.targets {
 		if ids := m.apisOf(w); len(ids) > 0 && w.cluster != "" && !m.isCompanion(w) {
 			behind[w.cluster] = ids
 		}
@@ -116,7 +116,7 @@ func (m *manager) companionReachesNoAPI(c *chain) {
 	}
 	for _, path := range all {
 		first := map[*routev3.VirtualHost]*routev3.Route{} // that takes the path whatever else the request has
-		for _, w := range m.lanes {
+		for _, w := range m.targets {
 			if r := first[w.host]; r != nil && r != w.route || !w.takes(path) {
 				continue
 			}
@@ -137,10 +137,10 @@ func (m *manager) companionReachesNoAPI(c *chain) {
 	}
 }
 
-// apisOf returns the providers of a lane. One that matches by a pattern may be
+// apisOf returns the providers of a target. One that matches by a pattern may be
 // taken for an app's though it is another service's: it counts if it takes any
 // path.
-func (m *manager) apisOf(w *lane) []string {
+func (m *manager) apisOf(w *target) []string {
 	if w.literal() == "" && !w.takes("/…") && len(m.providersAt(w.cluster)) == 0 {
 		return nil
 	}
@@ -148,7 +148,7 @@ func (m *manager) apisOf(w *lane) []string {
 }
 
 // takes reports whether the path of a request is one that the route matches.
-func (w *lane) takes(path string) bool {
+func (w *target) takes(path string) bool {
 	match := w.route.GetMatch()
 	fold := func(s string) string {
 		if match.GetCaseSensitive() != nil && !match.GetCaseSensitive().GetValue() {
@@ -172,14 +172,14 @@ func (w *lane) takes(path string) bool {
 }
 
 // onlyByPath reports whether the route looks at nothing but the path.
-func (w *lane) onlyByPath() bool {
+func (w *target) onlyByPath() bool {
 	match := w.route.GetMatch()
 	return proto.Equal(match, &routev3.RouteMatch{PathSpecifier: match.GetPathSpecifier(), CaseSensitive: match.GetCaseSensitive()})
 }
 
 // opensWithoutToken reports whether what athd answers to its own paths opens a
-// lane: athd is asked and not told a provider, and no guard wants one.
-func (c *chain) opensWithoutToken(w *lane) bool {
+// target: athd is asked and not told a provider, and no guard wants one.
+func (c *chain) opensWithoutToken(w *target) bool {
 	if id, _, _ := w.told(envoy.ExtProvider); id != "" || c.unchecked(w) {
 		return false
 	}
@@ -194,8 +194,8 @@ func (c *chain) opensWithoutToken(w *lane) bool {
 	return !got.nothing && got.provider == ""
 }
 
-// unchecked reports whether requests on a lane are forwarded without a check.
-func (c *chain) unchecked(w *lane) bool {
+// unchecked reports whether requests on a target are forwarded without a check.
+func (c *chain) unchecked(w *target) bool {
 	if len(c.checks) == 0 {
 		return true
 	}

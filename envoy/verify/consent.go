@@ -9,9 +9,9 @@ import (
 	"github.com/athd/athd/envoy"
 )
 
-// consentHolds wants the consent pages on the host that is theirs alone, with
+// verifyConsent wants the consent pages on the host that is theirs alone, with
 // nothing beside them: what shares an origin with them can press their buttons.
-func (m *manager) consentHolds(config *routev3.RouteConfiguration) {
+func (m *manager) verifyConsent(config *routev3.RouteConfiguration) {
 	own := m.expect.ConsentHost
 	if own.IsZero() {
 		return
@@ -33,7 +33,7 @@ func (m *manager) consentHolds(config *routev3.RouteConfiguration) {
 	here := samples(envoy.CompanionPaths(func(p ath.Path) bool { return p.On&ath.OnConsent != 0 }))
 	elsewhere := append(samples(envoy.CompanionPaths(func(p ath.Path) bool { return p.On&ath.OnConsent == 0 })), ath.ProxyPath+"…", ath.HealthPath, "/…")
 	reached := map[string]bool{}
-	for _, w := range m.lanes {
+	for _, w := range m.targets {
 		if w.config != config || !w.forwards() {
 			continue
 		}

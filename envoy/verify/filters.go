@@ -46,17 +46,17 @@ var harmless = []string{
 	"stats.PluginConfig",
 }
 
-// orderHolds looks at the filters around the check. Those before it may change
+// verifyOrder looks at the filters around the check. Those before it may change
 // what they like, since it is judged as they left it, but not write what the
 // guard reads. Those behind it must leave alone what was judged.
-func (c *chain) orderHolds() {
+func (c *chain) verifyOrder() {
 	for i, f := range c.filters {
 		if f.config == nil {
 			continue
 		}
 		if slices.Contains(harmless, f.kind) {
 			if i > c.checkAt {
-				c.mutationsHold(c.at(f), f.config)
+				c.verifyMutations(c.at(f), f.config)
 			}
 			continue
 		}
@@ -90,26 +90,26 @@ func writesMetadata(kind string) bool {
 	})
 }
 
-// upstreamFilterHolds is for filters that run for one attempt, after the router.
-func (v *verifier) upstreamFilterHolds(where string, f *hcmv3.HttpFilter) {
+// verifyUpstreamFilter is for filters that run for one attempt, after the router.
+func (v *verifier) verifyUpstreamFilter(where string, f *hcmv3.HttpFilter) {
 	where += " / upstream filter " + envoy.Quote(f.GetName())
 	if kind := kindOf(f.GetTypedConfig()); !slices.Contains(harmless, kind) {
 		v.fault(where, "behind ext_authz it may change the route or headers, or see the user's token ("+kind+")", "do without it")
 		return
 	}
-	v.mutationsHold(where, f.GetTypedConfig())
+	v.verifyMutations(where, f.GetTypedConfig())
 }
 
-// mutationsHold looks at header_mutation: it may take away, but not from what
+// verifyMutations looks at header_mutation: it may take away, but not from what
 // athd set.
-func (v *verifier) mutationsHold(where string, config *anypb.Any) {
+func (v *verifier) verifyMutations(where string, config *anypb.Any) {
 	var h headersv3.HeaderMutation
 	if open(config, &h) {
-		v.requestMutationsHold(where, h.GetMutations())
+		v.verifyRequestMutations(where, h.GetMutations())
 	}
 }
 
-func (v *verifier) requestMutationsHold(where string, m *headersv3.Mutations) {
+func (v *verifier) verifyRequestMutations(where string, m *headersv3.Mutations) {
 	for _, one := range m.GetRequestMutations() {
 		if header := one.GetAppend().GetHeader().GetKey(); sensitiveHeader(header) {
 			v.fault(where, "behind ext_authz it sets the header "+envoy.Quote(header), "leave it as athd set it")
@@ -136,8 +136,8 @@ func removes(m *mutationv3.HeaderMutation, name string) bool {
 	return m.GetRemoveOnMatch() != nil && stringMatches(m.GetRemoveOnMatch().GetKeyMatcher(), name)
 }
 
-// trailersHold wants all trailers of requests dropped: they are never checked.
-func (c *chain) trailersHold() {
+// verifyTrailers wants all trailers of requests dropped: they are never checked.
+func (c *chain) verifyTrailers() {
 	for _, f := range c.filters {
 		if c.dropsTrailers(f) && !f.disabled {
 			return

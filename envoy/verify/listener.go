@@ -18,13 +18,13 @@ type manager struct {
 	*verifier
 	where string
 	*hcmv3.HttpConnectionManager
-	lanes      []*lane
+	targets    []*target
 	companions map[string]bool // clusters of athd's HTTP listener
 }
 
-// listenersHold verifies whatever leads to a provider, and that each provider
+// verifyListeners verifies whatever leads to a provider, and that each provider
 // can be reached.
-func (v *verifier) listenersHold() {
+func (v *verifier) verifyListeners() {
 	reached := map[string]bool{}
 	for _, l := range v.listeners {
 		chains := l.GetFilterChains()
@@ -33,10 +33,10 @@ func (v *verifier) listenersHold() {
 		}
 		where := "listener " + envoy.Quote(l.GetName())
 		for _, c := range chains {
-			v.chainHolds(where+chainName(c, len(chains)), c, reached)
+			v.verifyFilterChain(where+chainName(c, len(chains)), c, reached)
 		}
 		if a := l.GetApiListener().GetApiListener(); a != nil {
-			v.managerHolds(where, a, reached)
+			v.verifyManager(where, a, reached)
 		}
 	}
 	for _, p := range v.expect.Providers.All() {
@@ -58,19 +58,19 @@ func chainName(c *listenerv3.FilterChain, of int) string {
 	return ""
 }
 
-func (v *verifier) chainHolds(where string, c *listenerv3.FilterChain, reached map[string]bool) {
+func (v *verifier) verifyFilterChain(where string, c *listenerv3.FilterChain, reached map[string]bool) {
 	for _, f := range c.GetFilters() {
 		config := f.GetTypedConfig()
 		if f.GetConfigDiscovery() != nil {
 			config = v.extensions[f.GetName()]
 		}
 		if f.GetName() == managerFilter || open(config, &hcmv3.HttpConnectionManager{}) {
-			v.managerHolds(where, config, reached)
+			v.verifyManager(where, config, reached)
 		}
 	}
 }
 
-func (v *verifier) managerHolds(where string, config *anypb.Any, reached map[string]bool) {
+func (v *verifier) verifyManager(where string, config *anypb.Any, reached map[string]bool) {
 	m := &manager{verifier: v, where: where, HttpConnectionManager: &hcmv3.HttpConnectionManager{}}
 	if !open(config, m.HttpConnectionManager) {
 		v.fault(where, "its connection manager cannot be read", "look at it by hand: nothing in it was verified")
@@ -80,9 +80,9 @@ func (v *verifier) managerHolds(where string, config *anypb.Any, reached map[str
 	m.companions = m.companionsOf(configs)
 	ours := false
 	for _, c := range configs {
-		lanes := m.lanesOf(c)
-		m.lanes = append(m.lanes, lanes...)
-		for _, w := range lanes {
+		targets := m.targetsOf(c)
+		m.targets = append(m.targets, targets...)
+		for _, w := range targets {
 			for _, id := range w.providers {
 				reached[v.idOf(id)] = true
 			}
@@ -93,21 +93,21 @@ func (v *verifier) managerHolds(where string, config *anypb.Any, reached map[str
 		return // somebody else's
 	}
 	for _, c := range configs {
-		m.routesCanBeSeen(c)
+		m.verifyRoutesReadable(c)
 	}
-	m.readsStrictly()
-	m.logsNoSecrets()
+	m.verifyStrictReading()
+	m.verifyAccessLogs()
 	main := m.newChain(where, m.GetHttpFilters())
-	main.holds(m.lanes)
+	main.verifyChain(m.targets)
 	for _, u := range m.GetUpgradeConfigs() {
 		// An upgrade may have filters of its own, in place of all others.
 		if len(u.GetFilters()) > 0 {
-			m.newChain(where+" / upgrade "+envoy.Quote(u.GetUpgradeType()), u.GetFilters()).holds(m.lanes)
+			m.newChain(where+" / upgrade "+envoy.Quote(u.GetUpgradeType()), u.GetFilters()).verifyChain(m.targets)
 		}
 	}
-	m.companionHolds(main)
+	m.verifyCompanion(main)
 	for _, c := range configs {
-		m.consentHolds(c)
+		m.verifyConsent(c)
 	}
 }
 
@@ -149,8 +149,8 @@ func countRoutes(c *routev3.RouteConfiguration) int {
 	return n
 }
 
-// routesCanBeSeen reports routes that no dump shows.
-func (m *manager) routesCanBeSeen(c *routev3.RouteConfiguration) {
+// verifyRoutesReadable reports routes that no dump shows.
+func (m *manager) verifyRoutesReadable(c *routev3.RouteConfiguration) {
 	where := m.where + " / routes " + envoy.Quote(c.GetName())
 	if c.GetVhds() != nil {
 		m.warning(where, "virtual hosts are fetched on demand (vhds): those that are not in the dump were not verified",

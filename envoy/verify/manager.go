@@ -14,9 +14,9 @@ import (
 	"github.com/athd/athd/provider"
 )
 
-// readsStrictly wants one spelling of a request to be left when it is routed
+// verifyStrictReading wants one spelling of a request to be left when it is routed
 // and judged.
-func (m *manager) readsStrictly() {
+func (m *manager) verifyStrictReading() {
 	ours := func(good bool, what, remedy string) {
 		if !good {
 			m.say(m.ours(), m.where, what, remedy)
@@ -27,7 +27,7 @@ func (m *manager) readsStrictly() {
 	// athd refuses what is not.
 	ours(m.GetCommonHttpProtocolOptions().GetHeadersWithUnderscoresAction() != corev3.HttpProtocolOptions_ALLOW,
 		"headers with underscores pass: many servers read x_ath_agent_id as x-ath-agent-id", "set headers_with_underscores_action: REJECT_REQUEST")
-	m.readsEscapedSlashes()
+	m.verifyEscapedSlashes()
 	if m.expect.ByHost {
 		return
 	}
@@ -42,7 +42,7 @@ func (m *manager) readsStrictly() {
 	worse(m.GetStripTrailingHostDot(), `"app.example." is another virtual host than "app.example"`, "set strip_trailing_host_dot: true")
 }
 
-func (m *manager) readsEscapedSlashes() {
+func (m *manager) verifyEscapedSlashes() {
 	needed := slices.ContainsFunc(m.expect.Providers.All(), func(p *provider.Provider) bool { return p.EncodedSlash })
 	switch m.GetPathWithEscapedSlashesAction() {
 	case hcmv3.HttpConnectionManager_REJECT_REQUEST:
@@ -61,8 +61,8 @@ func (m *manager) readsEscapedSlashes() {
 // secretInLog finds a format that prints a header which holds a secret.
 var secretInLog = regexp.MustCompile(`(?i)(%REQ(_WITHOUT_QUERY)?\([^)]*|headers(_to_log|ToLog)"[^\]]*|request\.headers\[[^\]]*)\b(authorization|cookie|x-ath-user-token)\b`)
 
-// logsNoSecrets looks at access logs and traces.
-func (m *manager) logsNoSecrets() {
+// verifyAccessLogs looks at access logs and traces.
+func (m *manager) verifyAccessLogs() {
 	prints := func(where string, log proto.Message) {
 		if text, err := protojson.Marshal(log); err != nil || secretInLog.Match(text) {
 			m.fault(where, "it prints authorization or cookies: agents' or users' tokens", "take them out of the format")

@@ -14,11 +14,11 @@ import (
 // shadow rules matched.
 const effectivePolicy = "shadow_effective_policy_id"
 
-// marksAll reports whether every request gets the mark that
+// marksEveryRequest reports whether every request gets the mark that
 // filter_enabled_metadata wants. Istio tells so what a policy with action
 // CUSTOM is for: the shadow rules of an RBAC filter before ext_authz match, and
 // the name of the rule that did is the mark.
-func (c *chain) marksAll(m *matcherv3.MetadataMatcher) bool {
+func (c *chain) marksEveryRequest(m *matcherv3.MetadataMatcher) bool {
 	at, prefix := c.marker(m)
 	if at < 0 {
 		return false
@@ -35,8 +35,8 @@ func (c *chain) marksAll(m *matcherv3.MetadataMatcher) bool {
 	return all
 }
 
-// markHolds wants the filter that marks requests to do so on a lane.
-func (c *chain) markHolds(w *lane, m *matcherv3.MetadataMatcher) {
+// verifyMark wants the filter that marks requests to do so on a target.
+func (c *chain) verifyMark(w *target, m *matcherv3.MetadataMatcher) {
 	at, _ := c.marker(m)
 	if at < 0 {
 		return // told already

@@ -4,9 +4,9 @@ import (
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 )
 
-// outlives looks at what happens to requests while one of several athds goes
+// verifyReplicas looks at what happens to requests while one of several athds goes
 // or is away. A mesh has its own ways.
-func (c *chain) outlives(where string, cluster *clusterv3.Cluster) {
+func (c *chain) verifyReplicas(where string, cluster *clusterv3.Cluster) {
 	endpoints := c.destinationOf(cluster).endpoints
 	several := len(endpoints) > 1 || len(endpoints) == 1 && !endpoints[0].Static()
 	if !several || c.expect.ByHost {

@@ -16,8 +16,8 @@ import (
 	"github.com/athd/athd/provider"
 )
 
-// A lane is a route together with one of the clusters that it leads to.
-type lane struct {
+// A target is a route together with one of the clusters that it leads to.
+type target struct {
 	where     string
 	config    *routev3.RouteConfiguration
 	host      *routev3.VirtualHost
@@ -27,12 +27,12 @@ type lane struct {
 	providers []string                               // to which it leads, by whatever sign
 }
 
-// lanesOf lists the lanes of a route configuration, also those that lead nowhere.
-func (m *manager) lanesOf(c *routev3.RouteConfiguration) []*lane {
-	var out []*lane
+// targetsOf lists the targets of a route configuration, also those that lead nowhere.
+func (m *manager) targetsOf(c *routev3.RouteConfiguration) []*target {
+	var out []*target
 	for _, h := range c.GetVirtualHosts() {
 		for _, r := range h.GetRoutes() {
-			w := lane{config: c, host: h, route: r, cluster: r.GetRoute().GetCluster()}
+			w := target{config: c, host: h, route: r, cluster: r.GetRoute().GetCluster()}
 			w.where = m.where + " / virtual host " + envoy.Quote(h.GetName()) + " / route " + routeName(r)
 			parts := r.GetRoute().GetWeightedClusters().GetClusters()
 			if len(parts) == 0 {
@@ -59,8 +59,8 @@ func routeName(r *routev3.Route) string {
 		match.GetSafeRegex().GetRegex(), "?"))
 }
 
-// forwards reports whether requests on this lane go to a cluster at all.
-func (w *lane) forwards() bool {
+// forwards reports whether requests on this target go to a cluster at all.
+func (w *target) forwards() bool {
 	switch w.route.GetAction().(type) {
 	case *routev3.Route_Redirect, *routev3.Route_DirectResponse:
 		return false
@@ -69,15 +69,15 @@ func (w *lane) forwards() bool {
 }
 
 // literal is the fixed beginning of the paths that a route matches.
-func (w *lane) literal() string {
+func (w *target) literal() string {
 	match := w.route.GetMatch()
 	return cmp.Or(match.GetPrefix(), match.GetPathSeparatedPrefix(), match.GetPath())
 }
 
-func (w *lane) mounted() bool { return strings.HasPrefix(w.literal(), ath.ProxyPath) }
+func (w *target) mounted() bool { return strings.HasPrefix(w.literal(), ath.ProxyPath) }
 
 // mountOf returns the provider under whose mount the route matches, or "".
-func (w *lane) mountOf() string {
+func (w *target) mountOf() string {
 	rest, _ := strings.CutPrefix(w.literal(), ath.ProxyPath)
 	if !w.mounted() {
 		return ""
@@ -91,14 +91,14 @@ func (w *lane) mountOf() string {
 const redacted = "[redacted]"
 
 // told returns a context extension and whether it can be read.
-func (w *lane) told(name string) (value string, there, readable bool) {
+func (w *target) told(name string) (value string, there, readable bool) {
 	value, there = w.extensions()[name]
 	return value, there, value != redacted
 }
 
-// lead finds the providers to which a lane leads: by what its check tells,
+// lead finds the providers to which a target leads: by what its check tells,
 // else by its path, by what its guard wants, by its cluster, or by its host.
-func (m *manager) lead(w *lane) *lane {
+func (m *manager) lead(w *target) *target {
 	if !w.forwards() {
 		return w
 	}
@@ -117,7 +117,7 @@ func (m *manager) lead(w *lane) *lane {
 }
 
 // guardedFor returns the provider that the most specific guard wants, or "".
-func (w *lane) guardedFor() string {
+func (w *target) guardedFor() string {
 	for _, level := range w.levels() {
 		for _, name := range slices.Sorted(maps.Keys(level)) {
 			var per guardv3.RBACPerRoute
@@ -130,7 +130,7 @@ func (w *lane) guardedFor() string {
 }
 
 // appsOf returns the apps that have the route's host and path.
-func (m *manager) appsOf(w *lane) []string {
+func (m *manager) appsOf(w *target) []string {
 	var out []string
 	for _, p := range m.expect.Providers.Apps() {
 		if m.expect.ByHost && len(p.App.Hosts) == 0 {
@@ -158,7 +158,7 @@ func hostOnly(domain string) string {
 }
 
 // levels are the settings per filter, the most specific first.
-func (w *lane) levels() []map[string]*anypb.Any {
+func (w *target) levels() []map[string]*anypb.Any {
 	return []map[string]*anypb.Any{
 		w.part.GetTypedPerFilterConfig(), w.route.GetTypedPerFilterConfig(),
 		w.host.GetTypedPerFilterConfig(), w.config.GetTypedPerFilterConfig(),
@@ -173,7 +173,7 @@ type setting struct {
 }
 
 // settings returns what the levels say to a filter, the most specific first.
-func (w *lane) settings(filter string) []setting {
+func (w *target) settings(filter string) []setting {
 	var out []setting
 	for _, level := range w.levels() {
 		if a := level[filter]; a != nil {
@@ -192,8 +192,8 @@ func unwrap(a *anypb.Any) setting {
 	return setting{config: a}
 }
 
-// filters returns the names of the filters that a lane has settings for.
-func (w *lane) filters() []string {
+// filters returns the names of the filters that a target has settings for.
+func (w *target) filters() []string {
 	names := map[string]bool{}
 	for _, level := range w.levels() {
 		for name := range level {
@@ -203,10 +203,10 @@ func (w *lane) filters() []string {
 	return slices.Sorted(maps.Keys(names))
 }
 
-// extensions are what athd is told on this lane. Unlike other settings those
+// extensions are what athd is told on this target. Unlike other settings those
 // of all levels are joined, and the most specific wins where they differ; but
 // where that takes the check away, nothing is told.
-func (w *lane) extensions() map[string]string {
+func (w *target) extensions() map[string]string {
 	out := map[string]string{}
 	for _, level := range w.levels() {
 		for _, name := range slices.Sorted(maps.Keys(level)) {
@@ -235,9 +235,9 @@ func (v *verifier) idOf(name string) string {
 	return name
 }
 
-// provider returns the provider that a lane leads to if it is one that athd
+// provider returns the provider that a target leads to if it is one that athd
 // knows.
-func (m *manager) provider(w *lane) *provider.Provider {
+func (m *manager) provider(w *target) *provider.Provider {
 	if len(w.providers) == 0 {
 		return nil
 	}

@@ -20,9 +20,9 @@ func socketsOf(c *clusterv3.Cluster) []*corev3.TransportSocket {
 	return out
 }
 
-// tlsHolds wants a cluster to reach an https API by TLS that verifies its name.
+// verifyTLS wants a cluster to reach an https API by TLS that verifies its name.
 // It reports whether it does.
-func (v *verifier) tlsHolds(where string, c *clusterv3.Cluster, target *url.URL) bool {
+func (v *verifier) verifyTLS(where string, c *clusterv3.Cluster, target *url.URL) bool {
 	if target.Scheme != "https" {
 		return false
 	}
@@ -36,15 +36,15 @@ func (v *verifier) tlsHolds(where string, c *clusterv3.Cluster, target *url.URL)
 			v.fault(where, "it does not speak TLS to "+envoy.Quote(target.Host)+", as far as can be read: the user's token travels in plaintext", "add a TLS transport socket")
 			verified = false
 		default:
-			verified = v.contextHolds(where, &t, httpOptionsOf(c), target.Hostname()) && verified
+			verified = v.verifyTLSContext(where, &t, httpOptionsOf(c), target.Hostname()) && verified
 		}
 	}
 	return verified
 }
 
-// contextHolds looks at one TLS context and returns whether the server's
+// verifyTLSContext looks at one TLS context and returns whether the server's
 // certificate must be good for host.
-func (v *verifier) contextHolds(where string, t *tlsv3.UpstreamTlsContext, o *httpv3.HttpProtocolOptions, host string) bool {
+func (v *verifier) verifyTLSContext(where string, t *tlsv3.UpstreamTlsContext, o *httpv3.HttpProtocolOptions, host string) bool {
 	common := t.GetCommonTlsContext()
 	if low(common.GetTlsParams().GetTlsMinimumProtocolVersion()) || low(common.GetTlsParams().GetTlsMaximumProtocolVersion()) {
 		v.fault(where, "it allows TLS older than 1.2", "set tls_minimum_protocol_version: TLSv1_2")

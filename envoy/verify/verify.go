@@ -79,7 +79,7 @@ func Verify(dump []byte, expect Expectation) (Verification, error) {
 	if err := v.read(dump); err != nil {
 		return Verification{}, err
 	}
-	v.listenersHold()
+	v.verifyListeners()
 	out := Verification{
 		Listeners: len(v.listeners), Routes: v.routesRead, Clusters: len(v.clusters),
 		Findings: make([]Finding, 0, len(v.found)),

@@ -14,36 +14,36 @@ import (
 	"github.com/athd/athd/provider"
 )
 
-// laneHolds verifies one lane to a provider: that it is checked and guarded
+// verifyTarget verifies one target to a provider: that it is checked and guarded
 // for that provider, and leads where its token belongs.
-func (c *chain) laneHolds(w *lane, guards []int, guarded bool) {
-	if c.perRouteHolds(w) {
-		c.providerTold(w)
-		c.mountTold(w)
+func (c *chain) verifyTarget(w *target, guards []int, guarded bool) {
+	if c.verifyPerRoute(w) {
+		c.verifyProviderExtension(w)
+		c.verifyMountExtension(w)
 		if guarded {
-			c.laneGuarded(w, guards)
+			c.verifyGuarded(w, guards)
 		}
 	}
-	c.headersHold(w, c.provider(w))
-	c.leadsRight(w)
+	c.verifyHeaders(w, c.provider(w))
+	c.verifyUpstream(w)
 }
 
-// leadsRight verifies where a lane leads, checked or not.
-func (c *chain) leadsRight(w *lane) {
+// verifyUpstream verifies where a target leads, checked or not.
+func (c *chain) verifyUpstream(w *target) {
 	p := c.provider(w)
-	c.actionHolds(w)
+	c.verifyAction(w)
 	if p == nil {
 		c.fault(w.where, "it leads to "+envoy.Quote(w.providers[0])+", a provider that athd does not know",
 			"remove the route, or add the provider to athd's configuration")
 		return
 	}
-	c.pathHolds(w, p)
-	c.hostHolds(w, p)
-	c.clusterHolds(w, p)
+	c.verifyPath(w, p)
+	c.verifyHost(w, p)
+	c.verifyCluster(w, p)
 }
 
-// providerTold wants athd to be told the provider of the lane.
-func (c *chain) providerTold(w *lane) {
+// verifyProviderExtension wants athd to be told the provider of the target.
+func (c *chain) verifyProviderExtension(w *target) {
 	told, there, readable := w.told(envoy.ExtProvider)
 	if _, limited := w.extensions()[envoy.ExtStream]; there && !limited && !c.expect.ByHost {
 		c.warning(w.where, "streams and WebSockets may outlive the agent's token: the route does not take their limit",
@@ -59,9 +59,9 @@ func (c *chain) providerTold(w *lane) {
 	}
 }
 
-// laneGuarded wants the guard to admit only what athd allowed for the provider
-// of the lane.
-func (c *chain) laneGuarded(w *lane, guards []int) {
+// verifyGuarded wants the guard to admit only what athd allowed for the provider
+// of the target.
+func (c *chain) verifyGuarded(w *target, guards []int) {
 	guards = slices.DeleteFunc(slices.Clone(guards), func(i int) bool { return i < c.checkAt })
 	got := c.assured(guards, w)
 	const remedy = "let the rbac filter want ath_allow: true and provider of this route's provider"
@@ -80,8 +80,8 @@ func (c *chain) laneGuarded(w *lane, guards []int) {
 	}
 }
 
-// mountTold wants athd to cut off the mount that the route's rewrite cuts off.
-func (c *chain) mountTold(w *lane) {
+// verifyMountExtension wants athd to cut off the mount that the route's rewrite cuts off.
+func (c *chain) verifyMountExtension(w *target) {
 	told, there, readable := w.told(envoy.ExtMount)
 	switch id := w.mountOf(); {
 	case id == "" && there:
@@ -94,8 +94,8 @@ func (c *chain) mountTold(w *lane) {
 	}
 }
 
-// headersHold looks at headers that are changed behind the check.
-func (c *chain) headersHold(w *lane, p *provider.Provider) {
+// verifyHeaders looks at headers that are changed behind the check.
+func (c *chain) verifyHeaders(w *target, p *provider.Provider) {
 	var add []*corev3.HeaderValueOption
 	var drop []string
 	for _, level := range []interface {
@@ -128,7 +128,7 @@ func (c *chain) headersHold(w *lane, p *provider.Provider) {
 		for _, s := range w.settings(f.name) {
 			var per headersv3.HeaderMutationPerRoute
 			if s.config != nil && open(s.config, &per) {
-				c.requestMutationsHold(w.where, per.GetMutations())
+				c.verifyRequestMutations(w.where, per.GetMutations())
 				mutations = append(mutations, per.GetMutations().GetRequestMutations()...)
 			}
 		}
@@ -170,9 +170,9 @@ func (c *chain) replyRemoves(name string) bool {
 	return c.told(name) && (rules == nil || mutable(rules, name))
 }
 
-// actionHolds looks for what sends a checked request to other places too, or
+// verifyAction looks for what sends a checked request to other places too, or
 // once more.
-func (c *chain) actionHolds(w *lane) {
+func (c *chain) verifyAction(w *target) {
 	a := w.route.GetRoute()
 	if a == nil {
 		c.fault(w.where, "its action cannot be verified", "forward requests to the provider's cluster")
@@ -213,9 +213,9 @@ func repeats(p *routev3.RetryPolicy) bool {
 	return false
 }
 
-// pathHolds wants what goes up to be the base path of the API and what was
+// verifyPath wants what goes up to be the base path of the API and what was
 // judged.
-func (c *chain) pathHolds(w *lane, p *provider.Provider) {
+func (c *chain) verifyPath(w *target, p *provider.Provider) {
 	a, match := w.route.GetRoute(), w.route.GetMatch()
 	if cutsMount(w, p) {
 		return
@@ -259,7 +259,7 @@ func (c *chain) pathHolds(w *lane, p *provider.Provider) {
 // cutsMount reports whether a pattern does no more than cut off a mount of an
 // API at the root, as Envoy Gateway writes it: with all slashes behind the
 // mount, of which athd lets pass one only.
-func cutsMount(w *lane, p *provider.Provider) bool {
+func cutsMount(w *target, p *provider.Provider) bool {
 	a, prefix := w.route.GetRoute(), w.route.GetMatch().GetPathSeparatedPrefix()
 	cut := a.GetRegexRewrite()
 	return cut != nil && a.GetPrefixRewrite() == "" && a.GetPathRewritePolicy() == nil && a.GetPathRewrite() == "" &&
@@ -267,8 +267,8 @@ func cutsMount(w *lane, p *provider.Provider) bool {
 		cut.GetPattern().GetRegex() == "^"+prefix+`\/*` && cut.GetSubstitution() == "/" && w.route.GetMatch().GetCaseSensitive() == nil
 }
 
-// hostHolds wants the API to be called by its own name.
-func (c *chain) hostHolds(w *lane, p *provider.Provider) {
+// verifyHost wants the API to be called by its own name.
+func (c *chain) verifyHost(w *target, p *provider.Provider) {
 	target := envoy.Upstream(p)
 	a := w.route.GetRoute()
 	got := a.GetHostRewriteLiteral()
