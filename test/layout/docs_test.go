@@ -11,12 +11,15 @@ import (
 )
 
 var (
-	defined = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`)
-	named   = regexp.MustCompile("`((?:Test|Fuzz)[A-Z]\\w+)`")
-	link    = regexp.MustCompile(`\]\(([^)#:]*)(?:#([^)]*))?\)`)
-	heading = regexp.MustCompile(`(?m)^#+ (.+)$`)
-	fenced  = regexp.MustCompile("(?sm)^ *```.*?^ *```$")
-	dropped = regexp.MustCompile(`[^\p{L}\p{N}_\- ]`)
+	defined   = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`)
+	functions = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz|Benchmark)\w+)\(`)
+	named     = regexp.MustCompile("`((?:Test|Fuzz)[A-Z]\\w+)`")
+	link      = regexp.MustCompile(`\]\(([^)#:]*)(?:#([^)]*))?\)`)
+	heading   = regexp.MustCompile(`(?m)^#+ (.+)$`)
+	fenced    = regexp.MustCompile("(?sm)^ *```.*?^ *```$")
+	placed    = regexp.MustCompile("((?:`(?:Test|Fuzz|Benchmark)\\w+(?:/[^`]*)?`(?:, | and | ))+)\\(((?:\\w+/)*\\w+)[),;:]")
+	inList    = regexp.MustCompile("`((?:Test|Fuzz|Benchmark)\\w+)")
+	dropped   = regexp.MustCompile(`[^\p{L}\p{N}_\- ]`)
 )
 
 // A document that names a test, as proof of a defence, names one that exists.
@@ -38,6 +41,35 @@ func TestDocumentsNameTestsThatExist(t *testing.T) {
 	})
 	if len(tests) < 100 || mentions < 50 {
 		t.Errorf("only %d tests and %d mentions were found", len(tests), mentions)
+	}
+}
+
+// A test that a document names with its directory, as in `TestX` (envoy), is
+// there.
+func TestDocumentsNameTestsWhereTheyAre(t *testing.T) {
+	tests := map[string]bool{} // "directory name"
+	walk(t, "_test.go", func(path, text string) {
+		dir, err := filepath.Rel("../..", filepath.Dir(path))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range functions.FindAllStringSubmatch(text, -1) {
+			tests[filepath.ToSlash(dir)+" "+m[1]] = true
+		}
+	})
+	seen := 0
+	walk(t, ".md", func(path, text string) {
+		for _, m := range placed.FindAllStringSubmatch(text, -1) {
+			for _, name := range inList.FindAllStringSubmatch(m[1], -1) {
+				seen++
+				if !tests[m[2]+" "+name[1]] {
+					t.Errorf("%s: %s is not in %s", path, name[1], m[2])
+				}
+			}
+		}
+	})
+	if seen < 50 {
+		t.Errorf("only %d tests were named with their directory", seen)
 	}
 }
 
