@@ -115,7 +115,7 @@ func checkRoute(t *testing.T, route *routev3.Route) string {
 		t.Errorf("route %q repeats requests", route.Name)
 	}
 	if route.TypedPerFilterConfig["envoy.filters.http.header_mutation"] == nil {
-		t.Errorf("route %q has no hygiene", route.Name)
+		t.Errorf("route %q has no header mutation", route.Name)
 	}
 	return id
 }

@@ -32,7 +32,7 @@ const (
 // towards its store is well under it.
 const authzSeconds = 1
 
-// filters is the chain: CORS if need be, check, guard, hygiene, bodies of the
+// filters is the chain: CORS if need be, check, guard, header mutation, bodies of the
 // handshake, router.
 func (g *generator) filters() []*hcmv3.HttpFilter {
 	return append(g.cors(),

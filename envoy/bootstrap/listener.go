@@ -164,7 +164,7 @@ func (g *generator) overloadManager() *overloadv3.OverloadManager {
 }
 
 // reducesTimeouts makes Envoy wait for less the more of its memory is used, so
-// that connections which do nothing make room for others.
+// that connections which do nothing yield to others.
 func (g *generator) reducesTimeouts(heap string) *overloadv3.OverloadAction {
 	const connectionIdle, streamIdle, handshake = overloadv3.ScaleTimersOverloadActionConfig_HTTP_DOWNSTREAM_CONNECTION_IDLE,
 		overloadv3.ScaleTimersOverloadActionConfig_HTTP_DOWNSTREAM_STREAM_IDLE, overloadv3.ScaleTimersOverloadActionConfig_TRANSPORT_SOCKET_CONNECT

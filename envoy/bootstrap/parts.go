@@ -65,7 +65,7 @@ func Print(c Config, part Part) ([]byte, error) {
 		return nil, err
 	}
 	heading := []string{
-		"Envoy's configuration, written by athd bootstrap. Change athd.yaml and write it anew:",
+		"Envoy's configuration, written by athd bootstrap. Change athd.yaml and generate it again:",
 		"what is edited here may undo what keeps agents' requests checked.",
 	}
 	if c.PublicURL != "" {

@@ -10,7 +10,7 @@ import (
 // whether there was any of it: if not, the header stays as it came. Envoy may
 // have joined several headers by commas (RFC 9110, section 5.3, which RFC 6265
 // advises against); ours hold none, so that they can be told apart there too.
-// What no reply can carry is left out of a header that has to be made anew.
+// What no reply can carry is left out of a header that has to be rewritten.
 func foreignCookies(headers []string) (cookie string, ours bool) {
 	var keep []string
 	for _, header := range headers {

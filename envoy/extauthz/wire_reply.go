@@ -112,8 +112,8 @@ func (a *answer) encodeHeaders(w *writer) {
 		encodeHeader(w, h[0], h[1])
 	}
 	if a.restIn != "" {
-		var room [20]byte
-		encodeHeader(w, a.restIn, string(strconv.AppendInt(room[:0], a.rest, 10)))
+		var digits [20]byte
+		encodeHeader(w, a.restIn, string(strconv.AppendInt(digits[:0], a.rest, 10)))
 	}
 }
 

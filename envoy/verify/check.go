@@ -33,7 +33,7 @@ func (c *chain) verifyCheck() {
 		c.warning(where, "it sends bodies to athd, which reads none: uploads wait, or are refused", "remove with_request_body")
 	}
 	if c.check.GetClearRouteCache() {
-		c.fault(where, "the route is chosen anew after the check: it may be another than the one that was judged", "remove clear_route_cache")
+		c.fault(where, "the route is chosen again after the check: it may be another than the one that was judged", "remove clear_route_cache")
 	}
 	if c.check.GetGrpcService() == nil {
 		c.fault(where, "it does not ask by gRPC, which is all that athd speaks", "set grpc_service")

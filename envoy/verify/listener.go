@@ -42,7 +42,7 @@ func (v *verifier) verifyListeners() {
 	for _, p := range v.expect.Providers.All() {
 		if !reached[p.ID] {
 			v.warning("provider "+envoy.Quote(p.ID), "no route leads to it",
-				"write Envoy's configuration anew, or take the provider out of athd's")
+				"generate Envoy's configuration again, or take the provider out of athd's")
 		}
 	}
 }

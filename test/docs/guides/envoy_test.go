@@ -37,7 +37,7 @@ func mainRoutes(t *testing.T, envoy object) []any {
 // holdsTheParts: what athd prints is in the file as it is, in its order.
 func holdsTheParts(t *testing.T, envoy, parts object) {
 	t.Helper()
-	const cure = "; write it anew as docs/guides/your-envoy.md tells"
+	const cure = "; generate it again as docs/guides/your-envoy.md tells"
 	clusters := at(t, parts, "clusters", "clusters").([]any)
 	theirs := at(t, envoy, "static_resources", "clusters").([]any)
 	if !reflect.DeepEqual(theirs[len(theirs)-len(clusters):], clusters) {

@@ -55,7 +55,7 @@ func ofTheCheck() []Mutation {
 			Finds: []string{`may not change "authorization"`, `may not change "cookie"`, `the API sees "x-forwarded-user"`, `the API sees "x-auth-request-user"`,
 				`the API sees "remote-user"`, `the API sees "cf-access-user"`, `the API sees "ssl-client-verify"`, `the API sees "tailscale-user-login"`}},
 		{Name: "mutations not validated", Do: asked(func(e *extauthzv3.ExtAuthz) { e.ValidateMutations = false }), Finds: []string{"is not validated"}},
-		{Name: "clear_route_cache", Do: asked(func(e *extauthzv3.ExtAuthz) { e.ClearRouteCache = true }), Finds: []string{"the route is chosen anew"}},
+		{Name: "clear_route_cache", Do: asked(func(e *extauthzv3.ExtAuthz) { e.ClearRouteCache = true }), Finds: []string{"the route is chosen again"}},
 		{Name: "no timeout", Do: asked(func(e *extauthzv3.ExtAuthz) { e.GetGrpcService().Timeout = nil }), Finds: []string{"it has no timeout"}, Warning: true},
 		{Name: "a timeout of ten minutes", Do: asked(func(e *extauthzv3.ExtAuthz) { e.GetGrpcService().Timeout = durationpb.New(10 * time.Minute) }), Finds: []string{"waits longer than 5 s"}, Warning: true},
 		{Name: "no status_on_error", Do: asked(func(e *extauthzv3.ExtAuthz) { e.StatusOnError = nil }), Finds: []string{"agents are told 403"}, Warning: true},
