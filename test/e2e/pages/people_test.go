@@ -3,6 +3,7 @@ package pages
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
 	"crypto/rand"
 	"crypto/tls"
 	"encoding/json"
@@ -19,6 +20,7 @@ import (
 	"time"
 
 	"github.com/athd/athd/client"
+	"github.com/athd/athd/internal/wire"
 	"github.com/athd/athd/test/harness/stage"
 )
 
@@ -37,6 +39,7 @@ func start(t testing.TB, o stage.Options) *stage.Stage {
 // An anAgent is an agent that says of itself what a test wants it to say.
 type anAgent struct {
 	*client.Identity
+	key       *ecdsa.PrivateKey
 	claims    string // the agent_id that it registers
 	Purpose   string
 	Redirects []string
@@ -68,9 +71,10 @@ func newAgentCalled(t testing.TB, s *stage.Stage, name string) *anAgent {
 		},
 	}
 	t.Cleanup(transport.CloseIdleConnections)
-	own := s.NewAgent(name).Agent()
+	published, key := s.NewAgentVia(name, wire.Local())
+	own := published.Agent()
 	return &anAgent{
-		Identity: own, claims: own.ID(), Purpose: "Shopping on behalf of the user",
+		Identity: own, key: key, claims: own.ID(), Purpose: "Shopping on behalf of the user",
 		t: t, s: s, http: &http.Client{Transport: transport, Timeout: patience},
 	}
 }
@@ -123,7 +127,11 @@ func (a *anAgent) askOnce(path, audience string, body map[string]any) (int, repl
 
 // attest signs as the agent that it claims to be.
 func (a *anAgent) attest(audience string) (string, error) {
-	signed, err := a.Attest(audience, time.Now())
+	by := a.Identity
+	if claimed, err := client.NewIdentity(a.claims, a.Name, a.key); err == nil { // else register refuses the id before it looks at this
+		by = claimed
+	}
+	signed, err := by.Attest(audience, time.Now())
 	return signed.Reveal(), err
 }
 
