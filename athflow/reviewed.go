@@ -13,7 +13,7 @@ import (
 // keepsWhatWasReviewed refuses a second registration that changes what an
 // operator has looked at, or is looking at: who the agent says it is, what it
 // is for, where it sends codes. It holds where today's policy would not have
-// approved all that stands by itself. What it adds in scopes is judged as ever.
+// approved all that stands by itself. What it adds in scopes is judged as before.
 // An operator who removes the registration, or the agent itself, lets it start
 // again, and then everything is looked at again.
 func (f *Flow) keepsWhatWasReviewed(held *tokenstore.Agent, req *api.RegisterRequest, agent ath.AgentID, identity *attest.Identity, developer tokenstore.Developer) error {

@@ -80,7 +80,7 @@ func TestFloodsOfRefusalsAreCounted(t *testing.T) {
 		out.Reset()
 		refuse(2, stranger)
 		if lines("token_unknown") != 2 {
-			t.Error("a new minute does not begin anew")
+			t.Error("a new minute does not begin again")
 		}
 		refuse(floodAfter, stranger)
 		out.Reset()

@@ -79,7 +79,7 @@ func TestAFullDiskStopsNothingButWhatGivesRights(t *testing.T) {
 	})
 }
 
-// The first that notices may be what gives rights, and what it told of was not
+// The first that notices may be what gives rights, and what it reported was not
 // done.
 // proves: U-1
 func TestWhatWasRefusedForItsEventIsNotOnRecordAsDone(t *testing.T) {
@@ -229,11 +229,11 @@ func TestTroubleIsLoggedOncePerMinute(t *testing.T) {
 		}
 		synctest.Wait()
 		if got := numbers(log.String(), "waiting="); len(got) != 2 || got[0] != 1 || got[1] < 59 || got[1] > 62 {
-			t.Errorf("the log tells of %v waiting", got)
+			t.Errorf("the log reports %v waiting", got)
 		}
 		l.Close()
 		if got := numbers(log.String(), "dropped="); len(got) != 1 || got[0] != 90 || dropped != 90 {
-			t.Errorf("in the end the log tells of %v dropped, counted are %d", got, dropped)
+			t.Errorf("in the end the log reports %v dropped, counted are %d", got, dropped)
 		}
 	})
 }

@@ -190,7 +190,7 @@ func TestOnlyAllowedRequestsAreDropped(t *testing.T) {
 			t.Error("the refusal was not written")
 		}
 		if told := numbers(log.String(), "dropped="); len(told) != 2 || told[0] != 1 || told[1] != dropped-1 {
-			t.Errorf("the log tells of %v dropped, want the first at once and all %d of them in the end", told, dropped)
+			t.Errorf("the log reports %v dropped, want the first at once and all %d of them in the end", told, dropped)
 		}
 	})
 }

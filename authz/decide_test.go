@@ -164,7 +164,7 @@ func refusals() []refusalCase {
 		{"P-2: another agent's id", "P-2 the token's agent", func(_ *S, r *Request) { r.AgentID = []string{otherAgent} }, AgentIDMismatch, 403, ath.AgentIdentityMismatch},
 		{"P-2: two ids joined", "P-2 the token's agent", func(_ *S, r *Request) { r.AgentID = []string{agentID + "," + agentID} }, AgentIDMismatch, 403, ath.AgentIdentityMismatch},
 		{"R-7: registration removed", "standing: registered", func(s *S, _ *Request) { delete(s.agents, agentID) }, AgentUnknown, 403, ath.AgentUnapproved},
-		{"R-7: registered anew since", "standing: registered", func(s *S, _ *Request) { s.agents[agentID].ClientID = "another" }, AgentUnknown, 403, ath.AgentUnapproved},
+		{"R-7: registered again since", "standing: registered", func(s *S, _ *Request) { s.agents[agentID].ClientID = "another" }, AgentUnknown, 403, ath.AgentUnapproved},
 		{"R-6: suspended", "standing: approved", func(s *S, _ *Request) { s.agents[agentID].Suspended = true }, AgentNotApproved, 403, ath.AgentUnapproved},
 		{"standing: pending", "standing: approved", func(s *S, _ *Request) { pend(s.agents[agentID]) }, AgentNotApproved, 403, ath.AgentUnapproved},
 		{"R-6: issued before a suspension that is over", "R-6 not suspended since", func(s *S, _ *Request) { s.agents[agentID].Generation++ }, TokenRevoked, 401, ath.TokenRevoked},

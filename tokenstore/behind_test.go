@@ -104,7 +104,7 @@ func testTTL(t *testing.T, b backend) {
 		}
 	}
 
-	t.Run("a swap sets the TTL anew", func(t *testing.T) {
+	t.Run("a swap sets the TTL again", func(t *testing.T) {
 		held, err := s.Session(ctx, f.sessionID.Tag())
 		noErr(t, err)
 		next := held.Value

@@ -109,7 +109,7 @@ func TestAnotherKeysetIsReported(t *testing.T) {
 }
 
 // A keyset with a new key in front opens what the old one sealed, and seals the
-// canary anew, so that the old key can go one day.
+// canary again, so that the old key can go one day.
 func TestACanaryFollowsTheKeyset(t *testing.T) {
 	server := realredis.Start(t)
 	raw, ctx := server.Client(), t.Context()

@@ -95,7 +95,7 @@ func (s *Store) verdict(done int64, unmet error, args []any) error {
 }
 
 // mayHaveDone is for a script of which no answer came. Where the log is apart,
-// nobody else tells of what it may have done.
+// nobody else reports what it may have done.
 func (s *Store) mayHaveDone(err error, args []any) {
 	if s.feed.apart && !isReply(err) {
 		s.feed.unwritten.add(unannounced(args)...)

@@ -32,7 +32,7 @@ func TestARegistrationThatGivesMoreIsRecognized(t *testing.T) {
 			a.Approvals[0].Approved, a.Approvals[0].OperatorDenied = ath.Scopes{"r"}, ath.Scopes{"b", "w"}
 		}, true},
 		"a provider is taken": {func(a *Agent) { a.Approvals[0].OperatorDenied = nil; a.Approvals = a.Approvals[1:] }, false},
-		"a husk": {func(a *Agent) {
+		"a remainder": {func(a *Agent) {
 			a.ClientID, a.SecretDigest, a.RedirectURIs, a.ApprovalExpires = "ath_2", ath.Digest{}, nil, time.Time{}
 		}, true},
 		"one redirect is taken":        {func(a *Agent) { a.RedirectURIs = a.RedirectURIs[1:] }, true},

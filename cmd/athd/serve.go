@@ -117,7 +117,7 @@ func (a *assembly) serveListeners(ctx context.Context, s *config.Settings, l lis
 	}
 	// Readiness goes first, so that nobody is sent here any more; the admin
 	// listener goes last, so that this can be seen. In between, whoever has not
-	// heard of it yet is answered as ever.
+	// heard of it yet is answered as before.
 	a.ready.draining.Store(true)
 	a.checks.SetReady(false)
 	if err == nil {

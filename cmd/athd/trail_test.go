@@ -22,7 +22,7 @@ import (
 // N-4
 func TestAuditEventsHaveAFileOfTheirOwn(t *testing.T) {
 	refused := audit.Event{Kind: audit.AccessDenied, Reason: "token_expired", DecisionID: "dec_refused"}
-	deed := audit.Event{Kind: audit.AgentSuspended, By: "ops", DecisionID: "dec_deed"}
+	action := audit.Event{Kind: audit.AgentSuspended, By: "ops", DecisionID: "dec_deed"}
 	allowed := audit.Event{Kind: audit.ProxyRequest, Effective: ath.Scopes{"read"}, DecisionID: "dec_allowed"}
 	for _, c := range []struct {
 		name           string
@@ -44,7 +44,7 @@ func TestAuditEventsHaveAFileOfTheirOwn(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, e := range []audit.Event{refused, deed, allowed} {
+			for _, e := range []audit.Event{refused, action, allowed} {
 				events.Record(t.Context(), e)
 			}
 			if err := events.Commit(audit.Event{Kind: audit.AccessGranted, DecisionID: "dec_granted"}); err != nil {

@@ -313,7 +313,7 @@ func TestBootstrapNamesEveryFault(t *testing.T) {
 			}
 			for _, part := range tt.want {
 				if !strings.Contains(err.Error(), part) {
-					t.Errorf("%q does not tell of %s", err, part)
+					t.Errorf("%q does not report %s", err, part)
 				}
 			}
 		})

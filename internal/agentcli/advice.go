@@ -7,7 +7,7 @@ import (
 
 // An advice is what an agent's author should know of a refusal. The tables of
 // docs/agents.md are these, and a test holds them to it.
-type advice struct{ cause, cure string }
+type advice struct{ cause, fix string }
 
 // advices has one for every code of E-1.
 func advices() map[ath.Code]advice {

@@ -57,11 +57,11 @@ func TestEveryCodeHasAnAdvice(t *testing.T) {
 	}
 	row := func(name string, a advice) {
 		t.Helper()
-		if a.cause == "" || a.cure == "" {
+		if a.cause == "" || a.fix == "" {
 			t.Errorf("%s has no advice", name)
 			return
 		}
-		if want := "| `" + name + "` | " + a.cause + " | " + a.cure + " |\n"; !strings.Contains(string(page), want) {
+		if want := "| `" + name + "` | " + a.cause + " | " + a.fix + " |\n"; !strings.Contains(string(page), want) {
 			t.Errorf("%s has no row\n%s", agentsPage, want)
 		}
 	}

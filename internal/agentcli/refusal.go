@@ -40,37 +40,37 @@ func (r advisedRefusal) Error() string {
 func (r advisedRefusal) next() string {
 	code, reason := r.Code, r.detail("reason")
 	known, is := advices()[code]
-	cure := known.cure
+	fix := known.fix
 	if !is {
-		cure = "check that -server is athd's public URL, and that Envoy and athd run there"
+		fix = "check that -server is athd's public URL, and that Envoy and athd run there"
 	}
 	if why, is := reasons()[attest.Reason(reason)]; is && (code == ath.InvalidAttestation || attest.Reason(reason) == attest.Unreachable) {
-		cure = why.cure
+		fix = why.fix
 	}
 	switch {
 	case code == ath.InvalidRequest && r.detail("field") == "agent_id":
-		cure = "an agent_id is an https URL, its host in canonical form; for one with http on your own machine, as -serve makes it, athd.yaml needs `development: {allow_http: true, allow_private_hosts: true}`"
+		fix = "an agent_id is an https URL, its host in canonical form; for one with http on your own machine, as -serve makes it, athd.yaml needs `development: {allow_http: true, allow_private_hosts: true}`"
 	case code == ath.InvalidRequest && r.detail("field") != "":
-		cure = "fix the field " + cli.Printable(r.detail("field"), 100)
+		fix = "fix the field " + cli.Printable(r.detail("field"), 100)
 	case len(r.list("expected_audience")) > 0:
-		cure = "the server wants aud to be " + strings.Join(r.list("expected_audience"), " or ") + "; " + cure
+		fix = "the server wants aud to be " + strings.Join(r.list("expected_audience"), " or ") + "; " + fix
 	case code == ath.Conflict && r.detail("client_id") != "":
-		cure = "its client_id is " + cli.Printable(r.detail("client_id"), 60) + "; " + cure
+		fix = "its client_id is " + cli.Printable(r.detail("client_id"), 60) + "; " + fix
 	case len(r.list("unapproved_scopes")) > 0:
-		cure = "not approved: " + strings.Join(r.list("unapproved_scopes"), " ") + "; " + cure
+		fix = "not approved: " + strings.Join(r.list("unapproved_scopes"), " ") + "; " + fix
 	case r.detail("agent_status") != "":
-		cure = "it is " + cli.Printable(r.detail("agent_status"), 20) + "; " + cure
+		fix = "it is " + cli.Printable(r.detail("agent_status"), 20) + "; " + fix
 	case cli.ByEnvoy(r.DecisionID) && r.Status == http.StatusServiceUnavailable && strings.Contains(r.Message, "athd"):
-		cure = "it is Envoy that answers, since athd is away or late: try again; if it stays, tell the operator the id, which is in Envoy's access log"
+		fix = "it is Envoy that answers, since athd is away or late: try again; if it stays, tell the operator the id, which is in Envoy's access log"
 	case cli.ByEnvoy(r.DecisionID) && r.Status == http.StatusServiceUnavailable:
-		cure = "it is Envoy that answers: the API behind it is away, not athd; try again; if it stays, tell the operator the id, which is in Envoy's access log"
+		fix = "it is Envoy that answers: the API behind it is away, not athd; try again; if it stays, tell the operator the id, which is in Envoy's access log"
 	case reason == "reauthorization_required":
-		cure = "the user's grant at the provider has ended: authorize again"
+		fix = "the user's grant at the provider has ended: authorize again"
 	case attest.Reason(reason) == attest.Unreachable:
 	case r.RetryAfter > 0 && (r.Status == http.StatusServiceUnavailable || r.Status == http.StatusTooManyRequests):
-		cure = fmt.Sprintf("try again in %d s", int(r.RetryAfter.Seconds()))
+		fix = fmt.Sprintf("try again in %d s", int(r.RetryAfter.Seconds()))
 	}
-	return strings.ReplaceAll(cure, "`", "")
+	return strings.ReplaceAll(fix, "`", "")
 }
 
 func (r advisedRefusal) detail(name string) string {

@@ -12,7 +12,7 @@ import (
 )
 
 // kept is what outlives a restart, where there is a file for it. A login that
-// is under way does not: people begin anew.
+// is under way does not: people begin again.
 type kept struct {
 	Grants  map[string]goidc.Grant `json:"grants"`
 	Tokens  map[string]goidc.Token `json:"tokens"`

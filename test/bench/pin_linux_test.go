@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// envoysProcessor tells the benchmark, which starts itself anew to get there,
+// envoysProcessor tells the benchmark, which starts itself again to get there,
 // which processor it left for Envoy, of how many.
 const envoysProcessor = "ATHD_BENCH_ENVOYS_PROCESSOR"
 

@@ -283,8 +283,8 @@ func TestTheUsersOwnEnvoy(t *testing.T) {
 }
 
 // README's own API, with an agent on the same machine: the file as it stands
-// takes no http address, which the refusal says together with the cure; with
-// the cure, the agent walks through.
+// takes no http address, which the refusal says together with the fix; with
+// the fix, the agent walks through.
 // F-27
 func TestAnAgentOnReadmesOwnAPI(t *testing.T) {
 	run := []string{"athctl", "try", "run", "-serve", "127.0.0.1:0", "-provider", "shop", "-scope", "products:read", "-call", "GET /api/products"}
@@ -306,7 +306,7 @@ func TestAnAgentOnReadmesOwnAPI(t *testing.T) {
 		realenvoy.Start(t, []byte(config))
 		out, code := p.types(run, "-consent-with", stage.User+":"+stage.Password)
 		if cured && (code != 0 || !strings.Contains(out, "All 13 checks held.")) {
-			t.Errorf("with the cure: exit code %d\n%s", code, out)
+			t.Errorf("with the fix: exit code %d\n%s", code, out)
 		}
 		if !cured && (code == 0 || !strings.Contains(out, "development: {allow_http: true, allow_private_hosts: true}") || !strings.Contains(out, "agent_id")) {
 			t.Errorf("as it stands: exit code %d\n%s", code, out)

@@ -260,14 +260,14 @@ func TestOwnRemoval(t *testing.T) {
 			t.Fatalf("%d %s", r.status, r.raw)
 		}
 		if r = a.register("gallery", "pictures:read"); r.status != 201 || r.text("client_id") == was {
-			t.Fatalf("registering anew: %d %s", r.status, r.raw)
+			t.Fatalf("registering again: %d %s", r.status, r.raw)
 		}
 		if got := w.decide(t, a, token); got == authz.Allowed {
 			t.Error("the old registration's token lives under the new one")
 		}
 	})
 	t.Run("R-7: a consent to a registration that is gone gives the next one nothing", func(t *testing.T) {
-		a := w.actor("anew")
+		a := w.actor("again")
 		a.register("gallery", "pictures:read")
 		link, session := a.authorize("gallery", []string{"pictures:read"})
 		b := w.newBrowser()
@@ -369,7 +369,7 @@ func TestAgentListsFilterByStatus(t *testing.T) {
 	pending := register("pending", "pictures:write")
 	both := register("both", "pictures:read", "pictures:write")
 	denied := register("denied", "pictures:write")
-	w.deed(t, denied, "deny", "")
+	w.action(t, denied, "deny", "")
 	suspended := register("suspended", "pictures:read")
 	if r := w.operate("POST", suspended.adminPath()+"/suspend", ""); r.status != 200 {
 		t.Fatalf("%d %s", r.status, r.raw)
@@ -411,9 +411,9 @@ func TestAgentListsFilterByStatus(t *testing.T) {
 
 var review = policy(approval.Policy{Default: approval.Review, Rules: nil})
 
-// deed makes an operator's decision that must succeed, and holds that it is in
+// action makes an operator's decision that must succeed, and holds that it is in
 // the audit log with who made it.
-func (w *world) deed(t *testing.T, a *actor, what, body string) reply {
+func (w *world) action(t *testing.T, a *actor, what, body string) reply {
 	t.Helper()
 	before := len(w.log())
 	r := w.operate("POST", a.adminPath()+"/"+what, body)
@@ -462,7 +462,7 @@ func TestOperatorDecisionsTakeEffectAtOnce(t *testing.T) {
 			t.Fatal(r.raw)
 		}
 		w.pass(6 * day)
-		r := w.deed(t, a, "approve", "")
+		r := w.action(t, a, "approve", "")
 		if r.text("agent_status") != "approved" || scopesOf(r, "gallery")["yes"] != "pictures:read pictures:write" || until(t, w, r) != 90*day {
 			t.Fatalf("%v %s", until(t, w, r), r.raw)
 		}
@@ -475,11 +475,11 @@ func TestOperatorDecisionsTakeEffectAtOnce(t *testing.T) {
 		w := newWorld(t, review)
 		a := w.actor("a")
 		a.register("gallery", "pictures:read", "pictures:write")
-		r := w.deed(t, a, "approve", `{"providers":[{"provider_id":"gallery","scopes":["pictures:read"]}],"expires":"30d"}`)
+		r := w.action(t, a, "approve", `{"providers":[{"provider_id":"gallery","scopes":["pictures:read"]}],"expires":"30d"}`)
 		if s := scopesOf(r, "gallery"); s["yes"] != "pictures:read" || s["wait"] != "pictures:write" || until(t, w, r) != 30*day {
 			t.Fatalf("%v %s", until(t, w, r), r.raw)
 		}
-		r = w.deed(t, a, "deny", `{"reason":"Reading is enough."}`)
+		r = w.action(t, a, "deny", `{"reason":"Reading is enough."}`)
 		if s := scopesOf(r, "gallery"); s["yes"] != "pictures:read" || s["wait"] != "" || s["no"] != "pictures:write" || s["op"] != "pictures:write" || r.text("agent_status") != "approved" {
 			t.Fatal(r.raw)
 		}
@@ -488,7 +488,7 @@ func TestOperatorDecisionsTakeEffectAtOnce(t *testing.T) {
 			t.Errorf("the agent does not hear why: %s", own.raw)
 		}
 		w.refusedAs(t, w.post("/ath/authorize", a.authorization("gallery", "pictures:write")), 403, "SCOPE_NOT_APPROVED")
-		r = w.deed(t, a, "approve", `{"expires":"200d"}`) // alone: longer
+		r = w.action(t, a, "approve", `{"expires":"200d"}`) // alone: longer
 		if s := scopesOf(r, "gallery"); s["yes"] != "pictures:read" || until(t, w, r) != 200*day {
 			t.Fatalf("%v %s", until(t, w, r), r.raw)
 		}
@@ -497,7 +497,7 @@ func TestOperatorDecisionsTakeEffectAtOnce(t *testing.T) {
 		w := newWorld(t, policy(approval.Policy{Default: approval.Deny, Rules: []approval.Rule{{Action: approval.Review, Expires: 7 * day}}}))
 		a := w.actor("a")
 		a.register("gallery", "pictures:read")
-		if r := w.deed(t, a, "approve", "{}"); until(t, w, r) != 7*day {
+		if r := w.action(t, a, "approve", "{}"); until(t, w, r) != 7*day {
 			t.Fatalf("%v %s", until(t, w, r), r.raw)
 		}
 	})
@@ -506,7 +506,7 @@ func TestOperatorDecisionsTakeEffectAtOnce(t *testing.T) {
 		a := w.actor("a")
 		a.register("gallery", "pictures:read", "pictures:write")
 		w.pass(2 * day)
-		r := w.deed(t, a, "approve", "")
+		r := w.action(t, a, "approve", "")
 		if s := scopesOf(r, "gallery"); s["yes"] != "pictures:write" || until(t, w, r) != 90*day {
 			t.Fatalf("%v %s", until(t, w, r), r.raw)
 		}
@@ -514,7 +514,7 @@ func TestOperatorDecisionsTakeEffectAtOnce(t *testing.T) {
 	t.Run("R-6: a denied scope is over at the next decision", func(t *testing.T) {
 		w := newWorld(t)
 		a, token := w.live(t, "a")
-		w.deed(t, a, "deny", `{"providers":[{"provider_id":"gallery","scopes":["pictures:read"]}]}`)
+		w.action(t, a, "deny", `{"providers":[{"provider_id":"gallery","scopes":["pictures:read"]}]}`)
 		if got := w.decide(t, a, token); got != authz.AgentNotApproved {
 			t.Errorf("its token is %s", got)
 		}
@@ -538,7 +538,7 @@ func TestOperatorDecisionsTakeEffectAtOnce(t *testing.T) {
 		if r := w.operate("GET", a.adminPath(), ""); r.text("agent_status") != "pending" {
 			t.Fatal(r.raw)
 		}
-		w.deed(t, a, "deny", "")
+		w.action(t, a, "deny", "")
 		w.refusedAs(t, w.operate("POST", a.adminPath()+"/approve", ""), 409, "CONFLICT")
 		w.refusedAs(t, w.operate("POST", a.adminPath()+"/approve", `{"expires":"9d"}`), 409, "CONFLICT")
 		w.refusedAs(t, w.operate("POST", a.adminPath()+"/deny", ""), 409, "CONFLICT")
@@ -564,7 +564,7 @@ func TestSuspension(t *testing.T) {
 	w := newWorld(t)
 	a, token := w.live(t, "a")
 	bystander, kept := w.live(t, "bystander")
-	r := w.deed(t, a, "suspend", "")
+	r := w.action(t, a, "suspend", "")
 	if r.text("agent_status") != "suspended" {
 		t.Fatal(r.raw)
 	}
@@ -587,22 +587,22 @@ func TestSuspension(t *testing.T) {
 		}
 	})
 	t.Run("R-6: an approval does not end it", func(t *testing.T) {
-		r := w.deed(t, a, "approve", `{"providers":[{"provider_id":"gallery","scopes":["pictures:read"]}]}`)
+		r := w.action(t, a, "approve", `{"providers":[{"provider_id":"gallery","scopes":["pictures:read"]}]}`)
 		if r.text("agent_status") != "suspended" {
 			t.Error(r.raw)
 		}
 	})
-	t.Run("R-6: it can be said again", func(t *testing.T) { w.deed(t, a, "suspend", "") })
+	t.Run("R-6: it can be said again", func(t *testing.T) { w.action(t, a, "suspend", "") })
 	t.Run("R-8: the agent can see it", func(t *testing.T) {
 		if r := w.ask("GET", a.path(), "", "Authorization", basic(a.clientID, a.secret)); r.text("agent_status") != "suspended" {
 			t.Error(r.raw)
 		}
 	})
 	t.Run("R-6: resumed, the agent works again, but what was dead stays dead", func(t *testing.T) {
-		if r := w.deed(t, a, "resume", ""); r.text("agent_status") != "approved" {
+		if r := w.action(t, a, "resume", ""); r.text("agent_status") != "approved" {
 			t.Fatal(r.raw)
 		}
-		w.deed(t, a, "resume", "")
+		w.action(t, a, "resume", "")
 		if got := w.decide(t, a, token); got != authz.TokenRevoked {
 			t.Errorf("the old token is %s", got)
 		}
@@ -621,7 +621,7 @@ func TestSuspension(t *testing.T) {
 			t.Fatal(err)
 		}
 		connection := w.connection(t, a, token)
-		w.deed(t, a, "suspend", "")
+		w.action(t, a, "suspend", "")
 		// What an exchange writes that read the agent before, and is slow.
 		late, grant := ath.NewToken(ath.NewTag()), held.Value
 		grant.Connection = late.Tag()
@@ -634,7 +634,7 @@ func TestSuspension(t *testing.T) {
 		if got := w.decide(t, a, late.Secret().Reveal()); got != authz.AgentNotApproved {
 			t.Errorf("while suspended it is %s", got)
 		}
-		w.deed(t, a, "resume", "")
+		w.action(t, a, "resume", "")
 		if got := w.decide(t, a, late.Secret().Reveal()); got != authz.TokenRevoked {
 			t.Errorf("afterwards it is %s", got)
 		}
@@ -647,7 +647,7 @@ func TestOperatorsWordStands(t *testing.T) {
 		w := newWorld(t) // everything is approved by policy
 		a := w.actor("a")
 		a.register("gallery", "pictures:read")
-		w.deed(t, a, "deny", read)
+		w.action(t, a, "deny", read)
 		w.refusedAs(t, w.post("/ath/agents/register", a.registration("gallery", "pictures:read")), 409, "CONFLICT")
 		r := w.post("/ath/agents/register", a.registration("gallery", "pictures:read", "pictures:write"))
 		if r.status != 201 {
@@ -667,7 +667,7 @@ func TestOperatorsWordStands(t *testing.T) {
 			}
 		})
 		t.Run("R-6: until an operator approves it", func(t *testing.T) {
-			r := w.deed(t, a, "approve", read)
+			r := w.action(t, a, "approve", read)
 			if s := scopesOf(r, "gallery"); s["yes"] != "pictures:write pictures:read" || s["no"] != "" || s["op"] != "" {
 				t.Errorf("%v", s)
 			}
@@ -677,7 +677,7 @@ func TestOperatorsWordStands(t *testing.T) {
 		w := newWorld(t)
 		a := w.actor("a")
 		a.register("gallery", "pictures:read")
-		w.deed(t, a, "deny", read)
+		w.action(t, a, "deny", read)
 		w.pass(100 * day)
 		r := w.post("/ath/agents/register", a.registration("gallery", "pictures:write"))
 		if r.status != 201 || until(t, w, r) != 90*day || r.text("agent_status") != "approved" {
@@ -685,11 +685,11 @@ func TestOperatorsWordStands(t *testing.T) {
 		}
 	})
 	for what, body := range map[string]string{"suspend": "", "deny": read} {
-		t.Run("R-6: removing itself and registering anew does not undo "+what, func(t *testing.T) {
+		t.Run("R-6: removing itself and registering again does not undo "+what, func(t *testing.T) {
 			w := newWorld(t)
 			a, token := w.live(t, "a")
 			old := a.clientID
-			w.deed(t, a, what, body)
+			w.action(t, a, what, body)
 			if r := w.ask("DELETE", a.path(), "", "Authorization", basic(a.clientID, a.secret)); r.status != 200 {
 				t.Fatalf("R-7: %d %s", r.status, r.raw)
 			}
@@ -707,11 +707,11 @@ func TestOperatorsWordStands(t *testing.T) {
 			if len(l) != 1 {
 				t.Fatalf("%v", l)
 			}
-			husk := l[0].(map[string]any)
-			if husk["agent_id"] != a.id || husk["client_id"] == old {
-				t.Fatalf("%v", husk)
+			remainder := l[0].(map[string]any)
+			if remainder["agent_id"] != a.id || remainder["client_id"] == old {
+				t.Fatalf("%v", remainder)
 			}
-			if r := w.operate("DELETE", "/ath/admin/agents/"+husk["client_id"].(string), ""); r.status != 200 {
+			if r := w.operate("DELETE", "/ath/admin/agents/"+remainder["client_id"].(string), ""); r.status != 200 {
 				t.Fatalf("%d %s", r.status, r.raw)
 			}
 			if r := a.register("gallery", "pictures:read"); r.text("agent_status") != "approved" {
@@ -747,7 +747,7 @@ func TestNoDecisionIsLost(t *testing.T) {
 	two := w.twin()
 	a := w.actor("a")
 	a.register("gallery", "pictures:read", "pictures:write")
-	w.deed(t, a, "deny", `{"providers":[{"provider_id":"gallery","scopes":["pictures:write"]}]}`)
+	w.action(t, a, "deny", `{"providers":[{"provider_id":"gallery","scopes":["pictures:write"]}]}`)
 
 	var all sync.WaitGroup
 	start := make(chan struct{})

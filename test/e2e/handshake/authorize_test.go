@@ -63,7 +63,7 @@ func TestAuthorizeOrder(t *testing.T) {
 	a.register("gallery", "pictures:read", "pictures:write")
 	pending.register("shop", "products:read")
 	other := w.actor("other").attest(w.public)
-	// Each step mends one fault of the request before it.
+	// Each step fixes one fault of the request before it.
 	b := body{"client_id": nil, "state": nil, "user_redirect_uri": "https://evil.example/", "provider_id": "shop", "scopes": []string{"pictures:write"}, "agent_attestation": "x.y.z"}
 	steps := []struct {
 		name   string

@@ -109,7 +109,7 @@ func TestHostsAreSuspended(t *testing.T) {
 		t.Errorf("%d %s", r.status, r.raw)
 	}
 	w.refusedAs(t, w.post("/ath/authorize", a.authorization("gallery", "pictures:read")), 403, "AGENT_UNAPPROVED")
-	w.deed(t, a, "resume", "")
+	w.action(t, a, "resume", "")
 	if got := w.decide(t, a, tokenA); got == authz.Allowed {
 		t.Error("R-6: an old token lives again")
 	}

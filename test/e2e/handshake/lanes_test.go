@@ -57,7 +57,7 @@ func TestSlowBodiesCloseNoDoor(t *testing.T) {
 	if r := w.post("/ath/revoke", body{"client_id": a.clientID, "client_secret": a.secret, "token": "ath_tk_x"}); r.status != http.StatusOK {
 		t.Errorf("a revocation: %d %s", r.status, r.raw)
 	}
-	w.deed(t, a, "suspend", "")
+	w.action(t, a, "suspend", "")
 	if took := time.Since(start); took > 4*time.Second {
 		t.Errorf("all that took %v: it waited for slow bodies to end", took)
 	}
@@ -129,7 +129,7 @@ func TestOperatorsAreNotCountedByAddress(t *testing.T) {
 		w.from("127.0.0.1", "POST", "/ath/token", "")
 	}
 	w.tooMany(t, w.from("127.0.0.1", "POST", "/ath/token", ""))
-	w.deed(t, a, "suspend", "")
+	w.action(t, a, "suspend", "")
 	if r := w.post("/ath/revoke", body{"token": "x"}, "X-ATH-User-Token", adminToken); r.status != http.StatusOK {
 		t.Errorf("%d %s", r.status, r.raw)
 	}

@@ -56,7 +56,7 @@ func (d *disk) String() string {
 	return d.text.String()
 }
 
-// U-1's last sentence, for every deed. What an operator or agent does about
+// U-1's last sentence, for every action. What an operator or agent does about
 // several agents is done to one each.
 // proves: U-1
 func TestALogThatCannotBeWrittenStopsWhatGivesRightsAlone(t *testing.T) {

@@ -214,7 +214,7 @@ func TestSecondRegistration(t *testing.T) {
 			t.Errorf("%d %s", r.status, r.raw)
 		}
 	})
-	t.Run("R-5: judged anew once the approval has ended", func(t *testing.T) {
+	t.Run("R-5: judged again once the approval has ended", func(t *testing.T) {
 		w := newWorld(t)
 		a := w.actor("expired")
 		a.register("gallery", "pictures:read", "pictures:write")

@@ -16,7 +16,7 @@ func TestWhatWasReviewedStays(t *testing.T) {
 		a := w.actor("a")
 		a.register("gallery", "pictures:read")
 		if approved {
-			w.deed(t, a, "approve", "")
+			w.action(t, a, "approve", "")
 		}
 		for field, change := range map[string][]any{
 			"purpose":       {"purpose", "something else"},
@@ -33,7 +33,7 @@ func TestWhatWasReviewedStays(t *testing.T) {
 		if r.text("purpose") != "testing" || len(r.list("redirect_uris")) != 3 || slices.Contains(r.list("redirect_uris"), any("https://elsewhere.example/cb")) {
 			t.Errorf("approved %v: %s", approved, r.raw)
 		}
-		// More scopes, and nothing else, are asked for as ever.
+		// More scopes, and nothing else, are asked for as before.
 		if r := w.post("/ath/agents/register", a.registration("gallery", "pictures:write")); r.status != 201 {
 			t.Errorf("approved %v: %d %s", approved, r.status, r.raw)
 		}

@@ -60,8 +60,8 @@ func TestRightsAreTakenAwayWhileEveryDoorIsFlooded(t *testing.T) {
 		})
 	}
 	for round := 0; round < 20 || sent.Load() < 2000; round++ {
-		w.deed(t, known, "suspend", "")
-		w.deed(t, known, "resume", "")
+		w.action(t, known, "suspend", "")
+		w.action(t, known, "resume", "")
 	}
 	if r := w.post("/ath/revoke", body{"client_id": victim.clientID, "client_secret": victim.secret, "token": token}, "X-Forwarded-For", "192.0.2.1"); r.status != 200 {
 		t.Errorf("an agent's own revocation: %d %s", r.status, r.raw)

@@ -195,7 +195,7 @@ func TestWhatAnOperatorDeniedIsKept(t *testing.T) {
 	w := newWorld(t, policy(approval.Policy{Default: approval.Review}))
 	a := w.actor("a")
 	a.register("gallery", "pictures:read")
-	w.deed(t, a, "deny", "")
+	w.action(t, a, "deny", "")
 	today := w.twin(policy(approval.Policy{Default: approval.Approve}))
 	r := w.postTo(today, "/ath/agents/register", a.registration("gallery", "pictures:read", "pictures:write"))
 	if r.status != 201 || strings.Contains(r.raw, `"approved_scopes":["pictures:read"`) || !strings.Contains(r.raw, `"approved_scopes":["pictures:write"]`) {

@@ -223,7 +223,7 @@ func forbidden(a netip.Addr, development bool) string {
 }
 
 // rebinding changes what a name means between lookups: the address that is
-// connected to is the one that is judged, each time anew.
+// connected to is the one that is judged, each time.
 func (w *world) rebinding(t *testing.T, table *table) {
 	w.needsNamespace(t)
 	for _, c := range []struct {

@@ -234,7 +234,7 @@ func (b *tab) refused(code string) {
 		b.t.Error("a refusal shows a code")
 	}
 	if id := b.text("#decision"); !strings.HasPrefix(id, "dec_") { // F-26
-		b.t.Errorf("a page that tells of a failure has the decision_id %q", id)
+		b.t.Errorf("a page that reports a failure has the decision_id %q", id)
 	}
 }
 

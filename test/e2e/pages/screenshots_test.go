@@ -20,7 +20,7 @@ const (
 )
 
 // Every page fits desktop and phone, light and dark, and docs/screenshots has
-// a picture of each. ATHD_UPDATE_SCREENSHOTS=1 takes them anew.
+// a picture of each. ATHD_UPDATE_SCREENSHOTS=1 takes them again.
 func screenshotsOfEveryPage(t *testing.T, s *stage.Stage) {
 	a := newAgent(t, s)
 	a.Name, a.Developer.Name = "Shopping Assistant", "Example Developers Ltd"

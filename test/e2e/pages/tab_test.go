@@ -74,7 +74,7 @@ func newTab(t testing.TB, parent context.Context, options ...chromedp.ContextOpt
 	return b
 }
 
-// note keeps what Chromium tells of the tab.
+// note keeps what Chromium says about the tab.
 func (b *tab) note(event any) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -97,7 +97,7 @@ func (b *tab) note(event any) {
 			b.documents = append(b.documents, newDocument(e.Response))
 		}
 	case *log.EventEntryAdded:
-		// A page with an error status is told of here, too: those are judged
+		// A page with an error status is reported here, too: those are judged
 		// by what they show.
 		if e.Entry.Level == log.EntryLevelError && !strings.HasPrefix(e.Entry.Text, "Failed to load resource: the server responded with a status of") {
 			b.faults = append(b.faults, e.Entry.Text)
@@ -150,7 +150,7 @@ func (b *tab) pardon(parts ...string) {
 	b.pardoned = parts
 }
 
-// complained says whether the browser has told of such a fault.
+// complained says whether the browser has reported such a fault.
 func (b *tab) complained(part string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()

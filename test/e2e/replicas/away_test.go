@@ -27,7 +27,7 @@ const (
 type fault struct {
 	name        string
 	begin, heal func()
-	// reads go on: what needs no write is answered as ever.
+	// reads go on: what needs no write is answered as before.
 	reads bool
 }
 
@@ -100,7 +100,7 @@ func TestStoreAway(t *testing.T) {
 		})
 	}
 	t.Run("the scan finds what is planted", func(t *testing.T) { plant(t, p, raw) })
-	r.WriteString("\nOut of memory and too few replicas stop writes alone: the handshake is 503, calls pass as ever. " +
+	r.WriteString("\nOut of memory and too few replicas stop writes alone: the handshake is 503, calls pass as before. " +
 		"A replica is not read from: it may not know what was revoked.\n")
 	t.Log(r.String())
 }

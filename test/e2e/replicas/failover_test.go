@@ -49,7 +49,7 @@ func TestFailoverInMidHandshake(t *testing.T) {
 	// told to try again does.
 	redeem := func(at string, s session, code string) {
 		r := c.must(again(func() reply { return p.token(ctx, at, s.actor, p.attest(s.actor, "/ath/token"), s.id, code) }), http.StatusOK)
-		l.did(&deed{actor: s.actor, token: r.text("access_token")})
+		l.did(&action{actor: s.actor, token: r.text("access_token")})
 	}
 	for _, s := range authorized {
 		r := c.must(again(func() reply { return p.callback(ctx, p.direct[1], s.allowed()) }), http.StatusFound)

@@ -10,8 +10,8 @@ import (
 
 const loadClients = 8
 
-// A deed is something that athd acknowledged, and so must not be lost.
-type deed struct {
+// A action is something that athd acknowledged, and so must not be lost.
+type action struct {
 	*actor
 	token   string
 	asked   bool // to revoke it
@@ -31,8 +31,8 @@ type moment struct {
 type load struct {
 	mu      sync.Mutex
 	moments []moment
-	deeds   []*deed
-	live    *deed // a token that is not revoked
+	actions []*action
+	live    *action // a token that is not revoked
 
 	stop context.CancelFunc
 	all  sync.WaitGroup
@@ -47,7 +47,7 @@ func (p *pair) startLoad(t *testing.T) *load {
 			t.Fatal("the handshake does not work before the fault")
 		}
 	}
-	l.live = l.deeds[len(l.deeds)-1]
+	l.live = l.actions[len(l.actions)-1]
 	l.moments = nil
 	// The requests themselves are not cut off at the end: each gets an answer.
 	ctx, stop := context.WithCancel(t.Context())
@@ -77,10 +77,10 @@ func (l *load) note(kind string, r reply, want int) bool {
 	return r.status == want
 }
 
-func (l *load) did(d *deed) *deed {
+func (l *load) did(d *action) *action {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.deeds = append(l.deeds, d)
+	l.actions = append(l.actions, d)
 	return d
 }
 
@@ -92,7 +92,7 @@ func (l *load) walk(p *pair, one, other string, revoke bool) bool {
 	if !l.note("handshake", r, http.StatusCreated) {
 		return false
 	}
-	l.did(&deed{actor: a})
+	l.did(&action{actor: a})
 	r = p.authorize(ctx, other, a, p.attest(a, ""))
 	if !l.note("handshake", r, http.StatusOK) {
 		return false
@@ -106,7 +106,7 @@ func (l *load) walk(p *pair, one, other string, revoke bool) bool {
 	if !l.note("handshake", r, http.StatusOK) {
 		return false
 	}
-	d := l.did(&deed{actor: a, token: r.text("access_token")})
+	d := l.did(&action{actor: a, token: r.text("access_token")})
 	for range 3 {
 		if !l.note("call", p.call(ctx, a, d.token), http.StatusOK) {
 			return false

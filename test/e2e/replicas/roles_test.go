@@ -35,7 +35,7 @@ type change struct {
 	// split: the old master goes on and knows of nothing, so that athd may need
 	// as long as noticed.
 	split bool
-	// later: one athd connects anew after it, and so to the new master; what is
+	// later: one athd connects again after it, and so to the new master; what is
 	// taken away through that one, the other must hear of.
 	later bool
 }
@@ -316,7 +316,7 @@ func clusterWithReplicas(t *testing.T) (on store, masters, replicas []*realredis
 
 // failOver makes a cluster's replica the master. It waits until all know whose
 // replica it is and agree on the epoch, since they give it no votes before, and
-// asks anew where Redis gave up after its 5 s: votes are asked for again only
+// asks again where Redis gave up after its 5 s: votes are asked for again only
 // after 20.
 func failOver(t *testing.T, replica *realredis.Server, all []*realredis.Server) {
 	t.Helper()

@@ -40,7 +40,7 @@ func (p *pair) startTraffic(t *testing.T, patience time.Duration) *traffic {
 	if !l.walk(p, p.direct[0], p.direct[1], false) {
 		t.Fatalf("the handshake does not work: %+v", l.moments)
 	}
-	caller := l.deeds[len(l.deeds)-1]
+	caller := l.actions[len(l.actions)-1]
 	ctx, stop := context.WithCancel(t.Context())
 	f := &traffic{how: map[string]int{}, stop: stop}
 	one := func(n int) {

@@ -69,7 +69,7 @@ func (p *pair) scan(t *testing.T, raw *redis.Client, l *load) finding {
 		}
 	}
 	told := map[string]bool{}
-	for _, d := range l.deeds {
+	for _, d := range l.actions {
 		if token, err := ath.ParseToken(d.token); err == nil {
 			told[token.Digest().String()] = true
 		}
@@ -142,7 +142,7 @@ func (p *pair) settle(t *testing.T, look *tokenstore.Store, l *load, f *finding)
 	t.Helper()
 	ctx := t.Context()
 	lose := func(what string) { f.lost = append(f.lost, what) }
-	for _, d := range l.deeds {
+	for _, d := range l.actions {
 		if d.token == "" {
 			held, err := look.Agent(ctx, ath.AgentTag(d.ID()))
 			if errors.Is(err, tokenstore.ErrNotFound) || err == nil && held.Value.ClientID != d.clientID {
@@ -218,7 +218,7 @@ func plant(t *testing.T, p *pair, raw *redis.Client) {
 					must(t, c.change(key))
 				}
 			}
-			l.deeds = nil // what is broken need not work
+			l.actions = nil // what is broken need not work
 			if f := p.scan(t, raw, l); !strings.Contains(strings.Join(f.half, "\n"), c.want) {
 				t.Errorf("it found %q", f.half)
 			}

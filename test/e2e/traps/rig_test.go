@@ -109,7 +109,7 @@ func newRig(t *testing.T, change ...func(*rig, *bootstrap.Config)) *rig {
 	return r
 }
 
-// restart starts Envoy anew, with a change of its configuration.
+// restart starts Envoy again, with a change of its configuration.
 func (r *rig) restart(change func(config string) string) {
 	r.t.Helper()
 	config := change(r.config)

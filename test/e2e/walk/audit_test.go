@@ -48,7 +48,7 @@ func newCast(t *testing.T, s *stage.Stage) *cast {
 	if r, err := s.Register(c.pending, stage.Provider, "pictures:read"); err != nil || r.Status != "pending" {
 		t.Fatalf("%+v, %v", r, err)
 	}
-	deed := func(method, what, body string) func(*client.Client) reply {
+	action := func(method, what, body string) func(*client.Client) reply {
 		return func(a *client.Client) reply {
 			t.Helper()
 			req, err := http.NewRequestWithContext(t.Context(), method, s.Public+"/ath/admin/agents/"+a.Credentials().ClientID+what, strings.NewReader(body))
@@ -59,9 +59,9 @@ func newCast(t *testing.T, s *stage.Stage) *cast {
 			return do(t, req)
 		}
 	}
-	c.approve, c.resume, c.suspend = deed("POST", "/approve", ""), deed("POST", "/resume", ""), deed("POST", "/suspend", "")
-	c.deny = deed("POST", "/deny", `{"providers":[{"provider_id":"gallery","scopes":["pictures:read"]}]}`)
-	c.remove = deed("DELETE", "", "")
+	c.approve, c.resume, c.suspend = action("POST", "/approve", ""), action("POST", "/resume", ""), action("POST", "/suspend", "")
+	c.deny = action("POST", "/deny", `{"providers":[{"provider_id":"gallery","scopes":["pictures:read"]}]}`)
+	c.remove = action("DELETE", "", "")
 	return c
 }
 
@@ -70,7 +70,7 @@ func (c *cast) call(t *testing.T, a *client.Client) reply {
 	return raw(t, c.s, request(c.s, "GET", "/ath/proxy/gallery/pictures/7", c.tokens[a], a.Agent().ID(), "Connection: close")...)
 }
 
-// rightsGoAndDoNotCome does every deed while nothing can be put on record.
+// rightsGoAndDoNotCome does every action while nothing can be put on record.
 func (c *cast) rightsGoAndDoNotCome(t *testing.T) {
 	t.Helper()
 	quickly := func(what string, want int, f func() reply) {

@@ -219,7 +219,7 @@ func TestExplainWherePeoplePass(t *testing.T) {
 	}
 }
 
-// change replaces a part of athd.yaml and starts athd anew.
+// change replaces a part of athd.yaml and starts athd again.
 func change(t *testing.T, s *stage.Stage, old, new string) {
 	t.Helper()
 	path := filepath.Join(s.Dir, "athd.yaml")

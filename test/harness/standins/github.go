@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// GitHubUser is the id that GitHub's API tells of the user.
+// GitHubUser is the id that GitHub's API gives for the user.
 const GitHubUser = "583231"
 
 // GitHub stands in for github.com and api.github.com: scopes are separated by
