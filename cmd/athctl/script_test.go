@@ -219,6 +219,9 @@ func scriptRekey(ts *testscript.TestScript, _ bool, _ []string) {
 	_, err = other.Ready(context.Background())
 	ts.Check(err)
 	for _, key := range elsewhere.Keys() {
+		if elsewhere.Type(key) != "string" {
+			continue // the log of the change feed, which no keyset seals
+		}
 		value, err := elsewhere.Get(key)
 		ts.Check(err)
 		ts.Check(c.redis.Set(key, value))
