@@ -20,6 +20,18 @@ import (
 	"github.com/athd/athd/tokenstore"
 )
 
+// topologies start one server, and a cluster of two masters.
+var topologies = map[string]func(*testing.T) (string, []*realredis.Server){
+	"standalone": func(t *testing.T) (string, []*realredis.Server) {
+		s := realredis.Start(t)
+		return s.URL(), []*realredis.Server{s}
+	},
+	"cluster": func(t *testing.T) (string, []*realredis.Server) {
+		nodes := realredis.StartCluster(t, 2)
+		return fmt.Sprintf("redis+cluster://:%s@%s", nodes[0].Password(), nodes[0].Addr()), nodes
+	},
+}
+
 const changesLog = "ath:{changes}:log"
 
 // An heir is a watch whose changes have been taken up to now, and an agent to
@@ -120,16 +132,7 @@ func TestChangesReachOtherReplicasAtOnce(t *testing.T) {
 
 // proves: V-4
 func TestNoChangeIsLostWithTheSubscription(t *testing.T) {
-	for name, start := range map[string]func(*testing.T) (string, []*realredis.Server){
-		"standalone": func(t *testing.T) (string, []*realredis.Server) {
-			s := realredis.Start(t)
-			return s.URL(), []*realredis.Server{s}
-		},
-		"cluster": func(t *testing.T) (string, []*realredis.Server) {
-			nodes := realredis.StartCluster(t, 2)
-			return fmt.Sprintf("redis+cluster://:%s@%s", nodes[0].Password(), nodes[0].Addr()), nodes
-		},
-	} {
+	for name, start := range topologies {
 		t.Run(name, func(t *testing.T) {
 			url, servers := start(t)
 			b := backend{url: url, keys: newKeyset(t)}
@@ -350,16 +353,7 @@ func TestChangesAreFoundAfterAFailover(t *testing.T) {
 // S-2: nothing of it stands in the way of taking rights away, and it is told.
 // proves: V-4
 func TestChangesAreToldWhenTheServerIsFull(t *testing.T) {
-	for name, start := range map[string]func(*testing.T) (string, []*realredis.Server){
-		"standalone": func(t *testing.T) (string, []*realredis.Server) {
-			s := realredis.Start(t)
-			return s.URL(), []*realredis.Server{s}
-		},
-		"cluster": func(t *testing.T) (string, []*realredis.Server) {
-			nodes := realredis.StartCluster(t, 2)
-			return fmt.Sprintf("redis+cluster://:%s@%s", nodes[0].Password(), nodes[0].Addr()), nodes
-		},
-	} {
+	for name, start := range topologies {
 		t.Run(name, func(t *testing.T) {
 			url, servers := start(t)
 			b := backend{url: url, keys: newKeyset(t)}

@@ -2,15 +2,12 @@ package handshake
 
 import (
 	"net/http"
-	"net/http/httptest"
-	"net/http/httputil"
 	"net/url"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/athd/athd/internal/browser"
-	"github.com/athd/athd/provider"
 )
 
 // heldBack takes a user to where the provider's answer would come back, and
@@ -176,29 +173,7 @@ func codeOf(t testing.TB, target string) string {
 // F-8: the second of two deliveries waits for the first, which redeems.
 // proves: C-1
 func TestCallbackThatComesTwiceAtOnce(t *testing.T) {
-	asked, release := make(chan struct{}, 8), make(chan struct{})
-	w := newWorld(t, func(c *settings) {
-		gallery := *c.Providers.Current().Get("gallery")
-		issuer := *gallery.TokenURL
-		issuer.Path = ""
-		proxy := httputil.NewSingleHostReverseProxy(&issuer)
-		slow := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			asked <- struct{}{}
-			<-release
-			proxy.ServeHTTP(w, r)
-		}))
-		t.Cleanup(slow.Close)
-		token, err := url.Parse(slow.URL + "/token")
-		if err != nil {
-			t.Fatal(err)
-		}
-		gallery.TokenURL = token
-		set, err := provider.NewSet(&gallery)
-		if err != nil {
-			t.Fatal(err)
-		}
-		c.Providers = provider.NewProviders(set)
-	})
+	w, asked, release := newWorldOfSlowTokens(t)
 	a := w.actor("at-once")
 	a.register("gallery", "pictures:read")
 	link, session := a.authorize("gallery", []string{"pictures:read"})

@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
-	"net/http/httputil"
 	"net/url"
 	"strings"
 	"testing"
@@ -13,7 +12,6 @@ import (
 	"github.com/alicebob/miniredis/v2"
 
 	"github.com/athd/athd/ath"
-	"github.com/athd/athd/provider"
 	"github.com/athd/athd/tokenstore"
 )
 
@@ -21,29 +19,7 @@ import (
 // the code counts once, and the browser finds the end when it comes back.
 // N-5; proves: C-1
 func TestABrowserThatHangsUpFindsTheEndLater(t *testing.T) {
-	asked, release := make(chan struct{}, 8), make(chan struct{})
-	w := newWorld(t, func(c *settings) {
-		gallery := *c.Providers.Current().Get("gallery")
-		issuer := *gallery.TokenURL
-		issuer.Path = ""
-		proxy := httputil.NewSingleHostReverseProxy(&issuer)
-		slow := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			asked <- struct{}{}
-			<-release
-			proxy.ServeHTTP(w, r)
-		}))
-		t.Cleanup(slow.Close)
-		token, err := url.Parse(slow.URL + "/token")
-		if err != nil {
-			t.Fatal(err)
-		}
-		gallery.TokenURL = token
-		set, err := provider.NewSet(&gallery)
-		if err != nil {
-			t.Fatal(err)
-		}
-		c.Providers = provider.NewProviders(set)
-	})
+	w, asked, release := newWorldOfSlowTokens(t)
 	a := w.actor("hung-up")
 	a.register("gallery", "pictures:read")
 	link, session := a.authorize("gallery", []string{"pictures:read"})
