@@ -49,6 +49,7 @@ lint: ## gofmt, go vet and go mod tidy change and find nothing
 	@echo "== lint: gofmt, go vet, go mod tidy =="
 	@out=$$(gofmt -l .); [ -z "$$out" ] || { echo "gofmt would change:"; echo "$$out"; exit 1; }
 	@go vet ./...
+	@go vet -tags generators ./test/e2e/mesh
 	@go -C test/docs/monitoring/promread vet ./...
 	@go mod tidy -diff || { echo "go.mod or go.sum is not what go mod tidy would write"; exit 1; }
 

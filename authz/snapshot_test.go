@@ -80,6 +80,7 @@ func snapshots(t *testing.T) (sets map[seen]*provider.Set) {
 	}
 }
 
+// proves: P-3
 func TestDecisionIsMadeOnTheSetThatItBeganWith(t *testing.T) {
 	sets := snapshots(t)
 	for before, first := range sets {

@@ -242,6 +242,7 @@ func TestLinkForTheUserIsAWebAddress(t *testing.T) {
 }
 
 // C-6, RFC 9207.
+// proves: C-6
 func TestCodeComesOnlyWithTheAuthorizationsOwnAnswer(t *testing.T) {
 	a := &client.Authorization{Session: ath.NewSecret("ath_sess_1"), State: ath.NewSecret("state-1"), Issuer: "https://gw.example"}
 	good := url.Values{"state": {"state-1"}, "ath_session_id": {"ath_sess_1"}, "iss": {"https://gw.example"}, "code": {"ath_code_1"}}

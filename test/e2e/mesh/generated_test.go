@@ -149,7 +149,7 @@ func TestEnvoyGatewayGenerated(t *testing.T) {
 		name: "what Envoy Gateway makes", raw: true, merges: true, away: http.StatusServiceUnavailable,
 		config: all.config,
 	}
-	t.Run("clusters", func(t *testing.T) { verified(t, all.clusters) })
+	t.Run("clusters", func(t *testing.T) { clustersAuthenticate(t, all.clusters) })
 	t.Run("verify-envoy", m.hasNoFault)
 	m.works(t)
 }
@@ -195,9 +195,9 @@ func xdsOf(t *testing.T, out object) xds {
 	return found
 }
 
-// verified: athd is asked by mutual TLS under its own name, and so is the
+// clustersAuthenticate holds that athd is asked by mutual TLS under its own name, and so is the
 // provider under its own.
-func verified(t *testing.T, clusters object) {
+func clustersAuthenticate(t *testing.T, clusters object) {
 	want := map[string]string{
 		"httproute/athd/handshake/rule/0":             "athd.athd.svc.cluster.local",
 		"securitypolicy/athd/agents/extauth/0":        "athd.athd.svc.cluster.local",
