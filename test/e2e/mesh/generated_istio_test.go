@@ -197,7 +197,7 @@ func TestIstioGenerated(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			all := istioXDS(t, istiod(t, istioInput(t, istioFiles(t, tt.files...), shop), ingress, tt.ambient))
-			m := mesh{name: tt.name, raw: tt.raw, merges: true, away: http.StatusServiceUnavailable, config: all.config}
+			m := mesh{name: tt.name, raw: tt.raw, merges: true, away: http.StatusServiceUnavailable, config: all.config, consentHost: consentHost}
 			t.Run("clusters", func(t *testing.T) { verifiedByIstio(t, all.clusters) })
 			t.Run("the check", func(t *testing.T) { checked(t, all.listener, tt.raw, 1) })
 			t.Run("verify-envoy", m.hasNoFault)

@@ -140,6 +140,10 @@ func TestEnvoyGatewayAcceptsTheFiles(t *testing.T) {
 	}
 }
 
+// consentHost is the name of consent_url on a stage whose public_url is at
+// 127.0.0.1.
+const consentHost = "localhost"
+
 // What Envoy Gateway makes of deploy/envoy-gateway passes the whole walk. Its
 // listener, filters and routes are as they come, but for TLS towards clients
 // and the names of hosts; where they lead is a stage's.
@@ -147,7 +151,7 @@ func TestEnvoyGatewayGenerated(t *testing.T) {
 	all := xdsOf(t, translate(t, "xds"))
 	m := mesh{
 		name: "what Envoy Gateway makes", raw: true, merges: true, away: http.StatusServiceUnavailable,
-		config: all.config,
+		config: all.config, consentHost: consentHost,
 	}
 	t.Run("clusters", func(t *testing.T) { clustersAuthenticate(t, all.clusters) })
 	t.Run("verify-envoy", m.hasNoFault)
@@ -173,6 +177,7 @@ func renamed(made, own object) object {
 func xdsOf(t *testing.T, out object) xds {
 	t.Helper()
 	found := xds{clusters: object{}, cluster: renamed}
+	var consent []any
 	for _, c := range listOf(at(out, "xds", "athd/agents", "configs")) {
 		for _, l := range listOf(at(c, "dynamicListeners")) {
 			if l := at(l, "activeState", "listener").(object); l["name"] == "athd/agents/https" {
@@ -180,8 +185,11 @@ func xdsOf(t *testing.T, out object) xds {
 			}
 		}
 		for _, r := range listOf(at(c, "dynamicRouteConfigs")) {
-			if r := at(r, "routeConfig").(object); r["name"] == "athd/agents/https" {
+			switch r := at(r, "routeConfig").(object); r["name"] {
+			case "athd/agents/https":
 				found.routes = r
+			case "athd/agents/consent": // has its own filter chain there, by its name in TLS
+				consent = listOf(r["virtualHosts"])
 			}
 		}
 		for _, c := range listOf(at(c, "dynamicActiveClusters")) {
@@ -192,6 +200,7 @@ func xdsOf(t *testing.T, out object) xds {
 	if found.listener == nil || found.routes == nil || len(found.clusters) < 5 {
 		t.Fatalf("listener %v, routes %v, %d clusters", found.listener != nil, found.routes != nil, len(found.clusters))
 	}
+	found.routes["virtualHosts"] = append(listOf(found.routes["virtualHosts"]), consent...)
 	return found
 }
 
@@ -235,7 +244,8 @@ func (x xds) config(t *testing.T, listen string, clusters []byte) []byte {
 	}
 	chain := at(x.listener, "filterChains", 0).(object)
 	manager := at(chain, "filters", 0, "typedConfig").(object)
-	for _, o := range []object{x.listener, x.routes} {
+	routes := load(t, dump(t, x.routes)) // a copy: this may not be its last stage
+	for _, o := range []object{x.listener, routes} {
 		delete(o, "@type")
 	}
 	for _, key := range []string{"transportSocket", "filterChainMatch"} {
@@ -243,14 +253,19 @@ func (x xds) config(t *testing.T, listen string, clusters []byte) []byte {
 	}
 	delete(x.listener, "listenerFilters") // which look for TLS
 	delete(manager, "rds")
-	x.listener["address"], manager["routeConfig"] = address(host, number), x.routes
-	// On the stage the consent pages have no host of their own.
+	x.listener["address"], manager["routeConfig"] = address(host, number), routes
 	x.listener["filterChains"] = []any{chain}
-	x.routes["virtualHosts"] = slices.DeleteFunc(listOf(x.routes["virtualHosts"]), func(h any) bool {
-		return slices.Contains(listOf(at(h, "domains")), any("consent.example.com"))
-	})
-	for _, h := range listOf(x.routes["virtualHosts"]) {
-		h.(object)["domains"] = []any{"*"}
+	apart := 0
+	for _, h := range listOf(routes["virtualHosts"]) {
+		domains := []any{"*"}
+		if slices.Contains(listOf(at(h, "domains")), any("consent.example.com")) {
+			domains = []any{consentHost, net.JoinHostPort(consentHost, port)}
+			apart++
+		}
+		h.(object)["domains"] = domains
+	}
+	if apart != 1 {
+		t.Fatalf("%d virtual hosts have the consent pages", apart)
 	}
 
 	printed := load(t, clusters)

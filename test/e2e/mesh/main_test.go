@@ -30,7 +30,9 @@ type mesh struct {
 	raw    bool // headers are told raw
 	merges bool // two slashes are one before anyone looks
 	away   int  // the status while athd is away
-	config func(t *testing.T, listen string, clusters []byte) []byte
+	// consentHost has the consent pages; "": they are where all else is.
+	consentHost string
+	config      func(t *testing.T, listen string, clusters []byte) []byte
 }
 
 // start sets a stage up with the mesh's Envoy on it. The clusters are those that
@@ -42,7 +44,7 @@ func (m mesh) start(t *testing.T) *stage.Stage {
 
 func (m mesh) startWith(t *testing.T, o stage.Options) *stage.Stage {
 	t.Helper()
-	o.Destination = "host_and_path"
+	o.Destination, o.ConsentHost = "host_and_path", m.consentHost
 	o.Envoy = func(listen string, part func(string) []byte) []byte {
 		return m.config(t, listen, part("clusters"))
 	}
