@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"runtime"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -14,6 +13,7 @@ import (
 	"github.com/athd/athd/audit"
 	"github.com/athd/athd/authz"
 	"github.com/athd/athd/httpapi"
+	"github.com/athd/athd/internal/version"
 	"github.com/athd/athd/provider"
 	"github.com/athd/athd/tokenstore"
 )
@@ -80,8 +80,9 @@ func newMetrics(providers *provider.Providers) *metrics {
 	}
 	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "athd_build_info", Help: "Always 1; its labels tell what runs.",
-	}, []string{"version", "go"})
-	build.WithLabelValues(buildVersion(), runtime.Version()).Set(1)
+	}, []string{"version", "revision", "go"})
+	running := version.Current()
+	build.WithLabelValues(running.Version, running.Revision, running.Go).Set(1)
 	m.registry.MustRegister(m.decisions, m.decisionTime, m.events, m.dropped, m.storeTime, m.storeErrors, m.limited, m.changes, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/net/netutil"
 
 	"github.com/athd/athd/config"
+	"github.com/athd/athd/internal/version"
 )
 
 // drainTime is how long calls under way may take to end.
@@ -101,8 +102,9 @@ func (a *assembly) serveListeners(ctx context.Context, s *config.Settings, l lis
 	a.ready.grpc.Store(true)
 	a.ready.http.Store(true)
 	a.checks.SetReady(true)
+	running := version.Current()
 	log.Info("serving", "grpc", where(l.grpc), "http", where(l.http), "admin", where(l.admin),
-		"version", buildVersion(), "providers", summary(s.Providers))
+		"version", running.Version, "revision", running.Revision, "providers", summary(s.Providers))
 	a.firstLook(ctx, log)
 	watch := a.store.Watch()
 	defer watch.Close()

@@ -2,10 +2,8 @@ package main
 
 import (
 	"fmt"
-	"runtime"
-	"runtime/debug"
 
-	"github.com/athd/athd/ath"
+	"github.com/athd/athd/internal/version"
 )
 
 // runVersion prints what this binary is.
@@ -14,28 +12,6 @@ func runVersion(args []string, t terminal) error {
 	if err := f.parse(args); err != nil {
 		return err
 	}
-	fmt.Fprintf(t.stdout, "athd %s\n%s %s/%s\nATH protocol %s\n",
-		buildVersion(), runtime.Version(), runtime.GOOS, runtime.GOARCH, ath.Version)
+	fmt.Fprint(t.stdout, version.Text("athd"))
 	return nil
-}
-
-// buildVersion is the module's version, or the commit that it was built from.
-func buildVersion() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	if v := info.Main.Version; v != "" && v != "(devel)" {
-		return v
-	}
-	version, dirty := "devel", ""
-	for _, s := range info.Settings {
-		switch {
-		case s.Key == "vcs.revision":
-			version = s.Value
-		case s.Key == "vcs.modified" && s.Value == "true":
-			dirty = "+dirty"
-		}
-	}
-	return version + dirty
 }
