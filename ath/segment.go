@@ -186,7 +186,8 @@ func unescape(s string) string {
 	return b.String()
 }
 
-// percentU reports whether s contains %uXXXX, which IIS decodes.
+// percentU reports whether s contains %u and four hexadecimal digits, which
+// IIS decodes.
 func percentU(s string) bool {
 	for rest := s; ; {
 		i := strings.Index(strings.ToLower(rest), "%u")

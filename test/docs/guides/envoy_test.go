@@ -5,49 +5,34 @@ import (
 	"reflect"
 	"strconv"
 	"testing"
-)
 
-// at returns what stands at a place: names of members, and indexes.
-func at(t *testing.T, v any, place ...any) any {
-	t.Helper()
-	for _, step := range place {
-		switch step := step.(type) {
-		case string:
-			v = v.(object)[step]
-		case int:
-			v = v.([]any)[step]
-		}
-		if v == nil {
-			t.Fatalf("there is nothing at %v", place)
-		}
-	}
-	return v
-}
+	"github.com/athd/athd/test/harness/tree"
+)
 
 func manager(t *testing.T, envoy object) object {
 	t.Helper()
-	return at(t, envoy, "static_resources", "listeners", 0, "filter_chains", 0, "filters", 0, "typed_config").(object)
+	return tree.At(t, envoy, "static_resources", "listeners", 0, "filter_chains", 0, "filters", 0, "typed_config").(object)
 }
 
 func mainRoutes(t *testing.T, envoy object) []any {
 	t.Helper()
-	return at(t, manager(t, envoy), "route_config", "virtual_hosts", 1, "routes").([]any)
+	return tree.At(t, manager(t, envoy), "route_config", "virtual_hosts", 1, "routes").([]any)
 }
 
 // holdsTheParts: what athd prints is in the file as it is, in its order.
 func holdsTheParts(t *testing.T, envoy, parts object) {
 	t.Helper()
 	const cure = "; generate it again as docs/guides/your-envoy.md tells"
-	clusters := at(t, parts, "clusters", "clusters").([]any)
-	theirs := at(t, envoy, "static_resources", "clusters").([]any)
+	clusters := tree.At(t, parts, "clusters", "clusters").([]any)
+	theirs := tree.At(t, envoy, "static_resources", "clusters").([]any)
 	if !reflect.DeepEqual(theirs[len(theirs)-len(clusters):], clusters) {
 		t.Error("after.yaml has other clusters than athd bootstrap prints" + cure)
 	}
-	routes := at(t, parts, "routes", "virtual_hosts", 0, "routes").([]any)
+	routes := tree.At(t, parts, "routes", "virtual_hosts", 0, "routes").([]any)
 	if all := mainRoutes(t, envoy); len(all) < len(routes) || !reflect.DeepEqual(all[:len(routes)], routes) {
 		t.Error("after.yaml has other routes than athd bootstrap prints" + cure)
 	}
-	for name, want := range at(t, parts, "filters").(object) {
+	for name, want := range tree.At(t, parts, "filters").(object) {
 		got := manager(t, envoy)[name]
 		if filters, ok := want.([]any); ok && name == "http_filters" && got != nil {
 			all := got.([]any)
@@ -64,10 +49,10 @@ func holdsTheParts(t *testing.T, envoy, parts object) {
 func holdsTheBefore(t *testing.T, after, before object) {
 	t.Helper()
 	place := []any{"static_resources", "clusters", 0}
-	if !reflect.DeepEqual(at(t, after, place...), at(t, before, place...)) {
+	if !reflect.DeepEqual(tree.At(t, after, place...), tree.At(t, before, place...)) {
 		t.Error("the website's cluster is another one")
 	}
-	if !reflect.DeepEqual(at(t, manager(t, after), "http_filters", 0), at(t, manager(t, before), "http_filters", 0)) {
+	if !reflect.DeepEqual(tree.At(t, manager(t, after), "http_filters", 0), tree.At(t, manager(t, before), "http_filters", 0)) {
 		t.Error("the first filter is another one")
 	}
 	was, is := mainRoutes(t, before), mainRoutes(t, after)

@@ -22,6 +22,7 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"github.com/athd/athd/test/harness/stage"
+	"github.com/athd/athd/test/harness/tree"
 )
 
 // binaries builds the commands that the pages name, but for athd, which the
@@ -114,7 +115,7 @@ func pages(t *testing.T) []string {
 	return all
 }
 
-type object = map[string]any
+type object = tree.Object
 
 // A setting is a configuration that a page shows, with the commands that
 // follow it on the page.

@@ -24,11 +24,7 @@ const (
 	docsFile      = "../../../docs/monitoring.md"
 )
 
-func TestMain(m *testing.M) {
-	code := m.Run()
-	stage.RemoveBinary()
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { stage.Main(m) }
 
 func read(t *testing.T, path string) []byte {
 	t.Helper()

@@ -21,11 +21,7 @@ import (
 	"github.com/athd/athd/test/harness/stage"
 )
 
-func TestMain(m *testing.M) {
-	code := m.Run()
-	stage.RemoveBinary()
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { stage.Main(m) }
 
 // A language is one of the agents: what to run, in a folder of its own.
 type language struct {

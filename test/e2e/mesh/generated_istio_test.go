@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/athd/athd/test/harness/realenvoy"
+	"github.com/athd/athd/test/harness/tree"
 )
 
 // A proxy is an Envoy of the mesh, as istiod knows it.
@@ -175,7 +176,7 @@ func TestIstioAcceptsTheFiles(t *testing.T) {
 func istiod(t *testing.T, in []byte, p proxy, ambient bool) object {
 	t.Helper()
 	t.Setenv("PILOT_ENABLE_AMBIENT", strconv.FormatBool(ambient))
-	return load(t, generator(t, "ATHD_ISTIO", in, "-f", "FILE", "-version", "1.31.0",
+	return tree.Load(t, generator(t, "ATHD_ISTIO", in, "-f", "FILE", "-version", "1.31.0",
 		"-type", p.kind, "-namespace", p.namespace, "-labels", p.labels, "-address", p.address))
 }
 

@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/athd/athd/test/harness/realenvoy"
+	"github.com/athd/athd/test/harness/tree"
 )
 
 // generator runs one of the programs that make test-mesh builds, with YAML in a
@@ -105,7 +106,7 @@ func translate(t *testing.T, to string) object {
 	if to == "xds" {
 		args = append(args, "--type", "all")
 	}
-	return load(t, generator(t, "ATHD_EGCTL", gatewayInput(t), args...))
+	return tree.Load(t, generator(t, "ATHD_EGCTL", gatewayInput(t), args...))
 }
 
 // Envoy Gateway takes all that deploy/envoy-gateway says: no resource has a
@@ -244,7 +245,7 @@ func (x xds) config(t *testing.T, listen string, clusters []byte) []byte {
 	}
 	chain := at(x.listener, "filterChains", 0).(object)
 	manager := at(chain, "filters", 0, "typedConfig").(object)
-	routes := load(t, dump(t, x.routes)) // a copy: this may not be its last stage
+	routes := tree.Load(t, dump(t, x.routes)) // a copy: this may not be its last stage
 	for _, o := range []object{x.listener, routes} {
 		delete(o, "@type")
 	}
@@ -268,14 +269,14 @@ func (x xds) config(t *testing.T, listen string, clusters []byte) []byte {
 		t.Fatalf("%d virtual hosts have the consent pages", apart)
 	}
 
-	printed := load(t, clusters)
+	printed := tree.Load(t, clusters)
 	var mine []any
 	for name, made := range x.clusters {
 		i := slices.IndexFunc(listOf(printed["clusters"]), func(c any) bool { return at(c, "name") == stands(t, name) })
 		if i < 0 {
 			t.Fatalf("nothing on the stage stands for %s", name)
 		}
-		mine = append(mine, x.cluster(made.(object), load(t, dump(t, listOf(printed["clusters"])[i]))))
+		mine = append(mine, x.cluster(made.(object), tree.Load(t, dump(t, listOf(printed["clusters"])[i]))))
 	}
 	text := dump(t, object{
 		"admin":            object{"address": address("127.0.0.1", 0)},

@@ -16,13 +16,10 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"github.com/athd/athd/test/harness/stage"
+	"github.com/athd/athd/test/harness/tree"
 )
 
-func TestMain(m *testing.M) {
-	code := m.Run()
-	stage.RemoveBinary()
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { stage.Main(m) }
 
 // A mesh is an Envoy as some control plane configures it.
 type mesh struct {
@@ -51,16 +48,7 @@ func (m mesh) startWith(t *testing.T, o stage.Options) *stage.Stage {
 	return stage.Start(t, o)
 }
 
-type object = map[string]any
-
-func load(t *testing.T, text []byte) object {
-	t.Helper()
-	var o object
-	if err := yaml.Load(text, &o); err != nil {
-		t.Fatalf("%v\n%s", err, text)
-	}
-	return o
-}
+type object = tree.Object
 
 // documents reads a file of several YAML documents.
 func documents(t *testing.T, path string) []object {
@@ -71,7 +59,7 @@ func documents(t *testing.T, path string) []object {
 	}
 	var all []object
 	for part := range strings.SplitSeq(string(text), "\n---\n") {
-		all = append(all, load(t, []byte(part)))
+		all = append(all, tree.Load(t, []byte(part)))
 	}
 	return all
 }
@@ -79,10 +67,10 @@ func documents(t *testing.T, path string) []object {
 // managerOf puts an HTTP connection manager together.
 func managerOf(t *testing.T, base, filters, routes string) object {
 	t.Helper()
-	m := load(t, []byte(base))
+	m := tree.Load(t, []byte(base))
 	m["@type"] = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
-	m["http_filters"] = load(t, []byte("filters:"+filters))["filters"]
-	m["route_config"] = load(t, []byte(routes))
+	m["http_filters"] = tree.Load(t, []byte("filters:"+filters))["filters"]
+	m["route_config"] = tree.Load(t, []byte(routes))
 	m["access_log"] = []any{object{
 		"name":         "stdout",
 		"typed_config": object{"@type": "type.googleapis.com/envoy.extensions.access_loggers.stream.v3.StdoutAccessLog"},
@@ -105,7 +93,7 @@ func bootstrap(t *testing.T, listen string, manager object, clusters []byte, aut
 	address := func(host string, port int) object {
 		return object{"socket_address": object{"address": host, "port_value": port}}
 	}
-	resources := load(t, []byte(strings.ReplaceAll(string(clusters), "athd_authz", authz)))
+	resources := tree.Load(t, []byte(strings.ReplaceAll(string(clusters), "athd_authz", authz)))
 	resources["listeners"] = []any{object{
 		"name": "public", "address": address(host, number),
 		"filter_chains": []any{object{"filters": []any{object{

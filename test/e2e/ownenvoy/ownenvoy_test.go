@@ -18,52 +18,23 @@ import (
 	"github.com/athd/athd/provider"
 	"github.com/athd/athd/test/harness/realenvoy"
 	"github.com/athd/athd/test/harness/stage"
+	"github.com/athd/athd/test/harness/tree"
 )
 
-func TestMain(m *testing.M) {
-	code := m.Run()
-	stage.RemoveBinary()
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { stage.Main(m) }
 
-type object = map[string]any
-
-// member returns what stands at a place: names of members, and indexes.
-func member(t *testing.T, v any, place ...any) any {
-	t.Helper()
-	for _, step := range place {
-		switch step := step.(type) {
-		case string:
-			v = v.(object)[step]
-		case int:
-			v = v.([]any)[step]
-		}
-		if v == nil {
-			t.Fatalf("there is nothing at %v", place)
-		}
-	}
-	return v
-}
-
-func read(t *testing.T, text []byte) object {
-	t.Helper()
-	var o object
-	if err := yaml.Load(text, &o); err != nil {
-		t.Fatalf("%v\n%s", err, text)
-	}
-	return o
-}
+type object = tree.Object
 
 // paste does by program what the guide tells people to do by hand, in its
 // order.
 func paste(t *testing.T, before object, part func(string) []byte) {
 	t.Helper()
-	resources := member(t, before, "static_resources").(object)
-	resources["clusters"] = append(resources["clusters"].([]any), read(t, part("clusters"))["clusters"].([]any)...)
+	resources := tree.At(t, before, "static_resources").(object)
+	resources["clusters"] = append(resources["clusters"].([]any), tree.Load(t, part("clusters"))["clusters"].([]any)...)
 
-	manager := member(t, resources, "listeners", 0, "filter_chains", 0, "filters", 0, "typed_config").(object)
+	manager := tree.At(t, resources, "listeners", 0, "filter_chains", 0, "filters", 0, "typed_config").(object)
 	own := manager["http_filters"].([]any)
-	for key, value := range read(t, part("filters")) {
+	for key, value := range tree.Load(t, part("filters")) {
 		manager[key] = value
 	}
 	manager["http_filters"] = append(own[:len(own)-1:len(own)-1], manager["http_filters"].([]any)...) // theirs, less their router
@@ -75,8 +46,8 @@ func paste(t *testing.T, before object, part func(string) []byte) {
 		},
 		"envoy.filters.http.rbac": object{"@type": "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBACPerRoute"},
 	}
-	routes := member(t, read(t, part("routes")), "virtual_hosts", 0, "routes").([]any)
-	for _, host := range member(t, manager, "route_config", "virtual_hosts").([]any) {
+	routes := tree.At(t, tree.Load(t, part("routes")), "virtual_hosts", 0, "routes").([]any)
+	for _, host := range tree.At(t, manager, "route_config", "virtual_hosts").([]any) {
 		host := host.(object)
 		host["typed_per_filter_config"] = unchecked
 		if host["name"] == "main" {
@@ -95,12 +66,12 @@ func start(t *testing.T) (*stage.Stage, *stage.Upstream) {
 	realenvoy.Validate(t, text)
 	website := stage.StartUpstream(t, nil)
 	return stage.Start(t, stage.Options{PathPrefix: "/api", Envoy: func(listen string, part func(string) []byte) []byte {
-		before := read(t, text)
+		before := tree.Load(t, text)
 		paste(t, before, part)
-		setAddress(t, member(t, before, "static_resources", "listeners", 0, "address", "socket_address").(object), listen)
-		setAddress(t, member(t, before, "admin", "address", "socket_address").(object), "127.0.0.1:0")
+		setAddress(t, tree.At(t, before, "static_resources", "listeners", 0, "address", "socket_address").(object), listen)
+		setAddress(t, tree.At(t, before, "admin", "address", "socket_address").(object), "127.0.0.1:0")
 		site, _ := url.Parse(website.URL)
-		setAddress(t, member(t, before, "static_resources", "clusters", 0, "load_assignment", "endpoints", 0,
+		setAddress(t, tree.At(t, before, "static_resources", "clusters", 0, "load_assignment", "endpoints", 0,
 			"lb_endpoints", 0, "endpoint", "address", "socket_address").(object), site.Host)
 		out, err := yaml.Dump(before)
 		if err != nil {

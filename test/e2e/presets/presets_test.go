@@ -6,7 +6,6 @@ package presets
 
 import (
 	"net/http"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -15,11 +14,7 @@ import (
 	"github.com/athd/athd/test/harness/standins"
 )
 
-func TestMain(m *testing.M) {
-	code := m.Run()
-	stage.RemoveBinary()
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { stage.Main(m) }
 
 const google = "https://www.googleapis.com/auth/"
 

@@ -14,11 +14,7 @@ import (
 	"github.com/athd/athd/test/harness/stage"
 )
 
-func TestMain(m *testing.M) {
-	code := m.Run()
-	stage.RemoveBinary()
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { stage.Main(m) }
 
 // rounds is how often each race is run.
 func rounds(t *testing.T) int {

@@ -9,7 +9,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"regexp"
 	"strings"
 	"testing"
@@ -18,11 +17,7 @@ import (
 	"github.com/athd/athd/test/harness/stage"
 )
 
-func TestMain(m *testing.M) {
-	code := m.Run()
-	stage.RemoveBinary()
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { stage.Main(m) }
 
 // A reply is what came back over a raw connection.
 type reply struct {

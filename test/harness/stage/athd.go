@@ -39,7 +39,14 @@ func Binary(t testing.TB) string {
 	return path
 }
 
-// RemoveBinary is for TestMain, after the tests.
+// Main is for TestMain: it runs the tests and removes athd, which they built.
+func Main(m *testing.M) {
+	code := m.Run()
+	RemoveBinary()
+	os.Exit(code)
+}
+
+// RemoveBinary is for a TestMain that does more than [Main].
 func RemoveBinary() {
 	if path, err := binary(); err == nil {
 		os.RemoveAll(filepath.Dir(path))
