@@ -2,7 +2,6 @@ package authz
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync/atomic"
@@ -54,8 +53,12 @@ type Decider struct {
 
 // New returns a Decider that applies every rule.
 func New(c Config) (*Decider, error) {
-	if c.Store == nil || c.Providers == nil || c.Audit == nil || c.Logger == nil {
-		return nil, errors.New("authz: store, providers, audit and logger are required")
+	for name, missing := range map[string]bool{
+		"Store": c.Store == nil, "Providers": c.Providers == nil, "Audit": c.Audit == nil, "Logger": c.Logger == nil,
+	} {
+		if missing {
+			return nil, fmt.Errorf("authz: %s is required", name)
+		}
 	}
 	if c.Now == nil {
 		c.Now = time.Now

@@ -67,8 +67,11 @@ type Server struct {
 
 // NewServer returns a server that has no listener yet.
 func NewServer(c Config) (*Server, error) {
-	if c.Decide == nil || c.Logger == nil {
-		return nil, errors.New("envoy: decide and logger are required")
+	switch {
+	case c.Decide == nil:
+		return nil, errors.New("envoy: Decide is required")
+	case c.Logger == nil:
+		return nil, errors.New("envoy: Logger is required")
 	}
 	open, closed := context.WithCancel(context.Background())
 	g := guards{logger: c.Logger, open: open}
