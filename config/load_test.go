@@ -44,6 +44,14 @@ func TestConfigurationFaultsNameKeyAndLine(t *testing.T) {
 		{"variables expand", set{"public_url": "https://${HOST}"}, ""},
 		{"variables must be set", set{"public_url": "https://${NOBODY}"}, "1:13: environment variable NOBODY is not set"},
 
+		{"all of the Go runtime's keys", set{"runtime": "{max_procs: 1, gc_percent: 10, memory_limit: 64MiB}"}, ""},
+		{"a processor at least", set{"runtime": "{max_procs: 0}"}, "5:11: runtime.max_procs: want a number of processors from 1 to 1024"},
+		{"processors that exist", set{"runtime": "{max_procs: 1025}"}, "5:11: runtime.max_procs: want a number of processors from 1 to 1024"},
+		{"garbage is collected", set{"runtime": "{gc_percent: -1}"}, "5:11: runtime.gc_percent: want a percentage from 10 to 10000"},
+		{"garbage has an end", set{"runtime": "{gc_percent: 10001}"}, "5:11: runtime.gc_percent: want a percentage from 10 to 10000"},
+		{"memory to live in", set{"runtime": "{memory_limit: 63MiB}"}, "5:11: runtime.memory_limit: want 64MiB at least"},
+		{"memory is a size", set{"runtime": "{memory_limit: much}"}, "5:11: runtime.memory_limit: "},
+
 		{"a wrong type", set{"providers_file": "[a]"}, "3:17: want text, got a list"},
 		{"a feature that does not exist yet", set{"store": "{url: embedded, cache_grants: 1}"}, `2:24: unknown key "cache_grants"`},
 

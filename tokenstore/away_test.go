@@ -274,6 +274,7 @@ func TestLostReply(t *testing.T) {
 			}
 		})
 	}
+	contiguous(t, server.Client(), 0) // each change is announced once
 }
 
 func TestOneRoundTrip(t *testing.T) {

@@ -78,8 +78,11 @@ var errNoChange = errors.New("the entry of the change feed is of no known form")
 // change reads an announcement, which anybody may have written who can write to
 // Redis.
 func (a announcement) change(generation uint64) (Change, error) {
+	if len(a) > maxAnnouncement {
+		return Change{}, errNoChange
+	}
 	parts := strings.Split(string(a), ":")
-	if len(a) > maxAnnouncement || len(parts) != 4 || parts[0] == "" || parts[3] == "" {
+	if len(parts) != 4 || parts[0] == "" || parts[3] == "" {
 		return Change{}, errNoChange
 	}
 	c := Change{Generation: generation, Kind: ChangeKind(parts[0])}

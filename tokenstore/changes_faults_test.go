@@ -295,6 +295,16 @@ func TestALogThatLostItsEndSaysThatEverythingMayHaveChanged(t *testing.T) {
 		"one nobody can read": func(ctx context.Context, l log) error {
 			return l.ZAdd(ctx, changesLog, redis.Z{Score: l.top.Score + 1, Member: "?"}).Err()
 		},
+		"a generation that no other can follow": func(ctx context.Context, l log) error {
+			return l.ZAdd(ctx, changesLog, redis.Z{Score: 1e17, Member: entry(1)}).Err()
+		},
+		"half a generation": func(ctx context.Context, l log) error {
+			return l.ZAdd(ctx, changesLog, redis.Z{Score: l.top.Score + .5, Member: entry(1)}).Err()
+		},
+		"a negative generation alone": func(ctx context.Context, l log) error {
+			l.Del(ctx, changesLog)
+			return l.ZAdd(ctx, changesLog, redis.Z{Score: -1e15, Member: entry(1)}).Err()
+		},
 		"the log is gone": func(ctx context.Context, l log) error { return l.Del(ctx, changesLog).Err() },
 		"Redis is empty":  func(ctx context.Context, l log) error { return l.FlushAll(ctx).Err() },
 		// A failover lost what was published, or somebody publishes who should not.
@@ -320,9 +330,42 @@ func TestALogThatLostItsEndSaysThatEverythingMayHaveChanged(t *testing.T) {
 				noErr(t, h.one.CreateAgent(t.Context(), h.agent.agent))
 			}
 			h.quiet()
-			h.change()
-			h.await()
+			for range 3 {
+				h.change()
+				if kind := h.await(); kind != tokenstore.AgentChanged {
+					t.Errorf("a change comes as %s: the log did not begin again", kind)
+				}
+			}
+			contiguous(t, raw, -3)
 		})
+	}
+}
+
+// contiguous wants each entry of the log, from the one at an index on, to have the
+// generation after that of the one before it.
+func contiguous(t *testing.T, raw *redis.Client, from int64) {
+	t.Helper()
+	all, err := raw.ZRangeWithScores(t.Context(), changesLog, from, -1).Result()
+	noErr(t, err)
+	for i, z := range all {
+		if z.Score < 1 || z.Score != all[0].Score+float64(i) {
+			t.Fatalf("entry %d of %d, %v, has the generation %v; the first has %v", i, len(all), z.Member, z.Score, all[0].Score)
+		}
+	}
+}
+
+// Where the log is apart from what changes, an athd that resubscribes may have
+// missed what is not in the log yet.
+// proves: V-4
+func TestResubscribingToAClusterIsEverything(t *testing.T) {
+	url, servers := topologies["cluster"](t)
+	b := backend{url: url, keys: newKeyset(t)}
+	h := newHeir(t, b.open(t, tokenstore.CompareOften), b.open(t, tokenstore.CompareOften))
+	h.quiet()
+	for _, s := range servers {
+		noErr(t, s.Client().ClientKillByFilter(t.Context(), "TYPE", "pubsub").Err())
+	}
+	for next(t, h.watch).Kind != tokenstore.Everything {
 	}
 }
 

@@ -3,6 +3,7 @@ package tokenstore
 import (
 	"context"
 	"log/slog"
+	"math"
 	"strconv"
 	"strings"
 	"sync"
@@ -215,6 +216,12 @@ func (f *feed) restart(ctx context.Context) error {
 	}
 	f.at, f.known = position{}, true
 	if len(found) > 0 {
+		if !isGeneration(found[0].Score) {
+			f.known = false
+			f.beginLog(true)
+			f.handEverything()
+			return nil
+		}
 		text, _ := found[0].Member.(string)
 		f.at = position{uint64(found[0].Score), announcement(text)}
 	}
@@ -223,8 +230,13 @@ func (f *feed) restart(ctx context.Context) error {
 	return nil
 }
 
+// isGeneration reports whether a score is one that announce can have written.
+func isGeneration(score float64) bool {
+	return score >= 1 && score < 1<<53 && score == math.Trunc(score)
+}
+
 // beginLog has a first entry written to an empty log, so that it is noticed if
-// it is emptied.
+// it is emptied, and to one that somebody else wrote, which begins it again.
 func (f *feed) beginLog(empty bool) {
 	if empty && f.unwritten.len() == 0 && !f.store.foreign.Load() {
 		f.unwritten.add(announce(Everything, "", ""))

@@ -4,7 +4,8 @@ import "context"
 
 // forgetChanged drops decrypted records as they change, on every athd: a user's
 // tokens do not stay in the memory of those that have not been asked since.
-// That is no condition for refusing them, since every decision reads the store.
+// A read that was under way just then may put one back, which stays until it is
+// idle. Nothing depends on it, since every decision reads the store.
 func (s *Store) forgetChanged(ctx context.Context) {
 	w := s.Watch()
 	defer w.Close()

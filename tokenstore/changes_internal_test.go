@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"math"
 	"strings"
 	"testing"
@@ -201,6 +202,55 @@ func TestWhatCannotBeWrittenToTheLogIsBounded(t *testing.T) {
 	}
 	if !found {
 		t.Error("nobody is told that some are missing")
+	}
+}
+
+// In a cluster nobody but the athd that sent a script may know of its change.
+func TestChangesOfAScriptWithoutAReplyAreAnnouncedInACluster(t *testing.T) {
+	args := []any{"old", "new", announce(GrantEnded, ath.NewTag(), ath.DigestOf("token").String()), announce(AgentChanged, ath.NewTag(), "")}
+	for name, c := range map[string]struct {
+		apart bool
+		err   error
+		want  int
+	}{
+		"the connection broke":                   {true, io.EOF, 2},
+		"too late":                               {true, context.DeadlineExceeded, 2},
+		"Redis refused":                          {true, redis.ErrCrossSlot, 0},
+		"the script has announced it or not run": {false, io.EOF, 0},
+	} {
+		s := testFeed()
+		s.feed.apart = c.apart
+		s.mayHaveDone(c.err, args)
+		if n := s.feed.unwritten.len(); n != c.want {
+			t.Errorf("%s: %d changes are to be announced, want %d", name, n, c.want)
+		}
+	}
+}
+
+// Messages that are too many, or too long for any of ours, are neither waited for
+// nor kept: the log is compared.
+func TestMessagesThatCannotBeTakenHaveTheLogCompared(t *testing.T) {
+	for name, messages := range map[string][]string{
+		"too many": {"1 a", "2 b", "3 c"},
+		"too long": {strings.Repeat(":", maxMessage+1)},
+	} {
+		s := testFeed()
+		f := s.feed
+		f.heard, f.look = make(chan string, 2), make(chan struct{}, 1)
+		for _, m := range messages {
+			f.pass(m)
+		}
+		for len(f.heard) > 0 {
+			if m := <-f.heard; len(m) > maxMessage {
+				t.Errorf("%s: %d bytes are kept", name, len(m))
+			}
+		}
+		if !f.gap.Load() || len(f.look) != 1 {
+			t.Errorf("%s: the log is not compared", name)
+		}
+	}
+	if n := testing.AllocsPerRun(10, func() { announcement(strings.Repeat(":", maxAnnouncement+1)).change(1) }); n > 1 {
+		t.Errorf("a long announcement is taken apart: %v allocations", n)
 	}
 }
 

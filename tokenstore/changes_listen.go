@@ -25,6 +25,8 @@ const (
 	forbiddenFor = 60
 	// silentFor is how long a subscription may be silent, asked or not.
 	silentFor = 3 * time.Second
+	// maxMessage is that of a generation and an announcement, in bytes.
+	maxMessage = 20 + 1 + maxAnnouncement
 )
 
 // listen subscribes, and again whenever the subscription ends, until ctx does.
@@ -96,12 +98,15 @@ func (f *feed) listenOnce(ctx context.Context) (subscribed bool, err error) {
 // server ends subscriptions that are not read: what it cannot take is found by
 // comparing.
 func (f *feed) pass(message string) {
-	select {
-	case f.heard <- message:
-	default:
-		f.gap.Store(true)
-		f.lookNow()
+	if len(message) <= maxMessage { // none of ours is longer
+		select {
+		case f.heard <- message:
+			return
+		default:
+		}
 	}
+	f.gap.Store(true)
+	f.lookNow()
 }
 
 func (f *feed) lookNow() {

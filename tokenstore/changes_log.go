@@ -26,6 +26,9 @@ const changesLog = "ath:{changes}:log"
 // log may be in another slot; then it is not among KEYS, and what is published
 // has no generation yet. Without a channel in ARGV there is nothing to announce.
 //
+// A last entry whose score is no generation was written by nobody of us, and none
+// can follow it: the log begins again, which [feed.after] notices.
+//
 // It returns 1 if all of it is in the log, else 1 more than how many are not
 // known to be. It raises no error, since the change itself is made. To announce
 // again what is in the log does nothing.
@@ -38,6 +41,10 @@ local function announce(k, a, n)
       local top = redis.pcall('ZRANGE', KEYS[k], -1, -1, 'WITHSCORES')
       if top.err then return 1 + n end
       local generation = (tonumber(top[2]) or 0) + 1
+      if generation < 1 or generation > 9007199254740991 or generation % 1 ~= 0 then
+        redis.pcall('DEL', KEYS[k])
+        generation = 1
+      end
       said = string.format('%.0f', generation)
       local added = redis.pcall('ZADD', KEYS[k], 'NX', said, ARGV[i])
       if type(added) == 'table' then return 1 + n end

@@ -97,7 +97,7 @@ func NewMachine(t testing.TB) Machine {
 }
 
 // YAML puts an athd.yaml together: the least that is needed, with
-// some keys replaced or, by "", left out.
+// some keys replaced or, by "", left out. It panics at a key that it does not know.
 func YAML(parts map[string]string) string {
 	all := map[string]string{
 		"public_url":     "https://gateway.example.com",
@@ -108,10 +108,14 @@ func YAML(parts map[string]string) string {
 	maps.Copy(all, parts)
 	var b strings.Builder
 	for _, key := range []string{"public_url", "consent_url", "listen", "store", "providers_file", "apps", "strict_scopes", "admin", "agents", "approval",
-		"tokens", "sessions", "consent", "limits", "drain_delay", "envoy", "cors", "log", "audit", "development"} {
+		"tokens", "sessions", "consent", "limits", "drain_delay", "envoy", "cors", "log", "audit", "runtime", "development"} {
 		if v := all[key]; v != "" {
 			b.WriteString(key + ": " + v + "\n")
 		}
+		delete(all, key)
+	}
+	for key := range all {
+		panic("configtest: where does " + key + " go in athd.yaml?")
 	}
 	return b.String()
 }
