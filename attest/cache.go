@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/athd/athd/ath"
+	"github.com/athd/athd/egress"
 )
 
 const (
@@ -45,7 +46,7 @@ type entry struct {
 
 func newDocuments(c Config) *documents {
 	return &documents{
-		client: newHTTPClient(c), allowHTTP: c.AllowHTTP, now: c.Now,
+		client: egress.NewClient(egress.Config{AllowPrivate: c.AllowPrivateHosts, InsecureTestingOnlyRootCAs: c.InsecureTestingOnlyRootCAs}), allowHTTP: c.AllowHTTP, now: c.Now,
 		slots: newSlots(), turn: c.Turn,
 		byID: map[string]*list.Element{}, recent: list.New(),
 	}

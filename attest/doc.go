@@ -5,7 +5,7 @@
 // Everything about an attestation is the agent's: the JWT, the URL, the host
 // behind it, its DNS, its certificate, its document. So what is cheap comes
 // first, nothing is fetched that an unverified claim names, and the fetch
-// (fetch.go, address.go) treats every URL as an attempt at SSRF: no private
+// (fetch.go, package egress) treats every URL as an attempt at SSRF: no private
 // address is ever connected to, whatever a name resolves to (DNS rebinding), no
 // redirect is followed, and every step has a limit and a deadline. A jti counts
 // once, so that a replayed attestation is refused.

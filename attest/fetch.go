@@ -2,10 +2,8 @@ package attest
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -16,32 +14,11 @@ import (
 )
 
 const (
-	connectTimeout = 2 * time.Second
-	fetchTimeout   = 5 * time.Second
+	fetchTimeout = 5 * time.Second
 
 	minFresh = 10 * time.Second
 	maxFresh = 5 * time.Minute
 )
-
-// newHTTPClient returns the client for hostile hosts: it asks the host
-// itself (no proxy), goes nowhere else (no redirects), judges every address,
-// and keeps no connection, so that every fetch is judged.
-func newHTTPClient(c Config) *http.Client {
-	dialer := &net.Dialer{Timeout: connectTimeout, Control: control(c.AllowPrivateHosts)}
-	return &http.Client{
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		Transport: &http.Transport{
-			Proxy:                  nil,
-			DialContext:            dialer.DialContext,
-			TLSHandshakeTimeout:    connectTimeout,
-			TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: c.InsecureTestingOnlyRootCAs},
-			DisableKeepAlives:      true,
-			DisableCompression:     true,
-			ResponseHeaderTimeout:  fetchTimeout,
-			MaxResponseHeaderBytes: 16 << 10,
-		},
-	}
-}
 
 // fetchDocument gets and reads the document of an agent, and says for how
 // long it may be kept.

@@ -6,6 +6,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+
+	"github.com/athd/athd/egress"
 )
 
 // unreachable wraps why a document could not be read for the moment, as
@@ -34,7 +36,7 @@ func away(status int) bool {
 // exist, a certificate or TLS that does not hold, what is no HTTP.
 func transport(err error) error {
 	bared := bare(err)
-	if errors.Is(err, errAddress) {
+	if errors.Is(err, egress.ErrAddress) {
 		return bared
 	}
 	if dns, ok := errors.AsType[*net.DNSError](err); ok && dns.IsNotFound {

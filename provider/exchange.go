@@ -36,7 +36,7 @@ type Client struct {
 	transport http.RoundTripper
 	allowHTTP bool
 	issuers   issuers
-	metadata  metadata
+	promises  promises
 }
 
 // NewClient returns a client.

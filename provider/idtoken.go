@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/athd/athd/ath"
+	"github.com/athd/athd/provider/metadata"
 )
 
 const (
@@ -153,14 +154,7 @@ func issuerOf(raw string) string {
 // TwoIssuers says for a log that a server calls itself otherwise than the
 // configuration does, and how they differ where that is easily overlooked.
 func TwoIssuers(configured, told string) string {
-	s := fmt.Sprintf("it says %s, and %s is configured", Quoted(told), Quoted(configured))
-	switch {
-	case strings.TrimSuffix(told, "/") == strings.TrimSuffix(configured, "/"):
-		s += ": they differ by the slash at the end"
-	case strings.EqualFold(told, configured):
-		s += ": they differ by capitals"
-	}
-	return s
+	return fmt.Sprintf("it says %s, and %s is configured", Quoted(told), Quoted(configured)) + metadata.Difference(configured, told)
 }
 
 // openIDClient fetches an issuer's configuration and keys: bounded, without

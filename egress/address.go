@@ -1,4 +1,4 @@
-package attest
+package egress
 
 import (
 	"errors"
@@ -8,9 +8,9 @@ import (
 	"syscall"
 )
 
-// errAddress says that a document's host is at an address that nobody outside
-// should make us connect to.
-var errAddress = errors.New("address is not public")
+// ErrAddress says that a host is at an address that nobody outside should make
+// us connect to.
+var ErrAddress = errors.New("address is not public")
 
 // private are the addresses that AllowPrivateHosts opens.
 var private = prefixes("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1/128", "fc00::/7")
@@ -48,20 +48,20 @@ var public = netip.MustParsePrefix("2000::/3")
 // judge decides whether an address may be connected to.
 func judge(addr netip.Addr, allowPrivate bool) error {
 	if !addr.IsValid() || addr.Zone() != "" {
-		return errAddress
+		return ErrAddress
 	}
 	addr = addr.Unmap() // ::ffff:127.0.0.1 is 127.0.0.1
 	within := func(p netip.Prefix) bool { return p.Contains(addr) }
 	switch {
 	case slices.ContainsFunc(closed, within):
-		return errAddress
+		return ErrAddress
 	case slices.ContainsFunc(private, within):
 		if !allowPrivate {
-			return errAddress
+			return ErrAddress
 		}
 		return nil
 	case addr.Is6() && !public.Contains(addr):
-		return errAddress
+		return ErrAddress
 	}
 	return nil
 }
@@ -73,7 +73,7 @@ func control(allowPrivate bool) func(network, address string, _ syscall.RawConn)
 	return func(network, address string, _ syscall.RawConn) error {
 		ap, err := netip.ParseAddrPort(address)
 		if err != nil || network != "tcp4" && network != "tcp6" {
-			return fmt.Errorf("%s: %w", network, errAddress)
+			return fmt.Errorf("%s: %w", network, ErrAddress)
 		}
 		return judge(ap.Addr(), allowPrivate)
 	}

@@ -1,4 +1,4 @@
-package attest
+package egress
 
 import (
 	"net/netip"
