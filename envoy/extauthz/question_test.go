@@ -31,11 +31,7 @@ func TestReadCheck(t *testing.T) {
 		removes []string // beside x-ath-agent-id
 	}{
 		{"raw", nil, path, []string{token}, []string{agentID}, nil},
-		{"raw, as value", edits{edit(func(h *authv3.AttributeContext_HttpRequest) {
-			for _, v := range h.HeaderMap.Headers {
-				v.Value, v.RawValue = string(v.RawValue), nil
-			}
-		})}, path, []string{token}, []string{agentID}, nil},
+		{"raw, as value", edits{asValues}, path, []string{token}, []string{agentID}, nil},
 		{"joined", edits{joined(true)}, path, []string{token}, []string{agentID}, nil},
 		{"joined without pseudo headers, as Envoy Gateway sends", edits{joined(false)}, path, []string{token}, []string{agentID}, nil},
 		{"raw without pseudo headers", edits{with(":path", ""), with(":method", "")}, path, []string{token}, []string{agentID}, nil},

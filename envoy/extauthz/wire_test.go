@@ -1,6 +1,7 @@
 package extauthz
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
 	"reflect"
@@ -87,6 +88,29 @@ func FuzzScan(f *testing.F) {
 			t.Fatalf("scanned   %+v\ngenerated %+v", got, want)
 		}
 	})
+}
+
+// The short way of [fields.next] reads what the long one reads, and refuses what
+// that refuses.
+func TestFieldsAreReadAlikeTheShortWay(t *testing.T) {
+	var messages [][]byte
+	for tag := range 256 {
+		messages = append(messages, []byte{byte(tag)})
+		for length := range 256 {
+			for _, tail := range []int{0, 1, 2, 0x7f, 0x80, 0x90} {
+				m := append([]byte{byte(tag), byte(length)}, make([]byte, tail)...)
+				messages = append(messages, m)
+			}
+		}
+	}
+	for _, m := range messages {
+		short, long := fields{m}, fields{m}
+		n, v, err := short.next()
+		n2, v2, err2 := long.nextOfAny()
+		if n != n2 || !bytes.Equal(v, v2) || err != err2 || err == nil && !bytes.Equal(short.message, long.message) {
+			t.Fatalf("%x: field %d %x %v, the long way %d %x %v", m, n, v, err, n2, v2, err2)
+		}
+	}
 }
 
 // wireSeeds are messages as Envoy sends them, and as nobody sends them.
