@@ -33,7 +33,7 @@ func (q *evaluation) passesThrough() Reason {
 // what looks like an ATH token.
 func (q *evaluation) holdsAnyToken() bool {
 	r := &q.request
-	return r.StrayToken || holdsToken(r.Path) || slices.ContainsFunc(r.Cookies, holdsToken) ||
+	return r.StrayToken || holdsToken(r.Path) || holdsToken(r.Method) || holdsToken(r.Host) || slices.ContainsFunc(r.Cookies, holdsToken) ||
 		slices.ContainsFunc(r.Authorization, func(value string) bool {
 			return holdsToken(value) || holdsToken(basic(value))
 		})

@@ -73,6 +73,8 @@ func TestPeoplePassWhereTheAppIsOpen(t *testing.T) {
 		{"in the query, encoded", Request{Method: "GET", Path: "/products?access_token=%61th%5ftk%5fx"}, TokenInQuery},
 		{"in the query of such a target", Request{Method: "GET", Path: "/?t=" + token + "&b=!", Blurred: true}, TargetNotCanonical},
 		{"a request that contradicts itself", Request{Method: "GET", Path: ""}, TargetNotCanonical},
+		{"as the method", Request{Method: "ath_tk_x", Path: "/products"}, MethodNotAllowed},
+		{"as a name of the host", Request{Method: "GET", Path: "/products", Host: token + ".shop.example"}, TokenMissing},
 		{"in the path", Request{Method: "GET", Path: "/products/" + token}, TokenInQuery},
 		{"in a cookie", Request{Method: "GET", Path: "/products", Cookies: []string{"a=1; t=" + token}}, TokenMissing},
 	}

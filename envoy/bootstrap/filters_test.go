@@ -1,11 +1,71 @@
 package bootstrap
 
 import (
+	"net/url"
 	"regexp"
+	"slices"
+	"strings"
 	"testing"
 
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+
 	"github.com/athd/athd/envoy"
+	"github.com/athd/athd/provider"
 )
+
+// What athd must see of a request to judge it or to take it away, it is told:
+// what it is not told of it cannot remove. proves: P-5
+func TestWhatAthdMustSeeItIsTold(t *testing.T) {
+	u := &url.URL{Scheme: "https", Host: "site.example"}
+	open, err := provider.NewSet(&provider.Provider{ID: "site", AuthorizeURL: u, TokenURL: u, APIBase: u, App: &provider.App{Passthrough: true, Upstream: u}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed, err := provider.NewSet()
+	if err != nil {
+		t.Fatal(err)
+	}
+	always := []string{":method", ":path", "authorization", "upgrade", "x-ath-agent-id", "x-ath-anything", "x-ath-stream-ms", "referer", "x-api-key", "x-auth-token", "api-key", "proxy-authorization"}
+	always = append(append(always, envoy.OverrideHeaders[:]...), envoy.IdentityHeaders[:]...)
+	for _, p := range envoy.IdentityPrefixes {
+		always = append(always, p+"a")
+	}
+	for _, c := range []struct {
+		config    Config
+		told, not []string
+	}{
+		{Config{Providers: closed}, nil, []string{"cookie", "x-forwarded-for", "x-envoy-internal", "accept", "content-type"}},
+		{Config{Providers: closed, TrustedHops: 1}, []string{"x-forwarded-for"}, []string{"cookie"}},
+		{Config{Providers: open}, []string{"cookie"}, []string{"x-forwarded-for"}},
+	} {
+		tell, hide := (&generator{config: c.config}).told()
+		told := func(name string) bool { return matchesAny(tell, name) && !matchesAny(hide, name) }
+		for _, name := range append(slices.Clone(always), c.told...) {
+			if !told(name) {
+				t.Errorf("%d trusted hops: athd is not told %s", c.config.TrustedHops, name)
+			}
+		}
+		for _, name := range c.not {
+			if told(name) {
+				t.Errorf("%d trusted hops: athd is told %s", c.config.TrustedHops, name)
+			}
+		}
+	}
+}
+
+func matchesAny(patterns []*matcherv3.StringMatcher, name string) bool {
+	return slices.ContainsFunc(patterns, func(p *matcherv3.StringMatcher) bool {
+		switch m := p.MatchPattern.(type) {
+		case *matcherv3.StringMatcher_Exact:
+			return name == m.Exact
+		case *matcherv3.StringMatcher_Prefix:
+			return strings.HasPrefix(name, m.Prefix)
+		case *matcherv3.StringMatcher_Contains:
+			return strings.Contains(name, m.Contains)
+		}
+		panic(p)
+	})
+}
 
 // What athd's reply must remove Envoy lets it, and nothing that steers Envoy or tells whose request it is.
 func TestRepliesMayRemoveWhatIdentifies(t *testing.T) {
