@@ -157,8 +157,9 @@
 // An ACL user needs the keys ath:*, the channels ath:* and the commands PING, GET, MGET, SET, DEL,
 // EXISTS, PTTL, PEXPIRE, ZADD, ZREM, ZREMRANGEBYSCORE, ZCARD, ZRANGE, SCAN (to
 // list agents; it tells the names of all keys), EVAL, EVALSHA,
-// HELLO, CLIENT SETNAME, ROLE, WAIT, PUBLISH and SUBSCRIBE; in a cluster CLUSTER
-// SLOTS and COMMAND. Without PUBLISH, SUBSCRIBE or the channels, changes are found
+// HELLO, CLIENT SETNAME, ROLE, WAIT, PUBLISH and SUBSCRIBE; where the URL names a
+// database SELECT; in a cluster CLUSTER SLOTS and COMMAND. [Examine] tries each,
+// and says which are missing. Without PUBLISH, SUBSCRIBE or the channels, changes are found
 // by comparing alone, within about a second; [Feed].Forbidden says so.
 // Without ROLE and WAIT, as before athd asked for them, a master is told from a
 // replica by a DEL of nothing, which a replica that takes writes accepts;

@@ -120,3 +120,29 @@ func readInfo(info, save string) (Health, error) {
 	h.MaxMemory, _ = strconv.ParseInt(facts["maxmemory"], 10, 64)
 	return h, nil
 }
+
+// A Concern is what a server that answers may still do wrong, and what an
+// operator does about it.
+type Concern struct {
+	ID   string // evicts, refuses or unproven
+	Text string
+	Cure string // a command, for the server
+}
+
+// Concerns lists them.
+func (h Health) Concerns() []Concern {
+	var out []Concern
+	if h.Evicts != "" {
+		out = append(out, Concern{"evicts", "the store may evict records (maxmemory-policy " + h.Evicts + "): set noeviction, or users lose their grants",
+			"redis-cli CONFIG SET maxmemory-policy noeviction"})
+	}
+	if h.Refuses != "" {
+		out = append(out, Concern{"refuses", "the store takes no writes: nobody can register, consent or get a token; calls go on (" + h.Refuses + ")",
+			"redis-cli INFO memory; redis-cli INFO persistence"})
+	}
+	if h.Unproven {
+		out = append(out, Concern{"unproven", "the store's user may not use WAIT: a replica that takes writes could pass for a master (allow WAIT and ROLE)",
+			"redis-cli ACL SETUSER athd +wait +role"})
+	}
+	return out
+}

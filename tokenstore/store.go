@@ -122,6 +122,20 @@ type Store struct {
 // The Redis client has one logger for the whole process: the last Store that
 // was opened with a Logger gets its lines, at debug level.
 func Open(c Config) (*Store, error) {
+	s, with, err := newStore(c)
+	if err != nil {
+		return nil, err
+	}
+	if s.server.proves {
+		s.server.watch(s.address.connect(with.onceEach(), s.server.checkMoved), s.timeout)
+	}
+	s.stopEvicting = s.evictPeriodically()
+	s.feed.start()
+	return s, nil
+}
+
+// newStore is [Open] without what goes on in the background.
+func newStore(c Config) (*Store, access, error) {
 	s := &Store{
 		keys: c.Keyset, now: c.Now, timeout: c.Timeout, waitReplicas: c.WaitReplicas, rememberEnded: c.RememberEnded,
 		observe: c.Observe, log: c.Logger,
@@ -145,10 +159,10 @@ func Open(c Config) (*Store, error) {
 		s.log = slog.New(slog.DiscardHandler)
 	}
 	if s.timeout < time.Millisecond {
-		return nil, errors.New("store timeout is less than a millisecond")
+		return nil, access{}, errors.New("store timeout is less than a millisecond")
 	}
 	if s.rememberEnded < 0 {
-		return nil, errors.New("the store cannot remember what has ended for less than no time")
+		return nil, access{}, errors.New("the store cannot remember what has ended for less than no time")
 	}
 	redis.SetLogger(clientLog{s.log})
 
@@ -156,27 +170,27 @@ func Open(c Config) (*Store, error) {
 	if c.URL == Embedded {
 		if s.keys == nil {
 			if s.keys, err = NewKeyset(); err != nil {
-				return nil, err
+				return nil, access{}, err
 			}
 		}
 	} else if s.address, err = parseURL(c.URL); err != nil {
-		return nil, err
+		return nil, access{}, err
 	}
 	switch {
 	case s.keys.isZero():
-		return nil, errors.New("the store needs a keyset")
+		return nil, access{}, errors.New("the store needs a keyset")
 	case c.CAs != nil && !s.address.tls:
-		return nil, errors.New("the store has CAs, but its url is without TLS")
+		return nil, access{}, errors.New("the store has CAs, but its url is without TLS")
 	case c.Certificate != nil && !s.address.tls:
-		return nil, errors.New("the store has a certificate, but its url is without TLS")
+		return nil, access{}, errors.New("the store has a certificate, but its url is without TLS")
 	case (c.SentinelUser != "" || !c.SentinelPassword.IsZero()) && s.address.master == "":
-		return nil, errors.New("the store has a user or password for Sentinels, but its url names none")
+		return nil, access{}, errors.New("the store has a user or password for Sentinels, but its url names none")
 	case c.WaitReplicas < 0 || c.WaitReplicas > 0 && c.URL == Embedded:
-		return nil, errors.New("the store cannot wait for that many replicas")
+		return nil, access{}, errors.New("the store cannot wait for that many replicas")
 	}
 	if c.URL == Embedded {
 		if s.embedded, s.address, err = startEmbedded(); err != nil {
-			return nil, err
+			return nil, access{}, err
 		}
 	}
 	s.grants, s.connections, s.agents = newDecryptCache(s.openGrant), newDecryptCache[Connection](nil), newDecryptCache(s.openAgent)
@@ -189,15 +203,10 @@ func Open(c Config) (*Store, error) {
 	s.server = newServer(s.String(), proves, s.log, func(meet onConnect) redis.UniversalClient {
 		return s.address.connect(with, meet)
 	})
-	if proves {
-		s.server.watch(s.address.connect(with.onceEach(), s.server.checkMoved), s.timeout)
-	}
 	s.breaker = s.newBreaker()
 	s.batcher = newReadBatcher(s.server, s.address.cluster, s.timeout)
-	s.stopEvicting = s.evictPeriodically()
 	s.feed = newFeed(s, c.compareEvery)
-	s.feed.start()
-	return s, nil
+	return s, with, nil
 }
 
 // Close closes all connections and stops the embedded server.

@@ -137,8 +137,8 @@ func (a *assembly) firstLook(ctx context.Context, log *slog.Logger) {
 			"hint", "decisions and handshakes are answered 503 until it answers")
 		return
 	}
-	for _, text := range storeWarnings(health) {
-		log.Warn(text)
+	for _, c := range health.Concerns() {
+		log.Warn(c.Text)
 	}
 	if !health.Embedded && !health.Persistent {
 		log.Warn("redis may not persist", "addr", a.store.String(), "hint", "it is not known to write to disk: a restart of it may lose every grant")

@@ -90,7 +90,9 @@ func (r *readiness) report(ctx context.Context) report {
 		if !health.Embedded {
 			store.Persistent = &health.Persistent
 		}
-		rep.Warnings = append(rep.Warnings, storeWarnings(health)...)
+		for _, c := range health.Concerns() {
+			rep.Warnings = append(rep.Warnings, c.Text)
+		}
 	}
 	rep.Checks = map[string]check{"store": store, "grpc": {OK: r.grpc.Load()}, "http": {OK: r.http.Load()}}
 	for _, c := range rep.Checks {
@@ -139,19 +141,4 @@ func (r *readiness) ask(ctx context.Context) (tokenstore.Health, error) {
 	r.health, r.err = r.store(ctx)
 	r.asked = time.Now()
 	return r.health, r.err
-}
-
-// storeWarnings tells what a store that answers may still do wrong.
-func storeWarnings(h tokenstore.Health) []string {
-	var out []string
-	if h.Evicts != "" {
-		out = append(out, "the store may evict records (maxmemory-policy "+h.Evicts+"): set noeviction, or users lose their grants")
-	}
-	if h.Refuses != "" {
-		out = append(out, "the store takes no writes: nobody can register, consent or get a token; calls go on ("+h.Refuses+")")
-	}
-	if h.Unproven {
-		out = append(out, "the store's user may not use WAIT: a replica that takes writes could pass for a master (allow WAIT and ROLE)")
-	}
-	return out
 }
