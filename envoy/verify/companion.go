@@ -120,7 +120,7 @@ func (m *manager) verifyCompanionPaths(c *chain) {
 			if r := first[w.host]; r != nil && r != w.route || !w.takes(path) {
 				continue
 			}
-			if w.onlyByPath() {
+			if onlyByPath(w.route.GetMatch()) {
 				first[w.host] = w.route
 			}
 			ids := m.apisOf(w)
@@ -171,9 +171,8 @@ func (w *target) takes(path string) bool {
 	return false
 }
 
-// onlyByPath reports whether the route looks at nothing but the path.
-func (w *target) onlyByPath() bool {
-	match := w.route.GetMatch()
+// onlyByPath reports whether a route looks at nothing but the path.
+func onlyByPath(match *routev3.RouteMatch) bool {
 	return proto.Equal(match, &routev3.RouteMatch{PathSpecifier: match.GetPathSpecifier(), CaseSensitive: match.GetCaseSensitive()})
 }
 

@@ -27,11 +27,15 @@ type target struct {
 	providers []string                               // to which it leads, by whatever sign
 }
 
-// targetsOf lists the targets of a route configuration, also those that lead nowhere.
+// targetsOf lists the targets of a route configuration, also those that lead
+// nowhere, but for routes that no request ever takes.
 func (m *manager) targetsOf(c *routev3.RouteConfiguration) []*target {
 	var out []*target
 	for _, h := range c.GetVirtualHosts() {
-		for _, r := range h.GetRoutes() {
+		for i, r := range h.GetRoutes() {
+			if slices.ContainsFunc(h.GetRoutes()[:i], func(first *routev3.Route) bool { return Shadows(first.GetMatch(), r.GetMatch()) }) {
+				continue
+			}
 			w := target{config: c, host: h, route: r, cluster: r.GetRoute().GetCluster()}
 			w.where = m.where + " / virtual host " + envoy.Quote(h.GetName()) + " / route " + routeName(r)
 			parts := r.GetRoute().GetWeightedClusters().GetClusters()
