@@ -13,11 +13,11 @@ import (
 
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/config"
+	"github.com/athd/athd/internal/ready"
 )
 
 const (
 	defaultWait = 20 * time.Second
-	waitPause   = 100 * time.Millisecond // between two looks
 	lookTimeout = 3 * time.Second
 )
 
@@ -40,33 +40,12 @@ func runWait(args []string, t terminal) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), *atMost)
 	defer cancel()
-	missing, err := waitUntil(ctx, s, func(missing string) { fmt.Fprintf(t.stderr, "waiting, %v at most: %s\n", *atMost, missing) })
+	missing, err := ready.Wait(ctx, func(ctx context.Context) (string, error) { return look(ctx, s), nil }, func(missing string) { fmt.Fprintf(t.stderr, "waiting, %v at most: %s\n", *atMost, missing) })
 	if err != nil {
 		return fmt.Errorf("athd wait: gave up after %v: %s", *atMost, missing)
 	}
 	fmt.Fprintf(t.stdout, "ready: %s leads to athd\n", s.PublicURL)
 	return nil
-}
-
-// waitUntil looks until nothing is missing. tell hears what is, each time that
-// it is something else. The error is the context's.
-func waitUntil(ctx context.Context, s *config.Settings, tell func(string)) (missing string, err error) {
-	for {
-		now := look(ctx, s)
-		if now == "" {
-			return "", nil
-		}
-		// A look that the end has cut short has seen nothing.
-		if now != missing && (ctx.Err() == nil || missing == "") {
-			missing = now
-			tell(missing)
-		}
-		select {
-		case <-ctx.Done():
-			return missing, ctx.Err()
-		case <-time.After(waitPause):
-		}
-	}
 }
 
 // look returns what is missing now, and where to look for its cause, or "".

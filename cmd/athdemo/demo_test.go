@@ -50,52 +50,6 @@ func script(t *testing.T, name, text string) string {
 	return path
 }
 
-func TestProcesses(t *testing.T) {
-	t.Run("stop ends one that listens to SIGTERM, and its log stays readable", func(t *testing.T) {
-		log := filepath.Join(t.TempDir(), "log")
-		exits := make(chan *process, 1)
-		p, err := start("it", log, exits, "/bin/sh", "-c", "echo one; echo two; echo three >&2; exec sleep 60")
-		if err != nil {
-			t.Fatal(err)
-		}
-		for p.tail(1) != "three" {
-			select {
-			case <-p.done:
-				t.Fatal("it ended by itself")
-			case <-time.After(time.Millisecond):
-			}
-		}
-		if err := p.stop(); err != nil {
-			t.Error(err)
-		}
-		if got := p.tail(2); got != "two\nthree" {
-			t.Errorf("tail = %q", got)
-		}
-		if <-exits != p || p.err == nil {
-			t.Errorf("its end was not reported: %v", p.err)
-		}
-	})
-	t.Run("stop of one that has ended is no error", func(t *testing.T) {
-		exits := make(chan *process, 1)
-		p, err := start("it", filepath.Join(t.TempDir(), "log"), exits, "/bin/sh", "-c", "exit 3")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if ended := <-exits; ended.err == nil || !strings.Contains(ended.err.Error(), "exit status 3") {
-			t.Errorf("err = %v", ended.err)
-		}
-		if err := p.stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	t.Run("output shows what a failing program said", func(t *testing.T) {
-		_, err := output(t.Context(), "/bin/sh", "-c", "echo the reason >&2; exit 1")
-		if err == nil || !strings.Contains(err.Error(), "the reason") {
-			t.Errorf("err = %v", err)
-		}
-	})
-}
-
 func TestCommandFailsCleanly(t *testing.T) {
 	envoy := script(t, "envoy", `echo "envoy  version: 0123456789abcdef/1.40.0/Clean/RELEASE/BoringSSL"`)
 	silent := script(t, "silent", `echo hello`)

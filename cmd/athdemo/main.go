@@ -23,7 +23,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -41,9 +40,6 @@ type options struct {
 }
 
 func main() {
-	// Children die with the thread that started them (see dieWithParent), so
-	// that thread must live as long as this program.
-	runtime.LockOSThread()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	os.Exit(command(ctx, os.Args[1:], os.Stdout, os.Stderr))
@@ -114,7 +110,7 @@ func demo(ctx context.Context, opt options, stdout io.Writer) (err error) {
 		out.Line("\nStopping.")
 		return nil
 	case p := <-s.exits:
-		return fmt.Errorf("%s ended: %w", p.name, errors.Join(p.err, s.lastWords()))
+		return fmt.Errorf("%s ended: %w", p.Name, errors.Join(p.Err(), s.lastWords()))
 	}
 }
 

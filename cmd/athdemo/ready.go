@@ -8,12 +8,10 @@ import (
 	"time"
 
 	"github.com/athd/athd/ath"
+	"github.com/athd/athd/internal/ready"
 )
 
-const (
-	healthPatience = 3 * time.Second
-	watchInterval  = 2 * time.Second
-)
+const watchInterval = 2 * time.Second
 
 const welcome = `
 Everything answers.
@@ -39,8 +37,8 @@ func tellReady(ctx context.Context, s *service) error {
 	up := false
 	for {
 		err := errors.Join(
-			answers(ctx, *public+ath.DiscoveryPath, http.StatusOK),
-			answers(ctx, *login+"/.well-known/openid-configuration", http.StatusOK))
+			ready.Answers(ctx, *public+ath.DiscoveryPath, http.StatusOK),
+			ready.Answers(ctx, *login+"/.well-known/openid-configuration", http.StatusOK))
 		switch {
 		case ctx.Err() != nil:
 			return nil
@@ -65,25 +63,5 @@ func askHealth(ctx context.Context, s *service) error {
 	if err := s.parse("url"); err != nil {
 		return err
 	}
-	return answers(ctx, *url, *status)
-}
-
-// answers returns why the URL does not answer with the status.
-func answers(ctx context.Context, url string, status int) error {
-	ctx, cancel := context.WithTimeout(ctx, healthPatience)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return err
-	}
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	resp, err := client.Do(req)
-	if err != nil {
-		return err
-	}
-	resp.Body.Close()
-	if resp.StatusCode != status {
-		return fmt.Errorf("%s answers %s", url, resp.Status)
-	}
-	return nil
+	return ready.Answers(ctx, *url, *status)
 }

@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"time"
 
@@ -19,12 +18,13 @@ import (
 	"github.com/athd/athd/client"
 	"github.com/athd/athd/internal/oauthserver"
 	"github.com/athd/athd/internal/ports"
+	"github.com/athd/athd/internal/process"
+	"github.com/athd/athd/internal/ready"
 	"github.com/athd/athd/internal/shop"
 	"github.com/athd/athd/internal/transcript"
 )
 
 const (
-	readyInterval = 20 * time.Millisecond
 	maxSocketPath = 100 // bytes; the kernel's limit is 108
 	tailLines     = 20
 )
@@ -40,19 +40,19 @@ type stage struct {
 	agentKey *ecdsa.PrivateKey
 
 	servers  []*http.Server
-	children []*process
-	exits    chan *process
+	children []*process.Process
+	exits    chan *process.Process
 	releases []func() // of the ports that are reserved for children
 }
 
 // newStage sets everything up and waits until it answers. After an error
 // nothing is left behind.
 func newStage(ctx context.Context, opt options, out *transcript.Transcript) (*stage, error) {
-	envoyVersion, err := versionOf(ctx, opt.envoy)
+	envoyVersion, err := process.EnvoyVersion(ctx, opt.envoy)
 	if err != nil {
 		return nil, err
 	}
-	athdVersion, err := output(ctx, opt.athd, "version")
+	athdVersion, err := process.Output(ctx, opt.athd, "version")
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +60,7 @@ func newStage(ctx context.Context, opt options, out *transcript.Transcript) (*st
 	if err != nil {
 		return nil, err
 	}
-	s := &stage{dir: dir, exits: make(chan *process, 2)}
+	s := &stage{dir: dir, exits: make(chan *process.Process, 2)}
 	for _, step := range []func(context.Context, options) error{s.serveParts, s.writeFiles, s.startChildren} {
 		if err := step(ctx, opt); err != nil {
 			return nil, errors.Join(err, s.lastWords(), s.close())
@@ -75,20 +75,6 @@ func newStage(ctx context.Context, opt options, out *transcript.Transcript) (*st
 	out.Line("  shop          %s   knows nothing of agents", s.Shop)
 	out.Line("  agent         %s", s.agent.ID())
 	return s, nil
-}
-
-var envoyVersion = regexp.MustCompile(`/(\d+\.\d+\.\d+)[^/]*/`)
-
-func versionOf(ctx context.Context, envoy string) (string, error) {
-	text, err := output(ctx, envoy, "--version")
-	if err != nil {
-		return "", err
-	}
-	m := envoyVersion.FindSubmatch(text)
-	if m == nil {
-		return "", fmt.Errorf("%s --version says %q, which is not Envoy", envoy, text)
-	}
-	return string(m[1]), nil
 }
 
 // serveParts starts what runs in this process, and settles all addresses.
@@ -218,10 +204,10 @@ func (s *stage) writeFiles(ctx context.Context, opt options) error {
 	if err := s.write("admin.token", []byte(rand.Text()+rand.Text())); err != nil {
 		return err
 	}
-	if _, err := output(ctx, opt.athd, "keys", "new", "-o", s.path("keyset.json")); err != nil {
+	if _, err := process.Output(ctx, opt.athd, "keys", "new", "-o", s.path("keyset.json")); err != nil {
 		return err
 	}
-	bootstrap, err := output(ctx, opt.athd, "bootstrap", "-config", s.path("athd.yaml"))
+	bootstrap, err := process.Output(ctx, opt.athd, "bootstrap", "-config", s.path("athd.yaml"))
 	if err != nil {
 		return err
 	}
@@ -229,17 +215,17 @@ func (s *stage) writeFiles(ctx context.Context, opt options) error {
 }
 
 func (s *stage) startChildren(ctx context.Context, opt options) error {
-	athd, err := start("athd", s.path("athd.log"), s.exits, opt.athd, "serve", "-config", s.path("athd.yaml"))
-	if err != nil {
-		return err
+	for _, c := range []process.Config{
+		{Name: "athd", Program: opt.athd, Args: []string{"serve", "-config", s.path("athd.yaml")}, Log: s.path("athd.log")},
+		{Name: "Envoy", Program: opt.envoy, Args: []string{"-c", s.path("envoy.yaml"), "--disable-hot-restart", "--concurrency", "1", "--log-level", "warning"}, Log: s.path("envoy.log")},
+	} {
+		c.OwnGroup, c.Exits = true, s.exits
+		child, err := process.Start(c)
+		if err != nil {
+			return err
+		}
+		s.children = append(s.children, child)
 	}
-	s.children = append(s.children, athd)
-	envoy, err := start("Envoy", s.path("envoy.log"), s.exits, opt.envoy,
-		"-c", s.path("envoy.yaml"), "--disable-hot-restart", "--concurrency", "1", "--log-level", "warning")
-	if err != nil {
-		return err
-	}
-	s.children = append(s.children, envoy)
 	if err := s.await(ctx, "athd", "http://"+s.Admin+"/readyz"); err != nil {
 		return err
 	}
@@ -247,33 +233,23 @@ func (s *stage) startChildren(ctx context.Context, opt options) error {
 	return s.await(ctx, "Envoy", s.Public+ath.DiscoveryPath)
 }
 
-// await polls a URL until it answers 200.
+// await looks until a URL answers 200.
 func (s *stage) await(ctx context.Context, name, url string) error {
-	client := &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
-	last := errors.New("no answer yet")
-	for {
+	missing, err := ready.Wait(ctx, func(ctx context.Context) (string, error) {
 		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%s is not ready: %w (%s)", name, last, url)
 		case p := <-s.exits:
-			return fmt.Errorf("%s ended: %w", p.name, p.err)
-		case <-time.After(readyInterval):
+			return "", fmt.Errorf("%s ended: %w", p.Name, p.Err())
+		default:
 		}
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-		if err != nil {
-			return err
+		if err := ready.Answers(ctx, url, http.StatusOK); err != nil {
+			return err.Error(), nil
 		}
-		resp, err := client.Do(req)
-		if err != nil {
-			last = err
-			continue
-		}
-		resp.Body.Close()
-		if resp.StatusCode == http.StatusOK {
-			return nil
-		}
-		last = fmt.Errorf("it answers %s", resp.Status)
+		return "", nil
+	}, func(string) {})
+	if missing != "" {
+		return fmt.Errorf("%s is not ready: %s", name, missing)
 	}
+	return err
 }
 
 // lastWords are the ends of the children's logs, as an error that explains
@@ -281,7 +257,7 @@ func (s *stage) await(ctx context.Context, name, url string) error {
 func (s *stage) lastWords() error {
 	var words error
 	for _, p := range s.children {
-		words = errors.Join(words, fmt.Errorf("last lines of %s:\n%s", p.log, transcript.Shorten(p.tail(tailLines))))
+		words = errors.Join(words, fmt.Errorf("last lines of %s:\n%s", p.Log, transcript.Shorten(p.Tail(tailLines))))
 	}
 	return words
 }
@@ -291,7 +267,7 @@ func (s *stage) lastWords() error {
 func (s *stage) close() error {
 	var err error
 	for i := len(s.children) - 1; i >= 0; i-- {
-		err = errors.Join(err, s.children[i].stop())
+		err = errors.Join(err, s.children[i].Stop())
 	}
 	for _, server := range s.servers {
 		err = errors.Join(err, server.Close())
