@@ -30,6 +30,10 @@ func derive(scopes ath.Scopes) []Rule {
 	return rules
 }
 
+// OpensByName reports whether a scope that nobody wrote rules for opens any
+// request, by its name.
+func OpensByName(scope string) bool { return len(derive(ath.Scopes{scope})) > 0 }
+
 func methodsOf(action string) []string {
 	switch action {
 	case "read", "readonly", "list", "view", "get":

@@ -22,6 +22,16 @@ type Preset struct {
 	APIBase       string        // what its rules' paths are relative to
 	Encoded       ath.Encodable // what the API's ids hold, percent-encoded
 	Scopes        []PresetScope
+	Start         PresetStart
+}
+
+// A PresetStart is what a first configuration says of the service. Its zero
+// value says that the service has none.
+type PresetStart struct {
+	AuthorizeEndpoint string   `yaml:"authorize_endpoint"`
+	TokenEndpoint     string   `yaml:"token_endpoint"`
+	Scopes            []string `yaml:"scopes"`         // the least that is of use
+	HTTPSCallback     bool     `yaml:"https_callback"` // it registers no http redirect URI, not even on loopback
 }
 
 // A PresetScope is a scope with the rules that it stands for.
@@ -69,6 +79,7 @@ type presetFile struct {
 	ScopesOf      string            `yaml:"scopes_of"`       // another preset whose scopes these are, too
 	OAuth         oauthDefaults     `yaml:"oauth"`
 	Scopes        []presetScope     `yaml:"scopes"`
+	Start         PresetStart       `yaml:"start"` // for athd init
 }
 
 type presetScope struct {
@@ -118,7 +129,7 @@ func readPresets() []presetFile {
 }
 
 func (f *presetFile) preset() Preset {
-	p := Preset{Name: f.Name, Title: f.Title, Documentation: f.Documentation, APIBase: f.APIBase, Encoded: f.encoded()}
+	p := Preset{Name: f.Name, Title: f.Title, Documentation: f.Documentation, APIBase: f.APIBase, Encoded: f.encoded(), Start: f.Start}
 	for _, s := range f.Scopes {
 		p.Scopes = append(p.Scopes, PresetScope{s.Scope, s.Documentation, f.rules(ath.Scopes{s.Scope}, rebase{})})
 	}

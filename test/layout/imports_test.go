@@ -44,6 +44,7 @@ var allowedImports = []struct {
 	{"envoy/bootstrap", []string{"ath", "provider", "envoy"}},
 	{"envoy/verify", []string{"ath", "provider", "envoy"}},
 	{"config", []string{"ath", "strict", "attest", "audit", "provider", "tokenstore", "authz", "approval", "httpapi", "athflow", "admin", "envoy", "envoy/bootstrap"}},
+	{"config/starter", []string{"ath", "provider", "provider/metadata", "config"}},
 }
 
 // aboveInternal says who may import internal/…, the commands', the demo's and

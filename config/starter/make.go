@@ -1,0 +1,216 @@
+package starter
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/rand"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"path/filepath"
+	"slices"
+	"strings"
+	"text/template"
+
+	"github.com/athd/athd/ath"
+	"github.com/athd/athd/config"
+	"github.com/athd/athd/provider"
+)
+
+// Files are a first configuration.
+type Files struct {
+	Athd      []byte   // athd.yaml
+	Providers []byte   // providers.json; nil: none is needed
+	Variables []string // of the environment, which must be set before it loads
+	ID        string   // of the app or provider
+	Callback  string   // the redirect URI to register at the OAuth server
+	Warnings  []string // as athd validate will tell them
+}
+
+//go:embed athd.yaml.tmpl
+var athdTemplate string
+
+// maxSocketPath is what every system takes, in bytes.
+const maxSocketPath = 100
+
+// Make writes a configuration that athd validate accepts, once its variables
+// are set and its files are there.
+func Make(c Choices) (*Files, error) {
+	v, err := c.values()
+	if err != nil {
+		return nil, err
+	}
+	f := &Files{ID: v.ID, Callback: v.PublicURL + ath.CallbackPath}
+	for variable, is := range map[string]bool{v.ClientVariable: c.ClientID == "", v.SecretVariable: c.SecretFile == "" && v.Secret} {
+		if is {
+			f.Variables = append(f.Variables, variable)
+		}
+	}
+	slices.Sort(f.Variables)
+	t, err := template.New("athd.yaml").Funcs(template.FuncMap{"q": quote}).Parse(athdTemplate)
+	if err != nil {
+		return nil, err
+	}
+	var text bytes.Buffer
+	if err := t.Execute(&text, v); err != nil {
+		return nil, err
+	}
+	f.Athd = text.Bytes()
+	if c.Preset != "" {
+		if f.Providers, err = v.providers(); err != nil {
+			return nil, err
+		}
+	}
+	return f, f.check(c.Dir)
+}
+
+// values are what the template shows.
+type values struct {
+	Choices
+	Trying, Secret                 bool
+	Port, GRPC                     string
+	GRPCOnTCP                      bool
+	ClientVariable, SecretVariable string
+	AuthMethod                     provider.AuthMethod
+	Title, APIBase                 string // of the preset
+	Start                          provider.PresetStart
+	Admin                          string
+}
+
+func (c Choices) values() (*values, error) {
+	if (c.Server == nil) == (c.Preset == "") {
+		return nil, errors.New("want an OAuth server or a preset")
+	}
+	u, err := url.Parse(c.PublicURL)
+	if err != nil {
+		return nil, fmt.Errorf("public_url: %w", err)
+	}
+	v := &values{Choices: c, Trying: c.trying(), Secret: true, Admin: AdminTokenFile}
+	v.ID = cmp.Or(c.ID, c.Preset, "shop")
+	v.ClientVariable, v.SecretVariable = v.variable("CLIENT_ID"), v.variable("CLIENT_SECRET")
+	v.ClientID = cmp.Or(c.ClientID, "${"+v.ClientVariable+"}")
+	switch v.Port = u.Port(); {
+	case v.Port != "":
+	case v.Trying:
+		v.Port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	default:
+		v.Port = "8080" // what is in front of Envoy leads there
+	}
+	if socket := filepath.Join(c.Dir, socketFile); len(socket) <= maxSocketPath {
+		v.GRPC = "unix:" + socket
+	} else {
+		v.GRPC, v.GRPCOnTCP = "127.0.0.1:9001", true
+	}
+	if c.Server != nil {
+		return v, v.ofServer()
+	}
+	return v, v.ofPreset()
+}
+
+func (v *values) ofServer() (err error) {
+	if err := v.Server.Check(); err != nil {
+		return fmt.Errorf("the metadata of %s: %w", v.Server.Issuer, err)
+	}
+	if !v.Trying && strings.HasPrefix(v.Server.Issuer, "http:") {
+		return fmt.Errorf("%s is http, which is for trying out on one machine: with the public URL %s users' codes and tokens would travel in the clear", v.Server.Issuer, v.PublicURL)
+	}
+	if v.AuthMethod, err = authMethod(v.Server); err != nil {
+		return err
+	}
+	if v.AuthMethod == provider.NoClientAuth {
+		if v.SecretFile != "" {
+			return fmt.Errorf("%s takes public clients only, and a client secret is given", v.Server.Issuer)
+		}
+		v.Secret = false
+	}
+	if len(v.Scopes) == 0 {
+		v.Scopes, _, err = ScopesOf(v.Server)
+	}
+	return err
+}
+
+func (v *values) ofPreset() error {
+	p, known := provider.PresetNamed(v.Preset)
+	if !known || p.Start.TokenEndpoint == "" {
+		return fmt.Errorf("there is no preset %q to start with: there are %s", v.Preset, strings.Join(Presets(), ", "))
+	}
+	if p.Start.HTTPSCallback && !strings.HasPrefix(v.PublicURL, "https:") {
+		return fmt.Errorf("%s sends users back to https only: want a public URL with https", p.Title)
+	}
+	v.Title, v.APIBase, v.Start = p.Title, p.APIBase, p.Start
+	if len(v.Scopes) == 0 {
+		v.Scopes = p.Start.Scopes
+	}
+	return nil
+}
+
+// Presets are the names of the presets that Make knows.
+func Presets() []string {
+	var names []string
+	for _, p := range provider.Presets() {
+		if p.Start.TokenEndpoint != "" {
+			names = append(names, p.Name)
+		}
+	}
+	return names
+}
+
+// providers is providers.json, in which there are no comments.
+func (v *values) providers() ([]byte, error) {
+	type entry struct {
+		DisplayName       string   `json:"display_name"`
+		AvailableScopes   []string `json:"available_scopes"`
+		AuthorizeEndpoint string   `json:"authorize_endpoint"`
+		TokenEndpoint     string   `json:"token_endpoint"`
+		APIBase           string   `json:"api_base_url"`
+		ClientID          string   `json:"client_id"`
+		ClientSecret      string   `json:"client_secret,omitempty"`
+		SecretFile        string   `json:"client_secret_file,omitempty"`
+	}
+	e := entry{
+		DisplayName: v.Title, AvailableScopes: v.Scopes, AuthorizeEndpoint: v.Start.AuthorizeEndpoint, TokenEndpoint: v.Start.TokenEndpoint,
+		APIBase: v.APIBase, ClientID: v.ClientID, SecretFile: v.SecretFile,
+	}
+	if v.SecretFile == "" {
+		e.ClientSecret = "${" + v.SecretVariable + "}"
+	}
+	var text bytes.Buffer
+	out := json.NewEncoder(&text)
+	out.SetEscapeHTML(false)
+	out.SetIndent("", "  ")
+	err := out.Encode(map[string]entry{v.ID: e})
+	return text.Bytes(), err
+}
+
+// quote writes a text as YAML in double quotes, of which JSON is a part.
+func quote(s string) (string, error) {
+	var text bytes.Buffer
+	out := json.NewEncoder(&text)
+	out.SetEscapeHTML(false)
+	err := out.Encode(s)
+	return strings.TrimSpace(text.String()), err
+}
+
+// check loads what was made as athd validate will.
+func (f *Files) check(dir string) error {
+	s, faults := config.Parse(filepath.Join(dir, "athd.yaml"), f.Athd, config.Sources{
+		Env: func(name string) (string, bool) { return "set-later", slices.Contains(f.Variables, name) },
+		ReadFile: func(path string) ([]byte, fs.FileMode, error) {
+			if filepath.Base(path) == "providers.json" {
+				return f.Providers, 0o644, nil
+			}
+			return []byte(NewToken().Reveal()), 0o600, nil // a secret, which is written later
+		},
+	})
+	if err := faults.Err(); err != nil {
+		return err
+	}
+	f.Warnings = s.Warnings
+	return nil
+}
+
+// NewToken makes an admin token.
+func NewToken() ath.Secret { return ath.NewSecret(rand.Text() + rand.Text()) } // of 128 bits each
