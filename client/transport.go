@@ -2,6 +2,7 @@ package client
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +14,8 @@ import (
 	"github.com/athd/athd/ath"
 )
 
+const agentHeader = "X-ATH-Agent-ID"
+
 // A Transport makes calls as the agent, with one ATH token: it is an
 // [http.RoundTripper].
 type Transport struct {
@@ -23,7 +26,7 @@ type Transport struct {
 
 // Transport returns what makes calls with a token. Its requests may go to the
 // scheme and host of api alone ([Discovery.API] knows it), also after a
-// redirect: nobody else gets the token.
+// redirect and by their Host: nobody else gets the token.
 //
 // A refusal by the ATH server is an *[Error], which http.Client wraps: use
 // [CodeOf]. Whatever the API answers comes back as it is, and so does a refusal
@@ -46,13 +49,22 @@ func (c *Client) Transport(token ath.Secret, api string) (*Transport, error) {
 // RoundTrip sends one request, with Authorization and X-ATH-Agent-ID (P-1,
 // P-2) in place of what it has under these names.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	if req.URL.Scheme != t.api.Scheme || !strings.EqualFold(req.URL.Host, t.api.Host) || req.URL.User != nil {
+	host := cmp.Or(req.Host, req.URL.Host) // a proxy, and a server of several hosts, goes by Host
+	if req.URL.Opaque != "" {              // or by this, which may name any
+		host = ""
+	}
+	if req.URL.Scheme != t.api.Scheme || !strings.EqualFold(req.URL.Host, t.api.Host) || !strings.EqualFold(host, t.api.Host) || req.URL.User != nil {
 		closeBody(req)
-		return nil, &OtherHostError{API: t.api.String(), URL: req.URL.Scheme + "://" + req.URL.Host}
+		return nil, &OtherHostError{API: t.api.String(), URL: req.URL.Scheme + "://" + host}
 	}
 	sent := req.Clone(req.Context())
+	for name := range sent.Header { // whatever its spelling
+		if strings.EqualFold(name, "Authorization") || strings.EqualFold(name, agentHeader) {
+			delete(sent.Header, name)
+		}
+	}
 	sent.Header.Set("Authorization", "Bearer "+t.token.Reveal())
-	sent.Header.Set("X-ATH-Agent-ID", t.client.agent.id)
+	sent.Header.Set(agentHeader, t.client.agent.id)
 	resp, err := t.client.http.RoundTrip(sent)
 	if err != nil {
 		return nil, err

@@ -5,6 +5,8 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -104,6 +106,45 @@ func TestTokenGoesToItsOwnHostOnly(t *testing.T) {
 	}
 }
 
+// A proxy goes by Host, and by what a request line of its own says: not by the
+// URL's host.
+func TestTokenIsForNoOtherHostBehindAProxy(t *testing.T) {
+	var asked []string
+	proxy := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		asked = append(asked, r.URL.String())
+	}))
+	t.Cleanup(proxy.Close)
+	at, err := url.Parse(proxy.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := newClient(t, "http://gw.example", newIdentity(t), func(c *client.Config) {
+		c.InsecureHTTP, c.Transport = true, &http.Transport{Proxy: http.ProxyURL(at), DisableKeepAlives: true}
+	})
+	transport, err := c.Transport(ath.NewSecret("ath_tk_1"), "http://gw.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string]func(*http.Request){
+		"Host":   func(r *http.Request) { r.Host = "other.example" },
+		"opaque": func(r *http.Request) { r.URL.Opaque = "//other.example/x" },
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), "GET", "http://gw.example/x", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		change(req)
+		resp, err := transport.RoundTrip(req)
+		if err == nil {
+			resp.Body.Close()
+		}
+		if _, ok := errors.AsType[*client.OtherHostError](err); !ok || len(asked) > 0 {
+			t.Errorf("%s: %v, the proxy was asked for %v", name, err, asked)
+		}
+		asked = nil
+	}
+}
+
 func TestCallKeepsTheCallersRequest(t *testing.T) {
 	var got http.Header
 	srv := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got = r.Header }))
@@ -114,12 +155,13 @@ func TestCallKeepsTheCallersRequest(t *testing.T) {
 	}
 	req.Header.Set("Accept", "text/plain")
 	req.Header.Set("Authorization", "Bearer mine")
+	req.Header["authorization"], req.Header["X-ATH-Agent-ID"] = []string{"Bearer other"}, []string{"https://other.example"} // names as nobody's Set writes them
 	resp, err := through(t, newClient(t, srv.URL, newIdentity(t)), srv.URL).Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
 	resp.Body.Close()
-	if got.Get("Accept") != "text/plain" || got.Get("Authorization") != "Bearer ath_tk_1" || got.Get("X-ATH-Agent-ID") != id {
+	if got.Get("Accept") != "text/plain" || !slices.Equal(got.Values("Authorization"), []string{"Bearer ath_tk_1"}) || !slices.Equal(got.Values("X-ATH-Agent-ID"), []string{id}) {
 		t.Errorf("sent %v", got)
 	}
 	if req.Header.Get("Authorization") != "Bearer mine" || req.Header.Get("X-ATH-Agent-ID") != "" {
