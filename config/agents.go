@@ -32,13 +32,8 @@ func (l *loader) agents() {
 			}
 		}
 		if l.Required(a.PublicKeyFile, at("public_key_file")...) {
-			data, mode, err := l.ReadFile(l.resolve(a.PublicKeyFile))
-			switch {
-			case err != nil:
-				l.Fail("cannot be read: "+err.Error(), at("public_key_file")...)
-			case mode&0o002 != 0:
-				l.Fail("everybody on this machine can replace the key in the file: chmod o-w", at("public_key_file")...)
-			default:
+			if data, ok := l.readFile(a.PublicKeyFile, publicFile, at("public_key_file")...); ok {
+				var err error
 				if p.Key, err = attest.ParsePublicKey(data); err != nil {
 					l.Fail("want a P-256 public key, as a PEM block PUBLIC KEY or a JWK: "+err.Error(), at("public_key_file")...)
 				}

@@ -15,8 +15,8 @@ const (
 	maxCount           = 1_000_000
 )
 
-// limits checks what the companion does for whom. What is not said is said by
-// athflow.
+// limits checks what the companion does for whom. What is not said is
+// httpapi's default.
 func (l *loader) limits() {
 	c := &l.c.Limits
 	d := httpapi.DefaultLimits()

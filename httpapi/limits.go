@@ -224,10 +224,6 @@ func TooMany(message string, wait time.Duration) error {
 // would. The order is that of what a request costs: its address, its body, its
 // place.
 func (s *Server) Serve(w http.ResponseWriter, r *http.Request, in Lane, h http.Handler, refuse func(error) http.Handler) {
-	if r.URL.Path == ath.HealthPath { // asked by those who would restart us
-		h.ServeHTTP(w, r)
-		return
-	}
 	leave, err := s.admit(w, r, in, routeOf(r.URL.Path), Network(s.ClientAddress(r)))
 	if err != nil {
 		refuse(err).ServeHTTP(w, r)

@@ -89,6 +89,9 @@ func TestOneAddressCannotAskForTooMuch(t *testing.T) {
 			}
 		}
 	})
+	t.Run("what health does not answer is a request like others", func(t *testing.T) {
+		w.tooMany(t, w.from(one, "POST", "/health", ""))
+	})
 	t.Run("it may come back when it was told to", func(t *testing.T) {
 		seconds := w.tooMany(t, w.from(one, "POST", "/ath/token", ""))
 		w.pass(time.Duration(seconds) * time.Second)
