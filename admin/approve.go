@@ -7,6 +7,7 @@ import (
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/ath/api"
 	"github.com/athd/athd/httpapi"
+	"github.com/athd/athd/provider"
 	"github.com/athd/athd/tokenstore"
 )
 
@@ -23,7 +24,8 @@ func (s *API) approve(a *tokenstore.Agent, req *api.ApproveRequest) error {
 		}
 		until = now.Add(d).Truncate(time.Second)
 	}
-	chosen, err := s.chosen(a, req.Providers)
+	set := s.Providers.Current()
+	chosen, err := chosen(set, a, req.Providers)
 	if err != nil {
 		return err
 	}
@@ -36,7 +38,6 @@ func (s *API) approve(a *tokenstore.Agent, req *api.ApproveRequest) error {
 		}
 	}
 	live := anyApproved(a)
-	set := s.Providers.Current()
 	for _, part := range chosen {
 		p := set.Get(part.approval.Provider)
 		if p == nil || len(part.scopes.Minus(p.Scopes)) > 0 {
@@ -85,7 +86,7 @@ func (s *API) deny(a *tokenstore.Agent, req *api.DenyRequest) error {
 	if len(req.Reason) > api.MaxTextBytes {
 		return httpapi.InvalidField("reason", "The field is longer than %d bytes.", api.MaxTextBytes)
 	}
-	chosen, err := s.chosen(a, req.Providers)
+	chosen, err := chosen(s.Providers.Current(), a, req.Providers)
 	if err != nil {
 		return err
 	}
@@ -111,7 +112,7 @@ type choice struct {
 
 // chosen finds what an operator names, or, where nothing is named, all that is
 // under review. Only what the agent asked for can be named: the rest is a slip.
-func (s *API) chosen(a *tokenstore.Agent, named []api.RequestedProvider) ([]choice, error) {
+func chosen(set *provider.Set, a *tokenstore.Agent, named []api.RequestedProvider) ([]choice, error) {
 	var out []choice
 	if named == nil {
 		for i := range a.Approvals {
@@ -124,7 +125,6 @@ func (s *API) chosen(a *tokenstore.Agent, named []api.RequestedProvider) ([]choi
 	if len(named) == 0 || len(named) > api.MaxProviders {
 		return nil, httpapi.InvalidField("providers", "providers must name between 1 and %d, or be left out for all that is under review.", api.MaxProviders)
 	}
-	set := s.Providers.Current()
 	for _, n := range named {
 		x := a.Approval(n.ID)
 		if p := set.Lookup(n.ID); p != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -30,6 +31,27 @@ func TestSecretIsEncodedWholeAndPrintsRedacted(t *testing.T) {
 	} {
 		if strings.Contains(printed, token) || !strings.Contains(printed, "redacted") {
 			t.Errorf("printed as %s", printed)
+		}
+	}
+}
+
+// A handler that writes JSON encodes what it is given, and a body is encoded whole.
+func TestBodiesWithSecretsAreLoggedRedacted(t *testing.T) {
+	const token = "ath_tk_0123456789"
+	s := api.NewSecret(token)
+	for _, body := range []any{
+		api.RegisterRequest{Attestation: s}, api.RegisterReply{ClientSecret: s}, api.AuthorizeRequest{Attestation: s}, api.AuthorizeReply{Session: s},
+		api.TokenRequest{Code: s}, api.TokenReply{AccessToken: s}, api.RevokeRequest{Token: s}, api.ExplainRequest{Token: s},
+	} {
+		pointer := reflect.New(reflect.TypeOf(body))
+		pointer.Elem().Set(reflect.ValueOf(body))
+		for _, logged := range []any{body, pointer.Interface()} {
+			var log bytes.Buffer
+			slog.New(slog.NewJSONHandler(&log, nil)).Info("m", "body", logged)
+			slog.New(slog.NewTextHandler(&log, nil)).Info("m", "body", logged)
+			if strings.Contains(log.String(), token) || strings.Count(log.String(), "redacted") < 2 {
+				t.Errorf("%T is logged as %s", logged, log.String())
+			}
 		}
 	}
 }

@@ -5,8 +5,10 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/athd/athd/authz"
+	"github.com/athd/athd/httpapi"
 )
 
 // S-10
@@ -50,7 +52,7 @@ func TestOperatorsCanHaveADoorOfTheirOwn(t *testing.T) {
 		return w.send(req)
 	}
 	t.Run("on their own nobody else is somebody", func(t *testing.T) {
-		for _, path := range []string{"/ath/agents/register", "/ath/token", "/.well-known/ath.json", "/ath/consent/start", a.path(), "/ath/admin/../admin/agents", "/ath/admin/agents%2f"} {
+		for _, path := range []string{"/ath/agents/register", "/ath/token", "/.well-known/ath.json", "/ath/consent/start", a.path(), "/ath/admin/../admin/agents", "/ath/admin/agents%2f", "/ath/admin%2fagents"} {
 			w.refusedAs(t, at("GET", path, "", "X-ATH-User-Token", adminToken), http.StatusNotFound, "NOT_FOUND")
 		}
 		w.refusedAs(t, at("GET", "/ath/admin/agents", ""), http.StatusUnauthorized, "UNAUTHORIZED")
@@ -80,4 +82,13 @@ func TestOperatorsCanHaveADoorOfTheirOwn(t *testing.T) {
 			t.Errorf("%d %s", r.status, r.raw)
 		}
 	})
+}
+
+// An admin token is nothing special on a listener where no operator is served:
+// it is counted like any other request, so that nobody can tell there that it is one.
+func TestOperatorsOfAnotherListenerAreCountedLikeOthers(t *testing.T) {
+	w := newWorld(t, limits(httpapi.Limits{PerAddress: httpapi.Rate{N: 1, Per: time.Minute}}), func(c *settings) { c.AdminPrivate = true })
+	ask := func() reply { return w.post("/ath/revoke", body{"token": "x"}, "X-ATH-User-Token", adminToken) }
+	w.refusedAs(t, ask(), http.StatusUnauthorized, "UNAUTHORIZED")
+	w.tooMany(t, ask())
 }
