@@ -126,11 +126,11 @@ func (f *Flow) Handler() http.Handler {
 		switch {
 		case r.Header.Get("Service-Worker") != "":
 			h = f.Refuses(ath.Errorf(ath.InvalidRequest, "No script of a service worker is here."))
+		case ok && on == handshake && isCallback(r.URL.Path):
+			h = http.HandlerFunc(f.sendOn)
 		case ok && r.URL.Path == ath.HealthPath: // without limits: asked by those who would restart us
 			h.ServeHTTP(w, r)
 			return
-		case ok && on == handshake && isCallback(r.URL.Path):
-			h = http.HandlerFunc(f.sendOn)
 		}
 		in := f.LaneOf(r, !f.Operators.IsZero())
 		if ok && in != httpapi.LaneOperators && strings.HasPrefix(r.URL.Path, ath.AdminPath) {
