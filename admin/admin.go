@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"os"
+	"time"
 
 	"github.com/athd/athd/approval"
 	"github.com/athd/athd/ath"
@@ -33,7 +35,11 @@ type Config struct {
 }
 
 // An API is the operator's. It keeps nothing: all state is in the store.
-type API struct{ Config }
+type API struct {
+	Config
+	replica string
+	since   time.Time
+}
 
 // New checks the configuration once.
 func New(c Config) (*API, error) {
@@ -48,7 +54,11 @@ func New(c Config) (*API, error) {
 	if err := c.Policy.Check(); err != nil {
 		return nil, err
 	}
-	return &API{c}, nil
+	replica, err := os.Hostname()
+	if err != nil {
+		replica = "unknown"
+	}
+	return &API{c, replica, c.Now()}, nil
 }
 
 // Routes are what operators do below /ath/admin.
@@ -61,6 +71,7 @@ func (s *API) Routes() httpapi.Routes {
 			ath.AdminHostsPath + "/suspend": {http.MethodPost: operate(s, s.suspendHost)},
 			ath.AdminHostsPath + "/resume":  {http.MethodPost: operate(s, s.resumeHost)},
 			ath.AdminProvidersPath:          {http.MethodGet: operate(s, s.listProviders)},
+			ath.AdminRefusalsPath:           {http.MethodGet: operate(s, s.listRefusals)},
 		},
 		Agents: map[[2]string]httpapi.Methods{
 			{agents, ""}: {

@@ -34,6 +34,7 @@ const (
 	AdminHostsPath     = AdminPath + "hosts"
 	AdminProvidersPath = AdminPath + "providers"
 	AdminExplainPath   = AdminPath + "explain"
+	AdminRefusalsPath  = AdminPath + "refusals"
 
 	HealthPath      = "/health"
 	DrainHealthPath = PathRoot + "/health"

@@ -123,7 +123,7 @@ func (f *Flow) servePage(step func(context.Context, *httpapi.Call, http.Response
 		}
 		e := f.AsError(ctx, c.ID, err)
 		c.Event.Kind, c.Event.Reason = audit.AccessDenied, strings.ToLower(string(e.Code))
-		f.Record(ctx, c.Event)
+		f.RecordRefusal(r, c.Event, e.Code)
 		h.Del("Set-Cookie")
 		if prefersJSON(r) {
 			f.WriteError(w, c.ID, e)

@@ -41,8 +41,9 @@ type Log struct {
 	events   *outlet
 	requests *outlet // the same, or where events of allowed requests go
 
-	closed atomic.Bool
-	floods floods
+	closed   atomic.Bool
+	floods   floods
+	refusals refusals
 
 	mu       sync.Mutex
 	dropped  int // not reported yet

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -82,6 +83,9 @@ func (d *Decider) Decide(ctx context.Context, r Request) (decision Decision) {
 	decision = d.evaluate(ctx, now, r, nil)
 	p := now.set.Get(decision.Provider)
 	d.record(ctx, &decision, p, r.Client)
+	if !decision.Allowed() {
+		d.remember(&decision, p, &r)
+	}
 	known := ""
 	if p != nil {
 		known = p.ID
@@ -131,6 +135,27 @@ func (d *Decider) evaluate(ctx context.Context, now *snapshot, r Request, watch 
 	q.decision.Rest = min(q.reading.Grant.Expires.Sub(q.now), q.reading.Agent.ApprovalExpires.Sub(q.now))
 	q.decision.reason, q.decision.allow = Allowed, true
 	return q.decision
+}
+
+// remember keeps a refusal for operators who ask what was refused lately.
+func (d *Decider) remember(decision *Decision, p *provider.Provider, r *Request) {
+	path, _, _ := strings.Cut(r.Path, "?")
+	refused := audit.Refusal{
+		DecisionID: decision.ID, Code: refusal(decision.Reason()).Code, Reason: string(decision.Reason()),
+		ProviderID: decision.Provider, AgentID: decision.Agent, Method: withoutToken(r.Method), Path: withoutToken(path),
+	}
+	if p != nil {
+		refused.ProviderID = p.ID
+	}
+	d.config.Audit.Refused(refused, decision.Agent != "")
+}
+
+// withoutToken is the text, unless an agent wrote a token into it.
+func withoutToken(s string) string {
+	if holdsToken(s) {
+		return "(holds a token)"
+	}
+	return s
 }
 
 // record writes the event, about the provider p, if there is one. The client's

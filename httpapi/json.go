@@ -79,7 +79,7 @@ func handle[Req, Resp any](s *Server, status int, refused audit.Kind, read func(
 		}
 		if err != nil {
 			e := s.AsError(ctx, c.ID, err)
-			s.Record(ctx, c.refusal(refused, e.Code))
+			s.RecordRefusal(r, c.refusal(refused, e.Code), e.Code)
 			s.WriteError(w, c.ID, e)
 			return
 		}

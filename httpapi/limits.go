@@ -260,9 +260,9 @@ func (s *Server) Refuses(err error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id := ath.NewDecisionID()
 		e := s.AsError(r.Context(), id, err)
-		s.Record(r.Context(), audit.Event{
+		s.RecordRefusal(r, audit.Event{
 			Kind: audit.AccessDenied, Reason: strings.ToLower(string(e.Code)), DecisionID: id, Client: s.Address(r),
-		})
+		}, e.Code)
 		s.WriteError(w, id, e)
 	})
 }

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"net/http"
 	"strconv"
 
 	"github.com/athd/athd/ath"
@@ -17,6 +18,20 @@ const (
 
 // Record writes an event of the handshake.
 func (s *Server) Record(ctx context.Context, e audit.Event) { s.Audit.Record(ctx, brief(e)) }
+
+// RecordRefusal writes the event of a request that was refused with a code,
+// and keeps it for operators who ask what was refused lately.
+func (s *Server) RecordRefusal(r *http.Request, e audit.Event, code ath.Code) {
+	s.Record(r.Context(), e)
+	path := "(none of athd's)" // a stranger may write anything there
+	if row, known := ath.FindPath(r.URL.Path); known {
+		path = row.Sample()
+	}
+	s.Audit.Refused(audit.Refusal{
+		DecisionID: e.DecisionID, Code: code, Reason: e.Reason, ProviderID: e.ProviderID, AgentID: e.AgentID,
+		Method: r.Method, Path: path,
+	}, false)
+}
 
 // brief bounds what an event names.
 func brief(e audit.Event) audit.Event {

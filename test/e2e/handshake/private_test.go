@@ -24,7 +24,7 @@ func TestOperatorsCanHaveADoorOfTheirOwn(t *testing.T) {
 	a, token := w.live(t, "a")
 	b, other := w.live(t, "b")
 	doors := []string{
-		"GET /ath/admin/agents", "GET /ath/admin/providers", "POST /ath/admin/explain", "PUT /ath/admin/agents", "GET /ath/admin/",
+		"GET /ath/admin/agents", "GET /ath/admin/providers", "POST /ath/admin/explain", "GET /ath/admin/refusals", "PUT /ath/admin/agents", "GET /ath/admin/",
 		"GET " + a.adminPath(), "DELETE " + a.adminPath(), "POST " + a.adminPath() + "/approve", "POST " + a.adminPath() + "/suspend",
 	}
 	t.Run("on the other door they are nobody", func(t *testing.T) {
