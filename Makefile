@@ -25,8 +25,8 @@ SETUP := @command -v python3 >/dev/null || { echo "athd set-up: no python3 found
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: demo-parts build ## watch an agent register, a user consent and an API answer, through a real Envoy (ARGS=-keep stays up)
-	@$(BUILD)/athdemo -athd $(BUILD)/athd -envoy .tools/bin/envoy $(ARGS)
+demo: demo-parts build ## watch an agent register, a user consent and an API answer, through a real Envoy (ARGS=--keep stays up)
+	@$(BUILD)/athdemo --athd $(BUILD)/athd --envoy .tools/bin/envoy $(ARGS)
 
 demo-parts:
 	$(SETUP) go envoy

@@ -16,6 +16,8 @@ require (
 	github.com/prometheus/client_golang v1.25.0 // /metrics
 	github.com/redis/go-redis/v9 v9.23.0 // the store: standalone, Cluster, Sentinel
 	github.com/rogpeppe/go-internal v1.16.0 // tests: testscript for the command lines
+	github.com/spf13/cobra v1.10.2 // command lines: completion, help, suggestions
+	github.com/spf13/pflag v1.0.10 // the flags of those command lines: types of its errors
 	github.com/tink-crypto/tink-go/v2 v2.9.0 // seals what is stored; keysets that rotate
 	go.yaml.in/yaml/v4 v4.0.0 // athd.yaml: all faults at once, with line and column
 	golang.org/x/net v0.62.0 // HTML forms of the demo's browser, DNS and HTTP/2 in tests, bounded listeners
@@ -41,6 +43,7 @@ require (
 	github.com/go-jose/go-jose/v4 v4.1.4 // indirect
 	github.com/go-viper/mapstructure/v2 v2.4.0 // indirect
 	github.com/google/uuid v1.6.0 // indirect
+	github.com/inconshreveable/mousetrap v1.1.0 // indirect
 	github.com/mattn/go-shellwords v1.0.12 // indirect
 	github.com/munnerz/goautoneg v0.0.0-20191010083416-a7dc8b61c822 // indirect
 	github.com/opencontainers/go-digest v1.0.0 // indirect

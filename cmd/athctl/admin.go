@@ -15,6 +15,7 @@ import (
 
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/internal/cli"
+	"github.com/athd/athd/internal/remote"
 )
 
 const (
@@ -32,7 +33,7 @@ type adminClient struct {
 
 // newClient reads the token and checks where it would be sent.
 func newClient(server, tokenFile string, allowHTTP bool) (*adminClient, error) {
-	base, err := cli.ServerBase(server, allowHTTP, "the admin token")
+	base, err := remote.Base(server, allowHTTP, "the admin token")
 	if err != nil {
 		return nil, err
 	}
@@ -96,18 +97,18 @@ func (r *refusal) Error() string {
 	return text
 }
 
-// next says what the operator who gave this command can do about it.
-func (r *refusal) next(command string) string {
+// next says what the operator can do about it, after a command on agents or another.
+func (r *refusal) next(ofAgents bool) string {
 	switch {
 	case r.Code == ath.Unauthorized:
-		return "check that -token-file is one of the files in admin.tokens of that athd"
+		return "check that --token-file is one of the files in admin.tokens of that athd"
 	case r.Code == ath.RateLimited:
 		return "wait a little and try again"
 	case r.Reason == "other_keyset":
 		return "give that athd the keyset that this Redis was written with (store.keyset_file), or another Redis"
-	case cli.ByEnvoy(r.Decision) && strings.Contains(r.Message, "athd"):
+	case remote.ByEnvoy(r.Decision) && strings.Contains(r.Message, "athd"):
 		return "it is Envoy that answers, since athd is away or late: see that athd runs; where its log ends it says why"
-	case cli.ByEnvoy(r.Decision):
+	case remote.ByEnvoy(r.Decision):
 		return "it is Envoy that answers, not athd: look for the id in Envoy's access log, whose flags and details say what is away"
 	case r.Status == http.StatusServiceUnavailable && strings.Contains(r.Message, "put on record"):
 		return "athd's audit log cannot be written: make room for it; athd's /readyz says why. Rights can be taken away meanwhile"
@@ -116,18 +117,18 @@ func (r *refusal) next(command string) string {
 	case r.Status == http.StatusServiceUnavailable:
 		return "athd's store does not answer; try again, and look at athd's /readyz"
 	}
-	if command == "agents" {
+	if ofAgents {
 		switch r.Code {
 		case ath.NotFound:
 			return "athctl agents list shows which agents there are"
 		case ath.Conflict:
-			return "athctl agents show CLIENT_ID shows what the agent asked for; name it with -scope PROVIDER/SCOPE"
+			return "athctl agents show CLIENT_ID shows what the agent asked for; name it with --scope PROVIDER/SCOPE"
 		case ath.InvalidRequest:
 			return "athctl agents show CLIENT_ID shows what the agent asked for"
 		}
 	}
 	if r.Code == ath.NotFound {
-		return "check that -server is athd's public URL, or, with admin.public: false, the address of its listen.admin; and that the athd there is as new as athctl"
+		return "check that --server is athd's public URL, or, with admin.public: false, the address of its listen.admin; and that the athd there is as new as athctl"
 	}
 	return "look for the decision_id in athd's log"
 }
@@ -156,7 +157,7 @@ func (c *adminClient) ask(ctx context.Context, method, path string, body, into a
 		if u := (*url.Error)(nil); errors.As(err, &u) {
 			cause = u.Err
 		}
-		return fmt.Errorf("%s cannot be asked: %w\nnext: check -server, and that Envoy and athd run there", c.base, cause)
+		return fmt.Errorf("%s cannot be asked: %w\nnext: check --server, and that Envoy and athd run there", c.base, cause)
 	}
 	defer resp.Body.Close()
 	reply, err := io.ReadAll(io.LimitReader(resp.Body, maxReplyBytes+1))
@@ -170,7 +171,7 @@ func (c *adminClient) ask(ctx context.Context, method, path string, body, into a
 		if err := json.Unmarshal(reply, into); err == nil {
 			return nil
 		}
-		return fmt.Errorf("%s answered 200, but not as athd does\nnext: check that -server is athd's public URL", c.base)
+		return fmt.Errorf("%s answered 200, but not as athd does\nnext: check that --server is athd's public URL", c.base)
 	}
 	return refusalOf(c.base, resp.StatusCode, reply)
 }
@@ -185,7 +186,7 @@ func refusalOf(base string, status int, reply []byte) error {
 		} `json:"details"`
 	}
 	if json.Unmarshal(reply, &said) != nil || said.Code == "" {
-		return fmt.Errorf("%s answered %d, but not as athd does\nnext: check that -server is athd's public URL", base, status)
+		return fmt.Errorf("%s answered %d, but not as athd does\nnext: check that --server is athd's public URL", base, status)
 	}
 	r := said.refusal
 	r.Status, r.Decision, r.Field, r.Reason = status, said.Details.Decision, said.Details.Field, said.Details.Reason

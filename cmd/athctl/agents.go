@@ -6,8 +6,9 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
+
+	"github.com/spf13/cobra"
 
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/ath/api"
@@ -16,69 +17,56 @@ import (
 
 const pageSize = "1000"
 
-// An agentsCommand is one verb on agents.
-type agentsCommand struct {
-	*command
-	wantsAgent bool
-	agent      string // CLIENT_ID, where one is wanted
+func newAgents(t cli.Terminal) *cobra.Command {
+	c := &cobra.Command{
+		Use:     "agents",
+		Short:   "approve, deny, suspend and remove agents",
+		GroupID: groupAgents,
+		Long: `athctl agents: approve, deny, suspend and remove agents
+
+Without --scope, approve and deny are about all that is under review. With
+--host, suspend is about all agents of agents.example.com, or with
+'*.example.com' of all hosts below that name, those to come as well.`,
+		Example: `  athctl agents list --status pending
+  athctl agents approve CLIENT_ID --expires 90d
+  athctl agents suspend --host agents.example.com`,
+	}
+	c.AddCommand(newList(t), newShow(t), newApprove(t), newDeny(t), newSuspend(t), newResume(t), newHosts(t), newRemove(t))
+	return c
 }
 
-func runAgents(ctx context.Context, args []string, t cli.Terminal) error {
-	verbs := map[string]func(context.Context, []string, *agentsCommand) error{
-		"list": runList, "show": runShow, "approve": runApprove, "deny": runDeny,
-		"suspend": runPlain("suspend"), "resume": runPlain("resume"), "remove": runRemove, "hosts": runHosts,
+// clientID is the one argument of a command on one agent.
+func clientID(plain []string) (string, error) {
+	if len(plain) != 1 {
+		return "", cli.Wrong("want one CLIENT_ID; athctl agents list shows them")
 	}
-	if len(args) == 0 {
-		fmt.Fprint(t.Stderr, usage)
-		return cli.ErrUsage
+	id, err := ath.ParseClientID(plain[0])
+	if err != nil {
+		return "", cli.Wrong("%q is not a client_id; athctl agents list shows them", plain[0])
 	}
-	if args[0] == "-h" || args[0] == "-help" || args[0] == "--help" {
-		fmt.Fprint(t.Stdout, usage)
-		return nil
-	}
-	verb, known := verbs[args[0]]
-	if !known {
-		fmt.Fprintf(t.Stderr, "athctl agents: no such command: %q\n\n%s", args[0], usage)
-		return cli.ErrUsage
-	}
-	return verb(ctx, args[1:], &agentsCommand{command: newCommand("agents "+args[0], t), wantsAgent: args[0] != "list"})
+	return id.String(), nil
 }
 
-// dial parses the arguments, with CLIENT_ID among them where one is wanted,
-// and returns a client for the server that they name.
-func (c *agentsCommand) dial(args []string) (*adminClient, error) {
-	plain, err := c.ParseArgs(args)
-	switch {
-	case err != nil:
-		return nil, err
-	case !c.wantsAgent && len(plain) > 0:
-		return nil, c.Wrong("unexpected argument %q", plain[0])
-	case c.wantsAgent && len(plain) != 1:
-		return nil, c.Wrong("want one CLIENT_ID; athctl agents list shows them")
-	}
-	if c.wantsAgent {
-		id, err := ath.ParseClientID(plain[0])
-		if err != nil {
-			return nil, c.Wrong("%q is not a client_id; athctl agents list shows them", plain[0])
-		}
-		c.agent = id.String()
-	}
-	return c.connect()
+func newList(t cli.Terminal) *cobra.Command {
+	c := newCommand(t, &cobra.Command{
+		Use:     "list",
+		Short:   "list agents",
+		Example: "  athctl agents list --status pending",
+	})
+	var status string
+	cli.Choice(c.Command, &status, "status", "only agents with it; pending is all that waits for you", "pending", "approved", "denied", "suspended")
+	return c.runs(func(ctx context.Context, _ []string) error { return c.runList(ctx, status) })
 }
 
-func runList(ctx context.Context, args []string, c *agentsCommand) error {
-	status := c.String("status", "", "only agents that are `pending`, approved, denied or suspended; pending is all that waits for you")
-	server, err := c.dial(args)
+func (c *command) runList(ctx context.Context, status string) error {
+	server, err := c.connect()
 	if err != nil {
 		return err
 	}
-	if !slices.Contains([]string{"", "pending", "approved", "denied", "suspended"}, *status) {
-		return c.Wrong("-status wants pending, approved, denied or suspended")
-	}
 	all := api.AgentList{Agents: []api.Agent{}, Unreadable: []string{}}
 	query := url.Values{"limit": {pageSize}}
-	if *status != "" {
-		query.Set("status", *status)
+	if status != "" {
+		query.Set("status", status)
 	}
 	for seen := ""; ; {
 		var page api.AgentList
@@ -99,36 +87,61 @@ func runList(ctx context.Context, args []string, c *agentsCommand) error {
 	for _, key := range all.Unreadable {
 		fmt.Fprintf(c.Stderr, "athctl: warning: the record %s does not open: another keyset sealed it, or it was tampered with\n", cli.Printable(key, 80))
 	}
-	if *c.Format == "json" {
+	if *c.format == cli.JSON {
 		return c.JSON(all)
 	}
-	return c.table(all.Agents, *status)
+	return c.table(all.Agents, status)
 }
 
-func runShow(ctx context.Context, args []string, c *agentsCommand) error {
-	return c.do(ctx, args, http.MethodGet, "", nil)
+func newShow(t cli.Terminal) *cobra.Command {
+	c := newCommand(t, &cobra.Command{
+		Use:     "show CLIENT_ID",
+		Short:   "show all that is known of an agent",
+		Example: "  athctl agents show CLIENT_ID -o json",
+	})
+	return c.runs(func(ctx context.Context, plain []string) error { return c.do(ctx, plain, http.MethodGet, "", nil) })
 }
 
-func runPlain(verb string) func(context.Context, []string, *agentsCommand) error {
-	return func(ctx context.Context, args []string, c *agentsCommand) error {
-		host := c.String("host", "", "not one agent but all of a `HOST`, such as agents.example.com, or *.example.com for all below that name, those to come as well")
-		plain, err := c.ParseArgs(args)
+func newSuspend(t cli.Terminal) *cobra.Command {
+	c := newCommand(t, &cobra.Command{
+		Use:   "suspend CLIENT_ID | --host HOST",
+		Short: "stop an agent, or all of a host, at once",
+		Example: `  athctl agents suspend CLIENT_ID
+  athctl agents suspend --host '*.example.com'`,
+	})
+	return c.ofOneOrHost("suspend")
+}
+
+func newResume(t cli.Terminal) *cobra.Command {
+	c := newCommand(t, &cobra.Command{
+		Use:   "resume CLIENT_ID | --host HOST",
+		Short: "let go on what was suspended",
+		Example: `  athctl agents resume CLIENT_ID
+  athctl agents resume --host agents.example.com`,
+	})
+	return c.ofOneOrHost("resume")
+}
+
+// ofOneOrHost runs a verb about one agent, or about all of a host.
+func (c *command) ofOneOrHost(verb string) *cobra.Command {
+	host := c.Flags().String("host", "", "not one agent but all of a `HOST`, such as agents.example.com, or *.example.com for all below that name, those to come as well")
+	return c.runs(func(ctx context.Context, plain []string) error {
 		switch {
-		case err != nil:
-			return err
 		case *host != "" && len(plain) > 0:
-			return c.Wrong("want one CLIENT_ID or -host, not both")
+			return cli.Wrong("want one CLIENT_ID or --host, not both")
 		case *host != "":
 			return c.ofHost(ctx, verb, *host)
 		}
-		return c.do(ctx, args, http.MethodPost, "/"+verb, nil)
-	}
+		return c.do(ctx, plain, http.MethodPost, "/"+verb, nil)
+	})
 }
 
 // scopes is a flag that may be given several times: PROVIDER/SCOPE.
 type scopes []api.RequestedProvider
 
 func (s *scopes) String() string { return "" }
+
+func (s *scopes) Type() string { return "scope" }
 
 func (s *scopes) Set(text string) error {
 	provider, scope, ok := strings.Cut(text, "/")
@@ -145,69 +158,91 @@ func (s *scopes) Set(text string) error {
 	return nil
 }
 
-func runApprove(ctx context.Context, args []string, c *agentsCommand) error {
+func newApprove(t cli.Terminal) *cobra.Command {
+	c := newCommand(t, &cobra.Command{
+		Use:   "approve CLIENT_ID",
+		Short: "approve what an agent asked for, or some of it",
+		Example: `  athctl agents approve CLIENT_ID --expires 90d
+  athctl agents approve CLIENT_ID --scope github/repo --scope github/user`,
+	})
 	var named scopes
-	c.Var(&named, "scope", "approve `PROVIDER/SCOPE`, not all that is under review; several times")
-	expires := c.String("expires", "", "how `long` the approval of the agent holds, such as 90d; without, as the policy says")
-	return c.do(ctx, args, http.MethodPost, "/approve", func() (any, error) {
+	c.Flags().Var(&named, "scope", "approve `PROVIDER/SCOPE`, not all that is under review; several times")
+	expires := c.Flags().String("expires", "", "how `long` the approval of the agent holds, such as 90d; without, as the policy says")
+	return c.runs(func(ctx context.Context, plain []string) error {
 		if *expires != "" {
 			if _, err := ath.ParseDuration(*expires); err != nil {
-				return nil, c.Wrong("-expires: %v", err)
+				return cli.Wrong("--expires: %v", err)
 			}
 		}
-		return api.ApproveRequest{Providers: named, Expires: *expires}, nil
+		return c.do(ctx, plain, http.MethodPost, "/approve", api.ApproveRequest{Providers: named, Expires: *expires})
 	})
 }
 
-func runDeny(ctx context.Context, args []string, c *agentsCommand) error {
+func newDeny(t cli.Terminal) *cobra.Command {
+	c := newCommand(t, &cobra.Command{
+		Use:     "deny CLIENT_ID",
+		Short:   "deny what an agent asked for, or some of it",
+		Example: "  athctl agents deny CLIENT_ID --scope github/repo --reason 'Reading is enough'",
+	})
 	var named scopes
-	c.Var(&named, "scope", "deny `PROVIDER/SCOPE`, not all that is under review; several times")
-	reason := c.String("reason", "", "what the agent hears as the `reason`")
-	return c.do(ctx, args, http.MethodPost, "/deny", func() (any, error) {
-		return api.DenyRequest{Providers: named, Reason: *reason}, nil
+	c.Flags().Var(&named, "scope", "deny `PROVIDER/SCOPE`, not all that is under review; several times")
+	reason := c.Flags().String("reason", "", "what the agent hears as the `reason`")
+	return c.runs(func(ctx context.Context, plain []string) error {
+		return c.do(ctx, plain, http.MethodPost, "/deny", api.DenyRequest{Providers: named, Reason: *reason})
 	})
 }
 
 // do asks for one agent, and shows it as it is then.
-func (c *agentsCommand) do(ctx context.Context, args []string, method, verb string, body func() (any, error)) error {
-	server, err := c.dial(args)
+func (c *command) do(ctx context.Context, plain []string, method, verb string, body any) error {
+	agent, err := clientID(plain)
 	if err != nil {
 		return err
 	}
-	var given any
-	if body != nil {
-		if given, err = body(); err != nil {
-			return err
-		}
-	}
-	var a api.Agent
-	if err := server.ask(ctx, method, ath.AdminAgentsPath+"/"+c.agent+verb, given, &a); err != nil {
+	server, err := c.connect()
+	if err != nil {
 		return err
 	}
-	if *c.Format == "json" {
+	var a api.Agent
+	if err := server.ask(ctx, method, ath.AdminAgentsPath+"/"+agent+verb, body, &a); err != nil {
+		return err
+	}
+	if *c.format == cli.JSON {
 		return c.JSON(a)
 	}
 	return c.details(&a)
 }
 
-func runRemove(ctx context.Context, args []string, c *agentsCommand) error {
-	server, err := c.dial(args)
+func newRemove(t cli.Terminal) *cobra.Command {
+	c := newCommand(t, &cobra.Command{
+		Use:     "remove CLIENT_ID",
+		Short:   "forget an agent, with its tokens and connections",
+		Example: "  athctl agents remove CLIENT_ID",
+	})
+	return c.runs(c.runRemove)
+}
+
+func (c *command) runRemove(ctx context.Context, plain []string) error {
+	agent, err := clientID(plain)
+	if err != nil {
+		return err
+	}
+	server, err := c.connect()
 	if err != nil {
 		return err
 	}
 	var reply struct {
 		Removed bool `json:"removed"`
 	}
-	if err := server.ask(ctx, http.MethodDelete, ath.AdminAgentsPath+"/"+c.agent, nil, &reply); err != nil {
+	if err := server.ask(ctx, http.MethodDelete, ath.AdminAgentsPath+"/"+agent, nil, &reply); err != nil {
 		return err
 	}
 	if !reply.Removed {
 		return errors.New("the server does not say that it removed the agent")
 	}
-	if *c.Format == "json" {
+	if *c.format == cli.JSON {
 		return c.JSON(reply)
 	}
 	_, err = fmt.Fprintf(c.Stdout, "removed %s with its tokens and connections.\n"+
-		"It may register again, and is judged as if for the first time. To keep an agent out, suspend it.\n", c.agent)
+		"It may register again, and is judged as if for the first time. To keep an agent out, suspend it.\n", agent)
 	return err
 }

@@ -8,51 +8,66 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"github.com/spf13/cobra"
+
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/ath/api"
 	"github.com/athd/athd/internal/cli"
 )
 
-func runExplain(ctx context.Context, args []string, t cli.Terminal) error {
-	c := newCommand("explain", t)
-	token := c.String("token", "", "the `ATH_TOKEN` of the call; every user of this machine can see it in the list of processes")
-	fromStdin := c.Bool("token-stdin", false, "read the ATH token from standard input")
-	agentID := c.String("agent", "", "the `AGENT_ID` that the call would carry; without, that of the token's agent")
-	upgrade := c.String("upgrade", "", "the `PROTOCOL` that the call would ask to switch to, such as websocket")
-	check := c.Bool("check", false, "exit with 1 where the call would be refused")
-	plain, err := c.ParseArgs(args)
-	switch {
-	case err != nil:
-		return err
-	case len(plain) != 2:
-		return c.Wrong("want METHOD and URL, such as GET " + ath.ProxyPath + "gallery/pictures/7")
-	case *token != "" && *fromStdin:
-		return c.Wrong("-token and -token-stdin are both given")
-	}
-	held := ath.NewSecret(*token)
-	if *fromStdin {
-		if held, err = readLine(t.Stdin, "standard input"); err != nil {
-			return fmt.Errorf("the ATH token: %w", err)
+func newExplain(t cli.Terminal) *cobra.Command {
+	c := newCommand(t, &cobra.Command{
+		Use:     "explain METHOD URL",
+		Short:   "show how a call would be judged, and why; nobody makes it",
+		GroupID: groupChecks,
+		Example: `  athctl explain GET /ath/proxy/github/user
+  athctl explain --token-stdin --check POST https://shop.example.com/api/cart <token.txt`,
+	})
+	token := c.Flags().String("token", "", "the `ATH_TOKEN` of the call; every user of this machine can see it in the list of processes")
+	fromStdin := c.Flags().Bool("token-stdin", false, "read the ATH token from standard input")
+	agentID := c.Flags().String("agent", "", "the `AGENT_ID` that the call would carry; without, that of the token's agent")
+	upgrade := c.Flags().String("upgrade", "", "the `PROTOCOL` that the call would ask to switch to, such as websocket")
+	check := c.Flags().Bool("check", false, "exit with 1 where the call would be refused")
+	return c.runs(func(ctx context.Context, plain []string) error {
+		switch {
+		case len(plain) != 2:
+			return cli.Wrong("want METHOD and URL, such as GET " + ath.ProxyPath + "gallery/pictures/7")
+		case *token != "" && *fromStdin:
+			return cli.Wrong("--token and --token-stdin are both given")
 		}
-	}
+		held := ath.NewSecret(*token)
+		if *fromStdin {
+			var err error
+			if held, err = readLine(t.Stdin, "standard input"); err != nil {
+				return fmt.Errorf("the ATH token: %w", err)
+			}
+		}
+		return c.runExplain(ctx, api.ExplainRequest{
+			Token: api.OpenSecret(held), AgentID: *agentID, Method: plain[0], URL: plain[1], Upgrade: *upgrade,
+		}, *check)
+	})
+}
+
+// runExplain prints how a call would be judged. With check, a call that would be
+// refused is a no.
+func (c *command) runExplain(ctx context.Context, question api.ExplainRequest, check bool) error {
 	server, err := c.connect()
 	if err != nil {
 		return err
 	}
-	question := api.ExplainRequest{Token: api.OpenSecret(held), AgentID: *agentID, Method: plain[0], URL: plain[1], Upgrade: *upgrade}
 	var e api.Explanation
 	if err := server.ask(ctx, http.MethodPost, ath.AdminExplainPath, question, &e); err != nil {
 		return err
 	}
 	if e.Verdict == "" {
-		return fmt.Errorf("%s answered 200, but not as athd does\nnext: check that -server is athd's public URL", server.base)
+		return fmt.Errorf("%s answered 200, but not as athd does\nnext: check that --server is athd's public URL", server.base)
 	}
-	if *c.Format == "json" {
+	if *c.format == cli.JSON {
 		err = c.JSON(e)
 	} else {
-		err = printExplanation(t.Stdout, &e)
+		err = printExplanation(c.Stdout, &e)
 	}
-	if err == nil && *check && e.Verdict == api.WouldRefuse {
+	if err == nil && check && e.Verdict == api.WouldRefuse {
 		return cli.ErrFound
 	}
 	return err

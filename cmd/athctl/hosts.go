@@ -6,15 +6,24 @@ import (
 	"net/http"
 	"text/tabwriter"
 
+	"github.com/spf13/cobra"
+
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/ath/api"
 	"github.com/athd/athd/internal/cli"
 )
 
-// runHosts lists the hosts that are suspended.
-func runHosts(ctx context.Context, args []string, c *agentsCommand) error {
-	c.wantsAgent = false
-	server, err := c.dial(args)
+func newHosts(t cli.Terminal) *cobra.Command {
+	c := newCommand(t, &cobra.Command{
+		Use:     "hosts",
+		Short:   "list the hosts that are suspended",
+		Example: "  athctl agents hosts",
+	})
+	return c.runs(func(ctx context.Context, _ []string) error { return c.runHosts(ctx) })
+}
+
+func (c *command) runHosts(ctx context.Context) error {
+	server, err := c.connect()
 	if err != nil {
 		return err
 	}
@@ -22,7 +31,7 @@ func runHosts(ctx context.Context, args []string, c *agentsCommand) error {
 	if err := server.ask(ctx, http.MethodGet, ath.AdminHostsPath, nil, &all); err != nil {
 		return err
 	}
-	if *c.Format == "json" {
+	if *c.format == cli.JSON {
 		return c.JSON(all)
 	}
 	if len(all.Hosts) == 0 {
@@ -38,10 +47,10 @@ func runHosts(ctx context.Context, args []string, c *agentsCommand) error {
 }
 
 // ofHost suspends or resumes all agents of a host.
-func (c *agentsCommand) ofHost(ctx context.Context, verb, host string) error {
+func (c *command) ofHost(ctx context.Context, verb, host string) error {
 	pattern, err := ath.ParseHostPattern(host)
 	if err != nil {
-		return c.Wrong("-host: %v", err)
+		return cli.Wrong("--host: %v", err)
 	}
 	server, err := c.connect()
 	if err != nil {
@@ -53,7 +62,7 @@ func (c *agentsCommand) ofHost(ctx context.Context, verb, host string) error {
 		if err := server.ask(ctx, http.MethodPost, path, request, &reply); err != nil {
 			return err
 		}
-		if *c.Format == "json" {
+		if *c.format == cli.JSON {
 			return c.JSON(reply)
 		}
 		_, err = fmt.Fprintf(c.Stdout, "resumed %s: agents there can register again.\n"+
@@ -64,7 +73,7 @@ func (c *agentsCommand) ofHost(ctx context.Context, verb, host string) error {
 	if err := server.ask(ctx, http.MethodPost, path, request, &reply); err != nil {
 		return err
 	}
-	if *c.Format == "json" {
+	if *c.format == cli.JSON {
 		return c.JSON(reply)
 	}
 	_, err = fmt.Fprintf(c.Stdout, "suspended %s: %d agents now, %d were suspended before. No agent there can register, or get a token.\n",

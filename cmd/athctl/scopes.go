@@ -8,25 +8,48 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"github.com/spf13/cobra"
+
 	"github.com/athd/athd/internal/cli"
+	"github.com/athd/athd/provider"
 )
 
-func runScopes(ctx context.Context, args []string, t cli.Terminal) error {
-	c := newCommand("scopes", t)
-	plain, err := c.ParseArgs(args)
-	switch {
-	case err != nil:
-		return err
-	case len(plain) > 1:
-		return c.Wrong("want one name at most")
+func newScopes(t cli.Terminal) *cobra.Command {
+	c := newCommand(t, &cobra.Command{
+		Use:     "scopes [PRESET | PROVIDER]",
+		Short:   "show what each scope opens",
+		GroupID: groupChecks,
+		Long: `athctl scopes: show what each scope opens
+
+Of a preset, from athctl itself; or, with --server, of a provider by which a
+running athd judges.`,
+		Example: `  athctl scopes github
+  athctl scopes --server https://gateway.example.com shop`,
+		ValidArgsFunction: completePresets,
+	})
+	return c.runs(func(ctx context.Context, plain []string) error {
+		if len(plain) > 1 {
+			return cli.Wrong("want one name at most")
+		}
+		name := strings.Join(plain, "")
+		// A server in the environment does not count: what a preset says should
+		// not depend on whom one worked with before.
+		if c.Flags().Changed("server") {
+			return c.serverScopes(ctx, name)
+		}
+		return c.presetScopes(name)
+	})
+}
+
+// completePresets offers presets. The providers of a server are not looked up:
+// a shell that completes a line should send nobody's admin token anywhere.
+func completePresets(c *cobra.Command, args []string, _ string) (names []string, _ cobra.ShellCompDirective) {
+	if len(args) == 0 && !c.Flags().Changed("server") {
+		for _, p := range provider.Presets() {
+			names = append(names, cobra.CompletionWithDesc(p.Name, p.Title))
+		}
 	}
-	name := strings.Join(plain, "")
-	// A server in the environment does not count: what a preset says should
-	// not depend on whom one worked with before.
-	if c.Given("server") {
-		return c.serverScopes(ctx, name)
-	}
-	return c.presetScopes(name)
+	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
 // A scopeTable is what each scope opens, to be checked by a reader.

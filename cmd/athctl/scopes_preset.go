@@ -5,6 +5,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"github.com/athd/athd/internal/cli"
 	"github.com/athd/athd/provider"
 )
 
@@ -35,9 +36,9 @@ func (c *command) presetScopes(name string) error {
 		for _, p := range provider.Presets() {
 			names = append(names, p.Name)
 		}
-		return fmt.Errorf("there is no preset %q: there are %s\nnext: athctl scopes -server URL %s asks a running athd for a provider of that name", name, strings.Join(names, ", "), name)
+		return fmt.Errorf("there is no preset %q: there are %s\nnext: athctl scopes --server URL %s asks a running athd for a provider of that name", name, strings.Join(names, ", "), name)
 	}
-	if *c.Format == "json" {
+	if *c.format == cli.JSON {
 		return c.JSON(viewOf(&p))
 	}
 	fmt.Fprintf(c.Stdout, "%s (%s): paths below %s\n\n", p.Title, p.Documentation, p.APIBase)
@@ -66,7 +67,7 @@ func viewOf(p *provider.Preset) *presetView {
 
 func (c *command) listPresets() error {
 	all := provider.Presets()
-	if *c.Format == "json" {
+	if *c.format == cli.JSON {
 		views := []*presetView{}
 		for i := range all {
 			views = append(views, viewOf(&all[i]))

@@ -46,10 +46,10 @@ func (c *command) serverScopes(ctx context.Context, name string) error {
 	}
 	i := slices.IndexFunc(all.Providers, func(p api.Provider) bool { return p.ID == name })
 	if i < 0 {
-		return fmt.Errorf("there is no provider and no app %q at %s\nnext: athctl scopes -server URL lists them", name, server.base)
+		return fmt.Errorf("there is no provider and no app %q at %s\nnext: athctl scopes --server URL lists them", name, server.base)
 	}
 	s := rulesOf(&all.Providers[i])
-	if *c.Format == "json" {
+	if *c.format == cli.JSON {
 		return c.JSON(s)
 	}
 	return s.print(c, &all.Providers[i])
@@ -99,7 +99,7 @@ func from(origin, preset string) string {
 }
 
 func (c *command) listProviders(all []api.Provider) error {
-	if *c.Format == "json" {
+	if *c.format == cli.JSON {
 		list := []*scopesOf{}
 		for i := range all {
 			list = append(list, rulesOf(&all[i]))

@@ -275,7 +275,7 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 	file := t.TempDir() + "/admin.token"
 	write(t, file, adminToken)
 	var out strings.Builder
-	code := run(t.Context(), []string{"agents", "list", "-server", server.URL, "-token-file", file}, quiet(io.Discard, &out))
+	code := run(t.Context(), []string{"agents", "list", "--server", server.URL, "--token-file", file}, quiet(io.Discard, &out))
 	if code != cli.ExitFault || len(got) != 0 || strings.Contains(out.String(), adminToken) {
 		t.Errorf("exit code %d, the token went elsewhere: %q\n%s", code, got, &out)
 	}
@@ -291,7 +291,7 @@ func TestExitCodes(t *testing.T) {
 		t.Fatal(err)
 	}
 	client := ath.NewClientID(id).String()
-	at := []string{"-server", "http://127.0.0.1:1", "-token-file", dir + "/good"}
+	at := []string{"--server", "http://127.0.0.1:1", "--token-file", dir + "/good"}
 	for _, c := range []struct {
 		name string
 		args []string
@@ -301,22 +301,22 @@ func TestExitCodes(t *testing.T) {
 		{"an unknown command is a wrong usage", []string{"frobnicate"}, cli.ExitUsage},
 		{"agents wants a verb", []string{"agents"}, cli.ExitUsage},
 		{"an unknown verb is a wrong usage", []string{"agents", "frobnicate"}, cli.ExitUsage},
-		{"an unknown flag is a wrong usage", append([]string{"agents", "list", "-frobnicate"}, at...), cli.ExitUsage},
+		{"an unknown flag is a wrong usage", append([]string{"agents", "list", "--frobnicate"}, at...), cli.ExitUsage},
 		{"an argument too many is a wrong usage", append([]string{"agents", "list", "x"}, at...), cli.ExitUsage},
-		{"an unknown status is a wrong usage", append([]string{"agents", "list", "-status", "all"}, at...), cli.ExitUsage},
+		{"an unknown status is a wrong usage", append([]string{"agents", "list", "--status", "all"}, at...), cli.ExitUsage},
 		{"show wants an agent", append([]string{"agents", "show"}, at...), cli.ExitUsage},
 		{"two agents are one too many", append([]string{"agents", "suspend", client, client}, at...), cli.ExitUsage},
 		{"what is no client_id is a wrong usage", append([]string{"agents", "suspend", "../" + client[3:]}, at...), cli.ExitUsage},
-		{"a scope without a provider is a wrong usage", append([]string{"agents", "approve", client, "-scope", "read"}, at...), cli.ExitUsage},
-		{"a time that is none is a wrong usage", append([]string{"agents", "approve", client, "-expires", "soon"}, at...), cli.ExitUsage},
+		{"a scope without a provider is a wrong usage", append([]string{"agents", "approve", client, "--scope", "read"}, at...), cli.ExitUsage},
+		{"a time that is none is a wrong usage", append([]string{"agents", "approve", client, "--expires", "soon"}, at...), cli.ExitUsage},
 		{"an output that is none is a wrong usage", append([]string{"agents", "list", "-o", "yaml"}, at...), cli.ExitUsage},
-		{"no server is a wrong usage", []string{"agents", "list", "-token-file", dir + "/good"}, cli.ExitUsage},
-		{"no token is a wrong usage", []string{"agents", "list", "-server", "http://127.0.0.1:1"}, cli.ExitUsage},
+		{"no server is a wrong usage", []string{"agents", "list", "--token-file", dir + "/good"}, cli.ExitUsage},
+		{"no token is a wrong usage", []string{"agents", "list", "--server", "http://127.0.0.1:1"}, cli.ExitUsage},
 		{"explain wants a method and a URL", append([]string{"explain", "GET"}, at...), cli.ExitUsage},
-		{"explain takes one token", append([]string{"explain", "-token", "a", "-token-stdin", "GET", "/x"}, at...), cli.ExitUsage},
-		{"explain wants a server", []string{"explain", "-token-file", dir + "/good", "GET", "/x"}, cli.ExitUsage},
+		{"explain takes one token", append([]string{"explain", "--token", "a", "--token-stdin", "GET", "/x"}, at...), cli.ExitUsage},
+		{"explain wants a server", []string{"explain", "--token-file", dir + "/good", "GET", "/x"}, cli.ExitUsage},
 		{"scopes takes one name", []string{"scopes", "github", "slack"}, cli.ExitUsage},
-		{"scopes of a server wants a token", []string{"scopes", "-server", "http://127.0.0.1:1"}, cli.ExitUsage},
+		{"scopes of a server wants a token", []string{"scopes", "--server", "http://127.0.0.1:1"}, cli.ExitUsage},
 		{"presets need no server", []string{"scopes"}, cli.ExitOK},
 		{"a preset that is none is a fault", []string{"scopes", "nobody"}, cli.ExitFault},
 		{"help of explain is no fault", []string{"explain", "-h"}, cli.ExitOK},
@@ -325,9 +325,9 @@ func TestExitCodes(t *testing.T) {
 		{"help of agents is no fault", []string{"agents", "-h"}, cli.ExitOK},
 		{"help of a verb is no fault", []string{"agents", "approve", "-h"}, cli.ExitOK},
 		{"a server that is away is a fault", append([]string{"agents", "list"}, at...), cli.ExitFault},
-		{"a missing token file is a fault", []string{"agents", "list", "-server", "http://127.0.0.1:1", "-token-file", dir + "/none"}, cli.ExitFault},
-		{"an empty token file is a fault", []string{"agents", "list", "-server", "http://127.0.0.1:1", "-token-file", dir + "/empty"}, cli.ExitFault},
-		{"a token file of two lines is a fault", []string{"agents", "list", "-server", "http://127.0.0.1:1", "-token-file", dir + "/two"}, cli.ExitFault},
+		{"a missing token file is a fault", []string{"agents", "list", "--server", "http://127.0.0.1:1", "--token-file", dir + "/none"}, cli.ExitFault},
+		{"an empty token file is a fault", []string{"agents", "list", "--server", "http://127.0.0.1:1", "--token-file", dir + "/empty"}, cli.ExitFault},
+		{"a token file of two lines is a fault", []string{"agents", "list", "--server", "http://127.0.0.1:1", "--token-file", dir + "/two"}, cli.ExitFault},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var out strings.Builder
@@ -343,7 +343,7 @@ func TestExitCodes(t *testing.T) {
 
 // quiet is a terminal at which nobody types.
 func quiet(stdout, stderr io.Writer) cli.Terminal {
-	return cli.Terminal{Stdout: stdout, Stderr: stderr, Env: func(string) string { return "" }, Stdin: strings.NewReader("")}
+	return cli.Terminal{Stdout: stdout, Stderr: stderr, LookupEnv: func(string) (string, bool) { return "", false }, Stdin: strings.NewReader("")}
 }
 
 func write(t *testing.T, path, text string) {

@@ -7,6 +7,8 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/spf13/cobra"
+
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/ath/api"
 	"github.com/athd/athd/envoy/verify"
@@ -14,33 +16,39 @@ import (
 	"github.com/athd/athd/provider"
 )
 
+func newVerify(t cli.Terminal) *cobra.Command {
+	c := newCommand(t, &cobra.Command{
+		Use:     "verify-envoy",
+		Short:   "compare a running Envoy's configuration with what athd needs",
+		GroupID: groupChecks,
+		Example: `  athctl verify-envoy --envoy http://127.0.0.1:9901
+  athctl verify-envoy --dump dump.json --authz 127.0.0.1:9001 --strict`,
+	})
+	admin := c.Flags().String("envoy", "", "the `URL` of Envoy's admin pages, such as http://127.0.0.1:9901")
+	file := c.Flags().String("dump", "", "a `file` that holds what Envoy's /config_dump says; - for standard input")
+	authz := c.Flags().String("authz", "", "the `address` at which Envoy must ask athd: unix:/path or host:port; several replicas' with commas")
+	strict := c.Flags().Bool("strict", false, "exit with 1 for warnings too")
+	return c.runs(func(ctx context.Context, _ []string) error {
+		if (*admin == "") == (*file == "") {
+			return cli.Wrong("want either --envoy URL or --dump FILE")
+		}
+		var asked []string
+		for one := range strings.SplitSeq(*authz, ",") {
+			if one == "" && *authz == "" {
+				break
+			}
+			if !isAddress(one) {
+				return cli.Wrong("--authz wants unix:/path or host:port, or several with commas")
+			}
+			asked = append(asked, one)
+		}
+		return c.runVerify(ctx, *admin, *file, asked, *strict)
+	})
+}
+
 // runVerify holds a running Envoy against what athd needs of it. Faults are a
-// no; warnings are one with -strict.
-func runVerify(ctx context.Context, args []string, t cli.Terminal) error {
-	c := newCommand("verify-envoy", t)
-	admin := c.String("envoy", "", "the `URL` of Envoy's admin pages, such as http://127.0.0.1:9901")
-	file := c.String("dump", "", "a `file` that holds what Envoy's /config_dump says; - for standard input")
-	authz := c.String("authz", "", "the `address` at which Envoy must ask athd: unix:/path or host:port; several replicas' with commas")
-	strict := c.Bool("strict", false, "exit with 1 for warnings too")
-	plain, err := c.ParseArgs(args)
-	switch {
-	case err != nil:
-		return err
-	case len(plain) > 0:
-		return c.Wrong("unexpected argument %q", plain[0])
-	case (*admin == "") == (*file == ""):
-		return c.Wrong("want either -envoy URL or -dump FILE")
-	}
-	var asked []string
-	for one := range strings.SplitSeq(*authz, ",") {
-		if one == "" && *authz == "" {
-			break
-		}
-		if !isAddress(one) {
-			return c.Wrong("-authz wants unix:/path or host:port, or several with commas")
-		}
-		asked = append(asked, one)
-	}
+// no; warnings are one with --strict.
+func (c *command) runVerify(ctx context.Context, admin, file string, asked []string, strict bool) error {
 	server, err := c.connect()
 	if err != nil {
 		return err
@@ -53,7 +61,7 @@ func runVerify(ctx context.Context, args []string, t cli.Terminal) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", server.base, err)
 	}
-	dump, err := c.dump(ctx, *admin, *file)
+	dump, err := c.dump(ctx, admin, file)
 	if err != nil {
 		return err
 	}
@@ -65,7 +73,7 @@ func runVerify(ctx context.Context, args []string, t cli.Terminal) error {
 		return err
 	}
 	faults, warnings := count(found)
-	if faults > 0 || *strict && warnings > 0 {
+	if faults > 0 || strict && warnings > 0 {
 		return cli.ErrFound
 	}
 	return nil

@@ -51,7 +51,7 @@ func fetchDump(ctx context.Context, admin string) ([]byte, error) {
 	u, err := url.Parse(admin)
 	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.Trim(u.Path, "/") != "" ||
 		u.Scheme != "http" && u.Scheme != "https" {
-		return nil, errors.New("-envoy must be a URL such as http://127.0.0.1:9901, without a path")
+		return nil, errors.New("--envoy must be a URL such as http://127.0.0.1:9901, without a path")
 	}
 	base := u.Scheme + "://" + u.Host
 	ctx, cancel := context.WithTimeout(ctx, dumpPatience)
@@ -67,11 +67,11 @@ func fetchDump(ctx context.Context, admin string) ([]byte, error) {
 		if u := (*url.Error)(nil); errors.As(err, &u) {
 			cause = u.Err
 		}
-		return nil, fmt.Errorf("%s cannot be asked: %w\nnext: check -envoy against admin.address of Envoy's configuration, or give a dump by -dump", base, cause)
+		return nil, fmt.Errorf("%s cannot be asked: %w\nnext: check --envoy against admin.address of Envoy's configuration, or give a dump by --dump", base, cause)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s answered %d to /config_dump\nnext: check that -envoy is Envoy's admin address, not that of a listener", base, resp.StatusCode)
+		return nil, fmt.Errorf("%s answered %d to /config_dump\nnext: check that --envoy is Envoy's admin address, not that of a listener", base, resp.StatusCode)
 	}
 	return readDump(resp.Body, base)
 }

@@ -16,7 +16,7 @@ import (
 func TestVerifyUsage(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir+"/token", adminToken)
-	at := []string{"verify-envoy", "-server", "http://127.0.0.1:1", "-token-file", dir + "/token"}
+	at := []string{"verify-envoy", "--server", "http://127.0.0.1:1", "--token-file", dir + "/token"}
 	for _, c := range []struct {
 		name string
 		args []string
@@ -24,12 +24,12 @@ func TestVerifyUsage(t *testing.T) {
 	}{
 		{"help is no fault", []string{"-h"}, cli.ExitOK},
 		{"neither Envoy nor dump", nil, cli.ExitUsage},
-		{"Envoy and dump", []string{"-envoy", "http://127.0.0.1:1", "-dump", "x"}, cli.ExitUsage},
-		{"an argument too many", []string{"-dump", "x", "y"}, cli.ExitUsage},
-		{"an address that is none", []string{"-dump", "x", "-authz", "athd"}, cli.ExitUsage},
-		{"a socket without its whole path", []string{"-dump", "x", "-authz", "unix:athd.sock"}, cli.ExitUsage},
-		{"an output that is none", []string{"-dump", "x", "-o", "yaml"}, cli.ExitUsage},
-		{"a server that is away", []string{"-dump", "x", "-authz", "unix:/run/athd.sock"}, cli.ExitFault},
+		{"Envoy and dump", []string{"--envoy", "http://127.0.0.1:1", "--dump", "x"}, cli.ExitUsage},
+		{"an argument too many", []string{"--dump", "x", "y"}, cli.ExitUsage},
+		{"an address that is none", []string{"--dump", "x", "--authz", "athd"}, cli.ExitUsage},
+		{"a socket without its whole path", []string{"--dump", "x", "--authz", "unix:athd.sock"}, cli.ExitUsage},
+		{"an output that is none", []string{"--dump", "x", "-o", "yaml"}, cli.ExitUsage},
+		{"a server that is away", []string{"--dump", "x", "--authz", "unix:/run/athd.sock"}, cli.ExitFault},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var out strings.Builder

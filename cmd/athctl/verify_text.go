@@ -9,7 +9,7 @@ import (
 
 // verified tells what was read and what was found, faults first.
 func (c *command) verified(v verify.Verification) error {
-	if *c.Format == "json" {
+	if *c.format == cli.JSON {
 		return c.JSON(v)
 	}
 	read := fmt.Sprintf("%s, %s, %s read", number(v.Listeners, "listener"), number(v.Routes, "route"), number(v.Clusters, "cluster"))

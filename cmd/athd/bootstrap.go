@@ -6,39 +6,49 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/spf13/cobra"
+
 	"github.com/athd/athd/config"
 	"github.com/athd/athd/envoy/bootstrap"
+	"github.com/athd/athd/internal/cli"
 )
 
-// runBootstrap prints the configuration with which Envoy asks this athd.
-func runBootstrap(args []string, t terminal) error {
-	f := newFlags("bootstrap", t)
-	path := f.config()
-	f.Bool("static", true, "without effect: every configuration is static")
-	part := f.String("part", string(bootstrap.All), "filters, routes or clusters: what goes into an Envoy that is already there")
-	to := f.String("o", "-", "the `file` to write; - for standard output")
-	if err := f.parse(args); err != nil {
-		return err
+func newBootstrap(t terminal) *cobra.Command {
+	c := &cobra.Command{
+		Use:     "bootstrap",
+		Short:   "print Envoy's configuration",
+		GroupID: groupConfigure,
+		Example: `  athd bootstrap --config athd.yaml -o envoy.yaml
+  athd bootstrap --part filters`,
 	}
-	s, err := t.load(*path)
+	path := cli.ConfigFlag(c)
+	cli.Obsolete(c, "static") // every configuration is static
+	part := string(bootstrap.All)
+	cli.Choice(c, &part, "part", "not all but what goes into an Envoy that is already there",
+		string(bootstrap.Filters), string(bootstrap.Routes), string(bootstrap.Clusters))
+	to := c.Flags().StringP("output", "o", "-", "the `file` to write; - for standard output")
+	c.RunE = func(*cobra.Command, []string) error { return runBootstrap(*path, bootstrap.Part(part), *to, t) }
+	return c
+}
+
+// runBootstrap prints the configuration with which Envoy asks this athd.
+func runBootstrap(path string, part bootstrap.Part, to string, t terminal) error {
+	s, err := t.load(path)
 	if err != nil {
 		return err
 	}
 	c, err := bootstrapConfig(s)
 	if err != nil {
-		return fmt.Errorf("%s: %w", *path, err)
+		return fmt.Errorf("%s: %w", path, err)
 	}
 	if strings.HasPrefix(s.PublicURL, "https:") && len(c.ListenTLS) == 0 {
-		fmt.Fprintln(t.stderr, "warning: public_url is https, but envoy.tls is not set: something in front of Envoy must do TLS")
+		fmt.Fprintln(t.Stderr, "warning: public_url is https, but envoy.tls is not set: something in front of Envoy must do TLS")
 	}
-	out, err := bootstrap.Print(c, bootstrap.Part(*part))
+	out, err := bootstrap.Print(c, part)
 	if err != nil {
 		return err
 	}
-	if err := output(t, *to, out, 0o644); err != nil {
-		return fmt.Errorf("athd bootstrap: %w", err)
-	}
-	return nil
+	return output(t, to, out, 0o644)
 }
 
 // bootstrapConfig checks what matters to Envoy only.

@@ -3,13 +3,17 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/athd/athd/config"
+	"github.com/athd/athd/internal/cli"
 )
 
 const (
@@ -17,29 +21,39 @@ const (
 	maxHealthBytes = 64 << 10
 )
 
+func newHealth(t terminal) *cobra.Command {
+	c := &cobra.Command{
+		Use:     "health",
+		Short:   "ask a running athd whether it is ready",
+		GroupID: groupRun,
+		Example: `  athd health
+  athd health --admin unix:/run/athd/admin.sock`,
+	}
+	at := c.Flags().String("admin", config.DefaultAdmin, "listen.admin of the athd to ask: `host:port` or unix:/path")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		a, err := config.ParseAddress(*at)
+		if err != nil {
+			return cli.Wrong("--admin: %v", err)
+		}
+		return runHealth(c.Context(), a, t)
+	}
+	return c
+}
+
 // runHealth asks a running athd whether it is ready, for the health checks of
 // containers that hold nothing but athd. It reads no configuration: what an
 // operator is editing must not make a good process look ill.
-func runHealth(args []string, t terminal) error {
-	f := newFlags("health", t)
-	at := f.String("admin", config.DefaultAdmin, "listen.admin of the athd to ask: host:port or unix:/path")
-	if err := f.parse(args); err != nil {
-		return err
-	}
-	a, err := config.ParseAddress(*at)
-	if err != nil {
-		return f.wrong("-admin: %v", err)
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), healthTimeout)
+func runHealth(ctx context.Context, a config.Address, t terminal) error {
+	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
 	status, err := askReady(ctx, a.Dialable())
 	if err != nil {
-		return fmt.Errorf("athd health: %w", err)
+		return err
 	}
 	if status != "ready" {
-		return fmt.Errorf("athd health: %s", status)
+		return errors.New(status)
 	}
-	fmt.Fprintln(t.stdout, status)
+	fmt.Fprintln(t.Stdout, status)
 	return nil
 }
 

@@ -6,23 +6,42 @@ import (
 	"io/fs"
 	"os"
 
+	"github.com/spf13/cobra"
+
+	"github.com/athd/athd/internal/cli"
 	"github.com/athd/athd/tokenstore"
 )
 
-// runKeys makes the keyset that seals what is stored. It never overwrites
+func newKeys(t terminal) *cobra.Command {
+	c := &cobra.Command{
+		Use:     "keys",
+		Short:   "make the keys that seal the store",
+		GroupID: groupConfigure,
+		Example: "  athd keys new -o keyset.json",
+	}
+	c.AddCommand(newKeysNew(t))
+	return c
+}
+
+func newKeysNew(t terminal) *cobra.Command {
+	c := &cobra.Command{
+		Use:     "new",
+		Short:   "make a keyset, in a file that is not there yet",
+		Example: "  athd keys new -o keyset.json",
+	}
+	path := c.Flags().StringP("output", "o", "", "the `file` to write, with mode 0600; - for standard output")
+	c.RunE = func(*cobra.Command, []string) error {
+		if *path == "" {
+			return cli.Wrong("--output is missing: the file to write")
+		}
+		return runKeysNew(*path, t)
+	}
+	return c
+}
+
+// runKeysNew makes the keyset that seals what is stored. It never overwrites
 // one: what is sealed with a lost keyset is lost.
-func runKeys(args []string, t terminal) error {
-	f := newFlags("keys new", t)
-	path := f.String("o", "", "the `file` to write, with mode 0600; - for standard output")
-	if len(args) == 0 || args[0] != "new" {
-		return f.wrong("want: athd keys new -o keyset.json")
-	}
-	if err := f.parse(args[1:]); err != nil {
-		return err
-	}
-	if *path == "" {
-		return f.wrong("-o is missing")
-	}
+func runKeysNew(path string, t terminal) error {
 	keyset, err := tokenstore.NewKeyset()
 	if err != nil {
 		return err
@@ -32,14 +51,14 @@ func runKeys(args []string, t terminal) error {
 		return err
 	}
 	data = append(data, '\n')
-	if *path == "-" {
-		_, err = t.stdout.Write(data)
+	if path == "-" {
+		_, err = t.Stdout.Write(data)
 		return err
 	}
-	if err := writeNew(*path, data); err != nil {
-		return fmt.Errorf("athd keys new: %w", err)
+	if err := writeNew(path, data); err != nil {
+		return err
 	}
-	fmt.Fprintf(t.stderr, "wrote %s: all replicas need the same one; without it, what is stored is lost\n", *path)
+	fmt.Fprintf(t.Stderr, "wrote %s: all replicas need the same one; without it, what is stored is lost\n", path)
 	return nil
 }
 

@@ -11,7 +11,7 @@ import (
 // file, by one rename: who reads the file sees the old or the new text, whole.
 func output(t terminal, path string, text []byte, mode fs.FileMode) error {
 	if path == "-" {
-		_, err := t.stdout.Write(text)
+		_, err := t.Stdout.Write(text)
 		return err
 	}
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")

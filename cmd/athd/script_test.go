@@ -17,6 +17,7 @@ import (
 	"github.com/alicebob/miniredis/v2"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/athd/athd/internal/cli"
 	"github.com/athd/athd/internal/ports"
 )
 
@@ -132,23 +133,23 @@ func TestExitCodes(t *testing.T) {
 		args []string
 		want int
 	}{
-		{"no command is a wrong usage", nil, exitUsage},
-		{"an unknown command is a wrong usage", []string{"frobnicate"}, exitUsage},
-		{"an unknown flag is a wrong usage", []string{"validate", "-frobnicate"}, exitUsage},
-		{"an argument too many is a wrong usage", []string{"serve", "athd.yaml"}, exitUsage},
-		{"keys wants a verb", []string{"keys"}, exitUsage},
-		{"keys new wants a file", []string{"keys", "new"}, exitUsage},
-		{"help is no fault", []string{"help"}, exitOK},
-		{"help of a command is no fault", []string{"serve", "-h"}, exitOK},
-		{"version", []string{"version"}, exitOK},
-		{"validate refuses a faulty file", []string{"validate", "-config", faulty}, exitFault},
-		{"bootstrap refuses a faulty file", []string{"bootstrap", "-config", faulty}, exitFault},
-		{"serve refuses a faulty file", []string{"serve", "-config", faulty}, exitFault},
-		{"serve refuses a missing file", []string{"serve", "-config", faulty + "x"}, exitFault},
+		{"no command is a wrong usage", nil, cli.ExitUsage},
+		{"an unknown command is a wrong usage", []string{"frobnicate"}, cli.ExitUsage},
+		{"an unknown flag is a wrong usage", []string{"validate", "--frobnicate"}, cli.ExitUsage},
+		{"an argument too many is a wrong usage", []string{"serve", "athd.yaml"}, cli.ExitUsage},
+		{"keys wants a verb", []string{"keys"}, cli.ExitUsage},
+		{"keys new wants a file", []string{"keys", "new"}, cli.ExitUsage},
+		{"help is no fault", []string{"help"}, cli.ExitOK},
+		{"help of a command is no fault", []string{"serve", "-h"}, cli.ExitOK},
+		{"version", []string{"version"}, cli.ExitOK},
+		{"validate refuses a faulty file", []string{"validate", "--config", faulty}, cli.ExitFault},
+		{"bootstrap refuses a faulty file", []string{"bootstrap", "--config", faulty}, cli.ExitFault},
+		{"serve refuses a faulty file", []string{"serve", "--config", faulty}, cli.ExitFault},
+		{"serve refuses a missing file", []string{"serve", "--config", faulty + "x"}, cli.ExitFault},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var out strings.Builder
-			if got := run(test.args, terminal{&out, &out, os.LookupEnv}); got != test.want {
+			if got := run(test.args, terminal{cli.Terminal{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &out, LookupEnv: os.LookupEnv}}); got != test.want {
 				t.Errorf("exit code %d, want %d\n%s", got, test.want, &out)
 			}
 			if out.Len() == 0 {

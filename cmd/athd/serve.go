@@ -14,30 +14,39 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/spf13/cobra"
 	"golang.org/x/net/netutil"
 
 	"github.com/athd/athd/config"
+	"github.com/athd/athd/internal/cli"
 	"github.com/athd/athd/internal/version"
 )
 
 // drainTime is how long calls under way may take to end.
 const drainTime = 10 * time.Second
 
+func newServe(t terminal) *cobra.Command {
+	c := &cobra.Command{
+		Use:     "serve",
+		Short:   "answer Envoy's checks, agents and browsers",
+		GroupID: groupRun,
+		Example: "  athd serve --config athd.yaml",
+	}
+	path := cli.ConfigFlag(c)
+	c.RunE = func(*cobra.Command, []string) error { return runServe(*path, t) }
+	return c
+}
+
 // runServe runs athd until SIGTERM or SIGINT. A second signal kills, also while
 // athd drains.
-func runServe(args []string, t terminal) error {
-	f := newFlags("serve", t)
-	path := f.config()
-	if err := f.parse(args); err != nil {
-		return err
-	}
-	s, err := t.load(*path)
+func runServe(path string, t terminal) error {
+	s, err := t.load(path)
 	if err != nil {
 		return err
 	}
 	// From here on everything is said by the log, the last words too.
-	log := newLogger(t.stderr, s.Log)
-	log.Info("runtime", tune(t.env, s.Runtime)...)
+	log := newLogger(t.Stderr, s.Log)
+	log.Info("runtime", tune(t.LookupEnv, s.Runtime)...)
 	signaled, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	ctx, drain := context.WithCancel(context.Background())
@@ -46,9 +55,9 @@ func runServe(args []string, t terminal) error {
 		stop() // the second signal finds no handler, from before anybody can see that athd drains
 		drain()
 	})
-	if err := serve(ctx, s, log, t.stderr); err != nil {
+	if err := serve(ctx, s, log, t.Stderr); err != nil {
 		log.Error("stopped", "error", err)
-		return errors.New("athd: stopped by an error")
+		return errors.New("stopped by an error")
 	}
 	log.Info("stopped")
 	return nil

@@ -11,8 +11,11 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/config"
+	"github.com/athd/athd/internal/cli"
 	"github.com/athd/athd/internal/ready"
 )
 
@@ -21,30 +24,39 @@ const (
 	lookTimeout = 3 * time.Second
 )
 
+func newWait(t terminal) *cobra.Command {
+	c := &cobra.Command{
+		Use:     "wait",
+		Short:   "wait until athd and Envoy answer",
+		GroupID: groupRun,
+		Example: "  athd wait --config athd.yaml --for 1m",
+	}
+	path := cli.ConfigFlag(c)
+	atMost := c.Flags().Duration("for", defaultWait, "how `long` to wait before it fails")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		if *atMost <= 0 {
+			return cli.Wrong("--for: want a duration above zero")
+		}
+		return runWait(c.Context(), *path, *atMost, t)
+	}
+	return c
+}
+
 // runWait waits until agents are answered: until athd is ready and public_url
 // leads to it. It tells what it waits for, each time that this changes, and
 // gives up in the end.
-func runWait(args []string, t terminal) error {
-	f := newFlags("wait", t)
-	path := f.config()
-	atMost := f.Duration("for", defaultWait, "how long to wait before it fails, such as 20s")
-	if err := f.parse(args); err != nil {
-		return err
-	}
-	if *atMost <= 0 {
-		return f.wrong("-for: want a duration above zero")
-	}
-	s, err := t.load(*path)
+func runWait(ctx context.Context, path string, atMost time.Duration, t terminal) error {
+	s, err := t.load(path)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), *atMost)
+	ctx, cancel := context.WithTimeout(ctx, atMost)
 	defer cancel()
-	missing, err := ready.Wait(ctx, func(ctx context.Context) (string, error) { return look(ctx, s), nil }, func(missing string) { fmt.Fprintf(t.stderr, "waiting, %v at most: %s\n", *atMost, missing) })
+	missing, err := ready.Wait(ctx, func(ctx context.Context) (string, error) { return look(ctx, s), nil }, func(missing string) { fmt.Fprintf(t.Stderr, "waiting, %v at most: %s\n", atMost, missing) })
 	if err != nil {
-		return fmt.Errorf("athd wait: gave up after %v: %s", *atMost, missing)
+		return fmt.Errorf("gave up after %v: %s", atMost, missing)
 	}
-	fmt.Fprintf(t.stdout, "ready: %s leads to athd\n", s.PublicURL)
+	fmt.Fprintf(t.Stdout, "ready: %s leads to athd\n", s.PublicURL)
 	return nil
 }
 

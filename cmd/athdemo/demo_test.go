@@ -61,13 +61,13 @@ func TestCommandFailsCleanly(t *testing.T) {
 		code int
 		want string
 	}{
-		{"unknown flag", []string{"-nosuch"}, 2, "nosuch"},
-		{"argument", []string{"keep"}, 2, `unexpected argument "keep"`},
-		{"help", []string{"-h"}, 0, "-keep"},
-		{"no Envoy", []string{"-envoy", "/nonexistent/envoy"}, 1, "/nonexistent/envoy"},
-		{"not Envoy", []string{"-envoy", silent}, 1, "which is not Envoy"},
-		{"no athd", []string{"-envoy", envoy, "-athd", "/nonexistent/athd"}, 1, "/nonexistent/athd"},
-		{"athd refuses its configuration", []string{"-envoy", envoy, "-athd", athd}, 1, "athd.yaml:3:1: no"},
+		{"unknown flag", []string{"--nosuch"}, 2, "nosuch"},
+		{"argument", []string{"keep"}, 2, `no such command: "keep"`},
+		{"help", []string{"-h"}, 0, "--keep"},
+		{"no Envoy", []string{"--envoy", "/nonexistent/envoy"}, 1, "/nonexistent/envoy"},
+		{"not Envoy", []string{"--envoy", silent}, 1, "which is not Envoy"},
+		{"no athd", []string{"--envoy", envoy, "--athd", "/nonexistent/athd"}, 1, "/nonexistent/athd"},
+		{"athd refuses its configuration", []string{"--envoy", envoy, "--athd", athd}, 1, "athd.yaml:3:1: no"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -76,8 +76,8 @@ func TestCommandFailsCleanly(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 			defer cancel()
 			var stdout, stderr bytes.Buffer
-			if code := command(ctx, test.args, &stdout, &stderr); code != test.code || !strings.Contains(stderr.String(), test.want) {
-				t.Errorf("exit %d, %q, want %d and %q", code, stderr.String(), test.code, test.want)
+			if code := command(ctx, test.args, says(&stdout, &stderr)); code != test.code || !strings.Contains(stdout.String()+stderr.String(), test.want) {
+				t.Errorf("exit %d, %q %q, want %d and %q", code, stdout.String(), stderr.String(), test.code, test.want)
 			}
 			if left, err := os.ReadDir(tmp); err != nil || len(left) > 0 {
 				t.Errorf("left behind: %v %v", left, err)

@@ -9,7 +9,7 @@ import (
 	"github.com/athd/athd/client"
 )
 
-// handover is what -keep prints: where things are, and commands to paste.
+// handover is what --keep prints: where things are, and commands to paste.
 const handover = `
 Everything stays up until Ctrl-C. The agent has a fresh token, for products:read and cart:write.
 
@@ -52,8 +52,8 @@ Commands to paste
   curl -i {{.Public}}/api/products
 
   # be an agent of your own, with a key of its own, in native and in gateway mode: docs/agents.md
-  .tools/build/athctl try run -server {{.Public}} -state {{.Dir}}/you.json -serve 127.0.0.1:0 -provider ` + appID + ` -call "GET /api/products"
-  .tools/build/athctl try run -server {{.Public}} -state {{.Dir}}/you2.json -serve 127.0.0.1:0 -provider ` + providerID + ` -call "GET /products"
+  .tools/build/athctl try run --server {{.Public}} --state {{.Dir}}/you.json --serve 127.0.0.1:0 --provider ` + appID + ` --call "GET /api/products"
+  .tools/build/athctl try run --server {{.Public}} --state {{.Dir}}/you2.json --serve 127.0.0.1:0 --provider ` + providerID + ` --call "GET /products"
 
   # the shop itself does not know the agent's token
   curl -i -H "Authorization: Bearer $TOKEN" {{.Shop}}/api/products

@@ -4,7 +4,7 @@
 // one line, with -v also what was sent, what came back, and what the shop saw;
 // and each is checked, so that a demo that ends well has proved something.
 //
-//	athdemo -athd ./athd -envoy /usr/bin/envoy [-keep] [-v]
+//	athdemo --athd ./athd --envoy /usr/bin/envoy [--keep] [-v]
 //
 // Its parts also run alone, each in a container of its own; docker-compose.yaml
 // says with which flags:
@@ -18,7 +18,6 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -27,6 +26,9 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/spf13/cobra"
+
+	"github.com/athd/athd/internal/cli"
 	"github.com/athd/athd/internal/transcript"
 )
 
@@ -42,36 +44,44 @@ type options struct {
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	os.Exit(command(ctx, os.Args[1:], os.Stdout, os.Stderr))
+	os.Exit(command(ctx, os.Args[1:], cli.OfProcess()))
 }
 
-// command is the whole program but for its process.
-func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	if len(args) > 0 && services()[args[0]] != nil {
-		return runService(ctx, args[0], args[1:], stdout, stderr)
-	}
-	var opt options
-	flags := flag.NewFlagSet("athdemo", flag.ContinueOnError)
-	flags.SetOutput(stderr)
-	flags.StringVar(&opt.athd, "athd", "athd", "the athd `program`")
-	flags.StringVar(&opt.envoy, "envoy", "envoy", "the Envoy `program`")
-	flags.BoolVar(&opt.keep, "keep", false, "stay up afterwards, until Ctrl-C")
-	flags.BoolVar(&opt.verbose, "v", false, "print every request and reply, and what the shop saw")
-	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
-		return 0
-	} else if err != nil {
-		return 2
-	}
-	if flags.NArg() > 0 {
-		fmt.Fprintf(stderr, "athdemo: unexpected argument %q\n", flags.Arg(0))
-		return 2
-	}
-	if err := demo(ctx, opt, stdout); err != nil {
-		fmt.Fprintf(stderr, "\nathdemo: %v\n", err)
-		return 1
-	}
-	return 0
+// command is the whole program but for its process. It returns the exit code.
+func command(ctx context.Context, args []string, t cli.Terminal) int {
+	return cli.Run(ctx, newRoot(t), args, t)
 }
+
+// newRoot is the demo itself, and below it its parts.
+func newRoot(t cli.Terminal) *cobra.Command {
+	var opt options
+	c := &cobra.Command{
+		Use:   "athdemo",
+		Short: "watch an agent register, a user consent and an API answer",
+		Long: `athdemo shows athd at work, on real parts: it starts an OAuth server and a shop
+of its own, athd and Envoy as the programs that they are, and plays an AI agent
+and a user's browser before them. Each step is checked.`,
+		Example: "  athdemo --athd ./athd --envoy /usr/bin/envoy --keep",
+		Args:    cli.NoArgs,
+	}
+	c.Flags().StringVar(&opt.athd, "athd", "athd", "the athd program, a `file`")
+	c.Flags().StringVar(&opt.envoy, "envoy", "envoy", "the Envoy program, a `file`")
+	c.Flags().BoolVar(&opt.keep, "keep", false, "stay up afterwards, until Ctrl-C")
+	c.Flags().BoolVarP(&opt.verbose, "verbose", "v", false, "print every request and reply, and what the shop saw")
+	c.RunE = func(c *cobra.Command, _ []string) error { return demo(c.Context(), opt, t.Stdout) }
+	c.AddGroup(
+		&cobra.Group{ID: groupParts, Title: "its parts alone, each for a container of its own"},
+		&cobra.Group{ID: groupMore, Title: "more"},
+	)
+	c.AddCommand(newOAuth(t), newShop(t), newSecrets(t), newReady(t), newHealth(t))
+	return c
+}
+
+// Groups of commands, in the order in which the help lists them.
+const (
+	groupParts = "parts"
+	groupMore  = "more"
+)
 
 // demo sets the stage, walks the walk, and clears the stage again.
 func demo(ctx context.Context, opt options, stdout io.Writer) (err error) {
@@ -116,6 +126,6 @@ func demo(ctx context.Context, opt options, stdout io.Writer) (err error) {
 
 const whatNext = `
 What to try next
-  make demo ARGS=-keep    stays up, with commands to paste
+  make demo ARGS=--keep   stays up, with commands to paste
   make demo ARGS=-v       shows every request and reply, and each check
   README.md               athd in front of your own API, or of GitHub`

@@ -7,7 +7,10 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/athd/athd/ath"
+	"github.com/athd/athd/internal/cli"
 	"github.com/athd/athd/internal/ready"
 )
 
@@ -26,26 +29,32 @@ Be the agent, and its user:
 
 `
 
+func newReady(t cli.Terminal) *cobra.Command {
+	s := newService(t, &cobra.Command{
+		Use:     "ready",
+		Short:   "tell where everything is, once it answers",
+		Example: "  athdemo ready --public http://localhost:8080 --login http://localhost:9000",
+	})
+	public := s.Flags().String("public", "", "Envoy's `URL`, as agents see it")
+	login := s.Flags().String("login", "", "the OAuth server's `URL`, as browsers see it")
+	return s.runs(func(ctx context.Context) error { return s.tellReady(ctx, *public, *login) }, "public", "login")
+}
+
 // tellReady prints the addresses once everything answers through Envoy, and
 // again after each time when it did not.
-func tellReady(ctx context.Context, s *service) error {
-	public := s.String("public", "", "Envoy's `URL`, as agents see it")
-	login := s.String("login", "", "the OAuth server's `URL`, as browsers see it")
-	if err := s.parse("public", "login"); err != nil {
-		return err
-	}
+func (s *service) tellReady(ctx context.Context, public, login string) error {
 	up := false
 	for {
 		err := errors.Join(
-			ready.Answers(ctx, *public+ath.DiscoveryPath, http.StatusOK),
-			ready.Answers(ctx, *login+"/.well-known/openid-configuration", http.StatusOK))
+			ready.Answers(ctx, public+ath.DiscoveryPath, http.StatusOK),
+			ready.Answers(ctx, login+"/.well-known/openid-configuration", http.StatusOK))
 		switch {
 		case ctx.Err() != nil:
 			return nil
 		case err == nil && !up:
-			fmt.Fprintf(s.stdout, welcome, *public, *login)
+			fmt.Fprintf(s.Stdout, welcome, public, login)
 		case err != nil && up:
-			fmt.Fprintf(s.stdout, "Not everything answers: %v\n", err)
+			fmt.Fprintf(s.Stdout, "Not everything answers: %v\n", err)
 		}
 		up = err == nil
 		select {
@@ -56,12 +65,14 @@ func tellReady(ctx context.Context, s *service) error {
 	}
 }
 
-// askHealth is the health check of containers that hold nothing else.
-func askHealth(ctx context.Context, s *service) error {
-	url := s.String("url", "", "the `URL` that must answer")
-	status := s.Int("status", http.StatusOK, "with which status")
-	if err := s.parse("url"); err != nil {
-		return err
-	}
-	return ready.Answers(ctx, *url, *status)
+// newHealth is the health check of containers that hold nothing else.
+func newHealth(t cli.Terminal) *cobra.Command {
+	s := newService(t, &cobra.Command{
+		Use:     "health",
+		Short:   "ask whether a URL answers",
+		Example: "  athdemo health --url http://127.0.0.1:9000/.well-known/openid-configuration",
+	})
+	url := s.Flags().String("url", "", "the `URL` that must answer")
+	status := s.Flags().Int("status", http.StatusOK, "with which `status`")
+	return s.runs(func(ctx context.Context) error { return ready.Answers(ctx, *url, *status) }, "url")
 }

@@ -51,7 +51,7 @@ func TestDemoOnRealParts(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var stdout, stderr bytes.Buffer
-	if code := command(ctx, []string{"-athd", athd, "-envoy", envoy, "-v"}, &stdout, &stderr); code != 0 {
+	if code := command(ctx, []string{"--athd", athd, "--envoy", envoy, "-v"}, says(&stdout, &stderr)); code != 0 {
 		t.Fatalf("exit %d\n%s\n%s", code, stdout.String(), stderr.String())
 	}
 	for _, want := range []string{
@@ -82,7 +82,7 @@ func oneLineASteps(t *testing.T, athd, envoy string) (steps []string) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var stdout, stderr bytes.Buffer
-	if code := command(ctx, []string{"-athd", athd, "-envoy", envoy}, &stdout, &stderr); code != 0 {
+	if code := command(ctx, []string{"--athd", athd, "--envoy", envoy}, says(&stdout, &stderr)); code != 0 {
 		t.Fatalf("exit %d\n%s\n%s", code, stdout.String(), stderr.String())
 	}
 	for line := range strings.Lines(stdout.String()) {

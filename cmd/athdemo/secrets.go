@@ -13,6 +13,9 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/spf13/cobra"
+
+	"github.com/athd/athd/internal/cli"
 	"github.com/athd/athd/tokenstore"
 )
 
@@ -20,6 +23,17 @@ import (
 // package tokenstore asks for, INFO and CONFIG GET included.
 const redisCommands = "~ath:* &ath:* +ping +get +mget +set +del +exists +pttl +pexpire" +
 	" +zadd +zrem +zremrangebyscore +zcard +zrange +scan +eval +evalsha +hello +client|setname +role +wait +publish +subscribe +info +config|get"
+
+func newSecrets(t cli.Terminal) *cobra.Command {
+	s := newService(t, &cobra.Command{
+		Use:     "secrets",
+		Short:   "make the files with what each part must know, once",
+		Example: "  athdemo secrets --dir /secrets --redis redis:6379",
+	})
+	dir := s.Flags().String("dir", "", "the `folder` that holds the services' folders")
+	redis := s.Flags().String("redis", "redis:6379", "Redis, `host:port`")
+	return s.runs(func(context.Context) error { return s.makeSecrets(*dir, *redis) }, "dir")
+}
 
 // makeSecrets fills one folder per service with what that service must know
 // and others must not. What is there stays: a second run changes nothing.
@@ -29,19 +43,14 @@ const redisCommands = "~ath:* &ath:* +ping +get +mget +set +del +exists +pttl +p
 //	login/client.secret, shop.secret
 //	shop/shop.secret
 //	operator/admin.token
-func makeSecrets(_ context.Context, s *service) error {
-	dir := s.String("dir", "", "the `folder` that holds the services' folders")
-	redis := s.String("redis", "redis:6379", "Redis, `host:port`")
-	if err := s.parse("dir"); err != nil {
-		return err
-	}
-	m := &secretMaker{dir: *dir}
+func (s *service) makeSecrets(dir, redis string) error {
+	m := &secretMaker{dir: dir}
 	m.keep("athd/keyset.json", newKeyset)
 	m.keep("athd/client.secret", newLine)
 	m.keep("athd/admin.token", newLine)
 	m.keep("login/shop.secret", newLine)
 	redisURL := m.keep("athd/redis.url", func() ([]byte, error) {
-		u := url.URL{Scheme: "redis", User: url.UserPassword("athd", rand.Text()), Host: *redis, Path: "/0"}
+		u := url.URL{Scheme: "redis", User: url.UserPassword("athd", rand.Text()), Host: redis, Path: "/0"}
 		return []byte(u.String() + "\n"), nil
 	})
 	m.same("athd/client.secret", "login/client.secret")
@@ -51,7 +60,7 @@ func makeSecrets(_ context.Context, s *service) error {
 	if m.err != nil {
 		return m.err
 	}
-	fmt.Fprintf(s.stdout, "%s: made %d files, left %d as they were\n", s.Name(), m.made, m.left)
+	fmt.Fprintf(s.Stdout, "%s: made %d files, left %d as they were\n", s.CommandPath(), m.made, m.left)
 	return nil
 }
 

@@ -10,7 +10,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/athd/athd/ath"
+	"github.com/athd/athd/internal/cli"
 	"github.com/athd/athd/internal/shop"
 )
 
@@ -19,24 +22,32 @@ const (
 	maxIntrospection  = 64 << 10 // bytes of a reply
 )
 
-// serveShop is the demo's API. It knows nothing of agents or athd.
-func serveShop(ctx context.Context, s *service) error {
-	listen := s.String("listen", "127.0.0.1:9001", "`host:port`")
-	endpoint := s.String("introspect", "", "the `URL` where the OAuth server says whose a token is (RFC 7662)")
-	file := s.String("secret-file", "", "the `file` with the secret to ask it with")
-	if err := s.parse("introspect", "secret-file"); err != nil {
-		return err
-	}
-	secret, err := secretOf(*file)
-	if err != nil {
-		return err
-	}
-	ask := &introspector{endpoint: *endpoint, secret: secret, client: &http.Client{
+// newShop is the demo's API. It knows nothing of agents or athd.
+func newShop(t cli.Terminal) *cobra.Command {
+	s := newService(t, &cobra.Command{
+		Use:     "shop",
+		Short:   "the API",
+		Example: "  athdemo shop --introspect http://localhost:9000/introspect --secret-file shop.secret",
+	})
+	listen := s.Flags().String("listen", "127.0.0.1:9001", "`host:port`")
+	endpoint := s.Flags().String("introspect", "", "the `URL` where the OAuth server says whose a token is (RFC 7662)")
+	file := s.Flags().String("secret-file", "", "the `file` with the secret to ask it with")
+	return s.runs(func(ctx context.Context) error {
+		secret, err := secretOf(*file)
+		if err != nil {
+			return err
+		}
+		return s.serveShop(ctx, *listen, *endpoint, secret)
+	}, "introspect", "secret-file")
+}
+
+func (s *service) serveShop(ctx context.Context, listen, endpoint string, secret ath.Secret) error {
+	ask := &introspector{endpoint: endpoint, secret: secret, client: &http.Client{
 		Timeout: introspectTimeout,
 		// The secret goes nowhere but to the endpoint.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}, trouble: func(err error) { fmt.Fprintf(s.stderr, "%s: asking about a token: %v\n", s.Name(), err) }}
-	return s.serveUntil(ctx, *listen, shop.New(ask.lookup))
+	}, trouble: func(err error) { fmt.Fprintf(s.Stderr, "%s: asking about a token: %v\n", s.CommandPath(), err) }}
+	return s.serveUntil(ctx, listen, shop.New(ask.lookup))
 }
 
 // An introspector asks the OAuth server about each token, each time.

@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -12,63 +10,35 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/athd/athd/ath"
+	"github.com/athd/athd/internal/cli"
 )
 
-// services are the demo's parts as programs of their own, for where each is a
-// container: athdemo oauth -listen …
-func services() map[string]func(context.Context, *service) error {
-	return map[string]func(context.Context, *service) error{
-		"oauth":   serveOAuth,
-		"shop":    serveShop,
-		"secrets": makeSecrets,
-		"ready":   tellReady,
-		"health":  askHealth,
-	}
-}
-
-// A service is one part's flags and where it may write.
+// A service is one of the demo's parts as a program of its own, for where each
+// is a container: athdemo oauth --listen …
 type service struct {
-	*flag.FlagSet
-	args           []string
-	stdout, stderr io.Writer
+	*cobra.Command
+	cli.Terminal
 }
 
-var errServiceUsage = errors.New("wrong usage")
-
-// runService runs the part of this name. It returns the exit code.
-func runService(ctx context.Context, name string, args []string, stdout, stderr io.Writer) int {
-	s := &service{flag.NewFlagSet("athdemo "+name, flag.ContinueOnError), args, stdout, stderr}
-	s.SetOutput(stderr)
-	switch err := services()[name](ctx, s); {
-	case err == nil || errors.Is(err, flag.ErrHelp):
-		return 0
-	case errors.Is(err, errServiceUsage):
-		return 2
-	default:
-		fmt.Fprintf(stderr, "athdemo %s: %v\n", name, err)
-		return 1
-	}
+func newService(t cli.Terminal, c *cobra.Command) *service {
+	c.GroupID, c.Args = groupParts, cli.NoArgs
+	return &service{c, t}
 }
 
-// parse reads the flags, each of which must be said if it is among wanted.
-func (s *service) parse(wanted ...string) error {
-	if err := s.Parse(s.args); errors.Is(err, flag.ErrHelp) {
-		return err
-	} else if err != nil {
-		return errServiceUsage // the flag set has printed it
-	}
-	for _, name := range wanted {
-		if s.Lookup(name).Value.String() == "" {
-			fmt.Fprintf(s.stderr, "%s: -%s is missing\n", s.Name(), name)
-			return errServiceUsage
+// runs runs the part, once each of the flags wanted has been said.
+func (s *service) runs(run func(context.Context) error, wanted ...string) *cobra.Command {
+	s.RunE = func(c *cobra.Command, _ []string) error {
+		for _, name := range wanted {
+			if c.Flags().Lookup(name).Value.String() == "" {
+				return cli.Wrong("--%s is missing", name)
+			}
 		}
+		return run(c.Context())
 	}
-	if s.NArg() > 0 {
-		fmt.Fprintf(s.stderr, "%s: unexpected argument %q\n", s.Name(), s.Arg(0))
-		return errServiceUsage
-	}
-	return nil
+	return s.Command
 }
 
 // maxSecretBytes bounds a file that holds one secret.
@@ -107,7 +77,7 @@ func (s *service) serveUntil(ctx context.Context, address string, h http.Handler
 		Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
 		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: maxHeaderBytes,
 	}
-	fmt.Fprintf(s.stdout, "%s: serving on %s\n", s.Name(), listener.Addr())
+	fmt.Fprintf(s.Stdout, "%s: serving on %s\n", s.CommandPath(), listener.Addr())
 	died := make(chan error, 1)
 	go func() { died <- server.Serve(listener) }()
 	select {

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/athd/athd/internal/cli"
 )
 
 // spoken is what a service has written so far.
@@ -42,13 +44,18 @@ func (s *spoken) wait(t *testing.T, pattern string) []string {
 	return nil
 }
 
+// says is a terminal at which nobody types.
+func says(stdout, stderr io.Writer) cli.Terminal {
+	return cli.Terminal{Stdin: strings.NewReader(""), Stdout: stdout, Stderr: stderr, LookupEnv: os.LookupEnv}
+}
+
 // run starts a service; stop ends it and wants it to end well.
 func run(t *testing.T, args ...string) (out *spoken, stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	out = &spoken{}
 	code := make(chan int, 1)
-	go func() { code <- command(ctx, args, out, out) }()
+	go func() { code <- command(ctx, args, says(out, out)) }()
 	stop = sync.OnceFunc(func() {
 		cancel()
 		if got := <-code; got != 0 {
@@ -88,13 +95,13 @@ func status(t *testing.T, url, token string) int {
 // The shop asks the OAuth server about each token, with its own secret.
 func TestShopAsksTheOAuthServer(t *testing.T) {
 	secret := secretFile(t)
-	login, stopLogin := run(t, "oauth", "-listen=127.0.0.1:0", "-issuer=http://127.0.0.1:1", "-callback=http://127.0.0.1:1/ath/callback",
-		"-client-secret-file="+secret, "-shop-secret-file="+secret, "-state="+filepath.Join(t.TempDir(), "grants.json"))
+	login, stopLogin := run(t, "oauth", "--listen=127.0.0.1:0", "--issuer=http://127.0.0.1:1", "--callback=http://127.0.0.1:1/ath/callback",
+		"--client-secret-file="+secret, "--shop-secret-file="+secret, "--state="+filepath.Join(t.TempDir(), "grants.json"))
 	oauth := "http://" + login.wait(t, `serving on (\S+)`)[1]
 	if got := status(t, oauth+"/.well-known/openid-configuration", ""); got != 200 {
 		t.Errorf("metadata: %d", got)
 	}
-	store, _ := run(t, "shop", "-listen=127.0.0.1:0", "-introspect="+oauth+"/introspect", "-secret-file="+secret)
+	store, _ := run(t, "shop", "--listen=127.0.0.1:0", "--introspect="+oauth+"/introspect", "--secret-file="+secret)
 	api := "http://" + store.wait(t, `serving on (\S+)`)[1] + "/api/products"
 	for _, token := range []string{"", "guess"} {
 		if got := status(t, api, token); got != 401 {
@@ -105,10 +112,10 @@ func TestShopAsksTheOAuthServer(t *testing.T) {
 		t.Errorf("the OAuth server did not know the shop: %s", out)
 	}
 	var quiet bytes.Buffer
-	if code := command(t.Context(), []string{"health", "-url", api, "-status", "401"}, &quiet, &quiet); code != 0 {
+	if code := command(t.Context(), []string{"health", "--url", api, "--status", "401"}, says(&quiet, &quiet)); code != 0 {
 		t.Errorf("health: %d %s", code, &quiet)
 	}
-	if code := command(t.Context(), []string{"health", "-url", api}, &quiet, &quiet); code != 1 {
+	if code := command(t.Context(), []string{"health", "--url", api}, says(&quiet, &quiet)); code != 1 {
 		t.Errorf("health of what answers 401: %d", code)
 	}
 	stopLogin()
@@ -156,7 +163,7 @@ func TestReadyTellsOnceEverythingAnswers(t *testing.T) {
 		}
 	}))
 	defer server.Close()
-	out, _ := run(t, "ready", "-public="+server.URL, "-login="+server.URL)
+	out, _ := run(t, "ready", "--public="+server.URL, "--login="+server.URL)
 	well.Done()
 	out.wait(t, `(?s)Everything answers.*log in as alice`)
 }
@@ -168,17 +175,17 @@ func TestServicesWantTheirFlags(t *testing.T) {
 		code int
 		says string
 	}{
-		{[]string{"oauth"}, 2, "-issuer is missing"},
-		{[]string{"shop", "-introspect=http://127.0.0.1:1"}, 2, "-secret-file is missing"},
-		{[]string{"shop", "-introspect=http://127.0.0.1:1", "-secret-file=" + missing}, 1, "no such file"},
-		{[]string{"secrets"}, 2, "-dir is missing"},
-		{[]string{"secrets", "-dir=" + missing}, 1, "no such file"},
-		{[]string{"ready", "-public=x", "-login=y", "z"}, 2, `unexpected argument "z"`},
+		{[]string{"oauth"}, 2, "--issuer is missing"},
+		{[]string{"shop", "--introspect=http://127.0.0.1:1"}, 2, "--secret-file is missing"},
+		{[]string{"shop", "--introspect=http://127.0.0.1:1", "--secret-file=" + missing}, 1, "no such file"},
+		{[]string{"secrets"}, 2, "--dir is missing"},
+		{[]string{"secrets", "--dir=" + missing}, 1, "no such file"},
+		{[]string{"ready", "--public=x", "--login=y", "z"}, 2, `unexpected argument "z"`},
 		{[]string{"health", "-h"}, 0, "that must answer"},
-		{[]string{"health", "-url", "http://127.0.0.1:1/"}, 1, "refused"},
+		{[]string{"health", "--url", "http://127.0.0.1:1/"}, 1, "refused"},
 	} {
 		var out bytes.Buffer
-		if code := command(t.Context(), test.args, &out, &out); code != test.code || !strings.Contains(out.String(), test.says) {
+		if code := command(t.Context(), test.args, says(&out, &out)); code != test.code || !strings.Contains(out.String(), test.says) {
 			t.Errorf("%v: %d %s", test.args, code, &out)
 		}
 	}

@@ -207,7 +207,7 @@ func (s *stage) writeFiles(ctx context.Context, opt options) error {
 	if _, err := process.Output(ctx, opt.athd, "keys", "new", "-o", s.path("keyset.json")); err != nil {
 		return err
 	}
-	bootstrap, err := process.Output(ctx, opt.athd, "bootstrap", "-config", s.path("athd.yaml"))
+	bootstrap, err := process.Output(ctx, opt.athd, "bootstrap", "--config", s.path("athd.yaml"))
 	if err != nil {
 		return err
 	}
@@ -216,7 +216,7 @@ func (s *stage) writeFiles(ctx context.Context, opt options) error {
 
 func (s *stage) startChildren(ctx context.Context, opt options) error {
 	for _, c := range []process.Config{
-		{Name: "athd", Program: opt.athd, Args: []string{"serve", "-config", s.path("athd.yaml")}, Log: s.path("athd.log")},
+		{Name: "athd", Program: opt.athd, Args: []string{"serve", "--config", s.path("athd.yaml")}, Log: s.path("athd.log")},
 		{Name: "Envoy", Program: opt.envoy, Args: []string{"-c", s.path("envoy.yaml"), "--disable-hot-restart", "--concurrency", "1", "--log-level", "warning"}, Log: s.path("envoy.log")},
 	} {
 		c.OwnGroup, c.Exits = true, s.exits

@@ -24,7 +24,7 @@ func (m *manager) verifyConsent(config *routev3.RouteConfiguration) {
 			}
 		}
 	}
-	const remedy = "give it a virtual host of its own, as athd bootstrap -part routes prints it"
+	const remedy = "give it a virtual host of its own, as athd bootstrap --part routes prints it"
 	if there == nil {
 		m.say(m.ours(), m.where+" / routes "+envoy.Quote(config.GetName()), "the consent pages' host "+envoy.Quote(own.String())+" has no virtual host: what answers any host answers there, too, or nothing does", remedy)
 		return

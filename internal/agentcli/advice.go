@@ -13,7 +13,7 @@ type advice struct{ cause, fix string }
 func advices() map[ath.Code]advice {
 	return map[ath.Code]advice{
 		ath.InvalidAttestation:    {"the attestation is missing or not good; `details.reason` says which", "the table below, by `details.reason`; for `details.field` = `user_redirect_uri`, register that URI first"},
-		ath.AgentNotRegistered:    {"no such `client_id`, or not its secret", "register; with a lost secret, `athctl try register -replace`"},
+		ath.AgentNotRegistered:    {"no such `client_id`, or not its secret", "register; with a lost secret, `athctl try register --replace`"},
 		ath.AgentUnapproved:       {"the agent waits for an operator, was denied or suspended, or its approval ended", "ask the operator, who sees it in `athctl agents list`; after `approval_expires`, register again"},
 		ath.ProviderNotApproved:   {"nothing is approved for that provider, or it is misspelt", "register for it; `athctl try discover` lists the providers"},
 		ath.ScopeNotApproved:      {"a scope that was asked for is not approved, or no scope of the token covers this call, or nothing was left of what was approved and consented to", "register for the scope, authorize again and have the user consent to it; the operator sees the rules with `athctl scopes` and `athctl explain`"},
@@ -32,7 +32,7 @@ func advices() map[ath.Code]advice {
 		ath.Unauthorized:          {"neither the agent's own proof nor an admin token was sent", "send `client_id` and `client_secret`"},
 		ath.NotFound:              {"no such path, provider or registration", "check server and path; `athctl try discover` lists the providers"},
 		ath.MethodNotAllowed:      {"this path takes another method, which `Allow` names", "use that one"},
-		ath.Conflict:              {"the agent is registered already and asks for nothing new; `details.client_id` is its own", "go on with that registration; with a lost secret, `athctl try register -replace`"},
+		ath.Conflict:              {"the agent is registered already and asks for nothing new; `details.client_id` is its own", "go on with that registration; with a lost secret, `athctl try register --replace`"},
 		ath.PayloadTooLarge:       {"the body is larger than 64 KiB", "send less"},
 		ath.RateLimited:           {"too many requests", "wait as `Retry-After` says"},
 	}
@@ -45,12 +45,12 @@ func reasons() map[attest.Reason]advice {
 		attest.Algorithm:   {"not signed with ES256", "sign with ES256 and a key of P-256"},
 		attest.Expired:     {"`exp` is past", "sign a new one for each request; check the clock"},
 		attest.Times:       {"`iat` is more than five minutes off, or `exp` more than an hour after it", "check the clock; `exp` = `iat` + 3600"},
-		attest.Audience:    {"`aud` is not this server: `details.expected_audience` says what is", "sign for the server's public URL, which `-server` must name byte for byte; for `" + ath.TokenPath + "`, for that URL with `" + ath.TokenPath + "`"},
+		attest.Audience:    {"`aud` is not this server: `details.expected_audience` says what is", "sign for the server's public URL, which `--server` must name byte for byte; for `" + ath.TokenPath + "`, for that URL with `" + ath.TokenPath + "`"},
 		attest.Issuer:      {"`iss` is neither the `agent_id` nor its origin", "send the `agent_id` as `iss` and as `sub`"},
-		attest.Document:    {"there is no identity document at the `agent_id`, it is not acceptable, or it is at an address that athd may not ask", "it must answer 200 without redirect, from a public https address, within 64 KiB, and name that very `agent_id`, `ath_version`, `name` and `developer`; on your own machine athd needs `development: {allow_http: true, allow_private_hosts: true}`, and something must serve it: `athctl try identity -serve HOST:PORT`"},
+		attest.Document:    {"there is no identity document at the `agent_id`, it is not acceptable, or it is at an address that athd may not ask", "it must answer 200 without redirect, from a public https address, within 64 KiB, and name that very `agent_id`, `ath_version`, `name` and `developer`; on your own machine athd needs `development: {allow_http: true, allow_private_hosts: true}`, and something must serve it: `athctl try identity --serve HOST:PORT`"},
 		attest.Signature:   {"the key that signed is not the one in the identity document", "publish the document of the key you sign with: `athctl try identity`; after a change, athd looks again within a minute"},
 		attest.Subject:     {"`sub` is another agent; reported without a reason, and after registration as `AGENT_IDENTITY_MISMATCH`", "sign as the agent that registered"},
-		attest.Unreachable: {"reported as `INTERNAL_ERROR` (503): athd cannot reach the host of the identity document now, or it answers 5xx or 429; nothing is said against the attestation", "see that the host of the `agent_id` is up and answers within five seconds (on your own machine something must serve the document: `athctl try identity -serve HOST:PORT`), and after `Retry-After` try again"},
+		attest.Unreachable: {"reported as `INTERNAL_ERROR` (503): athd cannot reach the host of the identity document now, or it answers 5xx or 429; nothing is said against the attestation", "see that the host of the `agent_id` is up and answers within five seconds (on your own machine something must serve the document: `athctl try identity --serve HOST:PORT`), and after `Retry-After` try again"},
 		attest.Replay:      {"its `jti` was used before", "sign a new one, with a `jti` of its own, for each request"},
 	}
 }

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/attest"
 	"github.com/athd/athd/client"
@@ -93,7 +95,7 @@ func TestAdviceSaysWhatTheDetailsSay(t *testing.T) {
 		{"when there is room", client.Error{Status: 429, Code: "RATE_LIMITED", RetryAfter: 2 * time.Second}, "try again in 2 s"},
 		{"a failure that stays", client.Error{Status: 500, Code: "INTERNAL_ERROR"}, "tell the operator the decision_id"},
 		{"a grant that ended", client.Error{Status: 401, Code: "TOKEN_INVALID", Details: map[string]any{"reason": "reauthorization_required"}}, "authorize again"},
-		{"a code of somebody else", client.Error{Status: 418, Code: "TEAPOT"}, "check that -server"},
+		{"a code of somebody else", client.Error{Status: 418, Code: "TEAPOT"}, "check that --server"},
 		{"words that steer", client.Error{Status: 409, Code: "CONFLICT", Details: map[string]any{"client_id": "\x1b[2J"}}, "its client_id is ?[2J; "},
 		{"details of other types", client.Error{Status: 409, Code: "CONFLICT", Details: map[string]any{"client_id": 7, "expected_audience": "x", "unapproved_scopes": []any{1}}}, "go on with that registration"},
 	} {
@@ -108,7 +110,7 @@ func TestAdviceSaysWhatTheDetailsSay(t *testing.T) {
 
 // A token goes to its own API and to its own server, and nowhere else.
 func TestTokenGoesToItsOwnHostsOnly(t *testing.T) {
-	c := newCommand("call", cli.Terminal{Stderr: &strings.Builder{}, Env: func(string) string { return "" }})
+	c := newCommand(cli.Terminal{}, &cobra.Command{Use: "call"})
 	c.base = "https://gw.example"
 	native := &heldToken{API: "https://shop.example/v1"}
 	for _, test := range []struct {

@@ -5,8 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"slices"
 	"time"
+
+	"github.com/spf13/cobra"
 
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/ath/api"
@@ -17,26 +18,52 @@ import (
 // sessionLife is how long a session lives at most (Z-4).
 const sessionLife = 10 * time.Minute
 
-func runAuthorize(ctx context.Context, args []string, c *command) error {
-	var scopes scopeList
-	provider := c.String("provider", "", "the `ID` of what the agent wants to use")
-	c.Var(&scopes, "scope", "ask the user for `SCOPE`; several times, or with commas")
-	redirect := c.String("redirect", "loopback", "where the browser ends: `loopback`, a port that athctl opens; paste, the server's page with a code to paste; or a URI that the agent registered, to paste from")
-	timeout := c.Duration("timeout", sessionLife, "how `long` to wait for the user")
-	mode := c.String("mode", "auto", "how calls will go: `auto`, native or gateway")
-	noWait := c.Bool("no-wait", false, "print the link and end; athctl try token -code CODE goes on")
-	if err := c.none(args); err != nil {
-		return err
-	}
+// An authorizeOptions is what authorize's flags say.
+type authorizeOptions struct {
+	provider, redirect, mode string
+	scopes                   scopeList
+	timeout                  time.Duration
+	noWait                   bool
+}
+
+func newAuthorize(t cli.Terminal) *cobra.Command {
+	c := newCommand(t, &cobra.Command{
+		Use:     "authorize",
+		Short:   "ask the user for consent, and wait for the answer",
+		GroupID: groupHandshake,
+		Example: `  athctl try authorize --provider shop --scope products:read
+  athctl try authorize --provider shop --scope products:read --redirect paste`,
+	})
+	var o authorizeOptions
+	c.Flags().StringVar(&o.provider, "provider", "", "the `ID` of what the agent wants to use")
+	c.Flags().Var(&o.scopes, "scope", "ask the user for `SCOPE`; several times, or with commas")
+	c.redirectFlag(&o.redirect)
+	c.Flags().DurationVar(&o.timeout, "timeout", sessionLife, "how `long` to wait for the user")
+	c.modeFlag(&o.mode)
+	c.Flags().BoolVar(&o.noWait, "no-wait", false, "print the link and end; athctl try token --code CODE goes on")
+	return c.runs(func(ctx context.Context, _ []string) error { return c.runAuthorize(ctx, &o) })
+}
+
+// redirectFlag is --redirect.
+func (c *command) redirectFlag(to *string) {
+	c.Flags().StringVar(to, "redirect", "loopback", "where the browser ends: `loopback`, a port that athctl opens; paste, the server's page with a code to paste; or a URI that the agent registered, to paste from")
+	cli.Complete(c.Command, "redirect", "loopback", "paste")
+}
+
+// modeFlag is --mode.
+func (c *command) modeFlag(to *string) {
+	*to = "auto"
+	cli.Choice(c.Command, to, "mode", "how calls go", "auto", "native", "gateway")
+}
+
+func (c *command) runAuthorize(ctx context.Context, o *authorizeOptions) error {
 	switch {
-	case *provider == "" || len(scopes) == 0:
-		return c.Wrong("want -provider ID and -scope SCOPE")
-	case *timeout <= 0 || *timeout > sessionLife:
-		return c.Wrong("-timeout wants a time up to %v: no session lives longer", sessionLife)
-	case !isMode(*mode):
-		return c.Wrong("-mode wants auto, native or gateway")
-	case *noWait && *redirect == "loopback":
-		return c.Wrong("with -no-wait nobody would listen; -redirect paste or a URI")
+	case o.provider == "" || len(o.scopes) == 0:
+		return cli.Wrong("want --provider ID and --scope SCOPE")
+	case o.timeout <= 0 || o.timeout > sessionLife:
+		return cli.Wrong("--timeout wants a time up to %v: no session lives longer", sessionLife)
+	case o.noWait && o.redirect == "loopback":
+		return cli.Wrong("with --no-wait nobody would listen; --redirect paste or a URI")
 	}
 	if _, _, err := c.registered(); err != nil {
 		return err
@@ -45,23 +72,23 @@ func runAuthorize(ctx context.Context, args []string, c *command) error {
 	if err != nil {
 		return err
 	}
-	api, err := c.apiOf(found, *provider, *mode)
+	api, err := c.apiOf(found, o.provider, o.mode)
 	if err != nil {
 		return err
 	}
-	back, err := c.openRedirect(*redirect)
+	back, err := c.openRedirect(o.redirect)
 	if err != nil {
 		return err
 	}
 	defer back.close()
-	session, link, err := c.authorize(ctx, *provider, scopes, api, back)
+	session, link, err := c.authorize(ctx, o.provider, o.scopes, api, back)
 	if err != nil {
 		return err
 	}
-	if err := c.showLink(session, link); err != nil || *noWait {
+	if err := c.showLink(session, link); err != nil || o.noWait {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, *timeout)
+	ctx, cancel := context.WithTimeout(ctx, o.timeout)
 	defer cancel()
 	code, err := c.awaitCode(ctx, session, back)
 	if err != nil {
@@ -70,15 +97,11 @@ func runAuthorize(ctx context.Context, args []string, c *command) error {
 	if err := c.keepCode(session, code); err != nil {
 		return err
 	}
-	if *c.Format == "json" {
+	if *c.format == cli.JSON {
 		return c.JSON(map[string]any{"provider_id": session.Provider, "code": "received"})
 	}
 	_, err = fmt.Fprintln(c.Stdout, "the user has answered.\nnext: athctl try token")
 	return err
-}
-
-func isMode(mode string) bool {
-	return slices.Contains([]string{"auto", "native", "gateway"}, mode)
 }
 
 // A redirectMode is how the code comes back.
@@ -100,12 +123,12 @@ func (c *command) openRedirect(redirect string) (*redirectMode, error) {
 	case "loopback":
 		l, err := listenForRedirect()
 		if err != nil {
-			return nil, fmt.Errorf("a port for the browser: %w\nnext: -redirect paste needs none", err)
+			return nil, fmt.Errorf("a port for the browser: %w\nnext: --redirect paste needs none", err)
 		}
 		return &redirectMode{listener: l, uri: l.URI}, nil
 	}
 	if u, err := url.Parse(redirect); err != nil || !u.IsAbs() {
-		return nil, c.Wrong("-redirect wants loopback, paste or an absolute URI")
+		return nil, cli.Wrong("--redirect wants loopback, paste or an absolute URI")
 	}
 	return &redirectMode{uri: redirect}, nil
 }
@@ -127,7 +150,7 @@ func (c *command) authorize(ctx context.Context, provider string, scopes []strin
 }
 
 func (c *command) showLink(s *openSession, link string) error {
-	if *c.Format == "json" {
+	if *c.format == cli.JSON {
 		return c.JSON(map[string]any{
 			"authorization_url": link, "provider_id": s.Provider, "scopes": s.Scopes,
 			"redirect_uri": s.Redirect, "expires": s.Expires.Format(time.RFC3339),

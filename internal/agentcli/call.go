@@ -17,6 +17,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/spf13/cobra"
+
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/client"
 	"github.com/athd/athd/internal/cli"
@@ -25,51 +27,69 @@ import (
 
 const maxDataBytes = 1 << 20
 
-func runCall(ctx context.Context, args []string, c *command) error {
-	header := headerFlag{}
-	provider := c.String("provider", "", "the `ID` of the token's provider, where there are several")
-	c.Var(header, "H", "send the header `'NAME: VALUE'` too; several times")
-	data := c.String("d", "", "send `DATA` as the body, as JSON if -H does not say otherwise; @FILE reads a file, @- standard input")
-	withHeaders := c.Bool("i", false, "print the reply's headers too")
-	timeout := c.Duration("timeout", 30*time.Second, "how `long` the whole reply may take")
-	plain, err := c.ParseArgs(args)
-	switch {
-	case err != nil:
-		return err
-	case len(plain) != 2:
-		return c.Wrong("want METHOD and PATH, such as GET /user")
-	case *timeout <= 0:
-		return c.Wrong("-timeout must be longer than nothing")
-	}
+// A callOptions is what call's flags say.
+type callOptions struct {
+	provider, data string
+	header         headerFlag
+	withHeaders    bool
+	timeout        time.Duration
+}
+
+func newCall(t cli.Terminal) *cobra.Command {
+	c := newCommand(t, &cobra.Command{
+		Use:     "call METHOD PATH|URL",
+		Short:   "call the API with the token",
+		GroupID: groupHandshake,
+		Example: `  athctl try call GET /api/products
+  athctl try call --provider shop -H 'Accept: text/csv' -d @cart.json POST /api/cart/add`,
+	})
+	o := callOptions{header: headerFlag{}}
+	c.Flags().StringVar(&o.provider, "provider", "", "the `ID` of the token's provider, where there are several")
+	c.Flags().VarP(o.header, "header", "H", "send the header `'NAME: VALUE'` too; several times")
+	c.Flags().StringVarP(&o.data, "data", "d", "", "send `DATA` as the body, as JSON if -H does not say otherwise; @FILE reads a file, @- standard input")
+	c.Flags().BoolVarP(&o.withHeaders, "include", "i", false, "print the reply's headers too")
+	c.Flags().DurationVar(&o.timeout, "timeout", 30*time.Second, "how `long` the whole reply may take")
+	return c.runs(func(ctx context.Context, plain []string) error {
+		switch {
+		case len(plain) != 2:
+			return cli.Wrong("want METHOD and PATH, such as GET /user")
+		case o.timeout <= 0:
+			return cli.Wrong("--timeout must be longer than nothing")
+		}
+		return c.runCall(ctx, plain[0], plain[1], &o)
+	})
+}
+
+func (c *command) runCall(ctx context.Context, method, path string, o *callOptions) error {
 	_, known, err := c.registered()
 	if err != nil {
 		return err
 	}
-	_, token, err := c.held(known, *provider)
+	_, token, err := c.held(known, o.provider)
 	if err != nil {
 		return err
 	}
-	target, err := c.target(&token, plain[1])
+	target, err := c.target(&token, path)
 	if err != nil {
 		return err
 	}
-	body, err := c.body(*data)
+	body, err := c.body(o.data)
 	if err != nil {
 		return err
 	}
-	if body != nil && http.Header(header).Get("Content-Type") == "" {
-		http.Header(header).Set("Content-Type", "application/json")
+	if body != nil && http.Header(o.header).Get("Content-Type") == "" {
+		http.Header(o.header).Set("Content-Type", "application/json")
 	}
-	ctx, cancel := context.WithTimeout(ctx, *timeout)
+	ctx, cancel := context.WithTimeout(ctx, o.timeout)
 	defer cancel()
-	ex, refusal, err := c.send(ctx, &token, strings.ToUpper(plain[0]), target, http.Header(header), body)
+	ex, refusal, err := c.send(ctx, &token, strings.ToUpper(method), target, http.Header(o.header), body)
 	if err != nil {
 		return err
 	}
-	if err := c.showExchange(ex, *withHeaders); err != nil {
+	if err := c.showExchange(ex, o.withHeaders); err != nil {
 		return err
 	}
-	if refusal != nil && *c.Format == "text" {
+	if refusal != nil && *c.format == cli.Text {
 		return refusal
 	}
 	if ex.Status/100 != 2 {
@@ -114,7 +134,7 @@ func (c *command) target(t *heldToken, path string) (string, error) {
 	}
 	u, err := url.Parse(path)
 	if err != nil || u.Host == "" || u.User != nil {
-		return "", c.Wrong("%q is neither a path of the API nor a URL", cli.Printable(path, 200))
+		return "", cli.Wrong("%q is neither a path of the API nor a URL", cli.Printable(path, 200))
 	}
 	api, err := url.Parse(t.API)
 	if err != nil {
@@ -154,7 +174,7 @@ func (c *command) body(data string) ([]byte, error) {
 // showExchange prints a reply: for people its status and body, for programs
 // an object.
 func (c *command) showExchange(ex *wire.Exchange, withHeaders bool) error {
-	if *c.Format == "json" {
+	if *c.format == cli.JSON {
 		return c.JSON(map[string]any{"method": ex.Method, "url": ex.URL, "status": ex.Status, "headers": ex.Header, "body": bodyOf(ex.Reply)})
 	}
 	w := cli.PrintableWriter{W: c.Stdout}
@@ -187,6 +207,8 @@ func bodyOf(text []byte) any {
 type headerFlag http.Header
 
 func (h headerFlag) String() string { return "" }
+
+func (h headerFlag) Type() string { return "header" }
 
 func (h headerFlag) Set(text string) error {
 	name, value, ok := strings.Cut(text, ":")

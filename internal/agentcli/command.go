@@ -3,51 +3,28 @@ package agentcli
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
+
+	"github.com/spf13/cobra"
 
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/client"
 	"github.com/athd/athd/internal/cli"
+	"github.com/athd/athd/internal/remote"
 	"github.com/athd/athd/internal/transcript"
 	"github.com/athd/athd/internal/wire"
 )
 
-const usage = `athctl try tries out, as an agent, what athd gives to agents.
-
-usage:
-  athctl try keygen    -agent-id URL [-name TEXT] [-developer NAME] [-developer-id ID] [-force]
-  athctl try identity  [-o FILE | -serve HOST:PORT]
-  athctl try discover
-  athctl try register  -provider ID -scope SCOPE... [-redirect-uri URI]... [-replace]
-  athctl try authorize -provider ID -scope SCOPE... [-redirect loopback|paste|URI] [-timeout 10m]
-  athctl try token     [-code CODE] [-provider ID]
-  athctl try call      [-provider ID] [-i] [-H 'NAME: VALUE']... [-d DATA] METHOD PATH|URL
-  athctl try revoke    [-provider ID]
-  athctl try status
-  athctl try run       -call 'METHOD PATH' [-provider ID] [-scope SCOPE]... [-serve HOST:PORT]
-
-The provider is one of the gateway's, such as github, or the app's id, or
-default for the only app.
-
-they take:
-  -server URL     athd's public URL; or ATHCTL_SERVER; or the only one in the state
-  -state FILE     what the agent has: its key, secrets and tokens (athctl-agent.json)
-  -o text|json    for people, or for programs
-  -v              shows every request and reply, secrets shortened
-  -allow-http     speaks without TLS to a host that is not this one
-
-athctl try COMMAND -h shows all flags. docs/agents.md shows them at work.
-`
-
 // A command is one verb of athctl try: its flags, the agent's state and, once
 // it is open, a client for the server.
 type command struct {
-	*cli.Command
+	*cobra.Command
+	cli.Terminal
+	remote.Options
+	format    *cli.Format
 	statePath *string
 	verbose   *bool
 
@@ -61,52 +38,52 @@ type command struct {
 	observe func(*wire.Exchange)
 }
 
-// Run runs one verb of athctl try.
-func Run(ctx context.Context, args []string, t cli.Terminal) error {
-	verbs := map[string]func(context.Context, []string, *command) error{
-		"keygen": runKeygen, "identity": runIdentity, "discover": runDiscover, "register": runRegister,
-		"authorize": runAuthorize, "token": runToken, "call": runCall, "revoke": runRevoke,
-		"status": runStatus, "run": runHandshake,
+// New is athctl try with all its verbs.
+func New(t cli.Terminal) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "try",
+		Short: "do what an agent does, to try a server out",
+		Long: `athctl try tries out, as an agent, what athd gives to agents.
+
+The provider is one of the gateway's, such as github, or the app's id, or
+default for the only app. docs/agents.md shows the commands at work.`,
+		Example: "  athctl try run --server http://localhost:8080 --serve 127.0.0.1:0 --provider shop --call 'GET /api/products'",
 	}
-	if len(args) == 0 {
-		fmt.Fprint(t.Stderr, usage)
-		return cli.ErrUsage
-	}
-	if slices.Contains([]string{"-h", "-help", "--help", "help"}, args[0]) {
-		fmt.Fprint(t.Stdout, usage)
-		return nil
-	}
-	verb, known := verbs[args[0]]
-	if !known {
-		fmt.Fprintf(t.Stderr, "athctl try: no such command: %q\n\n%s", args[0], usage)
-		return cli.ErrUsage
-	}
-	c := newCommand(args[0], t)
-	return c.report(verb(ctx, args[1:], c))
+	c.AddGroup(
+		&cobra.Group{ID: groupAll, Title: "everything at once"},
+		&cobra.Group{ID: groupIdentity, Title: "the agent"},
+		&cobra.Group{ID: groupHandshake, Title: "step by step"},
+	)
+	c.AddCommand(newRun(t), newKeygen(t), newIdentity(t), newStatus(t),
+		newDiscover(t), newRegister(t), newAuthorize(t), newToken(t), newCall(t), newRevoke(t))
+	return c
 }
 
-// newCommand has the flags that every verb takes. None takes an admin token: an
-// agent is nobody special.
-func newCommand(verb string, t cli.Terminal) *command {
-	c := cli.NewCommand("athctl try "+verb, t)
-	if verb != "identity" { // whose -o is a file
-		c.FormatFlag()
-	}
-	c.ServerFlags("athd's public `URL`; without, the only one in the state", "speak without TLS to a host that is not this one")
-	return &command{
-		Command:   c,
-		statePath: c.String("state", "athctl-agent.json", "the `file` of what the agent has"),
-		verbose:   c.Bool("v", false, "show every request and reply on standard error, secrets shortened"),
-	}
+// Groups of verbs, in the order in which the help lists them.
+const (
+	groupAll       = "all"
+	groupIdentity  = "identity"
+	groupHandshake = "handshake"
+)
+
+// newCommand is a verb without its flags: see [command.runs].
+func newCommand(t cli.Terminal, c *cobra.Command) *command {
+	text := cli.Text
+	return &command{Command: c, Terminal: t, format: &text}
 }
 
-// none parses arguments of which there may be none but flags.
-func (c *command) none(args []string) error {
-	plain, err := c.ParseArgs(args)
-	if err == nil && len(plain) > 0 {
-		err = c.Wrong("unexpected argument %q", plain[0])
+// runs adds the flags that every verb takes, behind its own. None takes an admin
+// token: an agent is nobody special.
+func (c *command) runs(run func(ctx context.Context, plain []string) error) *cobra.Command {
+	c.Options = remote.AddFlags(c.Command, c.Terminal, "athd's public `URL`; without, the only one in the state", "speak without TLS to a host that is not this one")
+	flags := c.Flags()
+	c.statePath = flags.String("state", "athctl-agent.json", "the `file` of what the agent has: its key, secrets and tokens")
+	if flags.Lookup("output") == nil { // identity has one of its own
+		c.format = cli.FormatFlag(c.Command)
 	}
-	return err
+	c.verbose = flags.BoolP("verbose", "v", false, "show every request and reply on standard error, secrets shortened")
+	c.RunE = func(cc *cobra.Command, plain []string) error { return c.report(run(cc.Context(), plain)) }
+	return c.Command
 }
 
 // open reads the state and makes a client for the server.
@@ -129,9 +106,9 @@ func (c *command) dial(state *savedState) error {
 		}
 	}
 	if named == "" {
-		return c.Wrong("which server? Use -server or ATHCTL_SERVER")
+		return cli.Wrong("which server? Use --server or ATHCTL_SERVER")
 	}
-	base, err := cli.ServerBase(named, *c.AllowHTTP, "the agent's secrets")
+	base, err := remote.Base(named, *c.AllowHTTP, "the agent's secrets")
 	if err != nil {
 		return err
 	}
@@ -177,7 +154,7 @@ func (c *command) registered() (*savedState, *serverState, error) {
 	}
 	known := state.Servers[c.base]
 	if known == nil || known.ClientID == "" {
-		return nil, nil, fmt.Errorf("the agent is not registered at %s\nnext: athctl try register -server %s -provider ID -scope SCOPE", c.base, c.base)
+		return nil, nil, fmt.Errorf("the agent is not registered at %s\nnext: athctl try register --server %s --provider ID --scope SCOPE", c.base, c.base)
 	}
 	return state, known, nil
 }
@@ -199,7 +176,7 @@ func (c *command) update(change func(*serverState)) error {
 // for everybody, and for programs as an object too.
 func (c *command) report(err error) error {
 	err = advised(err)
-	if err == nil || *c.Format != "json" || errors.Is(err, cli.ErrUsage) || errors.Is(err, cli.ErrFound) || errors.Is(err, flag.ErrHelp) {
+	if err == nil || *c.format != cli.JSON || cli.IsWrong(err) || errors.Is(err, cli.ErrFound) {
 		return err
 	}
 	return errors.Join(err, c.JSON(map[string]any{"error": faultOf(err)}))
@@ -209,6 +186,8 @@ func (c *command) report(err error) error {
 type scopeList []string
 
 func (s *scopeList) String() string { return strings.Join(*s, ",") }
+
+func (s *scopeList) Type() string { return "scope" }
 
 func (s *scopeList) Set(text string) error {
 	for scope := range strings.SplitSeq(text, ",") {

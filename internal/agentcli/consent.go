@@ -21,7 +21,7 @@ var codeOnPage = regexp.MustCompile(`ath_code_[\w-]+`)
 func (w *handshakeRun) driveBrowser(ctx context.Context) (ath.Secret, error) {
 	user, password, ok := strings.Cut(w.consentWith, ":")
 	if !ok || user == "" {
-		return ath.Secret{}, w.Wrong("-consent-with wants USER:PASSWORD")
+		return ath.Secret{}, cli.Wrong("--consent-with wants USER:PASSWORD")
 	}
 	b := browser.New()
 	defer b.Close()

@@ -6,15 +6,25 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/spf13/cobra"
+
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/client"
 	"github.com/athd/athd/internal/cli"
+	"github.com/athd/athd/internal/remote"
 )
 
-func runDiscover(ctx context.Context, args []string, c *command) error {
-	if err := c.none(args); err != nil {
-		return err
-	}
+func newDiscover(t cli.Terminal) *cobra.Command {
+	c := newCommand(t, &cobra.Command{
+		Use:     "discover",
+		Short:   "show what a server offers to agents",
+		GroupID: groupHandshake,
+		Example: "  athctl try discover --server https://gateway.example.com",
+	})
+	return c.runs(func(ctx context.Context, _ []string) error { return c.runDiscover(ctx) })
+}
+
+func (c *command) runDiscover(ctx context.Context) error {
 	if err := c.openAnonymous(); err != nil {
 		return err
 	}
@@ -22,7 +32,7 @@ func runDiscover(ctx context.Context, args []string, c *command) error {
 	if err != nil {
 		return err
 	}
-	if *c.Format == "json" {
+	if *c.format == cli.JSON {
 		return c.JSON(found)
 	}
 	return c.showDiscovered(found)
@@ -35,7 +45,7 @@ func (c *command) openAnonymous() error {
 		_, err := c.open()
 		return err
 	}
-	base, err := cli.ServerBase(*c.Server, *c.AllowHTTP, "the agent's secrets")
+	base, err := remote.Base(*c.Server, *c.AllowHTTP, "the agent's secrets")
 	if err != nil {
 		return err
 	}
@@ -45,7 +55,7 @@ func (c *command) openAnonymous() error {
 func (c *command) discover(ctx context.Context) (*client.Discovery, error) {
 	found, err := c.client.Discover(ctx)
 	if errors.Is(err, client.ErrNotPublished) {
-		err = fmt.Errorf("%s publishes neither %s nor %s\nnext: check that -server is athd's public URL", c.base, ath.DiscoveryPath, ath.AppDiscoveryPath)
+		err = fmt.Errorf("%s publishes neither %s nor %s\nnext: check that --server is athd's public URL", c.base, ath.DiscoveryPath, ath.AppDiscoveryPath)
 	}
 	return found, err
 }
@@ -69,7 +79,7 @@ func (c *command) showDiscovered(d *client.Discovery) error {
 			fmt.Fprintf(c.Stdout, "  provider %s: %s\n", cli.Printable(p.ID, 64), cli.Printable(strings.Join(p.Scopes, " "), 1000))
 		}
 		if g.ID != c.base {
-			fmt.Fprintf(c.Stderr, "note: it names itself by another URL than -server; agents' attestations are for that one\n")
+			fmt.Fprintf(c.Stderr, "note: it names itself by another URL than --server; agents' attestations are for that one\n")
 		}
 	}
 	if a := d.App; a != nil {

@@ -25,7 +25,7 @@ type stateFile struct{ path string }
 func (f *stateFile) read() (*savedState, error) {
 	file, err := os.Open(f.path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("there is no %s\nnext: athctl try keygen -agent-id URL makes one; -state names another", f.path)
+		return nil, fmt.Errorf("there is no %s\nnext: athctl try keygen --agent-id URL makes one; --state names another", f.path)
 	}
 	if err != nil {
 		return nil, err
@@ -50,7 +50,7 @@ func (f *stateFile) read() (*savedState, error) {
 	}
 	state, err := decodeState(text)
 	if err != nil {
-		return nil, fmt.Errorf("%s cannot be used: %w\nnext: it was left as it is; name another with -state", f.path, err)
+		return nil, fmt.Errorf("%s cannot be used: %w\nnext: it was left as it is; name another with --state", f.path, err)
 	}
 	return state, nil
 }
@@ -64,7 +64,7 @@ func (f *stateFile) create(s *savedState, force bool) error {
 	defer unlock()
 	switch _, err := os.Lstat(f.path); {
 	case err == nil && !force:
-		return fmt.Errorf("%s is there already, with a key in it\nnext: -state names another file; -force gives the old key up for good", f.path)
+		return fmt.Errorf("%s is there already, with a key in it\nnext: --state names another file; --force gives the old key up for good", f.path)
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return err
 	}

@@ -11,9 +11,12 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/ath/api"
 	"github.com/athd/athd/client"
+	"github.com/athd/athd/internal/cli"
 )
 
 // An identityFlags is what an agent may say of itself.
@@ -21,10 +24,10 @@ type identityFlags struct{ agentID, name, developer, developerID *string }
 
 func (c *command) identityFlags() identityFlags {
 	return identityFlags{
-		agentID:     c.String("agent-id", "", "the `URL` of the identity document, which names the agent"),
-		name:        c.String("name", "An agent on trial", "the agent's `name`, as users read it"),
-		developer:   c.String("developer", "Somebody who tries athd out", "the `name` of who answers for the agent"),
-		developerID: c.String("developer-id", "", "the `id` of who answers for it; without, the host of the agent id"),
+		agentID:     c.Flags().String("agent-id", "", "the `URL` of the identity document, which names the agent"),
+		name:        c.Flags().String("name", "An agent on trial", "the agent's `name`, as users read it"),
+		developer:   c.Flags().String("developer", "Somebody who tries athd out", "the `name` of who answers for the agent"),
+		developerID: c.Flags().String("developer-id", "", "the `id` of who answers for it; without, the host of the agent id"),
 	}
 }
 
@@ -32,14 +35,14 @@ func (c *command) identityFlags() identityFlags {
 func (c *command) fresh(f identityFlags, agentID string) (*savedState, error) {
 	id, err := ath.ParseAgentID(agentID, true)
 	if err != nil {
-		return nil, c.Wrong("-agent-id: %v", err)
+		return nil, cli.Wrong("--agent-id: %v", err)
 	}
 	u, err := url.Parse(agentID)
 	if err != nil {
-		return nil, c.Wrong("-agent-id: %v", err)
+		return nil, cli.Wrong("--agent-id: %v", err)
 	}
 	if u.Scheme == "http" && !ath.IsLoopbackHost(u.Hostname()) && !*c.AllowHTTP {
-		return nil, c.Wrong("-agent-id: an http URL can be forged on its way; use https, or -allow-http if you know that way")
+		return nil, cli.Wrong("--agent-id: an http URL can be forged on its way; use https, or --allow-http if you know that way")
 	}
 	key, err := client.NewKey()
 	if err != nil {
@@ -59,40 +62,57 @@ func (c *command) fresh(f identityFlags, agentID string) (*savedState, error) {
 	}, nil
 }
 
-func runKeygen(_ context.Context, args []string, c *command) error {
+func newKeygen(t cli.Terminal) *cobra.Command {
+	c := newCommand(t, &cobra.Command{
+		Use:     "keygen",
+		Short:   "make an agent: a key, and what it says of itself",
+		GroupID: groupIdentity,
+		Example: "  athctl try keygen --agent-id https://agents.example.com/mine.json --name 'My agent'",
+	})
 	who := c.identityFlags()
-	force := c.Bool("force", false, "give up the key that is there")
-	if err := c.none(args); err != nil {
-		return err
-	}
+	force := c.Flags().Bool("force", false, "give up the key that is there")
+	return c.runs(func(context.Context, []string) error { return c.runKeygen(who, *force) })
+}
+
+func (c *command) runKeygen(who identityFlags, force bool) error {
 	if *who.agentID == "" {
-		return c.Wrong("which agent? Use -agent-id URL: where the identity document will be")
+		return cli.Wrong("which agent? Use --agent-id URL: where the identity document will be")
 	}
 	state, err := c.fresh(who, *who.agentID)
 	if err != nil {
 		return err
 	}
 	file := &stateFile{path: *c.statePath}
-	if err := file.create(state, *force); err != nil {
+	if err := file.create(state, force); err != nil {
 		return err
 	}
-	if *c.Format == "json" {
+	if *c.format == cli.JSON {
 		return c.JSON(map[string]any{"agent_id": state.Agent.ID, "state": file.path})
 	}
 	_, err = fmt.Fprintf(c.Stdout, "%s has a key, in %s. Keep that file to yourself.\n"+
-		"next: publish what athctl try identity prints at that URL, or try it out with athctl try identity -serve HOST:PORT\n", state.Agent.ID, file.path)
+		"next: publish what athctl try identity prints at that URL, or try it out with athctl try identity --serve HOST:PORT\n", state.Agent.ID, file.path)
 	return err
 }
 
-func runIdentity(ctx context.Context, args []string, c *command) error {
-	out := c.String("o", "", "write the document into `FILE`")
-	serve := c.String("serve", "", "serve the document at `HOST:PORT`, to try it out, until Ctrl-C")
-	if err := c.none(args); err != nil {
-		return err
-	}
-	if *out != "" && *serve != "" {
-		return c.Wrong("-o and -serve are both given")
-	}
+func newIdentity(t cli.Terminal) *cobra.Command {
+	c := newCommand(t, &cobra.Command{
+		Use:     "identity",
+		Short:   "print the agent's identity document, or serve it",
+		GroupID: groupIdentity,
+		Example: `  athctl try identity -o agent.json
+  athctl try identity --serve 127.0.0.1:8099`,
+	})
+	out := c.Flags().StringP("output", "o", "", "write the document into `FILE`")
+	serve := c.Flags().String("serve", "", "serve the document at `HOST:PORT`, to try it out, until Ctrl-C")
+	return c.runs(func(ctx context.Context, _ []string) error {
+		if *out != "" && *serve != "" {
+			return cli.Wrong("--output and --serve are both given")
+		}
+		return c.runIdentity(ctx, *out, *serve)
+	})
+}
+
+func (c *command) runIdentity(ctx context.Context, out, serve string) error {
 	state, err := (&stateFile{path: *c.statePath}).read()
 	if err != nil {
 		return err
@@ -101,16 +121,16 @@ func runIdentity(ctx context.Context, args []string, c *command) error {
 	if err != nil {
 		return err
 	}
-	if *serve != "" {
-		return c.serveUntilDone(ctx, a, *serve)
+	if serve != "" {
+		return c.serveUntilDone(ctx, a, serve)
 	}
 	document, err := a.Document()
 	if err != nil {
 		return err
 	}
 	document = append(document, '\n')
-	if *out != "" {
-		return os.WriteFile(*out, document, 0o644) // it is public
+	if out != "" {
+		return os.WriteFile(out, document, 0o644) // it is public
 	}
 	_, err = c.Stdout.Write(document)
 	return err
@@ -174,7 +194,7 @@ func idOn(listener net.Listener) (string, error) {
 		return "", err
 	}
 	if !ath.IsLoopbackIP(host) {
-		return "", errors.New("-serve on an address that is not loopback wants -agent-id: the URL by which athd reaches it")
+		return "", errors.New("--serve on an address that is not loopback wants --agent-id: the URL by which athd reaches it")
 	}
 	if strings.Contains(host, ":") {
 		host = "[" + host + "]"

@@ -44,7 +44,7 @@ func (p pendingRedirect) code(q url.Values) (code ath.Secret, ours bool, err err
 			cli.Printable(e.Code, 60), cli.Printable(e.Description, 300))
 	}
 	if e, ok := errors.AsType[*client.IssuerError](err); ok {
-		return code, true, fmt.Errorf("the answer comes from %q, and not from %s\nnext: -server must be the server's public URL, byte for byte", cli.Printable(e.Got, 300), e.Want)
+		return code, true, fmt.Errorf("the answer comes from %q, and not from %s\nnext: --server must be the server's public URL, byte for byte", cli.Printable(e.Got, 300), e.Want)
 	}
 	return code, true, err
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/athd/athd/attest"
 	"github.com/athd/athd/client"
 	"github.com/athd/athd/internal/cli"
+	"github.com/athd/athd/internal/remote"
 )
 
 // An advisedRefusal is a server's refusal, with what the agent's author can do
@@ -42,14 +43,14 @@ func (r advisedRefusal) next() string {
 	known, is := advices()[code]
 	fix := known.fix
 	if !is {
-		fix = "check that -server is athd's public URL, and that Envoy and athd run there"
+		fix = "check that --server is athd's public URL, and that Envoy and athd run there"
 	}
 	if why, is := reasons()[attest.Reason(reason)]; is && (code == ath.InvalidAttestation || attest.Reason(reason) == attest.Unreachable) {
 		fix = why.fix
 	}
 	switch {
 	case code == ath.InvalidRequest && r.detail("field") == "agent_id":
-		fix = "an agent_id is an https URL, its host in canonical form; for one with http on your own machine, as -serve makes it, athd.yaml needs `development: {allow_http: true, allow_private_hosts: true}`"
+		fix = "an agent_id is an https URL, its host in canonical form; for one with http on your own machine, as --serve makes it, athd.yaml needs `development: {allow_http: true, allow_private_hosts: true}`"
 	case code == ath.InvalidRequest && r.detail("field") != "":
 		fix = "fix the field " + cli.Printable(r.detail("field"), 100)
 	case len(r.list("expected_audience")) > 0:
@@ -60,9 +61,9 @@ func (r advisedRefusal) next() string {
 		fix = "not approved: " + strings.Join(r.list("unapproved_scopes"), " ") + "; " + fix
 	case r.detail("agent_status") != "":
 		fix = "it is " + cli.Printable(r.detail("agent_status"), 20) + "; " + fix
-	case cli.ByEnvoy(r.DecisionID) && r.Status == http.StatusServiceUnavailable && strings.Contains(r.Message, "athd"):
+	case remote.ByEnvoy(r.DecisionID) && r.Status == http.StatusServiceUnavailable && strings.Contains(r.Message, "athd"):
 		fix = "it is Envoy that answers, since athd is away or late: try again; if it stays, tell the operator the id, which is in Envoy's access log"
-	case cli.ByEnvoy(r.DecisionID) && r.Status == http.StatusServiceUnavailable:
+	case remote.ByEnvoy(r.DecisionID) && r.Status == http.StatusServiceUnavailable:
 		fix = "it is Envoy that answers: the API behind it is away, not athd; try again; if it stays, tell the operator the id, which is in Envoy's access log"
 	case reason == "reauthorization_required":
 		fix = "the user's grant at the provider has ended: authorize again"
@@ -99,7 +100,7 @@ func advised(err error) error {
 		}
 	}
 	if u, ok := errors.AsType[*url.Error](err); ok {
-		return fmt.Errorf("%s cannot be asked: %w\nnext: check -server, and that Envoy and athd run there", cli.Printable(u.URL, 300), u.Err)
+		return fmt.Errorf("%s cannot be asked: %w\nnext: check --server, and that Envoy and athd run there", cli.Printable(u.URL, 300), u.Err)
 	}
 	if err != nil && strings.HasPrefix(err.Error(), clientPrefix) {
 		return ofClient{err}

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/spf13/cobra"
+
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/ath/api"
 	"github.com/athd/athd/client"
@@ -19,31 +21,41 @@ import (
 // loopback IP the port may differ (Z-1).
 const loopbackRedirect = "http://127.0.0.1/callback"
 
-func runRegister(ctx context.Context, args []string, c *command) error {
+func newRegister(t cli.Terminal) *cobra.Command {
+	c := newCommand(t, &cobra.Command{
+		Use:     "register",
+		Short:   "register the agent for scopes of a provider",
+		GroupID: groupHandshake,
+		Example: `  athctl try register --provider shop --scope products:read
+  athctl try register --provider shop --scope products:read,cart:write --replace`,
+	})
 	var scopes scopeList
 	var redirects uriList
-	provider := c.String("provider", "", "the `ID` of what the agent wants to use")
-	c.Var(&scopes, "scope", "ask for `SCOPE`; several times, or with commas")
-	c.Var(&redirects, "redirect-uri", "register `URI` beside the server's own callback and "+loopbackRedirect+"; several times")
-	replace := c.Bool("replace", false, "where the agent is registered already, end that registration first: its tokens end too")
-	if err := c.none(args); err != nil {
-		return err
-	}
-	if *provider == "" || len(scopes) == 0 {
-		return c.Wrong("want -provider ID and -scope SCOPE; athctl try discover shows them")
-	}
+	provider := c.Flags().String("provider", "", "the `ID` of what the agent wants to use")
+	c.Flags().Var(&scopes, "scope", "ask for `SCOPE`; several times, or with commas")
+	c.Flags().Var(&redirects, "redirect-uri", "register `URI` beside the server's own callback and "+loopbackRedirect+"; several times")
+	replace := c.Flags().Bool("replace", false, "where the agent is registered already, end that registration first: its tokens end too")
+	return c.runs(func(ctx context.Context, _ []string) error {
+		if *provider == "" || len(scopes) == 0 {
+			return cli.Wrong("want --provider ID and --scope SCOPE; athctl try discover shows them")
+		}
+		return c.runRegister(ctx, *provider, scopes, redirects, *replace)
+	})
+}
+
+func (c *command) runRegister(ctx context.Context, provider string, scopes, redirects []string, replace bool) error {
 	if _, err := c.open(); err != nil {
 		return err
 	}
-	reply, err := c.register(ctx, *provider, scopes, redirects, *replace)
+	reply, err := c.register(ctx, provider, scopes, redirects, replace)
 	if err != nil {
 		return err
 	}
-	slips, err := c.slips(ctx, *provider, scopes, reply.Providers)
+	slips, err := c.slips(ctx, provider, scopes, reply.Providers)
 	if err != nil {
 		return err
 	}
-	if *c.Format == "json" {
+	if *c.format == cli.JSON {
 		shown := shownRegistration(reply)
 		if len(slips) > 0 {
 			shown["unknown_scopes"] = slips
@@ -53,7 +65,7 @@ func runRegister(ctx context.Context, args []string, c *command) error {
 		err = c.showRegistration(reply)
 	}
 	for _, s := range slips {
-		fmt.Fprintf(c.Stderr, "athctl: %s offers no scope %s", cli.Printable(*provider, 64), cli.Printable(s.Scope, 128))
+		fmt.Fprintf(c.Stderr, "athctl: %s offers no scope %s", cli.Printable(provider, 64), cli.Printable(s.Scope, 128))
 		if s.Meant != "" {
 			fmt.Fprintf(c.Stderr, ", did you mean %s?", cli.Printable(s.Meant, 128))
 		}
@@ -185,6 +197,8 @@ func approvedFor(r *api.Registration, provider string) []string {
 type uriList []string
 
 func (l *uriList) String() string { return strings.Join(*l, " ") }
+
+func (l *uriList) Type() string { return "URI" }
 
 func (l *uriList) Set(text string) error {
 	u, err := url.Parse(text)

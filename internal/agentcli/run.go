@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/client"
 	"github.com/athd/athd/internal/cli"
@@ -80,6 +82,8 @@ type request struct{ method, path string }
 
 func (r *request) String() string { return strings.TrimSpace(r.method + " " + r.path) }
 
+func (r *request) Type() string { return "request" }
+
 func (r *request) Set(text string) error {
 	method, path, ok := strings.Cut(strings.TrimSpace(text), " ")
 	if !ok || method == "" || !strings.HasPrefix(path, "/") {
@@ -89,39 +93,47 @@ func (r *request) Set(text string) error {
 	return nil
 }
 
-func runHandshake(ctx context.Context, args []string, c *command) error {
+func newRun(t cli.Terminal) *cobra.Command {
+	c := newCommand(t, &cobra.Command{
+		Use:     "run",
+		Short:   "walk the whole way, from discovery to a token that is revoked, and check each step",
+		GroupID: groupAll,
+		Example: `  athctl try run --call 'GET /api/products' --provider shop --serve 127.0.0.1:0
+  athctl try run --call 'GET /user' --provider github --redirect paste -o json`,
+	})
 	// No API should have this path. GET changes nothing where one does.
 	w := &handshakeRun{command: c, outside: request{http.MethodGet, "/athctl-agent-run/outside-the-scopes"}}
+	c.Flags().Var(&w.call, "call", "a `'METHOD PATH'` that the scopes cover, which must pass")
+	c.Flags().Var(&w.outside, "outside", "a `'METHOD PATH'` that they do not cover, which must be refused")
+	c.Flags().StringVar(&w.provider, "provider", "", "the `ID` of what the agent wants to use; without, the only one that there is")
+	c.Flags().Var((*scopeList)(&w.scopes), "scope", "ask for `SCOPE`; several times, or with commas; without, for all that are offered")
 	who := c.identityFlags()
-	serve := c.String("serve", "", "serve the identity document at `HOST:PORT` meanwhile; where there is no state, also make an identity for it")
-	c.StringVar(&w.provider, "provider", "", "the `ID` of what the agent wants to use; without, the only one that there is")
-	c.Var((*scopeList)(&w.scopes), "scope", "ask for `SCOPE`; several times, or with commas; without, for all that are offered")
-	c.Var(&w.call, "call", "a `'METHOD PATH'` that the scopes cover, which must pass")
-	c.Var(&w.outside, "outside", "a `'METHOD PATH'` that they do not cover, which must be refused")
-	c.StringVar(&w.mode, "mode", "auto", "how calls go: `auto`, native or gateway")
-	c.StringVar(&w.redirect, "redirect", "loopback", "how the code comes back: `loopback`, paste or a URI that the agent registered")
-	c.StringVar(&w.consentWith, "consent-with", "", "play the user's browser too, and log in with `USER:PASSWORD`; for the demo's OAuth server and tests: everybody on this machine can read the command line")
-	c.BoolVar(&w.replace, "replace", false, "where the agent is registered already, end that registration first")
-	c.DurationVar(&w.timeout, "timeout", sessionLife, "how `long` to wait for the user")
-	if err := c.none(args); err != nil {
-		return err
-	}
-	switch {
-	case w.call.method == "":
-		return c.Wrong("which call must pass? Use -call 'GET /…', with a path of the API")
-	case !isMode(w.mode):
-		return c.Wrong("-mode wants auto, native or gateway")
-	case w.timeout <= 0 || w.timeout > sessionLife:
-		return c.Wrong("-timeout wants a time up to %v: no session lives longer", sessionLife)
-	}
-	site, err := c.appear(who, *serve)
+	serve := c.Flags().String("serve", "", "serve the identity document at `HOST:PORT` meanwhile; where there is no state, also make an identity for it")
+	c.modeFlag(&w.mode)
+	c.redirectFlag(&w.redirect)
+	c.Flags().StringVar(&w.consentWith, "consent-with", "", "play the user's browser too, and log in with `USER:PASSWORD`; for the demo's OAuth server and tests: everybody on this machine can read the command line")
+	c.Flags().BoolVar(&w.replace, "replace", false, "where the agent is registered already, end that registration first")
+	c.Flags().DurationVar(&w.timeout, "timeout", sessionLife, "how `long` to wait for the user")
+	return c.runs(func(ctx context.Context, _ []string) error {
+		switch {
+		case w.call.method == "":
+			return cli.Wrong("which call must pass? Use --call 'GET /…', with a path of the API")
+		case w.timeout <= 0 || w.timeout > sessionLife:
+			return cli.Wrong("--timeout wants a time up to %v: no session lives longer", sessionLife)
+		}
+		return w.runHandshake(ctx, who, *serve)
+	})
+}
+
+func (w *handshakeRun) runHandshake(ctx context.Context, who identityFlags, serve string) error {
+	site, err := w.appear(who, serve)
 	if err != nil {
 		return err
 	}
 	if site != nil {
 		defer site.Close()
 	}
-	if _, err := c.open(); err != nil {
+	if _, err := w.open(); err != nil {
 		return err
 	}
 	return w.run(ctx)
@@ -177,10 +189,10 @@ func (c *command) somebody(who identityFlags, listener net.Listener) (*client.Id
 			return nil, err
 		}
 		if *who.agentID != "" && *who.agentID != state.Agent.ID {
-			return nil, fmt.Errorf("the agent in %s is %s, and not %s\nnext: another -state", c.file.path, state.Agent.ID, cli.Printable(*who.agentID, 300))
+			return nil, fmt.Errorf("the agent in %s is %s, and not %s\nnext: another --state", c.file.path, state.Agent.ID, cli.Printable(*who.agentID, 300))
 		}
 		if listener != nil && strings.HasPrefix(state.Agent.ID, "http://127.0.0.1:") && !isServedAt(state.Agent.ID, listener) {
-			return nil, fmt.Errorf("the agent in %s is %s, and would be served on %s\nnext: -serve %s, or another -state",
+			return nil, fmt.Errorf("the agent in %s is %s, and would be served on %s\nnext: --serve %s, or another --state",
 				c.file.path, state.Agent.ID, listener.Addr(), strings.TrimPrefix(originOf(state.Agent.ID), "http://"))
 		}
 		return state.Agent.load()
@@ -213,7 +225,7 @@ func originOf(agentID string) string {
 // run runs all steps and prints how they went.
 func (w *handshakeRun) run(ctx context.Context) error {
 	forPeople := io.Writer(cli.PrintableWriter{W: w.Stdout})
-	if *w.Format == "json" {
+	if *w.format == cli.JSON {
 		forPeople = io.Discard
 		if *w.verbose {
 			forPeople = cli.PrintableWriter{W: w.Stderr}
@@ -232,7 +244,7 @@ func (w *handshakeRun) run(ctx context.Context) error {
 	w.report.OK = err == nil && len(w.out.Failures()) == 0
 	w.report.Provider, w.report.API = w.provider, w.api
 	switch {
-	case *w.Format == "json":
+	case *w.format == cli.JSON:
 		if err := w.JSON(w.report); err != nil {
 			return err
 		}

@@ -26,13 +26,13 @@ func (w *handshakeRun) discover(ctx context.Context) (err error) {
 	names := w.found.Providers()
 	if w.provider == "" {
 		if len(names) != 1 {
-			return fmt.Errorf("which provider? There are: %s\nnext: -provider ID", cli.Printable(strings.Join(names, ", "), 500))
+			return fmt.Errorf("which provider? There are: %s\nnext: --provider ID", cli.Printable(strings.Join(names, ", "), 500))
 		}
 		w.provider = names[0]
 	}
 	offered := w.found.Scopes(w.provider)
 	if len(offered) == 0 {
-		return fmt.Errorf("the server offers no provider %s, but: %s\nnext: -provider ID", cli.Printable(w.provider, 64), cli.Printable(strings.Join(names, ", "), 500))
+		return fmt.Errorf("the server offers no provider %s, but: %s\nnext: --provider ID", cli.Printable(w.provider, 64), cli.Printable(strings.Join(names, ", "), 500))
 	}
 	if len(w.scopes) == 0 {
 		w.scopes = offered

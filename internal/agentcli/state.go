@@ -15,6 +15,7 @@ import (
 	"github.com/athd/athd/ath/api"
 	"github.com/athd/athd/client"
 	"github.com/athd/athd/internal/cli"
+	"github.com/athd/athd/internal/remote"
 )
 
 const stateVersion = 1
@@ -134,7 +135,7 @@ func (s *savedState) check() error {
 		s.Servers = map[string]*serverState{}
 	}
 	for base, known := range s.Servers {
-		if clean, err := cli.ServerBase(base, true, ""); err != nil || clean != base {
+		if clean, err := remote.Base(base, true, ""); err != nil || clean != base {
 			return fmt.Errorf("%q is not the URL of a server", cli.Printable(base, 100))
 		}
 		if known == nil || known.ClientID == "" != known.ClientSecret.IsZero() {
@@ -163,5 +164,5 @@ func checkAPI(api string, allowHTTP bool) error {
 	case u.Scheme == "https", u.Scheme == "http" && (allowHTTP || ath.IsLoopbackHost(u.Hostname())):
 		return nil
 	}
-	return errors.New("it is not https; -allow-http if you know that way")
+	return errors.New("it is not https; --allow-http if you know that way")
 }

@@ -130,7 +130,7 @@ func TestStateThatCannotBeUsed(t *testing.T) {
 			if c.mode == 0 {
 				return
 			}
-			if err := f.create(newState(t), false); err == nil || !strings.Contains(err.Error(), "-force") {
+			if err := f.create(newState(t), false); err == nil || !strings.Contains(err.Error(), "--force") {
 				t.Errorf("keygen over it: %v", err)
 			}
 			if left, err := os.ReadFile(f.path); err != nil || string(left) != c.text {

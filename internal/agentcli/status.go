@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/athd/athd/internal/cli"
 )
 
@@ -21,10 +23,17 @@ type heldStatus struct {
 	State    string   `json:"state"` // good, over, revoked; or waiting, code received
 }
 
-func runStatus(ctx context.Context, args []string, c *command) error {
-	if err := c.none(args); err != nil {
-		return err
-	}
+func newStatus(t cli.Terminal) *cobra.Command {
+	c := newCommand(t, &cobra.Command{
+		Use:     "status",
+		Short:   "show what the agent has: registration, tokens, what is in flight",
+		GroupID: groupIdentity,
+		Example: "  athctl try status",
+	})
+	return c.runs(func(ctx context.Context, _ []string) error { return c.runStatus(ctx) })
+}
+
+func (c *command) runStatus(ctx context.Context) error {
 	state, known, err := c.registered()
 	if err != nil {
 		return err
@@ -34,7 +43,7 @@ func runStatus(ctx context.Context, args []string, c *command) error {
 		return err
 	}
 	tokens, sessions := statusOf(known, time.Now())
-	if *c.Format == "json" {
+	if *c.format == cli.JSON {
 		shown := shownRegistration(own)
 		shown["redirect_uris"] = own.RedirectURIs
 		return c.JSON(map[string]any{"agent_id": state.Agent.ID, "server": c.base, "registration": shown, "tokens": tokens, "sessions": sessions})

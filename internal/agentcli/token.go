@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/ath/api"
 	"github.com/athd/athd/client"
@@ -16,40 +18,48 @@ import (
 	"github.com/athd/athd/internal/transcript"
 )
 
-func runToken(ctx context.Context, args []string, c *command) error {
-	code := c.String("code", "", "the `CODE` that the user brought back, or the whole URL; without, what authorize received; - reads it from standard input")
-	provider := c.String("provider", "", "the `ID` of the provider, where several authorizations are in flight; without, the latest")
-	if err := c.none(args); err != nil {
-		return err
-	}
+func newToken(t cli.Terminal) *cobra.Command {
+	c := newCommand(t, &cobra.Command{
+		Use:     "token",
+		Short:   "exchange the user's code for a token",
+		GroupID: groupHandshake,
+		Example: `  athctl try token
+  athctl try token --code -`,
+	})
+	code := c.Flags().String("code", "", "the `CODE` that the user brought back, or the whole URL; without, what authorize received; - reads it from standard input")
+	provider := c.Flags().String("provider", "", "the `ID` of the provider, where several authorizations are in flight; without, the latest")
+	return c.runs(func(ctx context.Context, _ []string) error { return c.runToken(ctx, *code, *provider) })
+}
+
+func (c *command) runToken(ctx context.Context, code, provider string) error {
 	_, known, err := c.registered()
 	if err != nil {
 		return err
 	}
-	session, err := c.inFlight(known, *provider)
+	session, err := c.inFlight(known, provider)
 	if err != nil {
 		return err
 	}
 	expected := c.pending(session)
 	brought := session.Code.Secret
-	switch *code {
+	switch code {
 	case "":
 	case "-":
 		brought, err = expected.readPasted(ctx, c.Stdin)
 	default:
-		brought, err = expected.pasted(*code)
+		brought, err = expected.pasted(code)
 	}
 	if err != nil {
 		return err
 	}
 	if brought.IsZero() {
-		return c.Wrong("which code? Use -code CODE: it is on the last page that the user saw")
+		return cli.Wrong("which code? Use --code CODE: it is on the last page that the user saw")
 	}
 	token, reply, err := c.exchange(ctx, session, brought)
 	if err != nil {
 		return err
 	}
-	if *c.Format == "json" {
+	if *c.format == cli.JSON {
 		return c.JSON(shownToken(reply, token))
 	}
 	_, err = fmt.Fprintf(c.Stdout, "token:      %s, kept in %s\nprovider:   %s\nscopes:     %s\ngood until: %s\ncalls go to %s\n",
@@ -66,7 +76,7 @@ func (c *command) inFlight(known *serverState, provider string) (*openSession, e
 			return &s, nil
 		}
 	}
-	return nil, errors.New("no authorization is in flight\nnext: athctl try authorize -provider ID -scope SCOPE; one ends after ten minutes")
+	return nil, errors.New("no authorization is in flight\nnext: athctl try authorize --provider ID --scope SCOPE; one ends after ten minutes")
 }
 
 // exchange exchanges a code and keeps the token. A session that can come to
@@ -116,23 +126,30 @@ func shownToken(r *client.Token, t heldToken) map[string]any {
 	}
 }
 
-func runRevoke(ctx context.Context, args []string, c *command) error {
-	provider := c.String("provider", "", "the `ID` of the token's provider, where there are several")
-	if err := c.none(args); err != nil {
-		return err
-	}
+func newRevoke(t cli.Terminal) *cobra.Command {
+	c := newCommand(t, &cobra.Command{
+		Use:     "revoke",
+		Short:   "give the token back",
+		GroupID: groupHandshake,
+		Example: "  athctl try revoke --provider shop",
+	})
+	provider := c.Flags().String("provider", "", "the `ID` of the token's provider, where there are several")
+	return c.runs(func(ctx context.Context, _ []string) error { return c.runRevoke(ctx, *provider) })
+}
+
+func (c *command) runRevoke(ctx context.Context, provider string) error {
 	_, known, err := c.registered()
 	if err != nil {
 		return err
 	}
-	name, token, err := c.held(known, *provider)
+	name, token, err := c.held(known, provider)
 	if err != nil {
 		return err
 	}
 	if err := c.revoke(ctx, name, token); err != nil {
 		return err
 	}
-	if *c.Format == "json" {
+	if *c.format == cli.JSON {
 		return c.JSON(map[string]any{"provider_id": name, "revoked": true})
 	}
 	_, err = fmt.Fprintf(c.Stdout, "revoked the token for %s. A call with it is refused from now on.\n", name)
@@ -160,7 +177,7 @@ func (c *command) held(known *serverState, provider string) (string, heldToken, 
 	case provider == "" && len(names) == 1:
 		return names[0], known.Tokens[names[0]], nil
 	case provider == "" && len(names) > 1:
-		return "", heldToken{}, c.Wrong("which token? Use -provider: %s", strings.Join(names, ", "))
+		return "", heldToken{}, cli.Wrong("which token? Use --provider: %s", strings.Join(names, ", "))
 	}
 	token, is := known.Tokens[provider]
 	if !is {

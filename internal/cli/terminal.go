@@ -1,42 +1,33 @@
 package cli
 
 import (
-	"errors"
-	"flag"
-	"fmt"
+	"encoding/json"
 	"io"
-)
-
-// Exit codes, which scripts can trust.
-const (
-	ExitOK    = 0
-	ExitFault = 1 // the server refused, could not be asked, or what was found is not as it should be
-	ExitUsage = 2
+	"os"
 )
 
 // A Terminal is what a command may read and write.
 type Terminal struct {
-	Stdout, Stderr io.Writer
-	Env            func(string) string
 	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+	LookupEnv      func(string) (string, bool)
 }
 
-// Errors that have been printed already.
-var (
-	ErrUsage = errors.New("usage")               // the usage was wrong
-	ErrFound = errors.New("not as it should be") // it was done, and what it found is a no
-)
+// OfProcess is the terminal of this process.
+func OfProcess() Terminal {
+	return Terminal{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, LookupEnv: os.LookupEnv}
+}
 
-// Exit prints an error that has not been printed yet, and returns the exit
-// code.
-func Exit(t Terminal, err error) int {
-	switch {
-	case err == nil || errors.Is(err, flag.ErrHelp):
-		return ExitOK
-	case errors.Is(err, ErrUsage):
-		return ExitUsage
-	case !errors.Is(err, ErrFound):
-		fmt.Fprintf(t.Stderr, "athctl: %v\n", err)
-	}
-	return ExitFault
+// Env is an environment variable, "" where it is not set.
+func (t Terminal) Env(name string) string {
+	value, _ := t.LookupEnv(name)
+	return value
+}
+
+// JSON prints a value for programs.
+func (t Terminal) JSON(v any) error {
+	e := json.NewEncoder(t.Stdout)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
 }

@@ -77,9 +77,23 @@ func noted(settings []debug.BuildSetting) string {
 	return revision + dirty
 }
 
-// Text is what `version` prints of a program, with a line end.
-func Text(program string) string {
+// A Report is what `version` says of a program.
+type Report struct {
+	Program  string `json:"program"`
+	Version  string `json:"version"`
+	Revision string `json:"revision"`
+	Go       string `json:"go"`
+	Platform string `json:"platform"` // linux/amd64
+	Protocol string `json:"ath_version"`
+}
+
+// Of is the report of the running program.
+func Of(program string) Report {
 	b := Current()
-	return fmt.Sprintf("%s %s\nrevision %s\n%s %s/%s\nATH protocol %s\n",
-		program, b.Version, b.Revision, b.Go, runtime.GOOS, runtime.GOARCH, ath.Version)
+	return Report{program, b.Version, b.Revision, b.Go, runtime.GOOS + "/" + runtime.GOARCH, ath.Version}
+}
+
+// String is the report for people, with a line end.
+func (r Report) String() string {
+	return fmt.Sprintf("%s %s\nrevision %s\n%s %s\nATH protocol %s\n", r.Program, r.Version, r.Revision, r.Go, r.Platform, r.Protocol)
 }

@@ -195,7 +195,7 @@ func (r *rig) startAthd(t testing.TB, variant string, s sidecar) (bootstrap stri
 		t.Fatal(err)
 	}
 	defer log.Close()
-	r.processes[variant] = start(t, s.binary, nil, log, "serve", "-config", s.config)
+	r.processes[variant] = start(t, s.binary, nil, log, "serve", "--config", s.config)
 	t.Cleanup(func() {
 		if text, err := os.ReadFile(s.log); err == nil && t.Failed() {
 			t.Logf("the end of the log of %s:\n%s", variant, text[max(0, len(text)-4096):])
@@ -209,7 +209,7 @@ func (r *rig) startAthd(t testing.TB, variant string, s sidecar) (bootstrap stri
 		resp.Body.Close()
 		return resp.StatusCode == http.StatusOK
 	})
-	out, err := exec.CommandContext(t.Context(), s.binary, "bootstrap", "-static", "-config", s.config).Output()
+	out, err := exec.CommandContext(t.Context(), s.binary, "bootstrap", "--static", "--config", s.config).Output()
 	if err != nil {
 		t.Fatalf("%s: athd bootstrap: %v", variant, err)
 	}

@@ -65,6 +65,7 @@ var restrictedModules = map[string][]string{
 	"go.yaml.in/":                          {"strict", "provider", "envoy/bootstrap", "config"},
 	"github.com/prometheus/client_golang/": {},
 	"github.com/luikyv/":                   {},
+	"github.com/spf13/":                    {},
 }
 
 // notLinked says what a command must not contain, however it gets there.

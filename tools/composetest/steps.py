@@ -102,13 +102,13 @@ class Steps:
         with step("a token that must last, by single commands and a browser on this machine"):
             # The one who has the name under which athd fetches the identity document.
             self.compose("run", "-d", "--no-deps", "--use-aliases", "--name", f"{PROJECT}-identity", "agent",
-                         "agent", "identity", "-serve=0.0.0.0:7777")
-            self.command("register", "-provider=shop", f"-scope={SCOPE}", "-replace")
-            text = self.command("authorize", "-provider=shop", f"-scope={SCOPE}", "-redirect=paste", "-no-wait", "-o=json")
+                         "agent", "identity", "--serve=0.0.0.0:7777")
+            self.command("register", "--provider=shop", f"--scope={SCOPE}", "--replace")
+            text = self.command("authorize", "--provider=shop", f"--scope={SCOPE}", "--redirect=paste", "--no-wait", "-o=json")
             page = Browser().consent(json.loads(text)["authorization_url"], "alice", "wonderland")
             code = re.search(r"ath_code_[\w-]+", page.html)
             must(page.status == 200 and code, "the user allows it, and is shown a code")
-            self.command("token", "-provider=shop", f"-code={code[0]}")
+            self.command("token", "--provider=shop", f"--code={code[0]}")
             self.engine.run("rm", "-f", f"{PROJECT}-identity")
             self.call("with the fresh token")
 
@@ -117,7 +117,7 @@ class Steps:
         return self.compose("run", "--rm", "-T", "--no-deps", "agent", "agent", *args)
 
     def call(self, when):
-        text = self.command("call", "-provider=shop", "GET", "/api/products")
+        text = self.command("call", "--provider=shop", "GET", "/api/products")
         must("Coffee mug" in text, f"a call passes {when}")
 
     def restart(self, service):

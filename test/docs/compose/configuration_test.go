@@ -43,7 +43,7 @@ func mounted(t *testing.T) string {
 
 func makeSecrets(t *testing.T, dir string) string {
 	t.Helper()
-	out, err := ours(t, dir, "athdemo", "secrets", "-dir", dir)
+	out, err := ours(t, dir, "athdemo", "secrets", "--dir", dir)
 	if err != nil {
 		t.Fatalf("athdemo secrets: %v\n%s", err, out)
 	}

@@ -212,7 +212,7 @@ func TestImagesHoldOneProgramAndNoRoot(t *testing.T) {
 
 func TestNoSecretIsWrittenDown(t *testing.T) {
 	suspect := regexp.MustCompile(`(?i)(password|passwd|requirepass|client_secret|token|keyset)["']?\s*[:= ]\s*["']?[^\s"'{\[]`)
-	known := regexp.MustCompile(`client_secret_file|token_file|TOKEN_FILE|token_endpoint|-secret-file=|_TOKEN_FILE`)
+	known := regexp.MustCompile(`client_secret_file|token_file|TOKEN_FILE|token_endpoint|--secret-file=|_TOKEN_FILE`)
 	for _, name := range []string{"docker-compose.yaml", "Dockerfile", "deploy/compose/athd.yaml", "deploy/compose/providers.json", "deploy/compose/redis.conf"} {
 		for i, line := range lines(read(t, name)) {
 			code, _, _ := strings.Cut(line, "# ")
@@ -245,8 +245,8 @@ func TestCommandsAreUnderstood(t *testing.T) {
 			continue
 		}
 		tried++
-		out, err := ours(t, t.TempDir(), program(s), append(slices.Clone(s.Command), "-no-such-flag")...)
-		if err == nil || !strings.Contains(out, "not defined: -no-such-flag") {
+		out, err := ours(t, t.TempDir(), program(s), append(slices.Clone(s.Command), "--no-such-flag")...)
+		if err == nil || !strings.Contains(out, "no such flag: --no-such-flag") {
 			t.Errorf("%s: %v: %v\n%s", name, s.Command, err, out)
 		}
 	}

@@ -16,13 +16,13 @@ func flagsOf(t *testing.T, known map[string][]string, words []string) []string {
 		if flags, ok := known[name]; ok {
 			return flags
 		}
-		out, _ := exec.CommandContext(t.Context(), program(t, words[0]), append(slices.Clone(words[1:n]), "-h")...).CombinedOutput()
-		if !strings.Contains(string(out), "Usage of "+name+":") {
+		out, _ := exec.CommandContext(t.Context(), program(t, words[0]), append(slices.Clone(words[1:n]), "--help")...).CombinedOutput()
+		if !strings.Contains(string(out), "\nusage:\n  "+name+" ") {
 			continue
 		}
-		known[name] = []string{"-h"}
-		for _, m := range regexp.MustCompile(`(?m)^  (-[\w-]+)`).FindAllStringSubmatch(string(out), -1) {
-			known[name] = append(known[name], m[1])
+		known[name] = []string{"-h", "--help"}
+		for _, m := range regexp.MustCompile(`(?m)^ +(?:(-\w), )?(--[\w-]+)`).FindAllStringSubmatch(string(out), -1) {
+			known[name] = append(known[name], m[1], m[2])
 		}
 		return known[name]
 	}

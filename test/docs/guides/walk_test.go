@@ -79,7 +79,7 @@ func (p *place) walk(commandLines []string) (walks int) {
 				continue
 			}
 			walks++
-			out, code := p.types(words, "-consent-with", stage.User+":"+stage.Password)
+			out, code := p.types(words, "--consent-with", stage.User+":"+stage.Password)
 			if code != 0 || !strings.Contains(out, "All 13 checks held.") {
 				p.t.Errorf("%s: exit code %d\n%s", line, code, out)
 			}
@@ -231,11 +231,11 @@ func TestTheUsersOwnEnvoy(t *testing.T) {
 	for _, part := range []string{"clusters", "filters", "routes"} {
 		dir := t.TempDir()
 		s.write(t, dir, func(text string) string { return text })
-		text, stderr, err := stage.Run(t, dir, "bootstrap", "-part", part)
+		text, stderr, err := stage.Run(t, dir, "bootstrap", "--part", part)
 		if err != nil {
 			t.Fatalf("athd bootstrap: %v\n%s", err, stderr)
 		}
-		as[part] = parse(t, "athd bootstrap -part "+part, text)
+		as[part] = parse(t, "athd bootstrap --part "+part, text)
 	}
 	after := parse(t, "after.yaml", read(t, "deploy/envoy/after.yaml"))
 	holdsTheParts(t, after, as)
@@ -287,7 +287,7 @@ func TestTheUsersOwnEnvoy(t *testing.T) {
 // the fix, the agent walks through.
 // F-27
 func TestAnAgentOnReadmesOwnAPI(t *testing.T) {
-	run := []string{"athctl", "try", "run", "-serve", "127.0.0.1:0", "-provider", "shop", "-scope", "products:read", "-call", "GET /api/products"}
+	run := []string{"athctl", "try", "run", "--serve", "127.0.0.1:0", "--provider", "shop", "--scope", "products:read", "--call", "GET /api/products"}
 	for _, cured := range []bool{false, true} {
 		all := settings(t, "README.md")
 		s := all[0]
@@ -304,7 +304,7 @@ func TestAnAgentOnReadmesOwnAPI(t *testing.T) {
 			t.Fatalf("athd bootstrap: %v\n%s", err, stderr)
 		}
 		realenvoy.Start(t, []byte(config))
-		out, code := p.types(run, "-consent-with", stage.User+":"+stage.Password)
+		out, code := p.types(run, "--consent-with", stage.User+":"+stage.Password)
 		if cured && (code != 0 || !strings.Contains(out, "All 13 checks held.")) {
 			t.Errorf("with the fix: exit code %d\n%s", code, out)
 		}

@@ -19,7 +19,7 @@ import (
 func authorized(t *testing.T, s *stage.Stage, provider, scopes string) *author {
 	t.Helper()
 	a := comes(t, s)
-	a.must("register", "-provider", provider, "-scope", scopes)
+	a.must("register", "--provider", provider, "--scope", scopes)
 	a.asksUser(provider, scopes, true)
 	a.must("token")
 	return a
@@ -40,7 +40,7 @@ func (a *author) asksUser(provider, scopes string, allow bool) (first link, seco
 	a.t.Helper()
 	ctx, cancel := context.WithTimeout(a.t.Context(), 60*time.Second)
 	defer cancel()
-	cmd := a.command(ctx, "authorize", "-provider", provider, "-scope", scopes, "-o", "json")
+	cmd := a.command(ctx, "authorize", "--provider", provider, "--scope", scopes, "-o", "json")
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		a.t.Fatal(err)
@@ -133,13 +133,13 @@ func TestCommandByCommand(t *testing.T) {
 			}
 			// F-30: a slip is no success, though the rest is registered.
 			slip := strings.Replace(c.scope, "s:", ":", 1)
-			r := a.types("", "register", "-provider", c.provider, "-scope", c.scope+",nobodys,"+slip)
+			r := a.types("", "register", "--provider", c.provider, "--scope", c.scope+",nobodys,"+slip)
 			if r.code != 1 || !strings.Contains(r.stdout, "approved:        "+c.provider+"/"+c.scope) || !strings.Contains(r.stdout, "denied:          "+c.provider+"/nobodys ") ||
 				!strings.Contains(r.stderr, "athctl: "+c.provider+" offers no scope nobodys\n") ||
 				!strings.Contains(r.stderr, "athctl: "+c.provider+" offers no scope "+slip+", did you mean "+c.scope+"?\n") {
 				t.Errorf("register: exit code %d\n%s%s", r.code, r.stdout, r.stderr)
 			}
-			a.must("register", "-provider", c.provider, "-scope", c.scope, "-replace")
+			a.must("register", "--provider", c.provider, "--scope", c.scope, "--replace")
 			var slips struct {
 				ID    string `json:"client_id"`
 				Slips []struct {
@@ -147,7 +147,7 @@ func TestCommandByCommand(t *testing.T) {
 					Meant string `json:"did_you_mean"`
 				} `json:"unknown_scopes"`
 			}
-			json := a.types("", "register", "-provider", c.provider, "-scope", c.scope+","+slip, "-replace", "-o", "json")
+			json := a.types("", "register", "--provider", c.provider, "--scope", c.scope+","+slip, "--replace", "-o", "json")
 			decode(t, json.stdout, &slips)
 			if json.code != 1 || slips.ID == "" || len(slips.Slips) != 1 || slips.Slips[0].Scope != slip || slips.Slips[0].Meant != c.scope {
 				t.Errorf("register for programs: exit code %d, %+v", json.code, slips)
@@ -209,18 +209,18 @@ func TestPastedCode(t *testing.T) {
 	s := stage.Start(t, stage.Options{Embedded: true})
 	a := comes(t, s)
 	const own = "https://agent.example/done?from=athd"
-	a.must("register", "-provider", stage.App, "-scope", "products:read", "-redirect-uri", own)
+	a.must("register", "--provider", stage.App, "--scope", "products:read", "--redirect-uri", own)
 	start := func(redirect string) link {
 		t.Helper()
 		var first link
-		decode(t, a.must("authorize", "-provider", stage.App, "-scope", "products:read", "-redirect", redirect, "-no-wait", "-o", "json"), &first)
+		decode(t, a.must("authorize", "--provider", stage.App, "--scope", "products:read", "--redirect", redirect, "--no-wait", "-o", "json"), &first)
 		return first
 	}
 	t.Run("from the page, on the command line", func(t *testing.T) {
 		b := browser.New()
 		defer b.Close()
 		page := s.Consent(b, start("paste").URL)
-		a.must("token", "-code", codeOn(t, page.Body))
+		a.must("token", "--code", codeOn(t, page.Body))
 		a.must("call", "GET", "/api/products")
 	})
 	t.Run("from the address bar, on standard input", func(t *testing.T) {
@@ -237,18 +237,18 @@ func TestPastedCode(t *testing.T) {
 			changed := page.URL.Query()
 			changed.Set(name, evil)
 			wrong.RawQuery = changed.Encode()
-			if r := a.types(wrong.String()+"\n", "token", "-code", "-"); r.code != 1 || strings.Contains(r.stderr, q.Get("code")) {
+			if r := a.types(wrong.String()+"\n", "token", "--code", "-"); r.code != 1 || strings.Contains(r.stderr, q.Get("code")) {
 				t.Errorf("C-6: an answer with another %s: exit code %d, %s", name, r.code, r.stderr)
 			}
 		}
-		if r := a.types(page.URL.String()+"\n", "token", "-code", "-"); r.code != 0 {
+		if r := a.types(page.URL.String()+"\n", "token", "--code", "-"); r.code != 0 {
 			t.Fatalf("exit code %d, %s", r.code, r.stderr)
 		}
 		a.must("call", "GET", "/api/products")
 	})
 	t.Run("asked for by authorize", func(t *testing.T) {
 		// Nobody has consented, so any code will do to see where it goes.
-		r := a.types("ath_code_typed-by-hand\n", "authorize", "-provider", stage.App, "-scope", "products:read", "-redirect", "paste")
+		r := a.types("ath_code_typed-by-hand\n", "authorize", "--provider", stage.App, "--scope", "products:read", "--redirect", "paste")
 		if r.code != 0 || !strings.Contains(r.stdout, "/ath/consent/start?") || !strings.Contains(r.stderr, "the code that the last page shows: ") {
 			t.Fatalf("exit code %d\n%s%s", r.code, r.stdout, r.stderr)
 		}

@@ -34,22 +34,22 @@ type told struct {
 // to programs, and the exit code is 1.
 func TestAgentCLINamesCauseAndFix(t *testing.T) {
 	s := stage.Start(t, stage.Options{})
-	register := []string{"register", "-provider", stage.App, "-scope", "products:read"}
-	authorize := []string{"authorize", "-provider", stage.App, "-scope", "products:read", "-redirect", "paste", "-no-wait"}
+	register := []string{"register", "--provider", stage.App, "--scope", "products:read"}
+	authorize := []string{"authorize", "--provider", stage.App, "--scope", "products:read", "--redirect", "paste", "--no-wait"}
 	call := []string{"call", "GET", "/api/products"}
 	for _, c := range []struct {
 		name, code, next string
 		prepare          func(t *testing.T) *author
 		args             []string
 	}{
-		{"nobody publishes the document", "INTERNAL_ERROR", "athctl try identity -serve", func(t *testing.T) *author {
+		{"nobody publishes the document", "INTERNAL_ERROR", "athctl try identity --serve", func(t *testing.T) *author {
 			a := newAuthor(t, s)
-			a.must("keygen", "-agent-id", "http://127.0.0.1:1/agent.json")
+			a.must("keygen", "--agent-id", "http://127.0.0.1:1/agent.json")
 			return a
 		}, register},
 		{"another key is published", "INVALID_ATTESTATION", "publish the document of the key you sign with", func(t *testing.T) *author {
 			a := comes(t, s)
-			a.must("keygen", "-agent-id", a.agentID(), "-force")
+			a.must("keygen", "--agent-id", a.agentID(), "--force")
 			return a
 		}, register},
 		{"A-3: the server by another name", "INVALID_ATTESTATION", "the server wants aud to be " + s.Public + " or ", func(t *testing.T) *author {
@@ -59,11 +59,11 @@ func TestAgentCLINamesCauseAndFix(t *testing.T) {
 		}, register},
 		{"a redirect URI that was not registered", "INVALID_ATTESTATION", "register that URI first", func(t *testing.T) *author {
 			return authorized(t, s, stage.App, "products:read")
-		}, []string{"authorize", "-provider", stage.App, "-scope", "products:read", "-redirect", "https://elsewhere.example/", "-no-wait"}},
+		}, []string{"authorize", "--provider", stage.App, "--scope", "products:read", "--redirect", "https://elsewhere.example/", "--no-wait"}},
 		{"registered already", "CONFLICT", "its client_id is ath_", func(t *testing.T) *author {
 			return authorized(t, s, stage.App, "products:read")
 		}, register},
-		{"an operator has removed it", "AGENT_NOT_REGISTERED", "athctl try register -replace", func(t *testing.T) *author {
+		{"an operator has removed it", "AGENT_NOT_REGISTERED", "athctl try register --replace", func(t *testing.T) *author {
 			a := authorized(t, s, stage.App, "products:read")
 			a.operator("DELETE", "")
 			return a
@@ -80,10 +80,10 @@ func TestAgentCLINamesCauseAndFix(t *testing.T) {
 		}, call},
 		{"another provider", "PROVIDER_NOT_APPROVED", "athctl try discover", func(t *testing.T) *author {
 			return authorized(t, s, stage.App, "products:read")
-		}, []string{"authorize", "-provider", stage.Provider, "-scope", "pictures:read", "-redirect", "paste", "-no-wait"}},
+		}, []string{"authorize", "--provider", stage.Provider, "--scope", "pictures:read", "--redirect", "paste", "--no-wait"}},
 		{"another scope", "SCOPE_NOT_APPROVED", "not approved: cart:write; ", func(t *testing.T) *author {
 			return authorized(t, s, stage.App, "products:read")
-		}, []string{"authorize", "-provider", stage.App, "-scope", "products:read,cart:write", "-redirect", "paste", "-no-wait"}},
+		}, []string{"authorize", "--provider", stage.App, "--scope", "products:read,cart:write", "--redirect", "paste", "--no-wait"}},
 		{"a call outside the scopes", "SCOPE_NOT_APPROVED", "athctl explain", func(t *testing.T) *author {
 			return authorized(t, s, stage.App, "products:read")
 		}, []string{"call", "DELETE", "/api/products"}},
@@ -91,7 +91,7 @@ func TestAgentCLINamesCauseAndFix(t *testing.T) {
 			a := authorized(t, s, stage.App, "products:read")
 			a.must(authorize...)
 			return a
-		}, []string{"token", "-code", "ath_code_wrong"}},
+		}, []string{"token", "--code", "ath_code_wrong"}},
 		{"a wrong secret", "AGENT_NOT_REGISTERED", "with a lost secret", func(t *testing.T) *author {
 			a := authorized(t, s, stage.App, "products:read")
 			a.edits(a.at()["client_secret"].(string), "ath_secret_wrong")
@@ -116,7 +116,7 @@ func TestAgentCLINamesCauseAndFix(t *testing.T) {
 		{"a path that could be read in two ways", "INVALID_REQUEST", "send paths without", func(t *testing.T) *author {
 			return authorized(t, s, stage.App, "products:read")
 		}, []string{"call", "GET", "/api/products;x=1"}},
-		{"something that is not athd", "", "check that -server is athd's public URL", func(t *testing.T) *author {
+		{"something that is not athd", "", "check that --server is athd's public URL", func(t *testing.T) *author {
 			other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusTeapot) }))
 			t.Cleanup(other.Close)
 			a := comes(t, s)
@@ -155,11 +155,11 @@ func TestAgentCLINamesCauseAndFix(t *testing.T) {
 			t.Errorf("afterwards: exit code %d, %s", again.code, again.stderr)
 		}
 	})
-	t.Run("-replace is the way out of a lost state", func(t *testing.T) {
+	t.Run("--replace is the way out of a lost state", func(t *testing.T) {
 		a := authorized(t, s, stage.App, "products:read")
 		a.edits(a.at()["client_secret"].(string), "ath_secret_wrong")
 		before := a.at()["client_id"]
-		a.must("register", "-provider", stage.App, "-scope", "products:read", "-replace")
+		a.must("register", "--provider", stage.App, "--scope", "products:read", "--replace")
 		if a.at()["client_id"] == before || a.at()["tokens"] != nil {
 			t.Errorf("R-7: the old registration is still in the state")
 		}
@@ -183,7 +183,7 @@ func TestAgentCLINamesCauseAndFix(t *testing.T) {
 				t.Errorf("%q: exit code %d\n%s", args, r.code, r.stderr)
 			}
 		}
-		cmd := a.command(t.Context(), "list", "-token-file", s.Dir+"/admin.token")
+		cmd := a.command(t.Context(), "list", "--token-file", s.Dir+"/admin.token")
 		cmd.Args[1] = "agents"
 		out, err := cmd.CombinedOutput()
 		if err == nil || !strings.Contains(string(out), "\nnext: it is Envoy that answers, since athd is away") || strings.Contains(string(out), "store") {
@@ -192,7 +192,7 @@ func TestAgentCLINamesCauseAndFix(t *testing.T) {
 	})
 	t.Run("nothing runs there", func(t *testing.T) {
 		a := authorizedNowhere(t, s)
-		if r := a.types("", register...); r.code != 1 || !strings.Contains(r.stderr, "cannot be asked") || !strings.Contains(r.stderr, "\nnext: check -server") {
+		if r := a.types("", register...); r.code != 1 || !strings.Contains(r.stderr, "cannot be asked") || !strings.Contains(r.stderr, "\nnext: check --server") {
 			t.Errorf("exit code %d\n%s", r.code, r.stderr)
 		}
 	})
@@ -201,7 +201,7 @@ func TestAgentCLINamesCauseAndFix(t *testing.T) {
 func authorizedNowhere(t *testing.T, s *stage.Stage) *author {
 	t.Helper()
 	a := newAuthor(t, s)
-	a.must("keygen", "-agent-id", "https://agent.example/agent.json")
+	a.must("keygen", "--agent-id", "https://agent.example/agent.json")
 	a.server = "http://127.0.0.1:1"
 	return a
 }

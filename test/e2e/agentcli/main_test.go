@@ -107,7 +107,7 @@ func comes(t *testing.T, s *stage.Stage) *author {
 	t.Helper()
 	a := newAuthor(t, s)
 	site := httptest.NewUnstartedServer(nil)
-	a.must("keygen", "-agent-id", "http://"+site.Listener.Addr().String()+"/agent.json", "-name", "An agent")
+	a.must("keygen", "--agent-id", "http://"+site.Listener.Addr().String()+"/agent.json", "--name", "An agent")
 	document := a.must("identity")
 	site.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, document) })
 	site.Start()

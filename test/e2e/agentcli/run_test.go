@@ -52,14 +52,14 @@ func TestWholeWalk(t *testing.T) {
 		upstream                           *stage.Upstream
 	}{
 		{"native", stage.App, "GET /api/products", s.Public, "GET /api/products HTTP/1.1", nil, s.App},
-		{"native as default, pasted", "default", "GET /api/products", s.Public, "GET /api/products HTTP/1.1", []string{"-redirect", "paste"}, s.App},
-		{"native below the gateway's path", stage.App, "GET /api/products/7", s.Public + "/ath/proxy/shop", "GET /api/products/7 HTTP/1.1", []string{"-mode", "gateway"}, s.App},
-		{"gateway", stage.Provider, "GET /pictures/7", s.Public + "/ath/proxy/gallery", "GET /v1/pictures/7 HTTP/1.1", []string{"-outside", "POST /pictures", "-scope", "pictures:read"}, s.Gallery},
+		{"native as default, pasted", "default", "GET /api/products", s.Public, "GET /api/products HTTP/1.1", []string{"--redirect", "paste"}, s.App},
+		{"native below the gateway's path", stage.App, "GET /api/products/7", s.Public + "/ath/proxy/shop", "GET /api/products/7 HTTP/1.1", []string{"--mode", "gateway"}, s.App},
+		{"gateway", stage.Provider, "GET /pictures/7", s.Public + "/ath/proxy/gallery", "GET /v1/pictures/7 HTTP/1.1", []string{"--outside", "POST /pictures", "--scope", "pictures:read"}, s.Gallery},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.upstream.Forget()
 			a := newAuthor(t, s)
-			out := a.must(append([]string{"run", "-o", "json", "-serve", reserve.Addr(t), "-provider", c.provider, "-call", c.call, "-consent-with", user}, c.more...)...)
+			out := a.must(append([]string{"run", "-o", "json", "--serve", reserve.Addr(t), "--provider", c.provider, "--call", c.call, "--consent-with", user}, c.more...)...)
 			var r report
 			decode(t, out, &r)
 			if !r.OK || steps(r) != allSteps || r.Provider != c.provider || r.API != c.api || r.Server != s.Public || r.AgentID != a.agentID() {
@@ -87,8 +87,8 @@ func TestWholeWalk(t *testing.T) {
 			noSecrets(t, a, out)
 
 			// Once more: it goes on with the registration that it has, where it was.
-			again := a.must(append([]string{"run", "-v", "-serve", "127.0.0.1:0",
-				"-provider", c.provider, "-call", c.call, "-consent-with", user}, c.more...)...)
+			again := a.must(append([]string{"run", "-v", "--serve", "127.0.0.1:0",
+				"--provider", c.provider, "--call", c.call, "--consent-with", user}, c.more...)...)
 			for _, want := range []string{"1. Discover", "✓ R-2: the agent is registered already", "9. Call again", "checks held."} {
 				if !strings.Contains(again, want) {
 					t.Errorf("for people it does not say %q:\n%s", want, again)
@@ -135,14 +135,14 @@ func TestWalkThatFails(t *testing.T) {
 		name, steps, want, next string
 		args                    []string
 	}{
-		{"it waits for the operator", "discover register", "the agent is pending", "athctl agents approve", []string{"-provider", stage.App}},
-		{"no such provider", "discover", "the server offers no provider nobody, but: shop, gallery", "-provider ID", []string{"-provider", "nobody"}},
-		{"several providers and none named", "discover", "which provider? There are: shop, gallery", "-provider ID", nil},
-		{"an app that is none", "discover", "gallery is no app", "athctl try discover", []string{"-provider", stage.Provider, "-mode", "native"}},
+		{"it waits for the operator", "discover register", "the agent is pending", "athctl agents approve", []string{"--provider", stage.App}},
+		{"no such provider", "discover", "the server offers no provider nobody, but: shop, gallery", "--provider ID", []string{"--provider", "nobody"}},
+		{"several providers and none named", "discover", "which provider? There are: shop, gallery", "--provider ID", nil},
+		{"an app that is none", "discover", "gallery is no app", "athctl try discover", []string{"--provider", stage.Provider, "--mode", "native"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			a := newAuthor(t, s)
-			r := a.types("", append([]string{"run", "-o", "json", "-serve", "127.0.0.1:0", "-call", "GET /x", "-consent-with", user}, c.args...)...)
+			r := a.types("", append([]string{"run", "-o", "json", "--serve", "127.0.0.1:0", "--call", "GET /x", "--consent-with", user}, c.args...)...)
 			var told report
 			decode(t, r.stdout, &told)
 			last := told.Steps[len(told.Steps)-1]
@@ -150,7 +150,7 @@ func TestWalkThatFails(t *testing.T) {
 				!strings.Contains(last.Error.Message, c.want) || !strings.Contains(last.Error.Next, c.next) {
 				t.Errorf("exit code %d\n%s%s", r.code, r.stdout, r.stderr)
 			}
-			people := a.types("", append([]string{"run", "-call", "GET /x", "-consent-with", user}, c.args...)...)
+			people := a.types("", append([]string{"run", "--call", "GET /x", "--consent-with", user}, c.args...)...)
 			if people.code != 1 || !strings.Contains(people.stderr, c.want) || !strings.Contains(people.stderr, "\nnext: ") {
 				t.Errorf("for people: exit code %d\n%s", people.code, people.stderr)
 			}
@@ -162,7 +162,7 @@ func TestWalkThatFails(t *testing.T) {
 func TestWalkWithTooWideACall(t *testing.T) {
 	s := stage.Start(t, stage.Options{Embedded: true})
 	a := newAuthor(t, s)
-	r := a.types("", "run", "-o", "json", "-serve", "127.0.0.1:0", "-provider", stage.App, "-call", "GET /api/products", "-outside", "GET /api/products/1", "-consent-with", user)
+	r := a.types("", "run", "-o", "json", "--serve", "127.0.0.1:0", "--provider", stage.App, "--call", "GET /api/products", "--outside", "GET /api/products/1", "--consent-with", user)
 	var told report
 	decode(t, r.stdout, &told)
 	if r.code != 1 || told.OK || steps(told) != allSteps || told.Steps[6].OK || !strings.HasPrefix(told.Steps[6].Checks[0].Got, "200") {

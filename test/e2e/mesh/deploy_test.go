@@ -198,7 +198,7 @@ func TestKubernetesConfigurationIsValid(t *testing.T) {
 			if _, stderr, err := stage.Run(t, dir, "keys", "new", "-o", filepath.Join(dir, "secrets/keyset.json")); err != nil {
 				t.Fatalf("%v\n%s", err, stderr)
 			}
-			stdout, stderr, err := stage.Run(t, dir, "validate", "-config", "config/athd.yaml")
+			stdout, stderr, err := stage.Run(t, dir, "validate", "--config", "config/athd.yaml")
 			if err != nil {
 				t.Errorf("%v\n%s%s", err, stdout, stderr)
 			}

@@ -184,7 +184,7 @@ func TestServiceWorkerOfAnApp(t *testing.T) {
 		}
 		b.open(l.url)
 		b.await("#rewritten")
-		stdout, stderr, err := stage.Run(t, s.Dir, "validate", "-config", "athd.yaml")
+		stdout, stderr, err := stage.Run(t, s.Dir, "validate", "--config", "athd.yaml")
 		if err != nil || !strings.Contains(stdout, "set consent_url to a host name of its own") {
 			t.Errorf("validate: %v\n%s%s", err, stdout, stderr)
 		}
@@ -220,7 +220,7 @@ func TestServiceWorkerOfAnApp(t *testing.T) {
 		if refusal := a.redeem(l, "ath_code_guess"); refusal != "USER_DENIED" {
 			t.Errorf("the token call says %q", refusal)
 		}
-		if stdout, _, err := stage.Run(t, s.Dir, "validate", "-config", "athd.yaml"); err != nil || strings.Contains(stdout, "consent_url") {
+		if stdout, _, err := stage.Run(t, s.Dir, "validate", "--config", "athd.yaml"); err != nil || strings.Contains(stdout, "consent_url") {
 			t.Errorf("validate: %v\n%s", err, stdout)
 		}
 	})

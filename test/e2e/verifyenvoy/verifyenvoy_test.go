@@ -59,7 +59,7 @@ func run(t *testing.T, server string, args ...string) (stdout, stderr string, co
 	if err := os.WriteFile(token, []byte(adminToken), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), athctl, append([]string{"verify-envoy", "-server", server, "-token-file", token}, args...)...)
+	cmd := exec.CommandContext(t.Context(), athctl, append([]string{"verify-envoy", "--server", server, "--token-file", token}, args...)...)
 	var o, e bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &o, &e
 	err := cmd.Run()
@@ -144,7 +144,7 @@ func TestARealEnvoyIsVerified(t *testing.T) {
 	config, door := good(t), doorFor(t)
 	t.Run("generated", func(t *testing.T) {
 		e := start(t, config)
-		stdout, stderr, code := run(t, door, "-envoy", e.AdminURL(), "-authz", authz, "-strict")
+		stdout, stderr, code := run(t, door, "--envoy", e.AdminURL(), "--authz", authz, "--strict")
 		if code != 0 || stdout != "1 listener, 10 routes, 5 clusters read; nothing differs.\n" {
 			t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
 		}
@@ -160,7 +160,7 @@ func TestARealEnvoyIsVerified(t *testing.T) {
 			s.Do(&mutated)
 			e := start(t, mutated.Bootstrap)
 			defer e.Stop()
-			stdout, stderr, code := run(t, door, "-envoy", e.AdminURL(), "-authz", authz, "-o", "json")
+			stdout, stderr, code := run(t, door, "--envoy", e.AdminURL(), "--authz", authz, "-o", "json")
 			var v verify.Verification
 			if err := json.Unmarshal([]byte(stdout), &v); err != nil {
 				t.Fatalf("%v\n%s%s", err, stdout, stderr)
@@ -180,10 +180,10 @@ func mustVerifyFile(t *testing.T, door string, e *realenvoy.Envoy) {
 	if err := os.WriteFile(file, []byte(e.Admin("/config_dump")), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if stdout, stderr, code := run(t, door, "-dump", file); code != 0 || !strings.Contains(stdout, "nothing differs") {
+	if stdout, stderr, code := run(t, door, "--dump", file); code != 0 || !strings.Contains(stdout, "nothing differs") {
 		t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
 	}
-	if _, stderr, code := run(t, door, "-envoy", "http://"+e.Addr("public")); code != 1 || !strings.Contains(stderr, "answered 503 to /config_dump") {
+	if _, stderr, code := run(t, door, "--envoy", "http://"+e.Addr("public")); code != 1 || !strings.Contains(stderr, "answered 503 to /config_dump") {
 		t.Errorf("exit code %d\n%s", code, stderr)
 	}
 }
@@ -191,13 +191,13 @@ func mustVerifyFile(t *testing.T, door string, e *realenvoy.Envoy) {
 // S-5
 func TestConsentPagesApartAreVerified(t *testing.T) {
 	s := stage.Start(t, stage.Options{Embedded: true, ConsentHost: "consent.localhost"})
-	stdout, stderr, code := run(t, s.Public, "-envoy", s.Envoy.AdminURL(), "-authz", "unix:"+s.Dir+"/authz.sock", "-strict")
+	stdout, stderr, code := run(t, s.Public, "--envoy", s.Envoy.AdminURL(), "--authz", "unix:"+s.Dir+"/authz.sock", "--strict")
 	if code != 0 || !strings.HasSuffix(stdout, "read; nothing differs.\n") {
 		t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
 	}
 	// An Envoy of before, on which no host is the consent pages' own.
 	before := stage.Start(t, stage.Options{Embedded: true})
-	stdout, stderr, code = run(t, s.Public, "-envoy", before.Envoy.AdminURL())
+	stdout, stderr, code = run(t, s.Public, "--envoy", before.Envoy.AdminURL())
 	if code != 1 || !strings.Contains(stdout, `the consent pages' host "consent.localhost" has no virtual host`) {
 		t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
 	}
@@ -207,11 +207,11 @@ func TestConsentPagesApartAreVerified(t *testing.T) {
 // that runs what athd bootstrap printed.
 func TestAStageIsVerified(t *testing.T) {
 	s := stage.Start(t, stage.Options{Embedded: true})
-	stdout, stderr, code := run(t, s.Public, "-envoy", s.Envoy.AdminURL(), "-authz", "unix:"+s.Dir+"/authz.sock", "-strict")
+	stdout, stderr, code := run(t, s.Public, "--envoy", s.Envoy.AdminURL(), "--authz", "unix:"+s.Dir+"/authz.sock", "--strict")
 	if code != 0 || !strings.HasSuffix(stdout, "read; nothing differs.\n") {
 		t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
 	}
-	stdout, stderr, code = run(t, s.Public, "-envoy", s.Envoy.AdminURL(), "-authz", "127.0.0.1:1")
+	stdout, stderr, code = run(t, s.Public, "--envoy", s.Envoy.AdminURL(), "--authz", "127.0.0.1:1")
 	if code != 1 || !strings.Contains(stdout, "fault: cluster \"athd_authz\"\n  it asks ") {
 		t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
 	}

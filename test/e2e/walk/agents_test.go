@@ -21,7 +21,7 @@ func TestOperatorAndAgentThroughEnvoy(t *testing.T) {
 	}
 	operate := func(want string, args ...string) {
 		t.Helper()
-		cmd := exec.CommandContext(t.Context(), athctl, append([]string{"agents"}, append(args, "-server", s.Public, "-token-file", s.Dir+"/admin.token")...)...)
+		cmd := exec.CommandContext(t.Context(), athctl, append([]string{"agents"}, append(args, "--server", s.Public, "--token-file", s.Dir+"/admin.token")...)...)
 		out, err := cmd.CombinedOutput()
 		if err != nil || !strings.Contains(string(out), want) {
 			t.Fatalf("athctl agents %s: %v, want %q\n%s", strings.Join(args, " "), err, want, out)
@@ -42,8 +42,8 @@ func TestOperatorAndAgentThroughEnvoy(t *testing.T) {
 	}
 	own := a.Credentials()
 	id, secret := own.ClientID, own.Secret.Reveal()
-	operate("pending", "list", "-status", "pending")
-	operate("approved:", "approve", id, "-expires", "30d")
+	operate("pending", "list", "--status", "pending")
+	operate("approved:", "approve", id, "--expires", "30d")
 	first := s.Token(a, stage.Provider, "pictures:read").Access.Reveal()
 	call := func(token string) reply {
 		t.Helper()

@@ -61,7 +61,7 @@ func TestSevenFieldsAreEnough(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, command := range []string{"validate", "serve"} {
-			_, stderr, err := stage.Run(t, s.Dir, command, "-config", "strict.yaml")
+			_, stderr, err := stage.Run(t, s.Dir, command, "--config", "strict.yaml")
 			if err == nil || !strings.Contains(stderr, `providers.json:1:2: scope_rules: are missing, and strict_scopes is on: write what each scope of provider gallery opens, such as {"scope": "pictures:read", "methods": ["GET"], "paths": ["/pictures/**"]}`) {
 				t.Errorf("athd %s: %v\n%s", command, err, stderr)
 			}

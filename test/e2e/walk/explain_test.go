@@ -161,14 +161,14 @@ func TestExplainSaysWhatEnvoyDoes(t *testing.T) {
 			{shop.Access.Reveal(), "GET", "/ath/proxy/gallery/pictures/7", "\nrefuse: 403 PROVIDER_MISMATCH (provider_mismatch): "},
 			{expired.Access.Reveal(), "GET", "/api/products", "\nrefuse: 401 TOKEN_EXPIRED (token_expired): "},
 		} {
-			cmd := exec.CommandContext(t.Context(), athctl, "explain", "-token", call.token, call.method, s.Public+call.url)
+			cmd := exec.CommandContext(t.Context(), athctl, "explain", "--token", call.token, call.method, s.Public+call.url)
 			cmd.Env = append(os.Environ(), "ATHCTL_SERVER="+s.Public, "ATHCTL_TOKEN_FILE="+s.Dir+"/admin.token")
 			out, err := cmd.CombinedOutput()
 			if err != nil || !strings.Contains(string(out), call.want) || strings.Contains(string(out), call.token) {
 				t.Errorf("%s %s: %v, want %q\n%s", call.method, call.url, err, call.want, out)
 			}
 			// docs/operations.md shows it as it is, but for ids, names and times.
-			printed := "$ athctl explain -token \"$TOKEN\" " + call.method + " " + call.url + "\n" + string(out) + "```\n"
+			printed := "$ athctl explain --token \"$TOKEN\" " + call.method + " " + call.url + "\n" + string(out) + "```\n"
 			if !strings.Contains(masked(string(page)), masked(printed)) {
 				t.Errorf("docs/operations.md does not hold\n%s", printed)
 			}

@@ -79,7 +79,7 @@ func passes(t *testing.T, s *stage.Stage, api *stage.Upstream, token, agentID, t
 func TestBootstrapIsWhatEnvoyTakes(t *testing.T) {
 	for _, mode := range []string{"native", "gateway", "both"} {
 		s := stage.Start(t, stage.Options{Mode: mode, Embedded: true})
-		out, stderr, err := stage.Run(t, s.Dir, "bootstrap", "-config", "athd.yaml")
+		out, stderr, err := stage.Run(t, s.Dir, "bootstrap", "--config", "athd.yaml")
 		if err != nil {
 			t.Fatal(stderr)
 		}

@@ -83,7 +83,7 @@ type Athd struct {
 func startAthd(t testing.TB, dir, admin string, ready bool, change ...func(*exec.Cmd)) *Athd {
 	t.Helper()
 	a := &Athd{Admin: "http://" + admin, t: t, exited: make(chan struct{})}
-	a.cmd = exec.Command(Binary(t), "serve", "-config", filepath.Join(dir, "athd.yaml"))
+	a.cmd = exec.Command(Binary(t), "serve", "--config", filepath.Join(dir, "athd.yaml"))
 	a.cmd.Stdout, a.cmd.Stderr = &a.logs, &a.logs
 	a.cmd.SysProcAttr = diesWithParent()
 	for _, f := range change {

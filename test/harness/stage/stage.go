@@ -223,7 +223,7 @@ func Start(t testing.TB, o Options) *Stage {
 		t.Fatalf("athd keys new: %v\n%s", err, stderr)
 	}
 	part := func(name string) []byte {
-		text, stderr, err := Run(t, dir, "bootstrap", "-part", name, "-config", "athd.yaml")
+		text, stderr, err := Run(t, dir, "bootstrap", "--part", name, "--config", "athd.yaml")
 		if err != nil {
 			t.Fatalf("athd bootstrap: %v\n%s", err, stderr)
 		}

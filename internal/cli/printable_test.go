@@ -1,0 +1,22 @@
+package cli
+
+import (
+	"strings"
+	"testing"
+)
+
+// What agents and servers say must not steer a terminal.
+func TestPrintableTakesWhatSteers(t *testing.T) {
+	const hostile = "a\x1b[2J\r\u202eb\x00\xff\tü"
+	if got := Printable(hostile, 100); got != "a?[2J??b???ü" {
+		t.Errorf("Printable = %q", got)
+	}
+	if got := Printable("abcdef", 3); got != "abc…" {
+		t.Errorf("cut to %q", got)
+	}
+	var out strings.Builder
+	n, err := PrintableWriter{&out}.Write([]byte("a\x1b[2J\tb\nc"))
+	if err != nil || n != 9 || out.String() != "a?[2J\tb\nc" {
+		t.Errorf("wrote %d, %v: %q", n, err, &out)
+	}
+}
