@@ -3,6 +3,7 @@ package bootstrap
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
@@ -23,6 +24,17 @@ const (
 	Clusters Part = "clusters" // athd's and the providers'
 )
 
+// Unchecked is what lets routes that have nothing to do with agents past the check
+// and its guard: a member of a route, a virtual host or a route configuration.
+// Never of a route to a provider.
+const Unchecked = `typed_per_filter_config:
+  envoy.filters.http.ext_authz:
+    '@type': type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute
+    disabled: true
+  envoy.filters.http.rbac:
+    '@type': type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBACPerRoute
+`
+
 // headings tell where a part goes.
 var headings = map[Part][]string{
 	Filters: {
@@ -41,12 +53,6 @@ var headings = map[Part][]string{
 		"What has nothing to do with agents is let past the check and its guard by this, on a route or on a whole",
 		"virtual host (the routes below have settings of their own, which win):",
 		"",
-		"  typed_per_filter_config:",
-		"    envoy.filters.http.ext_authz:",
-		"      '@type': type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute",
-		"      disabled: true",
-		"    envoy.filters.http.rbac:",
-		"      '@type': type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBACPerRoute",
 	},
 	Clusters: {
 		"For static_resources. athd_authz is where Envoy asks, athd_companion the handshake, and provider_* the APIs.",
@@ -60,7 +66,7 @@ func Generate(c Config) ([]byte, error) { return Print(c, All) }
 // there for. Equal configurations give equal bytes. The error names everything
 // that is wrong.
 func Print(c Config, part Part) ([]byte, error) {
-	b, err := c.bootstrap()
+	m, err := c.part(part)
 	if err != nil {
 		return nil, err
 	}
@@ -74,24 +80,46 @@ func Print(c Config, part Part) ([]byte, error) {
 	if more := headings[part]; len(more) > 0 {
 		heading = append(append(heading, ""), more...)
 	}
-	var m proto.Message = b
+	if part == Routes {
+		for line := range strings.Lines(Unchecked) {
+			heading = append(heading, "  "+strings.TrimSuffix(line, "\n"))
+		}
+	}
+	return printYAML(m, heading)
+}
+
+// PrintBare is [Print] without the heading.
+func PrintBare(c Config, part Part) ([]byte, error) {
+	m, err := c.part(part)
+	if err != nil {
+		return nil, err
+	}
+	return printYAML(m, nil)
+}
+
+func (c Config) part(part Part) (proto.Message, error) {
+	b, err := c.bootstrap()
+	if err != nil {
+		return nil, err
+	}
 	switch part {
 	case All:
+		return b, nil
 	case Clusters:
-		m = &bootstrapv3.Bootstrap_StaticResources{Clusters: b.StaticResources.Clusters}
+		return &bootstrapv3.Bootstrap_StaticResources{Clusters: b.StaticResources.Clusters}, nil
 	case Filters, Routes:
 		manager, err := managerOf(b.StaticResources.Listeners[0])
 		if err != nil {
 			return nil, err
 		}
-		if m = manager; part == Routes {
-			m = pastedRoutes(manager.GetRouteConfig())
-		}
+		routes := manager.GetRouteConfig()
 		manager.RouteSpecifier, manager.StatPrefix = nil, ""
-	default:
-		return nil, fmt.Errorf("envoy: want filters, routes, clusters or all, not %q", part)
+		if part == Routes {
+			return pastedRoutes(routes), nil
+		}
+		return manager, nil
 	}
-	return printYAML(m, heading)
+	return nil, fmt.Errorf("envoy: want filters, routes, clusters or all, not %q", part)
 }
 
 func managerOf(l *listenerv3.Listener) (*hcmv3.HttpConnectionManager, error) {
