@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: bench-flood help demo test-compose demo-parts build test setup lint scripts kubernetes gotests test-mesh rules mutants fuzz bench clean distclean
+.PHONY: schema bench-flood help demo test-compose demo-parts build test setup lint scripts kubernetes gotests test-mesh rules mutants fuzz bench clean distclean
 .NOTPARALLEL:
 
 FUZZTIME ?= 10s
@@ -52,6 +52,9 @@ lint: ## gofmt, go vet and go mod tidy change and find nothing
 	@go vet -tags generators ./test/e2e/mesh
 	@go -C test/docs/monitoring/promread vet ./...
 	@go mod tidy -diff || { echo "go.mod or go.sum is not what go mod tidy would write"; exit 1; }
+
+schema: ## write config/schema again, after a change of a key of athd.yaml or providers.json or of its documentation
+	go generate ./config/schema
 
 scripts: ## tests of the scripts in tools
 	@echo "== scripts: tests of the tools; every rule has a test that names it =="

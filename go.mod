@@ -16,6 +16,7 @@ require (
 	github.com/prometheus/client_golang v1.25.0 // /metrics
 	github.com/redis/go-redis/v9 v9.23.0 // the store: standalone, Cluster, Sentinel
 	github.com/rogpeppe/go-internal v1.16.0 // tests: testscript for the command lines
+	github.com/santhosh-tekuri/jsonschema/v6 v6.0.3 // tests: what an editor says of a configuration, by the schemas of config/schema
 	github.com/spf13/cobra v1.10.2 // command lines: completion, help, suggestions
 	github.com/spf13/pflag v1.0.10 // the flags of those command lines: types of its errors
 	github.com/tink-crypto/tink-go/v2 v2.9.0 // seals what is stored; keysets that rotate
@@ -51,7 +52,6 @@ require (
 	github.com/prometheus/client_model v0.6.3 // indirect
 	github.com/prometheus/common v0.72.0 // indirect
 	github.com/prometheus/procfs v0.22.0 // indirect
-	github.com/santhosh-tekuri/jsonschema/v6 v6.0.1 // indirect
 	github.com/sirupsen/logrus v1.10.1 // indirect
 	github.com/xhit/go-str2duration/v2 v2.1.0 // indirect
 	github.com/yuin/gopher-lua v1.1.1 // indirect

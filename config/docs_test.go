@@ -46,9 +46,9 @@ func keys(t reflect.Type, prefix string) []string {
 type row struct{ key, fallback, meaning string }
 
 // rows reads the tables of the documentation.
-func rows(t *testing.T) map[string]row {
+func rows(t *testing.T, file string) map[string]row {
 	t.Helper()
-	text, err := os.ReadFile(docs)
+	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +77,7 @@ func spellings(t *testing.T) map[string]string {
 }
 
 func TestEveryKeyIsDescribed(t *testing.T) {
-	described, spelt := rows(t), spellings(t)
+	described, spelt := rows(t, docs), spellings(t)
 	all := keys(reflect.TypeFor[yamlConfig](), "")
 	if len(all) < 50 {
 		t.Fatalf("only %d keys were found", len(all))
@@ -100,7 +100,7 @@ func TestEveryKeyIsDescribed(t *testing.T) {
 // A file that gives a key in both spellings is refused as naming one field
 // twice, so the two are one key.
 func TestTutorialSpellingsAreTheSameKey(t *testing.T) {
-	described, spelt := rows(t), spellings(t)
+	described, spelt := rows(t, docs), spellings(t)
 	if len(spelt) < 10 {
 		t.Fatalf("only %d spellings were found", len(spelt))
 	}
@@ -142,7 +142,7 @@ func TestDefaultsAreAsDescribed(t *testing.T) {
 		t.Fatal(err)
 	}
 	said := 0
-	for _, r := range rows(t) {
+	for _, r := range rows(t, docs) {
 		value, quoted := strings.CutPrefix(r.fallback, "`")
 		value, closed := strings.CutSuffix(value, "`")
 		if !quoted || !closed || strings.Contains(r.key, "[]") || value == "listen.grpc" || value == "listen.http" ||

@@ -12,6 +12,7 @@ import (
 	"github.com/athd/athd/approval"
 	"github.com/athd/athd/athflow"
 	"github.com/athd/athd/config/configtest"
+	"github.com/athd/athd/config/schema"
 )
 
 func sources(m configtest.Machine) Sources { return Sources{m.Env, m.ReadFile} }
@@ -19,6 +20,7 @@ func sources(m configtest.Machine) Sources { return Sources{m.Env, m.ReadFile} }
 func TestConfigurationFaultsNameKeyAndLine(t *testing.T) {
 	const app = `app_id: shop, upstream: 'http://127.0.0.1:3000', available_scopes: [products:read], oauth: {authorize_endpoint: https://l.example.com/a, token_endpoint: https://l.example.com/t, client_id: i, client_secret: s}`
 	type set = map[string]string
+	editor := newJudge(t, schema.Config())
 	for _, test := range []struct {
 		name  string
 		parts set
@@ -119,6 +121,7 @@ func TestConfigurationFaultsNameKeyAndLine(t *testing.T) {
 		{"derived rules of a provider under strict_scopes", set{"strict_scopes": "true"}, "/etc/athd/providers.json:1:2: scope_rules: are missing, and strict_scopes is on: write what each scope of provider files opens"},
 		{"derived rules of an app under strict_scopes", set{"providers_file": "", "apps": "[{" + app + "}]", "strict_scopes": "true"}, `3:8: scope_rules: are missing, and strict_scopes is on: write what each scope of provider shop opens, such as {"scope": "products:read", "methods": ["GET"], "paths": ["/products/**"]}`},
 		{"written rules under strict_scopes", set{"providers_file": "", "apps": "[{" + app + ", scope_rules: [{scope: products:read, methods: [GET], paths: [/products]}]}]", "strict_scopes": "true"}, ""},
+		{"a list where an endpoint is wanted", set{"providers_file": "", "apps": "[{" + strings.Replace(app, "https://l.example.com/t", "[x]", 1) + "}]"}, "want text, got a list"},
 		{"a rule of a scope that is not available", set{"providers_file": "", "apps": "[{" + app + ", scope_rules: [{scope: products:write, methods: [GET], paths: [/products]}]}]"}, "scope_rules[0].scope: is not one of available_scopes"},
 		{"an app's id is not default", set{"apps": "[{" + strings.Replace(app, "shop", "default", 1) + "}]"}, `app_id: the id "default" is reserved`},
 
@@ -237,6 +240,11 @@ func TestConfigurationFaultsNameKeyAndLine(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			text := configtest.YAML(test.parts)
+			if test.want == "" {
+				if err := editor.check(t, text); err != nil {
+					t.Errorf("an editor has something against it: %v", err)
+				}
+			}
 			s, faults := Parse("/etc/athd/athd.yaml", []byte(text), sources(configtest.NewMachine(t)))
 			if strings.Contains(faults.Error(), "hunter2") {
 				t.Errorf("a fault shows a secret: %v", faults)

@@ -35,7 +35,7 @@ func (l *loader) providers() {
 		l.Fail("there is no provider and no app: name a file of at least one provider, or an app below apps", "providers_file")
 		return
 	}
-	if len(l.Faults) > 0 {
+	if len(l.Faults) > 0 || l.Doc.Faulty() {
 		return // all lacks what had a fault
 	}
 	set, err := provider.NewSet(all...)

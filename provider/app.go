@@ -67,7 +67,9 @@ func (a AppConfig) SkipsAttestation() bool {
 
 // Provider checks the app, which was decoded from doc at path, expands
 // ${NAME} in its values and returns it as a provider, or its faults; never
-// both. What the caller has expanded already is not expanded again.
+// both. Where decoding has found a fault the provider is there, so that its names
+// can be compared, and lacks what was not read. What the caller has expanded
+// already is not expanded again.
 func (a AppConfig) Provider(doc *strict.Document, path []any, opt Options) (*Provider, strict.Faults) {
 	var faults strict.Faults
 	if doc.Has(path...) {

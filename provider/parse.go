@@ -29,9 +29,9 @@ type Options struct {
 	Warn func(strict.Fault)
 }
 
-// fileEntry is one provider of providers.json: the seven fields that every
+// A FileConfig is one provider of providers.json: the seven fields that every
 // file has, and the optional ones.
-type fileEntry struct {
+type FileConfig struct {
 	DisplayName  string      `yaml:"display_name"`
 	APIBaseURL   string      `yaml:"api_base_url"`
 	Categories   []string    `yaml:"categories"`
@@ -40,6 +40,12 @@ type fileEntry struct {
 	EncodedSlash bool        `yaml:"allow_encoded_slash"`
 	Encoded      []string    `yaml:"allow_encoded"`
 	serverFields `yaml:",inline"`
+}
+
+// A providersFile is providers.json.
+type providersFile struct {
+	Schema  string                `yaml:"$schema"` // for editors
+	Entries map[string]FileConfig `yaml:",inline"`
 }
 
 // serverFields is what providers and apps say of their OAuth server.
@@ -71,18 +77,18 @@ type ruleEntry struct {
 	Upgrade []string `yaml:"upgrade"`
 }
 
-// Parse reads providers.json: a JSON object of provider id and fields. It
+// Parse reads providers.json: a JSON object of provider id and fields, and perhaps
+// "$schema", by which editors find what is good there. It
 // returns the providers ordered by id, or every fault of the file with its
 // place; never both.
-func Parse(file string, data []byte, opt Options) ([]*Provider, strict.Faults) {
-	var entries map[string]fileEntry
-	doc, faults := strict.JSON(file, data, &entries)
-	entries = nil // Expand decodes it again
-	faults = append(faults, doc.Expand(opt.Env, &entries)...)
+func Parse(name string, data []byte, opt Options) ([]*Provider, strict.Faults) {
+	var raw, f providersFile
+	doc, faults := strict.JSON(name, data, &raw)
+	faults = append(faults, doc.Expand(opt.Env, &f)...)
 	var all []*Provider
-	for _, id := range slices.Sorted(maps.Keys(entries)) {
+	for _, id := range slices.Sorted(maps.Keys(f.Entries)) {
 		c := &check{Checker: strict.Checker{Doc: doc, Base: []any{id}, Warn: opt.Warn}, opt: opt, presets: builtIn()}
-		all = append(all, entries[id].provider(c, id))
+		all = append(all, f.Entries[id].provider(c, id))
 		faults = append(faults, c.Faults...)
 	}
 	if len(faults) > 0 {
@@ -91,7 +97,7 @@ func Parse(file string, data []byte, opt Options) ([]*Provider, strict.Faults) {
 	return all, nil
 }
 
-func (e fileEntry) provider(c *check, id string) *Provider {
+func (e FileConfig) provider(c *check, id string) *Provider {
 	p := &Provider{ID: id, DisplayName: e.DisplayName, Categories: e.Categories, EncodedSlash: e.EncodedSlash}
 	c.id(id)
 	c.text("display_name", e.DisplayName)

@@ -1,6 +1,7 @@
 package strict
 
 import (
+	"cmp"
 	"encoding"
 	"fmt"
 	"reflect"
@@ -97,14 +98,14 @@ func (s *shape) check(n *yaml.Node, t reflect.Type) {
 		t = t.Elem()
 	}
 	p := reflect.PointerTo(t)
-	if p.Implements(yamlUnmarshaler) && t.Kind() == reflect.Slice && n.Kind == yaml.MappingNode {
-		s.check(n, t.Elem()) // a list that takes one alone, too
+	// A list that takes one alone, too.
+	oneOrMore := p.Implements(yamlUnmarshaler) && t.Kind() == reflect.Slice
+	if oneOrMore && n.Kind == yaml.MappingNode {
+		s.check(n, t.Elem())
 		return
 	}
-	if p.Implements(yamlUnmarshaler) && t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Struct && n.Kind == yaml.SequenceNode {
-		for _, item := range n.Content {
-			s.check(item, t.Elem())
-		}
+	if oneOrMore && n.Kind == yaml.SequenceNode {
+		s.checkList(n, t.Elem())
 		return
 	}
 	if t == nodeType || p.Implements(yamlUnmarshaler) || n.Tag == "!!null" {
@@ -125,15 +126,19 @@ func (s *shape) check(n *yaml.Node, t reflect.Type) {
 		}
 	case reflect.Slice, reflect.Array:
 		if s.want(n, n.Kind == yaml.SequenceNode, "a list") {
-			for _, item := range n.Content {
-				if item.Tag == "!!null" {
-					s.add(item, "an empty list entry")
-				}
-				s.check(item, t.Elem())
-			}
+			s.checkList(n, t.Elem())
 		}
 	default:
 		s.checkScalar(n, t)
+	}
+}
+
+func (s *shape) checkList(n *yaml.Node, of reflect.Type) {
+	for _, item := range n.Content {
+		if item.Tag == "!!null" {
+			s.add(item, "an empty list entry")
+		}
+		s.check(item, of)
 	}
 }
 
@@ -189,11 +194,13 @@ func (s *shape) checkStruct(n *yaml.Node, t reflect.Type) {
 		return
 	}
 	fields := map[string]reflect.Type{}
-	addFields(fields, t)
+	others := addFields(fields, t)
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		k, v := n.Content[i], n.Content[i+1]
 		if field, known := fields[k.Value]; known {
 			s.check(v, field)
+		} else if others != nil {
+			s.check(v, others)
 		} else if hint := nearest(k.Value, fields); hint != "" {
 			s.add(k, "unknown key %q, did you mean %q?", clip(k.Value), hint)
 		} else {
@@ -202,18 +209,22 @@ func (s *shape) checkStruct(n *yaml.Node, t reflect.Type) {
 	}
 }
 
-// addFields lists the keys of a struct as the library names them.
-func addFields(fields map[string]reflect.Type, t reflect.Type) {
+// addFields lists the keys of a struct as the library names them. It returns the
+// type of all other keys' values, nil if there are no others.
+func addFields(fields map[string]reflect.Type, t reflect.Type) (others reflect.Type) {
 	for f := range t.Fields() {
 		tag := f.Tag.Get("yaml")
 		name, options, _ := strings.Cut(tag, ",")
 		switch {
 		case tag == "-" || !f.IsExported() && !f.Anonymous:
 		case strings.Contains(","+options+",", ",inline,"):
-			if inner := f.Type; inner.Kind() == reflect.Struct {
-				addFields(fields, inner)
-			} else if inner.Kind() == reflect.Pointer {
-				addFields(fields, inner.Elem())
+			switch inner := f.Type; inner.Kind() {
+			case reflect.Struct:
+				others = cmp.Or(addFields(fields, inner), others)
+			case reflect.Pointer:
+				others = cmp.Or(addFields(fields, inner.Elem()), others)
+			case reflect.Map:
+				others = inner.Elem()
 			}
 		case name != "":
 			fields[name] = f.Type
@@ -221,4 +232,5 @@ func addFields(fields map[string]reflect.Type, t reflect.Type) {
 			fields[strings.ToLower(f.Name)] = f.Type
 		}
 	}
+	return others
 }

@@ -50,6 +50,6 @@ func newRoot(t terminal) *cobra.Command {
 		&cobra.Group{ID: groupRun, Title: "run"},
 		&cobra.Group{ID: groupMore, Title: "more"},
 	)
-	c.AddCommand(newKeys(t), newValidate(t), newBootstrap(t), newServe(t), newWait(t), newHealth(t))
+	c.AddCommand(newKeys(t), newValidate(t), newBootstrap(t), newSchema(t), newServe(t), newWait(t), newHealth(t))
 	return c
 }

@@ -44,6 +44,7 @@ var allowedImports = []struct {
 	{"envoy/bootstrap", []string{"ath", "provider", "envoy"}},
 	{"envoy/verify", []string{"ath", "provider", "envoy"}},
 	{"envoy/into", []string{"ath", "envoy", "envoy/bootstrap", "envoy/verify"}},
+	{"config/schema", nil},
 	{"config", []string{"ath", "strict", "attest", "audit", "provider", "tokenstore", "authz", "approval", "httpapi", "athflow", "admin", "envoy", "envoy/bootstrap"}},
 	{"config/starter", []string{"ath", "provider", "provider/metadata", "config"}},
 }
