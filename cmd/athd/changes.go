@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/athd/athd/ath/api"
 	"github.com/athd/athd/tokenstore"
 )
 
@@ -18,8 +19,8 @@ const feedBehind = 5 * time.Second
 
 // feedCheck is what /readyz says of the change feed. It makes nobody unready:
 // every decision reads the store.
-func feedCheck(f tokenstore.Feed) check {
-	c := check{OK: !f.Current.IsZero() && time.Since(f.Current) < feedBehind, Mode: "compare", Generation: &f.Generation}
+func feedCheck(f tokenstore.Feed) api.ReadinessCheck {
+	c := api.ReadinessCheck{OK: !f.Current.IsZero() && time.Since(f.Current) < feedBehind, Mode: "compare", Generation: &f.Generation}
 	if f.Notified {
 		c.Mode = "notify"
 	}

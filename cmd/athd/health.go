@@ -2,24 +2,18 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/athd/athd/config"
 	"github.com/athd/athd/internal/cli"
+	"github.com/athd/athd/internal/probe"
 )
 
-const (
-	healthTimeout  = 3 * time.Second // longer than the store may take to answer
-	maxHealthBytes = 64 << 10
-)
+const healthTimeout = 3 * time.Second // longer than the store may take to answer
 
 func newHealth(t terminal) *cobra.Command {
 	c := &cobra.Command{
@@ -46,58 +40,14 @@ func newHealth(t terminal) *cobra.Command {
 func runHealth(ctx context.Context, a config.Address, t terminal) error {
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
-	status, err := askReady(ctx, a.Dialable())
+	a = a.Dialable()
+	r, err := probe.Ready(ctx, a.Network, a.At)
 	if err != nil {
 		return err
 	}
-	if status != "ready" {
-		return errors.New(status)
+	if missing := r.Missing(); missing != "" {
+		return errors.New(missing)
 	}
-	fmt.Fprintln(t.Stdout, status)
+	fmt.Fprintln(t.Stdout, r.Status)
 	return nil
-}
-
-// askReady returns what /readyz at the address says: ready, or what is not.
-func askReady(ctx context.Context, a config.Address) (string, error) {
-	client := &http.Client{Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, a.Network, a.At)
-		},
-	}}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://athd/readyz", nil)
-	if err != nil {
-		return "", err
-	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return "", err
-	}
-	defer resp.Body.Close()
-	var r report
-	if err := json.NewDecoder(io.LimitReader(resp.Body, maxHealthBytes)).Decode(&r); err != nil {
-		return "", fmt.Errorf("what answers at %s is not athd: %w", a, err)
-	}
-	if resp.StatusCode == http.StatusOK && r.Status == "ready" {
-		return r.Status, nil
-	}
-	return notReady(r), nil
-}
-
-// notReady names what keeps athd from being ready.
-func notReady(r report) string {
-	out := "not ready"
-	if r.Status == "draining" {
-		out = r.Status
-	}
-	for _, name := range []string{"store", "grpc", "http"} {
-		switch c := r.Checks[name]; {
-		case c.OK:
-		case c.Error != "":
-			out += "; " + c.Error
-		default:
-			out += "; " + name + " does not serve"
-		}
-	}
-	return out
 }

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/athd/athd/ath"
+	"github.com/athd/athd/ath/api"
+	"github.com/athd/athd/internal/version"
 	"github.com/athd/athd/tokenstore"
 )
 
@@ -49,40 +51,21 @@ func withHealth(companion http.Handler, r *readiness) http.Handler {
 	})
 }
 
-// report is the body of /readyz.
-type report struct {
-	Status   string           `json:"status"` // ready, not_ready or draining
-	Checks   map[string]check `json:"checks"`
-	Warnings []string         `json:"warnings"`
-}
-
-type check struct {
-	OK         bool   `json:"ok"`
-	Server     string `json:"server,omitempty"`
-	Persistent *bool  `json:"persistent,omitempty"`
-	Error      string `json:"error,omitempty"`
-
-	// Of the change feed.
-	Mode       string   `json:"mode,omitempty"` // notify or compare
-	Generation *uint64  `json:"generation,omitempty"`
-	LagSeconds *float64 `json:"lag_seconds,omitempty"`
-}
-
 // serveHTTP answers 200 only when store, gRPC and HTTP all serve.
 func (r *readiness) serveHTTP(w http.ResponseWriter, req *http.Request) {
 	rep := r.report(req.Context())
 	status := http.StatusOK
-	if rep.Status != "ready" {
+	if rep.Status != api.StatusReady {
 		status = http.StatusServiceUnavailable
 		w.Header().Set("Retry-After", "1")
 	}
 	writeJSON(w, status, rep)
 }
 
-func (r *readiness) report(ctx context.Context) report {
+func (r *readiness) report(ctx context.Context) api.Readiness {
 	health, err := r.ask(ctx)
-	store := check{OK: err == nil}
-	rep := report{Status: "ready", Warnings: slices.Clone(r.warnings)}
+	store := api.ReadinessCheck{OK: err == nil}
+	rep := api.Readiness{Status: api.StatusReady, Version: version.Current().Version, Warnings: slices.Clone(r.warnings)}
 	if err != nil {
 		store.Error = tokenstore.Reason(err)
 	} else {
@@ -94,10 +77,10 @@ func (r *readiness) report(ctx context.Context) report {
 			rep.Warnings = append(rep.Warnings, c.Text)
 		}
 	}
-	rep.Checks = map[string]check{"store": store, "grpc": {OK: r.grpc.Load()}, "http": {OK: r.http.Load()}}
+	rep.Checks = map[string]api.ReadinessCheck{"store": store, "grpc": {OK: r.grpc.Load()}, "http": {OK: r.http.Load()}}
 	for _, c := range rep.Checks {
 		if !c.OK {
-			rep.Status = "not_ready"
+			rep.Status = api.StatusNotReady
 		}
 	}
 	// Said, but no reason to be sent no requests: they are judged, and rights
@@ -109,19 +92,19 @@ func (r *readiness) report(ctx context.Context) report {
 	}
 	if r.audit != nil {
 		waiting, err := r.audit()
-		rep.Checks["audit"] = check{OK: err == nil}
+		rep.Checks["audit"] = api.ReadinessCheck{OK: err == nil}
 		if text := auditWarning(waiting, err); text != "" {
-			rep.Checks["audit"] = check{OK: err == nil, Error: "see warnings"}
+			rep.Checks["audit"] = api.ReadinessCheck{OK: err == nil, Error: "see warnings"}
 			rep.Warnings = append(rep.Warnings, text)
 		}
 	}
 	if err == nil {
 		// It does not make athd unready: calls of those who have a token go on, and
 		// rights can be taken away. No replica of athd could do more.
-		rep.Checks["store_writes"] = check{OK: health.Refuses == "", Error: health.Refuses}
+		rep.Checks["store_writes"] = api.ReadinessCheck{OK: health.Refuses == "", Error: health.Refuses}
 	}
 	if r.draining.Load() {
-		rep.Status = "draining"
+		rep.Status = api.StatusDraining
 	}
 	if rep.Warnings == nil {
 		rep.Warnings = []string{}

@@ -2,20 +2,16 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/athd/athd/ath"
 	"github.com/athd/athd/config"
 	"github.com/athd/athd/internal/cli"
+	"github.com/athd/athd/internal/probe"
 	"github.com/athd/athd/internal/ready"
 )
 
@@ -66,53 +62,15 @@ func look(ctx context.Context, s *config.Settings) string {
 	defer cancel()
 	if !s.Admin.AnyPort() {
 		a := s.Admin.Dialable()
-		status, err := askReady(ctx, a)
+		r, err := probe.Ready(ctx, a.Network, a.At)
 		switch {
 		case errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOENT):
 			return fmt.Sprintf("athd does not listen at %s (listen.admin); did it start? See what athd serve wrote, such as athd.log", a)
 		case err != nil:
 			return fmt.Sprintf("athd does not answer at %s (listen.admin): %v", a, err)
-		case status != "ready":
-			return fmt.Sprintf("athd at %s is %s; see what athd serve wrote, such as athd.log", a, status)
+		case r.Missing() != "":
+			return fmt.Sprintf("athd at %s is %s; see what athd serve wrote, such as athd.log", a, r.Missing())
 		}
 	}
-	return lookThroughEnvoy(ctx, s.PublicURL)
-}
-
-// lookThroughEnvoy asks public_url for what only this athd answers.
-func lookThroughEnvoy(ctx context.Context, publicURL string) string {
-	client := &http.Client{
-		Transport: &http.Transport{
-			DisableKeepAlives: true,
-			// Nothing secret is asked or believed, and this machine need not
-			// trust the certificate that agents do.
-			TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
-		},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, publicURL+ath.DiscoveryPath, nil)
-	if err != nil {
-		return err.Error()
-	}
-	resp, err := client.Do(req)
-	if errors.Is(err, syscall.ECONNREFUSED) {
-		return fmt.Sprintf("nothing listens at %s (public_url); did Envoy start? See what it wrote, such as envoy.log", publicURL)
-	}
-	if err != nil {
-		return fmt.Sprintf("Envoy does not answer at %s (public_url): %v", publicURL, err)
-	}
-	defer resp.Body.Close()
-	var d struct {
-		GatewayID string `json:"gateway_id"`
-	}
-	err = json.NewDecoder(io.LimitReader(resp.Body, maxHealthBytes)).Decode(&d)
-	switch {
-	case resp.StatusCode == http.StatusServiceUnavailable:
-		return fmt.Sprintf("what answers at %s (public_url) does not reach athd's listen.http: does it have the configuration of athd bootstrap? See what Envoy wrote, such as envoy.log", publicURL)
-	case resp.StatusCode != http.StatusOK || err != nil || d.GatewayID == "":
-		return fmt.Sprintf("what answers at %s (public_url) does not lead to athd (it says %d): another program, or an Envoy without the routes of athd bootstrap", publicURL, resp.StatusCode)
-	case d.GatewayID != publicURL:
-		return fmt.Sprintf("what answers at %s (public_url) leads to an athd of another public_url, %q", publicURL, d.GatewayID)
-	}
-	return ""
+	return probe.Gateway(ctx, s.PublicURL).Missing
 }
