@@ -167,7 +167,7 @@ func newApprove(t cli.Terminal) *cobra.Command {
 	})
 	var named scopes
 	c.Flags().Var(&named, "scope", "approve `PROVIDER/SCOPE`, not all that is under review; several times")
-	expires := c.Flags().String("expires", "", "how `long` the approval of the agent holds, such as 90d; without, as the policy says")
+	expires := c.Flags().String("expires", "", "the `duration` for which the approval of the agent holds, such as 90d; without, as the policy says")
 	return c.runs(func(ctx context.Context, plain []string) error {
 		if *expires != "" {
 			if _, err := ath.ParseDuration(*expires); err != nil {

@@ -28,7 +28,7 @@ func newWait(t terminal) *cobra.Command {
 		Example: "  athd wait --config athd.yaml --for 1m",
 	}
 	path := cli.ConfigFlag(c)
-	atMost := c.Flags().Duration("for", defaultWait, "how `long` to wait before it fails")
+	atMost := c.Flags().Duration("for", defaultWait, "how long to wait before it fails")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if *atMost <= 0 {
 			return cli.Wrong("--for: want a duration above zero")

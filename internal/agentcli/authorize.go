@@ -38,7 +38,7 @@ func newAuthorize(t cli.Terminal) *cobra.Command {
 	c.Flags().StringVar(&o.provider, "provider", "", "the `ID` of what the agent wants to use")
 	c.Flags().Var(&o.scopes, "scope", "ask the user for `SCOPE`; several times, or with commas")
 	c.redirectFlag(&o.redirect)
-	c.Flags().DurationVar(&o.timeout, "timeout", sessionLife, "how `long` to wait for the user")
+	c.Flags().DurationVar(&o.timeout, "timeout", sessionLife, "how long to wait for the user")
 	c.modeFlag(&o.mode)
 	c.Flags().BoolVar(&o.noWait, "no-wait", false, "print the link and end; athctl try token --code CODE goes on")
 	return c.runs(func(ctx context.Context, _ []string) error { return c.runAuthorize(ctx, &o) })
@@ -46,7 +46,7 @@ func newAuthorize(t cli.Terminal) *cobra.Command {
 
 // redirectFlag is --redirect.
 func (c *command) redirectFlag(to *string) {
-	c.Flags().StringVar(to, "redirect", "loopback", "where the browser ends: `loopback`, a port that athctl opens; paste, the server's page with a code to paste; or a URI that the agent registered, to paste from")
+	c.Flags().StringVar(to, "redirect", "loopback", "where the browser ends, `loopback|paste|URI`: at a port that athctl opens; at the server's page, with a code to paste; or at a URI that the agent registered, to paste from")
 	cli.Complete(c.Command, "redirect", "loopback", "paste")
 }
 

@@ -48,7 +48,7 @@ func newCall(t cli.Terminal) *cobra.Command {
 	c.Flags().VarP(o.header, "header", "H", "send the header `'NAME: VALUE'` too; several times")
 	c.Flags().StringVarP(&o.data, "data", "d", "", "send `DATA` as the body, as JSON if -H does not say otherwise; @FILE reads a file, @- standard input")
 	c.Flags().BoolVarP(&o.withHeaders, "include", "i", false, "print the reply's headers too")
-	c.Flags().DurationVar(&o.timeout, "timeout", 30*time.Second, "how `long` the whole reply may take")
+	c.Flags().DurationVar(&o.timeout, "timeout", 30*time.Second, "how long the whole reply may take")
 	return c.runs(func(ctx context.Context, plain []string) error {
 		switch {
 		case len(plain) != 2:

@@ -96,7 +96,7 @@ func (r *request) Set(text string) error {
 func newRun(t cli.Terminal) *cobra.Command {
 	c := newCommand(t, &cobra.Command{
 		Use:     "run",
-		Short:   "walk the whole way, from discovery to a token that is revoked, and check each step",
+		Short:   "go all the way, from discovery to a revoked token, and check each step",
 		GroupID: groupAll,
 		Example: `  athctl try run --call 'GET /api/products' --provider shop --serve 127.0.0.1:0
   athctl try run --call 'GET /user' --provider github --redirect paste -o json`,
@@ -113,7 +113,7 @@ func newRun(t cli.Terminal) *cobra.Command {
 	c.redirectFlag(&w.redirect)
 	c.Flags().StringVar(&w.consentWith, "consent-with", "", "play the user's browser too, and log in with `USER:PASSWORD`; for the demo's OAuth server and tests: everybody on this machine can read the command line")
 	c.Flags().BoolVar(&w.replace, "replace", false, "where the agent is registered already, end that registration first")
-	c.Flags().DurationVar(&w.timeout, "timeout", sessionLife, "how `long` to wait for the user")
+	c.Flags().DurationVar(&w.timeout, "timeout", sessionLife, "how long to wait for the user")
 	return c.runs(func(ctx context.Context, _ []string) error {
 		switch {
 		case w.call.method == "":

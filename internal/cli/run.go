@@ -52,6 +52,15 @@ func prepare(root *cobra.Command, t Terminal) {
 		if c.HasSubCommands() || c.Args == nil && !strings.Contains(c.Use, " ") {
 			c.Args = NoArgs
 		}
+		if check := c.Args; check != nil {
+			c.Args = func(c *cobra.Command, args []string) error {
+				err := check(c, args)
+				if err == nil || IsWrong(err) {
+					return err
+				}
+				return Wrong("%v", err)
+			}
+		}
 		completeFiles(c)
 	}
 }
