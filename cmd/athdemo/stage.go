@@ -16,6 +16,7 @@ import (
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/ath/api"
 	"github.com/athd/athd/client"
+	"github.com/athd/athd/internal/envoy"
 	"github.com/athd/athd/internal/oauthserver"
 	"github.com/athd/athd/internal/ports"
 	"github.com/athd/athd/internal/process"
@@ -48,7 +49,7 @@ type stage struct {
 // newStage sets everything up and waits until it answers. After an error
 // nothing is left behind.
 func newStage(ctx context.Context, opt options, out *transcript.Transcript) (*stage, error) {
-	envoyVersion, err := process.EnvoyVersion(ctx, opt.envoy)
+	envoyVersion, err := envoy.Version(ctx, opt.envoy)
 	if err != nil {
 		return nil, err
 	}

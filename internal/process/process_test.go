@@ -82,23 +82,6 @@ func TestOutputShowsWhatAFailingProgramSaid(t *testing.T) {
 	}
 }
 
-func TestEnvoyVersionIsReadOfWhatEnvoyPrints(t *testing.T) {
-	program := func(text string) string {
-		path := filepath.Join(t.TempDir(), "envoy")
-		if err := os.WriteFile(path, []byte("#!/bin/sh\necho '"+text+"'\n"), 0o700); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
-	got, err := process.EnvoyVersion(t.Context(), program("envoy  version: 0123456789abcdef/1.40.0-dev/Clean/RELEASE/BoringSSL"))
-	if err != nil || got != "1.40.0" {
-		t.Errorf("%q, %v", got, err)
-	}
-	if _, err := process.EnvoyVersion(t.Context(), program("hello")); err == nil || !strings.Contains(err.Error(), "which is not Envoy") {
-		t.Errorf("err = %v", err)
-	}
-}
-
 // parentOfSleep makes this test's program, started once more, the parent of a
 // process that would outlive it.
 const parentOfSleep = "ATHD_TEST_PARENT_OF_SLEEP"
