@@ -40,7 +40,10 @@ func newRoot(t terminal) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "athd",
 		Short: "lets AI agents call APIs behind Envoy with ATH tokens",
-		Example: `  athd keys new -o keyset.json
+		Example: `  athd init --issuer https://login.example.com --upstream http://127.0.0.1:3000
+  athd up
+
+  athd keys new -o keyset.json
   athd validate --config athd.yaml
   athd bootstrap --config athd.yaml -o envoy.yaml
   athd serve --config athd.yaml`,
@@ -50,6 +53,6 @@ func newRoot(t terminal) *cobra.Command {
 		&cobra.Group{ID: groupRun, Title: "run"},
 		&cobra.Group{ID: groupMore, Title: "more"},
 	)
-	c.AddCommand(newKeys(t), newValidate(t), newBootstrap(t), newSchema(t), newServe(t), newWait(t), newHealth(t))
+	c.AddCommand(newInit(t), newKeys(t), newValidate(t), newBootstrap(t), newSchema(t), newUp(t), newServe(t), newWait(t), newHealth(t))
 	return c
 }

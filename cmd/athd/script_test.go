@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/http/httputil"
 	"os"
 	"regexp"
@@ -35,6 +37,8 @@ func TestMain(m *testing.M) {
 //	lines N FILE                         the file has so many lines
 //	front reserve                        a port that $FRONT names, at which nothing listens
 //	front lead SOCKET | answer STATUS    what stands before athd at $FRONT leads there, or answers so itself
+//	issuer [MEMBERS]                     an OAuth server at $ISSUER with metadata, MEMBERS being further ones in JSON
+//	mode MODE FILE                       the file has this mode
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
@@ -42,6 +46,7 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"get": scriptGet, "hang": scriptHang, "terminate": scriptTerminate, "redis": scriptRedis, "lines": scriptLines, "front": scriptFront,
+			"issuer": scriptIssuer, "mode": scriptMode,
 		},
 	})
 }
@@ -187,5 +192,26 @@ func scriptFront(ts *testscript.TestScript, _ bool, args []string) {
 		serve(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
 	default:
 		ts.Fatalf("usage: front reserve | lead SOCKET | answer STATUS")
+	}
+}
+
+func scriptIssuer(ts *testscript.TestScript, _ bool, args []string) {
+	var server *httptest.Server
+	server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/.well-known/oauth-authorization-server" {
+			http.NotFound(w, r)
+			return
+		}
+		fmt.Fprintf(w, `{"issuer":%q,"authorization_endpoint":"%[1]s/authorize","token_endpoint":"%[1]s/token"%[2]s}`, server.URL, strings.Join(args, ""))
+	}))
+	ts.Defer(server.Close)
+	ts.Setenv("ISSUER", server.URL)
+}
+
+func scriptMode(ts *testscript.TestScript, _ bool, args []string) {
+	info, err := os.Lstat(ts.MkAbs(args[1]))
+	ts.Check(err)
+	if got := fmt.Sprintf("%04o", info.Mode().Perm()); got != args[0] {
+		ts.Fatalf("%s has mode %s, want %s", args[1], got, args[0])
 	}
 }

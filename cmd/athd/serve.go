@@ -55,7 +55,7 @@ func runServe(path string, t terminal) error {
 		stop() // the second signal finds no handler, from before anybody can see that athd drains
 		drain()
 	})
-	if err := serve(ctx, s, log, t.Stderr); err != nil {
+	if err := serve(ctx, s, log, t.Stderr, nil); err != nil {
 		log.Error("stopped", "error", err)
 		return errors.New("stopped by an error")
 	}
@@ -64,8 +64,9 @@ func runServe(path string, t terminal) error {
 }
 
 // serve runs until ctx ends, then drains and returns nil; or until a listener
-// dies, and returns why. Events go to where the log goes.
-func serve(ctx context.Context, s *config.Settings, log *slog.Logger, events io.Writer) error {
+// dies, and returns why. Events go to where the log goes. adapt, if there is
+// one, may change the parts before they serve.
+func serve(ctx context.Context, s *config.Settings, log *slog.Logger, events io.Writer, adapt func(*assembly)) error {
 	for _, text := range s.Warnings {
 		log.Warn(text)
 	}
@@ -75,6 +76,9 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger, events io.
 	}
 	defer a.store.Close()
 	defer a.trail.Close()
+	if adapt != nil {
+		adapt(a)
+	}
 	l, err := openListeners(ctx, s)
 	if err != nil {
 		return err

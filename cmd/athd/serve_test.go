@@ -80,7 +80,7 @@ func startSettings(t *testing.T, s *config.Settings) *running {
 	log := newLogger(r.log, s.Log)
 	ctx, stop := context.WithCancel(context.Background())
 	r.stop = stop
-	go func() { r.done <- serve(ctx, s, log, r.log) }()
+	go func() { r.done <- serve(ctx, s, log, r.log, nil) }()
 	t.Cleanup(func() {
 		stop()
 		<-r.done
@@ -224,7 +224,7 @@ func TestATakenPortStopsTheStart(t *testing.T) {
 	if faults != nil {
 		t.Fatal(faults)
 	}
-	err = serve(t.Context(), s, slog.New(slog.DiscardHandler), io.Discard)
+	err = serve(t.Context(), s, slog.New(slog.DiscardHandler), io.Discard, nil)
 	if err == nil || !strings.HasPrefix(err.Error(), "listen.admin: ") {
 		t.Errorf("got %v", err)
 	}

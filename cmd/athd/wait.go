@@ -60,17 +60,26 @@ func runWait(ctx context.Context, path string, atMost time.Duration, t terminal)
 func look(ctx context.Context, s *config.Settings) string {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
-	if !s.Admin.AnyPort() {
-		a := s.Admin.Dialable()
-		r, err := probe.Ready(ctx, a.Network, a.At)
-		switch {
-		case errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOENT):
-			return fmt.Sprintf("athd does not listen at %s (listen.admin); did it start? See what athd serve wrote, such as athd.log", a)
-		case err != nil:
-			return fmt.Sprintf("athd does not answer at %s (listen.admin): %v", a, err)
-		case r.Missing() != "":
-			return fmt.Sprintf("athd at %s is %s; see what athd serve wrote, such as athd.log", a, r.Missing())
-		}
+	if missing := lookAtAthd(ctx, s); missing != "" {
+		return missing
 	}
 	return probe.Gateway(ctx, s.PublicURL).Missing
+}
+
+// lookAtAthd asks athd whether it is ready.
+func lookAtAthd(ctx context.Context, s *config.Settings) string {
+	if s.Admin.AnyPort() {
+		return ""
+	}
+	a := s.Admin.Dialable()
+	r, err := probe.Ready(ctx, a.Network, a.At)
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOENT):
+		return fmt.Sprintf("athd does not listen at %s (listen.admin); did it start? See what athd serve wrote, such as athd.log", a)
+	case err != nil:
+		return fmt.Sprintf("athd does not answer at %s (listen.admin): %v", a, err)
+	case r.Missing() != "":
+		return fmt.Sprintf("athd at %s is %s; see what athd serve wrote, such as athd.log", a, r.Missing())
+	}
+	return ""
 }

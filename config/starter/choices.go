@@ -41,8 +41,8 @@ type Choices struct {
 	Preset string
 }
 
-// trying reports whether agents and browsers are on this very machine.
-func (c *Choices) trying() bool {
+// Trying reports whether agents and browsers are on this very machine.
+func (c *Choices) Trying() bool {
 	u, err := url.Parse(c.PublicURL)
 	return err == nil && ath.IsLoopbackHost(u.Hostname())
 }

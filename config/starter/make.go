@@ -70,7 +70,7 @@ func Make(c Choices) (*Files, error) {
 // values are what the template shows.
 type values struct {
 	Choices
-	Trying, Secret                 bool
+	OnThisMachine, Secret          bool
 	Port, GRPC                     string
 	GRPCOnTCP                      bool
 	ClientVariable, SecretVariable string
@@ -88,13 +88,13 @@ func (c Choices) values() (*values, error) {
 	if err != nil {
 		return nil, fmt.Errorf("public_url: %w", err)
 	}
-	v := &values{Choices: c, Trying: c.trying(), Secret: true, Admin: AdminTokenFile}
+	v := &values{Choices: c, OnThisMachine: c.Trying(), Secret: true, Admin: AdminTokenFile}
 	v.ID = cmp.Or(c.ID, c.Preset, "shop")
 	v.ClientVariable, v.SecretVariable = v.variable("CLIENT_ID"), v.variable("CLIENT_SECRET")
 	v.ClientID = cmp.Or(c.ClientID, "${"+v.ClientVariable+"}")
 	switch v.Port = u.Port(); {
 	case v.Port != "":
-	case v.Trying:
+	case v.OnThisMachine:
 		v.Port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
 	default:
 		v.Port = "8080" // what is in front of Envoy leads there
@@ -114,7 +114,7 @@ func (v *values) ofServer() (err error) {
 	if err := v.Server.Check(); err != nil {
 		return fmt.Errorf("the metadata of %s: %w", v.Server.Issuer, err)
 	}
-	if !v.Trying && strings.HasPrefix(v.Server.Issuer, "http:") {
+	if !v.OnThisMachine && strings.HasPrefix(v.Server.Issuer, "http:") {
 		return fmt.Errorf("%s is http, which is for trying out on one machine: with the public URL %s users' codes and tokens would travel in the clear", v.Server.Issuer, v.PublicURL)
 	}
 	if v.AuthMethod, err = authMethod(v.Server); err != nil {

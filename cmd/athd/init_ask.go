@@ -1,0 +1,69 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/athd/athd/config/starter"
+)
+
+// ask asks for what the flags do not say, where a person is there to answer.
+func (b *beginning) ask(t terminal) error {
+	if b.Preset != "" || b.issuer != "" && b.Upstream != "" || !isTerminal(t.Stdin) || !isTerminal(t.Stderr) {
+		return nil
+	}
+	in := bufio.NewReader(io.LimitReader(t.Stdin, 64<<10))
+	if b.issuer == "" && b.Upstream == "" {
+		answer, err := question(in, t.Stderr, "An API of your own, or a known service ("+strings.Join(starter.Presets(), ", ")+")? Its name, or nothing for your own: ")
+		if err != nil {
+			return err
+		}
+		b.Preset = answer
+	}
+	for _, q := range []struct {
+		to   *string
+		text string
+		own  bool // for an API of one's own
+	}{
+		{&b.issuer, "Your OAuth server, its issuer URL (such as https://login.example.com): ", true},
+		{&b.Upstream, "Your API's URL (such as http://127.0.0.1:3000): ", true},
+		{&b.ClientID, "athd's client id there (nothing: the environment says it): ", false},
+	} {
+		if *q.to != "" || q.own && b.Preset != "" {
+			continue
+		}
+		answer, err := question(in, t.Stderr, q.text)
+		if err != nil {
+			return err
+		}
+		*q.to = answer
+	}
+	return nil
+}
+
+func question(in *bufio.Reader, out io.Writer, text string) (string, error) {
+	fmt.Fprint(out, text)
+	line, err := in.ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return "", err
+	}
+	return strings.TrimSpace(line), nil
+}
+
+// isTerminal reports whether a person is at the other end.
+func isTerminal(stream any) bool {
+	f, ok := stream.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	if err != nil || info.Mode()&os.ModeCharDevice == 0 {
+		return false
+	}
+	nobody, err := os.Stat(os.DevNull) // a device of characters, too
+	return err != nil || !os.SameFile(info, nobody)
+}
