@@ -5,15 +5,29 @@
 #   docker build --target athctl .     the command line of operators and agents
 #   docker build --target demo .       the demo's OAuth server and shop; see docker-compose.yaml
 #
+# What a binary says of itself, and the image's labels: --build-arg VERSION=v0.1.0
+# --build-arg REVISION=$(git rev-parse HEAD). Released images are built from here,
+# by `make release-images`, for two platforms: Go compiles for both where it runs.
+# The binaries are those of the release's archives, to the byte.
+#
 # Go's modules come from where GOPROXY says: --build-arg GOPROXY=…
 
-FROM golang:1.26.8 AS build
+ARG VERSION=devel
+ARG REVISION=unknown
+
+FROM --platform=${BUILDPLATFORM:-linux} golang:1.26.8 AS build
 ARG GOPROXY
 ARG GOFLAGS
+ARG VERSION
+ARG REVISION
+ARG TARGETOS
+ARG TARGETARCH
 ENV CGO_ENABLED=0
 WORKDIR /src
 COPY . .
-RUN go build -trimpath -buildvcs=false -ldflags "-s -w" -o /out/ ./cmd/athd ./cmd/athctl ./cmd/athdemo
+RUN GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath -buildvcs=false \
+    -ldflags "-s -w -X github.com/athd/athd/internal/version.linkedVersion=$VERSION -X github.com/athd/athd/internal/version.linkedRevision=$REVISION" \
+    -o /out/ ./cmd/athd ./cmd/athctl ./cmd/athdemo
 # Volumes begin as copies of these folders, owner included.
 RUN mkdir -p /dirs/athd/run/athd /dirs/athd/run/envoy /dirs/athd/etc/athd/secrets /dirs/athd/var/log/athd \
     /dirs/athctl/agent \
@@ -21,12 +35,28 @@ RUN mkdir -p /dirs/athd/run/athd /dirs/athd/run/envoy /dirs/athd/etc/athd/secret
     /dirs/demo/secrets/shop /dirs/demo/secrets/operator
 
 FROM scratch AS demo
+ARG VERSION
+ARG REVISION
+LABEL org.opencontainers.image.title="athdemo" \
+      org.opencontainers.image.description="OAuth server, shop and checks of athd's demo: not for production" \
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.revision="$REVISION" \
+      org.opencontainers.image.source="https://github.com/athd/athd" \
+      org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build --chown=65532:65532 /dirs/demo/ /
 COPY --from=build /out/athdemo /athdemo
 USER 65532:65532
 ENTRYPOINT ["/athdemo"]
 
 FROM scratch AS athctl
+ARG VERSION
+ARG REVISION
+LABEL org.opencontainers.image.title="athctl" \
+      org.opencontainers.image.description="The command line of athd's operators, and of agents that try athd" \
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.revision="$REVISION" \
+      org.opencontainers.image.source="https://github.com/athd/athd" \
+      org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build --chown=65532:65532 /dirs/athctl/ /
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --from=build /out/athctl /athctl
@@ -35,6 +65,14 @@ WORKDIR /agent
 ENTRYPOINT ["/athctl"]
 
 FROM scratch AS athd
+ARG VERSION
+ARG REVISION
+LABEL org.opencontainers.image.title="athd" \
+      org.opencontainers.image.description="A sidecar for Envoy: AI agents call APIs for users who agreed, within scopes that were approved" \
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.revision="$REVISION" \
+      org.opencontainers.image.source="https://github.com/athd/athd" \
+      org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build --chown=65532:65532 /dirs/athd/ /
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --from=build /out/athd /athd

@@ -21,7 +21,7 @@ def wanted(root):
     """The images that our files name: golang, redis, envoy -> name with tag."""
     text = (root / "Dockerfile").read_text() + (root / "docker-compose.yaml").read_text()
     found = {}
-    for kind, pattern in {"golang": r"FROM (golang:\S+)", "redis": r"image: (redis:\S+)", "envoy": r"image: (envoyproxy/\S+)"}.items():
+    for kind, pattern in {"golang": r"FROM (?:--platform=\S+ )?(golang:\S+)", "redis": r"image: (redis:\S+)", "envoy": r"image: (envoyproxy/\S+)"}.items():
         match = re.search(pattern, text)
         if not match:
             raise SetupError(f"neither Dockerfile nor docker-compose.yaml names an image of {kind}")

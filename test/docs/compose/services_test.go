@@ -170,7 +170,7 @@ func TestImagesArePinned(t *testing.T) {
 		}
 	}
 	dockerfile := read(t, "Dockerfile")
-	for _, from := range regexp.MustCompile(`(?m)^FROM (\S+)`).FindAllStringSubmatch(dockerfile, -1) {
+	for _, from := range regexp.MustCompile(`(?m)^FROM (?:--platform=\S+ )?(\S+)`).FindAllStringSubmatch(dockerfile, -1) {
 		if from[1] != "scratch" && !pinned.MatchString(from[1]) {
 			t.Errorf("Dockerfile: FROM %s", from[1])
 		}
