@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: schema bench-flood help demo test-compose demo-parts build test setup lint scripts kubernetes gotests test-mesh rules mutants fuzz bench clean distclean
+.PHONY: release release-tools release-check release-snapshot release-images schema bench-flood help demo test-compose demo-parts build test setup lint scripts kubernetes gotests test-mesh rules mutants fuzz bench clean distclean
 .NOTPARALLEL:
 
 FUZZTIME ?= 10s
@@ -11,6 +11,8 @@ FUZZ ?=
 TIMEOUT ?= 6m
 ARGS ?=
 BASE ?=
+VERSION ?=
+PUSH ?=
 
 export ATHD_TOOLS := $(CURDIR)/.tools/bin
 BUILD := .tools/build
@@ -23,7 +25,7 @@ endif
 SETUP := @command -v python3 >/dev/null || { echo "athd set-up: no python3 found; install python3" >&2; exit 1; }; tools/setup
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: demo-parts build ## watch an agent register, a user consent and an API answer, through a real Envoy (ARGS=--keep stays up)
 	@$(BUILD)/athdemo --athd $(BUILD)/athd --envoy .tools/bin/envoy $(ARGS)
@@ -76,6 +78,36 @@ test-mesh: setup ## take agents through what Envoy Gateway and Istio themselves 
 	go -C test/e2e/mesh/generators/istio build -o $(CURDIR)/$(BUILD)/ . istio.io/istio/istioctl/cmd/istioctl
 	ATHD_EGCTL=$(CURDIR)/$(BUILD)/egctl ATHD_ISTIO=$(CURDIR)/$(BUILD)/istio ATHD_ISTIOCTL=$(CURDIR)/$(BUILD)/istioctl \
 	  go test -count=1 -timeout $(TIMEOUT) -tags generators -run '^Test(EnvoyGateway|Istio)' -v ./test/e2e/mesh
+
+# What makes releases, each in a module of its own: hundreds of modules that athd has nothing to do with.
+.tools/release/goreleaser: tools/release/goreleaser/go.mod tools/release/goreleaser/go.sum
+	CGO_ENABLED=0 GOFLAGS= go -C tools/release/goreleaser build -trimpath -ldflags '-s -w' -o $(CURDIR)/$@ github.com/goreleaser/goreleaser/v2
+	@touch $@
+
+.tools/release/syft: tools/release/syft/go.mod tools/release/syft/go.sum
+	CGO_ENABLED=0 GOFLAGS= go -C tools/release/syft build -trimpath -ldflags '-s -w' -o $(CURDIR)/$@ github.com/anchore/syft/cmd/syft
+	@touch $@
+
+release-tools: .tools/release/goreleaser .tools/release/syft ## build what makes releases (10 minutes, the first time)
+
+release-check: .tools/release/goreleaser ## .goreleaser.yaml, by goreleaser itself
+	@.tools/release/goreleaser check
+
+release-snapshot: release-check .tools/release/syft ## a release of this commit, built and looked at and published nowhere (VERSION=v0.1.0)
+	@tools/snapshot .tools/release/goreleaser .tools/release/syft $(BUILD)/release $(VERSION)
+
+release-images: ## build athd's and athctl's images for linux/amd64 and linux/arm64 with buildx (VERSION=v0.1.0; PUSH=1 publishes them)
+	@[ -n "$(VERSION)" ] || { echo "VERSION=v0.1.0 is missing" >&2; exit 1; }
+	@mkdir -p $(BUILD)
+	@for image in athd athctl; do \
+	  docker buildx build . --target $$image --platform linux/amd64,linux/arm64 --provenance=mode=max --sbom=true \
+	    --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) \
+	    --label org.opencontainers.image.created=$$(TZ=UTC git log -1 --format=%cd --date=format-local:%Y-%m-%dT%H:%M:%SZ) \
+	    --tag ghcr.io/athd/$$image:$(VERSION) --metadata-file $(BUILD)/$$image.image.json $(if $(PUSH),--push); \
+	done
+
+release: ## prepare a release in this tree: CHANGELOG.md and deploy/kubernetes name VERSION; docs/releasing.md goes on from there
+	@tools/changelog release '$(VERSION)'
 
 rules: setup ## each rule of docs/protocol.md with the tests that prove it, and how they went
 	@echo "== rules: all tests, and what each rule of docs/protocol.md owes to them =="
