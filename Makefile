@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: release release-tools release-check release-snapshot release-images schema bench-flood help demo test-compose demo-parts build test setup lint scripts kubernetes gotests test-mesh rules mutants fuzz bench clean distclean
+.PHONY: vulnerabilities release release-tools release-check release-snapshot release-images schema bench-flood help demo test-compose demo-parts build test setup lint scripts kubernetes gotests test-mesh rules mutants fuzz bench clean distclean
 .NOTPARALLEL:
 
 FUZZTIME ?= 10s
@@ -78,6 +78,9 @@ test-mesh: setup ## take agents through what Envoy Gateway and Istio themselves 
 	go -C test/e2e/mesh/generators/istio build -o $(CURDIR)/$(BUILD)/ . istio.io/istio/istioctl/cmd/istioctl
 	ATHD_EGCTL=$(CURDIR)/$(BUILD)/egctl ATHD_ISTIO=$(CURDIR)/$(BUILD)/istio ATHD_ISTIOCTL=$(CURDIR)/$(BUILD)/istioctl \
 	  go test -count=1 -timeout $(TIMEOUT) -tags generators -run '^Test(EnvoyGateway|Istio)' -v ./test/e2e/mesh
+
+vulnerabilities: ## known vulnerabilities in what is linked and called (asks the Go project's list)
+	go run golang.org/x/vuln/cmd/govulncheck@v1.9.0 ./...
 
 # What makes releases, each in a module of its own: hundreds of modules that athd has nothing to do with.
 .tools/release/goreleaser: tools/release/goreleaser/go.mod tools/release/goreleaser/go.sum
