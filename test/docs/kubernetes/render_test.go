@@ -50,10 +50,11 @@ func overlays(t *testing.T) []string {
 	return names
 }
 
-// render fails the test where anything is unknown, missing or there twice.
-func render(t *testing.T, overlay string) *rendered {
+// render fails the test where anything is unknown, missing or there twice. target
+// is a folder, or a URL as kubectl apply -k takes it.
+func render(t *testing.T, target string) *rendered {
 	t.Helper()
-	all, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), filepath.Join(manifests, "overlays", overlay))
+	all, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), target)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +103,7 @@ func read(text []byte, into any) error {
 func TestOverlaysRenderToValidObjects(t *testing.T) {
 	for _, overlay := range overlays(t) {
 		t.Run(overlay, func(t *testing.T) {
-			r := render(t, overlay)
+			r := render(t, filepath.Join(manifests, "overlays", overlay))
 			t.Run("the process may nothing", func(t *testing.T) { mayNothing(t, r) })
 			t.Run("ports and probes", func(t *testing.T) { portsAndProbes(t, r) })
 			t.Run("volumes", func(t *testing.T) { volumes(t, r) })
@@ -143,8 +144,8 @@ func mayNothing(t *testing.T, r *rendered) {
 	if r.namespace.Labels["pod-security.kubernetes.io/enforce"] != "restricted" {
 		t.Error("the namespace lets pods do more")
 	}
-	if _, tag, found := strings.Cut(c.Image, ":"); !found || tag == "latest" {
-		t.Errorf("the image %q has no version", c.Image)
+	if want := image + newest(t); c.Image != want {
+		t.Errorf("the image is %s, want %s", c.Image, want)
 	}
 }
 
