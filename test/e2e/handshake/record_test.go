@@ -78,6 +78,7 @@ func TestALogThatCannotBeWrittenStopsWhatGivesRightsAlone(t *testing.T) {
 			w.operate("POST", resumed.adminPath()+"/suspend", "")
 			narrowed, _ := w.live(t, "narrowed")
 			w.operate("POST", narrowed.adminPath()+"/deny", reading)
+			w.operate("POST", "/ath/admin/hosts/suspend", `{"host":"resumed.example"}`)
 			link, session := own.authorize("gallery", []string{"pictures:read"})
 			page := w.consent(w.newBrowser(), link)
 			code := athCode.FindString(page.Body)
@@ -104,6 +105,7 @@ func TestALogThatCannotBeWrittenStopsWhatGivesRightsAlone(t *testing.T) {
 			t.Run("what gives rights is not done", func(t *testing.T) {
 				refused(t, func() reply { return w.operate("POST", narrowed.adminPath()+"/approve", reading) })
 				refused(t, func() reply { return w.operate("POST", resumed.adminPath()+"/resume", "") })
+				refused(t, func() reply { return w.operate("POST", "/ath/admin/hosts/resume", `{"host":"resumed.example"}`) })
 				refused(t, func() reply { return newcomer.register("gallery", "pictures:read") })
 				refused(t, func() reply {
 					return w.post("/ath/authorize", own.authorization("gallery", "pictures:read"))
@@ -117,6 +119,9 @@ func TestALogThatCannotBeWrittenStopsWhatGivesRightsAlone(t *testing.T) {
 						t.Errorf("%s is %s", c.want, r.raw)
 					}
 				}
+				if r := w.operate("GET", "/ath/admin/hosts", ""); !strings.Contains(r.raw, "resumed.example") {
+					t.Errorf("the host was resumed: %s", r.raw)
+				}
 			})
 			t.Run("what takes them away is", func(t *testing.T) {
 				revoke := func() reply {
@@ -127,6 +132,7 @@ func TestALogThatCannotBeWrittenStopsWhatGivesRightsAlone(t *testing.T) {
 					return w.post("/ath/revoke", body{"client_id": own.clientID, "client_secret": own.secret, "token": ownToken})
 				}, http.StatusOK)
 				quickly(t, func() reply { return w.operate("POST", suspended.adminPath()+"/suspend", "") }, http.StatusOK)
+				quickly(t, func() reply { return w.operate("POST", "/ath/admin/hosts/suspend", `{"host":"other.example"}`) }, http.StatusOK)
 				quickly(t, func() reply { return w.operate("POST", denied.adminPath()+"/deny", reading) }, http.StatusOK)
 				quickly(t, func() reply { return w.operate("DELETE", removed.adminPath(), "") }, http.StatusOK)
 				quickly(t, func() reply {
