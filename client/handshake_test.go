@@ -232,11 +232,32 @@ func TestRepliesAreBounded(t *testing.T) {
 }
 
 func TestLinkForTheUserIsAWebAddress(t *testing.T) {
-	for _, link := range []string{"javascript:alert(1)", "/relative", "https://gw.example/\\u001b[2J", "https:///x", "file:///etc/passwd"} {
+	for _, link := range []string{"javascript:alert(1)", "/relative", "https://gw.example/\\u001b[2J", "https:///x", "file:///etc/passwd", "javascript://gw.example/%0aalert(1)", "file://gw.example/x"} {
 		s := newServer(t, 200, `{"authorization_url":"`+link+`","ath_session_id":"ath_sess_1"}`)
 		c := newClient(t, s.URL, newIdentity(t), registered)
 		if a, err := c.Authorize(t.Context(), client.Consent{Provider: "p", Scopes: []string{"s"}}); err == nil {
 			t.Errorf("%q was taken: %v", link, a.URL)
+		}
+	}
+}
+
+// A token that nobody can use, or that is another agent's, is none.
+func TestTokensOfOthersAreRefused(t *testing.T) {
+	for name, reply := range map[string]string{
+		"another agent's":    `{"access_token":"ath_tk_1","token_type":"Bearer","expires_in":60,"provider_id":"shop","agent_id":"https://other.example/agent.json"}`,
+		"nobody's":           `{"access_token":"ath_tk_1","token_type":"Bearer","expires_in":60,"provider_id":"shop"}`,
+		"of another type":    `{"access_token":"ath_tk_1","token_type":"mac","expires_in":60,"provider_id":"shop","agent_id":"` + id + `"}`,
+		"not there":          `{"token_type":"Bearer","expires_in":60,"provider_id":"shop","agent_id":"` + id + `"}`,
+		"no text":            `{"access_token":{"a":1},"token_type":"Bearer","agent_id":"` + id + `"}`,
+		"of an endless life": `{"access_token":"ath_tk_1","token_type":"Bearer","expires_in":1e300,"agent_id":"` + id + `"}`,
+	} {
+		s := newServer(t, 200, reply)
+		c := newClient(t, s.URL, newIdentity(t), registered)
+		a := &client.Authorization{Session: ath.NewSecret("ath_sess_1"), State: ath.NewSecret("state-1"), Issuer: s.URL}
+		if token, err := c.Exchange(t.Context(), a, ath.NewSecret("ath_code_1")); err == nil {
+			t.Errorf("%s: %+v", name, token)
+		} else if strings.Contains(err.Error(), "ath_tk_1") {
+			t.Errorf("%s: the error shows the token: %v", name, err)
 		}
 	}
 }

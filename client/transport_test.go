@@ -84,7 +84,9 @@ func TestTokenGoesToItsOwnHostOnly(t *testing.T) {
 		elsewhere = append(elsewhere, r.Header.Get("Authorization"))
 	}))
 	t.Cleanup(other.Close)
+	asked := 0
 	own := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked++
 		http.Redirect(w, r, other.URL+"/stolen", http.StatusTemporaryRedirect)
 	}))
 	t.Cleanup(own.Close)
@@ -101,8 +103,8 @@ func TestTokenGoesToItsOwnHostOnly(t *testing.T) {
 			t.Errorf("%s: %v", target, err)
 		}
 	}
-	if len(elsewhere) > 0 {
-		t.Errorf("another host got %v", elsewhere)
+	if len(elsewhere) > 0 || asked != 1 {
+		t.Errorf("another host got %v, its own one was asked %d times", elsewhere, asked)
 	}
 }
 

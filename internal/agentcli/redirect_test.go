@@ -106,6 +106,17 @@ func TestListenerTakesOneAnswer(t *testing.T) {
 	if status, _ := get("state=evil"); status != http.StatusBadRequest {
 		t.Errorf("another state: %d", status)
 	}
+	// DNS rebinding: a name of somebody else's that leads to this port.
+	rebound, err := http.NewRequestWithContext(t.Context(), "GET", l.URI+"?"+goodAnswer, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rebound.Host = "evil.example"
+	if resp, err := http.DefaultClient.Do(rebound); err != nil || resp.StatusCode != http.StatusNotFound || l.waitsFor() == nil {
+		t.Errorf("under another host: %v %v", resp, err)
+	} else {
+		resp.Body.Close()
+	}
 	status, header := get(goodAnswer)
 	if status != http.StatusOK || header.Get("Referrer-Policy") != "no-referrer" || header.Get("Cache-Control") != "no-store" || !strings.Contains(header.Get("Content-Security-Policy"), "default-src 'none'") {
 		t.Errorf("the answer: %d %v", status, header)
