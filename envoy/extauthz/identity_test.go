@@ -99,6 +99,11 @@ func TestAnAgentCannotChooseHowLongItsStreamLasts(t *testing.T) {
 func TestTokensInOtherHeadersAreSeenInEveryForm(t *testing.T) {
 	w := newWorld(t)
 	token := w.token.Secret().Reveal()
+	for _, value := range []string{"https://a.example/?t=ATH%5Ftk%5fx", "%61th%5Ftk_x", "%2561th_tk_x", "Ath_Tk_x"} {
+		if a := scanned(t, w.ask(also("referer", value))); !a.stray {
+			t.Errorf("%q: not seen", value)
+		}
+	}
 	for _, name := range []string{"x-api-key", "referer", "upgrade", "x-forwarded-for", "x-http-method", "remote-user", "x-auth-token", ":authority"} {
 		for form, edits := range map[string][]func(*authv3.AttributeContext){"raw": {also(name, "a "+token)}, "as value": {also(name, "a "+token), asValues}, "joined": {also(name, "a "+token), joined(true)}} {
 			if a := scanned(t, w.ask(edits...)); !a.stray {

@@ -460,3 +460,20 @@ func TestConsentRedirectAndDirect(t *testing.T) {
 		})
 	}
 }
+
+// A page that refuses leaves nothing in the browser.
+// proves: Z-3
+func TestARefusalSetsNoCookie(t *testing.T) {
+	w := newWorld(t)
+	a := w.actor("a")
+	a.register("gallery", "pictures:read")
+	link, _ := a.authorize("gallery", []string{"pictures:read"})
+	path := strings.TrimPrefix(link, w.public)
+	if r := w.ask("GET", path, ""); r.status != http.StatusOK || r.header.Get("Set-Cookie") == "" {
+		t.Fatalf("%d %v", r.status, r.header)
+	}
+	w.operate("POST", a.adminPath()+"/suspend", "")
+	if r := w.ask("GET", path, ""); r.status != http.StatusForbidden || r.header.Get("Set-Cookie") != "" {
+		t.Errorf("%d %v", r.status, r.header)
+	}
+}

@@ -3,10 +3,12 @@ package handshake
 import (
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/athd/athd/admin"
 	"github.com/athd/athd/authz"
 	"github.com/athd/athd/httpapi"
 )
@@ -91,4 +93,70 @@ func TestOperatorsOfAnotherListenerAreCountedLikeOthers(t *testing.T) {
 	ask := func() reply { return w.post("/ath/revoke", body{"token": "x"}, "X-ATH-User-Token", adminToken) }
 	w.refusedAs(t, ask(), http.StatusUnauthorized, "UNAUTHORIZED")
 	w.tooMany(t, ask())
+}
+
+// proves: O-1
+func TestEveryRouteOfOperatorsWantsAnAdminToken(t *testing.T) {
+	w := newWorld(t, explains(nil))
+	server, err := httpapi.New(w.config.serverConfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	operate, err := admin.New(admin.Config{
+		Server: server, Providers: w.config.Providers, Attest: w.config.Attest, Policy: w.config.Policy, Explain: w.config.Explain,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	companion, operators, err := build(w.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := w.actor("a")
+	a.register("gallery", "pictures:read")
+	routes := []string{"POST /ath/revoke"}
+	for path, methods := range operate.Routes().Paths {
+		for method := range methods {
+			routes = append(routes, method+" "+path)
+		}
+	}
+	for around, methods := range operate.Routes().Agents {
+		for method := range methods {
+			routes = append(routes, method+" "+around[0]+a.clientID+around[1])
+		}
+	}
+	if len(routes) < 13 {
+		t.Fatalf("too few routes: %v", routes)
+	}
+	slices.Sort(routes)
+	ask := func(h http.Handler, route string, headers ...string) int {
+		method, path, _ := strings.Cut(route, " ")
+		req := httptest.NewRequest(method, path, strings.NewReader(`{}`))
+		req.RemoteAddr = "127.0.0.1:1" // whose wrong tokens are not counted
+		for i := 0; i+1 < len(headers); i += 2 {
+			req.Header.Add(headers[i], headers[i+1])
+		}
+		rec := httptest.NewRecorder()
+		h.ServeHTTP(rec, req)
+		return rec.Code
+	}
+	for name, listener := range map[string]http.Handler{"the public listener": companion, "the admin listener": operators} {
+		for _, route := range routes {
+			for key, headers := range map[string][]string{
+				"no token": nil, "a wrong one": {"X-ATH-User-Token", adminToken + "x"}, "two": {"X-ATH-User-Token", adminToken, "X-ATH-User-Token", adminToken},
+				"the agent's secret": {"Authorization", "Bearer " + a.secret},
+			} {
+				if status := ask(listener, route, headers...); status != http.StatusUnauthorized {
+					t.Errorf("%s on %s with %s: %d", route, name, key, status)
+				}
+			}
+		}
+	}
+	for name, listener := range map[string]http.Handler{"the public listener": companion, "the admin listener": operators} {
+		for _, route := range routes { // some have taken away what others are about: 404 will do
+			if status := ask(listener, route, "X-ATH-User-Token", adminToken); status == http.StatusUnauthorized || status == http.StatusMethodNotAllowed {
+				t.Errorf("%s on %s with an admin token: %d", route, name, status)
+			}
+		}
+	}
 }
