@@ -48,7 +48,7 @@ func (u *upRun) tellReady(ctx context.Context) {
 	u.line("\nWithout an ATH token no API: 401 TOKEN_INVALID")
 	u.line("  curl -i %s%s%s", u.s.PublicURL, mount, at)
 	u.line("In another terminal be an agent, up to a first call (with a path of the API that its scopes open)")
-	u.line("  athctl try run --server %s --serve 127.0.0.1:0 --provider %s --call 'GET %s'", u.s.PublicURL, p.ID, at)
+	u.line("  athctl try run --server %s --serve 127.0.0.1:0 --provider %s --call 'GET %s' --await-approval", u.s.PublicURL, p.ID, at)
 	u.line("An agent that waits for your approval is told here; all who wait")
 	u.line("  athctl agents list --status pending %s", u.asOperator())
 	u.line("\nCtrl-C ends both.")

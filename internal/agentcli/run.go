@@ -32,7 +32,7 @@ type handshakeRun struct {
 	provider, mode, redirect, consentWith string
 	scopes                                []string
 	call, outside                         request
-	replace                               bool
+	replace, awaitApproval                bool
 	timeout                               time.Duration
 
 	// What the steps find, one for the next.
@@ -113,6 +113,7 @@ func newRun(t cli.Terminal) *cobra.Command {
 	c.redirectFlag(&w.redirect)
 	c.Flags().StringVar(&w.consentWith, "consent-with", "", "play the user's browser too, and log in with `USER:PASSWORD`; for the demo's OAuth server and tests: everybody on this machine can read the command line")
 	c.Flags().BoolVar(&w.replace, "replace", false, "where the agent is registered already, end that registration first")
+	c.Flags().BoolVar(&w.awaitApproval, "await-approval", false, "where an operator has to approve the agent, wait for that too, as long as for the user")
 	c.Flags().DurationVar(&w.timeout, "timeout", sessionLife, "how long to wait for the user")
 	return c.runs(func(ctx context.Context, _ []string) error {
 		switch {

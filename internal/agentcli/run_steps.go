@@ -48,6 +48,9 @@ func (w *handshakeRun) registerOnce(ctx context.Context) error {
 		w.check(refusal.Details["client_id"] == w.client.Credentials().ClientID, "R-2: the agent is registered already, as the state says; it goes on with that", refusal.Details["client_id"])
 		reply, err = w.client.Status(ctx)
 	}
+	if err == nil && reply.Status == api.StatusPending && w.awaitApproval {
+		reply, err = w.decided(ctx, reply)
+	}
 	if err != nil {
 		return err
 	}
@@ -66,6 +69,29 @@ func (w *handshakeRun) registerOnce(ctx context.Context) error {
 			cli.Printable(w.provider, 64), cli.Printable(reply.Status, 20), cli.Printable(reply.ClientID, 60))
 	}
 	return nil
+}
+
+// statusPause is between two questions whether an operator has decided.
+const statusPause = time.Second
+
+// decided waits for an operator, and returns what the agent is then; or what it
+// still is when that takes too long.
+func (w *handshakeRun) decided(ctx context.Context, reply *api.Registration) (*api.Registration, error) {
+	fmt.Fprintf(w.Stderr, "waiting, %v at most: an operator decides, with athctl agents approve %s\n", w.timeout, cli.Printable(reply.ClientID, 60))
+	late := time.After(w.timeout)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-late:
+			return reply, nil
+		case <-time.After(statusPause):
+		}
+		now, err := w.client.Status(ctx)
+		if err != nil || now.Status != api.StatusPending {
+			return now, err
+		}
+	}
 }
 
 func (w *handshakeRun) authorizeUser(ctx context.Context) (err error) {
