@@ -282,21 +282,21 @@ func TestTheUsersOwnEnvoy(t *testing.T) {
 	}
 }
 
-// README's own API, with an agent on the same machine: the file as it stands
-// takes no http address, which the refusal says together with the fix; with
-// the fix, the agent walks through.
+// The guide's own API, with an agent on the same machine: without development
+// options no http address is taken, which the refusal says together with the
+// fix; with the fix, the agent walks through.
 // F-27
-func TestAnAgentOnReadmesOwnAPI(t *testing.T) {
+func TestAnAgentOnTheGuidesOwnAPI(t *testing.T) {
 	run := []string{"athctl", "try", "run", "--serve", "127.0.0.1:0", "--provider", "shop", "--scope", "products:read", "--call", "GET /api/products"}
 	for _, cured := range []bool{false, true} {
-		all := settings(t, "README.md")
-		s := all[0]
-		p, listen := newPlace(t, "README.md")
+		const page = "docs/guides/your-api.md"
+		s := settings(t, page)[0]
+		p, listen := newPlace(t, page)
 		s.athd["envoy"] = object{"listen": listen, "admin": "127.0.0.1:0"}
-		if cured {
-			s.athd["development"] = object{"allow_http": true, "allow_private_hosts": true}
-		} else { // nobody gets as far as the OAuth server, whose stand-in speaks http
-			p.swap = []string{"http://localhost:8080", p.public}
+		if !cured {
+			delete(s.athd, "development")
+			// nobody gets as far as the OAuth server, whose stand-in speaks http
+			p.swap = []string{"http://localhost:8080", p.public, "http://consent.localhost:8080", "http://consent.localhost" + strings.TrimPrefix(p.public, "http://localhost")}
 		}
 		p.start(s)
 		config, stderr, err := stage.Run(t, p.dir, "bootstrap")
