@@ -1,0 +1,211 @@
+// Package up runs athd up with a real Envoy: what one of both does when the
+// other ends, or when they are told to end.
+package up
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/athd/athd/internal/ports"
+	"github.com/athd/athd/internal/process"
+	"github.com/athd/athd/test/harness/realenvoy"
+	"github.com/athd/athd/test/harness/reserve"
+	"github.com/athd/athd/test/harness/stage"
+)
+
+func TestMain(m *testing.M) { stage.Main(m) }
+
+// A running is athd up with its Envoy, in front of an API that people share.
+type running struct {
+	*stage.Up
+	t         *testing.T
+	dir       string
+	public    string // host:port
+	addresses []string
+	envoy     int // its process id
+	api       *stage.Upstream
+}
+
+func start(t *testing.T) *running {
+	t.Helper()
+	r := &running{t: t, dir: t.TempDir(), api: stage.StartUpstream(t, nil)}
+	for range 4 {
+		r.addresses = append(r.addresses, reserve.Addr(t))
+	}
+	r.public = r.addresses[0]
+	config := fmt.Sprintf(`
+public_url: http://%s
+listen: {grpc: "unix:%s/authz.sock", http: %q, admin: %q}
+store: {url: embedded}
+approval: {default: review}
+envoy: {listen: %q, admin: %q}
+apps:
+  - app_id: shop
+    upstream: %s
+    unauthenticated: passthrough
+    available_scopes: ["products:read"]
+    oauth: {authorize_endpoint: https://l.example.com/a, token_endpoint: https://l.example.com/t, client_id: a, client_secret: b}
+`, r.public, r.dir, r.addresses[1], r.addresses[2], r.public, r.addresses[3], r.api.URL)
+	if err := os.WriteFile(filepath.Join(r.dir, "athd.yaml"), []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r.Up = stage.StartUp(t, r.dir, "ATHD_ENVOY="+realenvoy.Binary(t))
+	r.Says("Ctrl-C ends both.")
+	r.envoy = r.child()
+	return r
+}
+
+// child is the one process that athd has started.
+func (r *running) child() int {
+	r.t.Helper()
+	out, err := exec.CommandContext(r.t.Context(), "ps", "-A", "-o", "pid=,ppid=,pgid=").Output()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	var children []int
+	for line := range strings.Lines(string(out)) {
+		var pid, parent, group int
+		if n, _ := fmt.Sscan(line, &pid, &parent, &group); n == 3 && parent == r.PID() {
+			children = append(children, pid)
+			if group != r.PID() {
+				r.t.Errorf("Envoy is in process group %d, and athd in %d", group, r.PID())
+			}
+		}
+	}
+	if len(children) != 1 {
+		r.t.Fatalf("athd has the children %v, want Envoy alone", children)
+	}
+	return children[0]
+}
+
+// gone wants both to have ended, with nothing left behind.
+func (r *running) gone() {
+	r.t.Helper()
+	eventually(r.t, "Envoy's end", func() bool { return !runs(r.envoy) })
+	for _, address := range r.addresses {
+		eventually(r.t, address+" to be free", func() bool { return ports.Free(address) })
+	}
+}
+
+func runs(pid int) bool {
+	out, err := exec.Command("ps", "-o", "stat=", "-p", strconv.Itoa(pid)).Output()
+	return err == nil && !strings.HasPrefix(strings.TrimSpace(string(out)), "Z")
+}
+
+func eventually(t *testing.T, what string, there func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(15 * time.Second); !there(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within 15 seconds: %s", what)
+		}
+	}
+}
+
+func TestASignalEndsBoth(t *testing.T) {
+	for name, press := range map[string]func(*running){
+		"Ctrl-C":          func(r *running) { r.Press(syscall.SIGINT) },
+		"SIGTERM to athd": func(r *running) { r.Signal(syscall.SIGTERM) },
+		"a closed window": func(r *running) { r.Press(syscall.SIGHUP) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := start(t)
+			press(r)
+			if code := r.Ends(); code != 0 {
+				t.Errorf("exit code %d", code)
+			}
+			if said := r.Printed(); !strings.Contains(said, "\nboth have ended\n") || strings.Contains(said, "Envoy ended") {
+				t.Errorf("it printed\n%s", said)
+			}
+			r.gone()
+		})
+	}
+}
+
+func TestEnvoysEndIsAthdsEnd(t *testing.T) {
+	r := start(t)
+	if err := syscall.Kill(r.envoy, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if code := r.Ends(); code != 1 {
+		t.Errorf("exit code %d", code)
+	}
+	if said := r.Printed(); !strings.Contains(said, "athd: Envoy ended (signal: killed)") || !strings.Contains(said, ".athd/envoy.log") {
+		t.Errorf("it printed\n%s", said)
+	}
+	r.gone()
+}
+
+func TestEnvoyEndsWithAnAthdThatIsKilled(t *testing.T) {
+	if !process.EndsWithParent {
+		t.Skip("only Linux ends children of a killed parent")
+	}
+	r := start(t)
+	r.Signal(syscall.SIGKILL)
+	if code := r.Ends(); code != -1 {
+		t.Errorf("exit code %d", code)
+	}
+	r.gone()
+}
+
+func TestACallUnderWayEndsBeforeEnvoyDoes(t *testing.T) {
+	r := start(t)
+	under, release := make(chan struct{}), make(chan struct{})
+	r.api.Serve("/slow", func(w http.ResponseWriter, _ *http.Request) {
+		close(under)
+		<-release
+		fmt.Fprint(w, "the whole answer")
+	})
+	type answer struct {
+		resp *http.Response
+		err  error
+	}
+	answered := make(chan answer, 1)
+	go func() {
+		resp, err := http.Get("http://" + r.public + "/slow")
+		answered <- answer{resp, err}
+	}()
+	<-under
+	r.Signal(syscall.SIGTERM)
+	eventually(t, "no new connection to be taken", func() bool {
+		conn, err := new(net.Dialer).DialContext(context.WithoutCancel(t.Context()), "tcp", r.public)
+		if err == nil {
+			conn.Close()
+		}
+		return err != nil
+	})
+	close(release)
+	a := <-answered
+	if a.err != nil || a.resp.StatusCode != http.StatusOK {
+		t.Errorf("the call under way: %v %v", a.resp, a.err)
+	}
+	if a.err == nil {
+		a.resp.Body.Close()
+	}
+	if code := r.Ends(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	r.gone()
+}
+
+func TestASecondAthdOnTheSamePortsSaysWhoHasThem(t *testing.T) {
+	r := start(t)
+	second := exec.CommandContext(t.Context(), stage.Binary(t), "up", "--envoy", realenvoy.Binary(t))
+	second.Dir = r.dir
+	out, err := second.CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "Envoy cannot listen at "+r.public+" (envoy.listen): another program listens at "+r.public+" already") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if !runs(r.envoy) {
+		t.Error("the first one has ended")
+	}
+}
