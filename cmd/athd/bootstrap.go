@@ -16,9 +16,10 @@ import (
 func newBootstrap(t terminal) *cobra.Command {
 	c := &cobra.Command{
 		Use:     "bootstrap",
-		Short:   "print Envoy's configuration",
+		Short:   "print Envoy's configuration, or put athd's parts into one that is there",
 		GroupID: groupConfigure,
 		Example: `  athd bootstrap --config athd.yaml -o envoy.yaml
+  athd bootstrap --into /etc/envoy/envoy.yaml
   athd bootstrap --part filters`,
 	}
 	path := cli.ConfigFlag(c)
@@ -27,7 +28,32 @@ func newBootstrap(t terminal) *cobra.Command {
 	cli.Choice(c, &part, "part", "not all but what goes into an Envoy that is already there",
 		string(bootstrap.Filters), string(bootstrap.Routes), string(bootstrap.Clusters))
 	to := c.Flags().StringP("output", "o", "-", "the `file` to write; - for standard output")
-	c.RunE = func(*cobra.Command, []string) error { return runBootstrap(*path, bootstrap.Part(part), *to, t) }
+	var in insertion
+	f := c.Flags()
+	f.StringVar(&in.path, "into", "", "the Envoy configuration `file` to put athd's parts into, between marks; all else in it stays as it is. The difference is shown first; without a terminal or --yes nothing is written. - reads standard input and writes standard output")
+	f.StringVar(&in.listener, "listener", "", "with --into: the `name` of the listener that agents reach, where several could be it")
+	f.StringVar(&in.virtualHost, "virtual-host", "", "with --into: the `name` of the virtual host that answers public_url")
+	f.BoolVar(&in.yes, "yes", false, "with --into: write without asking")
+	f.BoolVar(&in.remove, "remove", false, "with --into: take athd's parts out again")
+	c.RunE = func(*cobra.Command, []string) error {
+		if !f.Changed("into") {
+			for _, name := range []string{"listener", "virtual-host", "yes", "remove"} {
+				if f.Changed(name) {
+					return cli.Wrong("--%s goes with --into", name)
+				}
+			}
+			return runBootstrap(*path, bootstrap.Part(part), *to, t)
+		}
+		switch {
+		case in.path == "":
+			return cli.Wrong("--into wants a file")
+		case f.Changed("part"):
+			return cli.Wrong("--into puts all parts in: leave out --part")
+		case f.Changed("output"):
+			return cli.Wrong("--into writes the file that it reads: leave out --output, or use --into - for standard input and output")
+		}
+		return runInto(*path, in, t)
+	}
 	return c
 }
 

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -14,13 +16,19 @@ func output(t terminal, path string, text []byte, mode fs.FileMode) error {
 		_, err := t.Stdout.Write(text)
 		return err
 	}
+	return write(path, text, func(f *os.File) error { return f.Chmod(mode) })
+}
+
+// write writes a file by one rename. settle gives the new file its mode and
+// owner.
+func write(path string, text []byte, settle func(*os.File) error) error {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
 	if err != nil {
 		return err
 	}
 	_, err = f.Write(text)
 	if err == nil {
-		err = f.Chmod(mode)
+		err = settle(f)
 	}
 	if err == nil {
 		err = f.Sync()
@@ -32,4 +40,39 @@ func output(t terminal, path string, text []byte, mode fs.FileMode) error {
 		os.Remove(f.Name())
 	}
 	return err
+}
+
+// replace writes other text into somebody else's file, which keeps its mode and
+// its owner, and the links to it. It must still hold what it held before, and be
+// one that may be written.
+func replace(path string, before, after []byte) error {
+	real, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return err
+	}
+	old, err := os.OpenFile(real, os.O_RDWR, 0)
+	if err != nil {
+		return fmt.Errorf("nothing was written: %w", err)
+	}
+	defer old.Close()
+	info, err := old.Stat()
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() {
+		return fmt.Errorf("nothing was written: %s is no regular file", path)
+	}
+	if now, err := os.ReadFile(real); err != nil || !bytes.Equal(now, before) {
+		return fmt.Errorf("nothing was written: %s is another one than was read: try again", path)
+	}
+	err = write(real, after, func(f *os.File) error {
+		if err := keepOwner(f, info); err != nil {
+			return err
+		}
+		return f.Chmod(info.Mode())
+	})
+	if err != nil {
+		return fmt.Errorf("nothing was written: %w\nnext: where no file can be put beside it, let --into - read it from standard input, and write it yourself", err)
+	}
+	return nil
 }

@@ -1,0 +1,126 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/athd/athd/envoy/into"
+	"github.com/athd/athd/internal/cli"
+)
+
+// An insertion is what athd bootstrap --into was asked for.
+type insertion struct {
+	path                  string // of the Envoy configuration that is there; - for standard input and output
+	listener, virtualHost string
+	remove, yes           bool
+}
+
+// runInto puts athd's parts into an Envoy configuration that is there, or takes
+// them out. The difference is shown before anything is written.
+func runInto(config string, in insertion, t terminal) error {
+	before, err := readInto(in.path, t)
+	if err != nil {
+		return err
+	}
+	after, err := in.change(config, before, t)
+	if err != nil {
+		return err
+	}
+	if in.path == "-" {
+		_, err := t.Stdout.Write(after)
+		return err
+	}
+	if bytes.Equal(before, after) {
+		fmt.Fprintf(t.Stderr, "%s has what it should have; nothing to change.\n", in.path)
+		return nil
+	}
+	shown, err := into.Diff(in.path, before, after)
+	if err != nil {
+		return fmt.Errorf("%s: %w", in.path, err)
+	}
+	if _, err := t.Stdout.Write(shown); err != nil {
+		return err
+	}
+	if !in.yes && !agreed(in.path, t) {
+		fmt.Fprintf(t.Stderr, "%s is as it was: nothing was written. --yes writes it.\n", in.path)
+		return cli.ErrFound
+	}
+	if err := replace(in.path, before, after); err != nil {
+		return err
+	}
+	fmt.Fprintf(t.Stderr, "wrote %s\n", in.path)
+	return nil
+}
+
+// change makes the new text, and says what somebody should know of it.
+func (in insertion) change(config string, before []byte, t terminal) ([]byte, error) {
+	if in.remove {
+		after, err := into.Remove(before)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", in.path, err)
+		}
+		return after, nil
+	}
+	s, err := t.load(config)
+	if err != nil {
+		return nil, err
+	}
+	parts, err := bootstrapConfig(s)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", config, err)
+	}
+	r, err := into.Insert(before, into.Config{Parts: parts, Listener: in.listener, VirtualHost: in.virtualHost})
+	if refusal, is := errors.AsType[*into.Refusal](err); is {
+		return nil, fmt.Errorf("%s: %w", in.path, refusal)
+	} else if err != nil {
+		return nil, fmt.Errorf("%s: %w", config, err)
+	}
+	told := cli.PrintableWriter{W: t.Stderr}
+	for _, n := range r.Notes {
+		fmt.Fprintf(told, "note: %s:%d: %s\n", in.path, n.Line, n.Text)
+	}
+	for _, f := range r.Findings {
+		fmt.Fprintf(told, "%s: %s\n  %s\n  remedy: %s\n", f.Severity, f.Where, f.What, f.Remedy)
+	}
+	return r.Text, nil
+}
+
+func readInto(path string, t terminal) ([]byte, error) {
+	from, name := t.Stdin, "standard input"
+	if path != "-" {
+		f, err := os.Open(path)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		from, name = f, path
+	}
+	text, err := io.ReadAll(io.LimitReader(from, into.MaxBytes+1))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return text, nil // Insert refuses what is too long
+}
+
+// agreed asks whoever sits at the terminal. Where nobody does, the answer is no.
+func agreed(path string, t terminal) bool {
+	f, is := t.Stdin.(*os.File)
+	if !is {
+		return false
+	}
+	if info, err := f.Stat(); err != nil || info.Mode()&os.ModeCharDevice == 0 {
+		return false
+	}
+	fmt.Fprintf(t.Stderr, "Write %s? [y/N] ", path)
+	line, err := bufio.NewReader(io.LimitReader(f, 100)).ReadString('\n')
+	if err != nil {
+		fmt.Fprintln(t.Stderr)
+	}
+	answer := strings.ToLower(strings.TrimSpace(line))
+	return err == nil && (answer == "y" || answer == "yes")
+}
