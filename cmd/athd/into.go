@@ -41,7 +41,7 @@ func runInto(config string, in insertion, t terminal) error {
 	}
 	shown, err := into.Diff(in.path, before, after)
 	if err != nil {
-		return fmt.Errorf("%s: %w", in.path, err)
+		return in.told(err)
 	}
 	if _, err := t.Stdout.Write(shown); err != nil {
 		return err
@@ -61,10 +61,7 @@ func runInto(config string, in insertion, t terminal) error {
 func (in insertion) change(config string, before []byte, t terminal) ([]byte, error) {
 	if in.remove {
 		after, err := into.Remove(before)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", in.path, err)
-		}
-		return after, nil
+		return after, in.told(err)
 	}
 	s, err := t.load(config)
 	if err != nil {
@@ -75,10 +72,10 @@ func (in insertion) change(config string, before []byte, t terminal) ([]byte, er
 		return nil, fmt.Errorf("%s: %w", config, err)
 	}
 	r, err := into.Insert(before, into.Config{Parts: parts, Listener: in.listener, VirtualHost: in.virtualHost})
-	if refusal, is := errors.AsType[*into.Refusal](err); is {
-		return nil, fmt.Errorf("%s: %w", in.path, refusal)
-	} else if err != nil {
+	if _, is := errors.AsType[*into.Refusal](err); err != nil && !is {
 		return nil, fmt.Errorf("%s: %w", config, err)
+	} else if is {
+		return nil, in.told(err)
 	}
 	told := cli.PrintableWriter{W: t.Stderr}
 	for _, n := range r.Notes {
@@ -88,6 +85,18 @@ func (in insertion) change(config string, before []byte, t terminal) ([]byte, er
 		fmt.Fprintf(told, "%s: %s\n  %s\n  remedy: %s\n", f.Severity, f.Where, f.What, f.Remedy)
 	}
 	return r.Text, nil
+}
+
+// told is an error with the place in the file that it is about.
+func (in insertion) told(err error) error {
+	refusal, is := errors.AsType[*into.Refusal](err)
+	switch {
+	case !is:
+		return err
+	case refusal.Line > 0:
+		return cli.Lines(fmt.Errorf("%s:%d: %s\nnext: %s", in.path, refusal.Line, refusal.What, refusal.Next))
+	}
+	return cli.Lines(fmt.Errorf("%s: %s\nnext: %s", in.path, refusal.What, refusal.Next))
 }
 
 func readInto(path string, t terminal) ([]byte, error) {

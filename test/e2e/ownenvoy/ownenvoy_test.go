@@ -4,18 +4,18 @@
 package ownenvoy
 
 import (
+	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"os"
-	"strconv"
+	"os/exec"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
 	"go.yaml.in/yaml/v4"
 
-	"github.com/athd/athd/envoy/verify"
-	"github.com/athd/athd/provider"
 	"github.com/athd/athd/test/harness/realenvoy"
 	"github.com/athd/athd/test/harness/stage"
 	"github.com/athd/athd/test/harness/tree"
@@ -27,8 +27,9 @@ type object = tree.Object
 
 // paste does by program what the guide tells people to do by hand, in its
 // order.
-func paste(t *testing.T, before object, part func(string) []byte) {
+func paste(t *testing.T, before object, bootstrap func(...string) []byte) {
 	t.Helper()
+	part := func(name string) []byte { return bootstrap("--part", name) }
 	resources := tree.At(t, before, "static_resources").(object)
 	resources["clusters"] = append(resources["clusters"].([]any), tree.Load(t, part("clusters"))["clusters"].([]any)...)
 
@@ -57,38 +58,98 @@ func paste(t *testing.T, before object, part func(string) []byte) {
 	}
 }
 
-func start(t *testing.T) (*stage.Stage, *stage.Upstream) {
+// before is the Envoy that was there, on addresses of this test's.
+func before(t *testing.T, listen string, website *stage.Upstream) string {
 	t.Helper()
 	text, err := os.ReadFile("../../../deploy/envoy/before.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
 	realenvoy.Validate(t, text)
-	website := stage.StartUpstream(t, nil)
-	return stage.Start(t, stage.Options{PathPrefix: "/api", Envoy: func(listen string, part func(string) []byte) []byte {
-		before := tree.Load(t, text)
-		paste(t, before, part)
-		setAddress(t, tree.At(t, before, "static_resources", "listeners", 0, "address", "socket_address").(object), listen)
-		setAddress(t, tree.At(t, before, "admin", "address", "socket_address").(object), "127.0.0.1:0")
-		site, _ := url.Parse(website.URL)
-		setAddress(t, tree.At(t, before, "static_resources", "clusters", 0, "load_assignment", "endpoints", 0,
-			"lb_endpoints", 0, "endpoint", "address", "socket_address").(object), site.Host)
-		out, err := yaml.Dump(before)
+	out := string(text)
+	for port, to := range map[string]string{"8080": listen, "9901": "127.0.0.1:0", "8000": strings.TrimPrefix(website.URL, "http://")} {
+		out = at(t, out, port, to)
+	}
+	return out
+}
+
+// at gives the one socket address of a port another one.
+func at(t *testing.T, text, port, hostPort string) string {
+	t.Helper()
+	host, to, _ := strings.Cut(hostPort, ":")
+	was := regexp.MustCompile(`address: [0-9.]+, port_value: ` + port + `\b`)
+	if n := len(was.FindAllString(text, -1)); n != 1 {
+		t.Fatalf("%d addresses of port %s", n, port)
+	}
+	return was.ReplaceAllString(text, "address: "+host+", port_value: "+to)
+}
+
+// byHand pastes the parts.
+func byHand(t *testing.T, website *stage.Upstream) func(string, func(...string) []byte) []byte {
+	return func(listen string, bootstrap func(...string) []byte) []byte {
+		config := tree.Load(t, []byte(before(t, listen, website)))
+		paste(t, config, bootstrap)
+		out, err := yaml.Dump(config)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return out
-	}}), website
+	}
 }
 
-func setAddress(t *testing.T, o object, hostPort string) {
-	t.Helper()
-	host, port, _ := strings.Cut(hostPort, ":")
-	n, err := strconv.Atoi(port)
-	if err != nil {
-		t.Fatal(err)
+// byInto lets athd bootstrap --into do it, and sees that it leaves alone what was
+// there.
+func byInto(t *testing.T, website *stage.Upstream) func(string, func(...string) []byte) []byte {
+	return func(listen string, bootstrap func(...string) []byte) []byte {
+		clusters := tree.At(t, tree.Load(t, bootstrap("--part", "clusters")), "clusters").([]any)
+		text := before(t, listen, website)
+		for _, c := range clusters {
+			if tree.At(t, c, "name") == "provider_shop" { // where the team's own route to the shop leads
+				to := tree.At(t, c, "load_assignment", "endpoints", 0, "lb_endpoints", 0, "endpoint", "address", "socket_address")
+				text = at(t, text, "3000", fmt.Sprint(tree.At(t, to, "address"), ":", tree.At(t, to, "port_value")))
+			}
+		}
+		file := filepath.Join(t.TempDir(), "envoy.yaml")
+		if err := os.WriteFile(file, []byte(text), 0o640); err != nil {
+			t.Fatal(err)
+		}
+		shown := string(bootstrap("--into", file, "--yes"))
+		for line := range strings.Lines(shown) {
+			if line[0] == '-' && !strings.HasPrefix(line, "--- ") {
+				t.Errorf("the difference takes away %q", line)
+			}
+		}
+		out, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if rest := withoutMarked(string(out)); rest != text {
+			t.Errorf("what is not athd's is not what it was:\n%s", rest)
+		}
+		if again := bootstrap("--into", file, "--yes"); len(again) > 0 {
+			t.Errorf("the second time changes it:\n%s", again)
+		}
+		return out
 	}
-	o["address"], o["port_value"] = host, n
+}
+
+// withoutMarked is a text without what stands between athd's marks.
+func withoutMarked(text string) string {
+	var out strings.Builder
+	athds := false
+	for line := range strings.Lines(text) {
+		mark := strings.TrimSpace(line)
+		if strings.HasPrefix(mark, "# athd:begin") {
+			athds = true
+		}
+		if !athds {
+			out.WriteString(line)
+		}
+		if strings.HasPrefix(mark, "# athd:end") {
+			athds = false
+		}
+	}
+	return out.String()
 }
 
 func ask(t *testing.T, s *stage.Stage, host, path, token, agentID string) int {
@@ -115,7 +176,33 @@ func ask(t *testing.T, s *stage.Stage, host, path, token, agentID string) int {
 
 // proves: M-1, P-1, P-3, P-4, P-5
 func TestPartsInAnEnvoyThatWasThere(t *testing.T) {
-	s, website := start(t)
+	athctl := buildAthctl(t)
+	for _, c := range []struct {
+		name string
+		o    stage.Options
+		by   func(*testing.T, *stage.Upstream) func(string, func(...string) []byte) []byte
+	}{
+		{"pasted by hand", stage.Options{}, byHand},
+		{"by athd bootstrap --into", stage.Options{}, byInto},
+		{"by athd bootstrap --into, consent pages apart", stage.Options{Host: "localhost", ConsentHost: "127.0.0.1"}, byInto},
+		{"by athd bootstrap --into, the API's people let through", stage.Options{Unauthenticated: "passthrough"}, byInto},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			website := stage.StartUpstream(t, nil)
+			c.o.PathPrefix, c.o.Envoy = "/api", c.by(t, website)
+			s := stage.Start(t, c.o)
+			walk(t, s, website, c.o.Unauthenticated == "passthrough")
+			t.Run("verify-envoy finds nothing", func(t *testing.T) { verified(t, athctl, s) })
+		})
+	}
+}
+
+// walk takes agents through everything, and people past it.
+func walk(t *testing.T, s *stage.Stage, website *stage.Upstream, people bool) {
+	withoutToken, api := 401, (*stage.Upstream)(nil)
+	if people {
+		withoutToken, api = 200, s.App
+	}
 	shop := s.Token(s.NewAgent("a"), stage.App, "products:read")
 	gallery := s.Token(s.NewAgent("b"), stage.Provider, "pictures:read")
 
@@ -131,7 +218,8 @@ func TestPartsInAnEnvoyThatWasThere(t *testing.T) {
 		{"the shop, with a token", "", "/api/products", shop.Access.Reveal(), shop.AgentID, 200, s.App},
 		{"the shop, below /ath/proxy/", "", "/ath/proxy/shop/api/products", shop.Access.Reveal(), shop.AgentID, 200, s.App},
 		{"the provider", "", "/ath/proxy/gallery/pictures/1", gallery.Access.Reveal(), gallery.AgentID, 200, s.Gallery},
-		{"P-1: the shop, without a token", "", "/api/products", "", "", 401, nil},
+		{"P-1: the shop, without a token", "", "/api/products", "", "", withoutToken, api},
+		{"P-1: the shop, with another token", "", "/api/products", "ath_tk_made_up", shop.AgentID, 401, nil},
 		{"P-3: the shop, with the provider's token", "", "/api/products", gallery.Access.Reveal(), gallery.AgentID, 403, nil},
 		{"P-4: the shop, outside the scopes", "", "/api/orders", shop.Access.Reveal(), shop.AgentID, 403, nil},
 		{"an unknown provider", "", "/ath/proxy/nobody/x", shop.Access.Reveal(), shop.AgentID, 403, nil},
@@ -155,28 +243,23 @@ func TestPartsInAnEnvoyThatWasThere(t *testing.T) {
 			}
 		})
 	}
+}
 
-	t.Run("verify-envoy finds nothing", func(t *testing.T) {
-		at := func(text string) *url.URL {
-			u, err := url.Parse(text)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return u
-		}
-		set, err := provider.NewSet(
-			&provider.Provider{ID: stage.Provider, APIBase: at(s.Gallery.URL + "/v1")},
-			&provider.Provider{ID: stage.App, APIBase: at(s.App.URL), App: &provider.App{Upstream: at(s.App.URL), PathPrefix: "/api"}},
-		)
-		if err != nil {
-			t.Fatal(err)
-		}
-		v, err := verify.Verify([]byte(s.Envoy.Admin("/config_dump")), verify.Expectation{Providers: set, Authz: []string{"unix:" + s.Dir + "/authz.sock"}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, f := range v.Findings {
-			t.Errorf("%s: %s: %s", f.Severity, f.Where, f.What)
-		}
-	})
+func buildAthctl(t *testing.T) string {
+	t.Helper()
+	athctl := filepath.Join(t.TempDir(), "athctl")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", athctl, "github.com/athd/athd/cmd/athctl").CombinedOutput(); err != nil {
+		t.Fatalf("building athctl: %v\n%s", err, out)
+	}
+	return athctl
+}
+
+func verified(t *testing.T, athctl string, s *stage.Stage) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), athctl, "verify-envoy", "--strict", "--server", s.Public, "--token-file", s.Dir+"/admin.token",
+		"--envoy", s.Envoy.AdminURL(), "--authz", "unix:"+s.Dir+"/authz.sock")
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "read; nothing differs.") {
+		t.Errorf("%v\n%s", err, out)
+	}
 }

@@ -86,9 +86,9 @@ type Options struct {
 	AppID           string // default shop
 	AppMore         string // further lines of the app's YAML, indented by two
 	Destination     string // envoy.destination: route (the default) or host_and_path
-	// Envoy makes Envoy's configuration from the parts that athd bootstrap
-	// prints; nil: all of it, as it is.
-	Envoy func(listen string, part func(name string) []byte) []byte
+	// Envoy makes Envoy's configuration with athd bootstrap, of which it gets
+	// what it prints; nil: all that it prints, as it is.
+	Envoy func(listen string, bootstrap func(args ...string) []byte) []byte
 	// Athd changes how athd serve is run; may be nil.
 	Athd func(*exec.Cmd)
 }
@@ -222,8 +222,8 @@ func Start(t testing.TB, o Options) *Stage {
 	if _, stderr, err := Run(t, dir, "keys", "new", "-o", filepath.Join(dir, "keyset.json")); err != nil {
 		t.Fatalf("athd keys new: %v\n%s", err, stderr)
 	}
-	part := func(name string) []byte {
-		text, stderr, err := Run(t, dir, "bootstrap", "--part", name, "--config", "athd.yaml")
+	bootstrap := func(args ...string) []byte {
+		text, stderr, err := Run(t, dir, append([]string{"bootstrap", "--config", "athd.yaml"}, args...)...)
 		if err != nil {
 			t.Fatalf("athd bootstrap: %v\n%s", err, stderr)
 		}
@@ -231,9 +231,9 @@ func Start(t testing.TB, o Options) *Stage {
 	}
 	s.Athd = startAthd(t, dir, admin, true, o.Athd)
 	if o.Envoy == nil {
-		o.Envoy = func(_ string, part func(string) []byte) []byte { return part("all") }
+		o.Envoy = func(_ string, bootstrap func(...string) []byte) []byte { return bootstrap() }
 	}
-	s.Envoy = realenvoy.Start(t, o.Envoy(envoyListen, part))
+	s.Envoy = realenvoy.Start(t, o.Envoy(envoyListen, bootstrap))
 	return s
 }
 
