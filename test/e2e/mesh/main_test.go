@@ -42,8 +42,8 @@ func (m mesh) start(t *testing.T) *stage.Stage {
 func (m mesh) startWith(t *testing.T, o stage.Options) *stage.Stage {
 	t.Helper()
 	o.Destination, o.ConsentHost = "host_and_path", m.consentHost
-	o.Envoy = func(listen string, part func(string) []byte) []byte {
-		return m.config(t, listen, part("clusters"))
+	o.Envoy = func(listen string, bootstrap func(...string) []byte) []byte {
+		return m.config(t, listen, bootstrap("--part", "clusters"))
 	}
 	return stage.Start(t, o)
 }
