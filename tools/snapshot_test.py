@@ -68,11 +68,13 @@ class Checks(unittest.TestCase):
 
     def test_an_sbom_names_what_is_linked(self):
         path = self.folder / "x.spdx.json"
-        path.write_text(json.dumps({"spdxVersion": "SPDX-2.3", "packages": [{"name": "a"}, {"name": "b"}]}))
-        self.assertEqual(snapshot.check_sbom(path, {"a"}), 2)
-        self.refused("leaves out ..c", snapshot.check_sbom, path, {"a", "c"})
+        ours = {"name": snapshot.OURS, "versionInfo": "v1.2.3"}
+        path.write_text(json.dumps({"spdxVersion": "SPDX-2.3", "packages": [{"name": "a"}, ours]}))
+        self.assertEqual(snapshot.check_sbom(path, {"a"}, "v1.2.3"), 2)
+        self.refused("leaves out ..c", snapshot.check_sbom, path, {"a", "c"}, "v1.2.3")
+        self.refused("calls athd", snapshot.check_sbom, path, {"a"}, "v1.2.4")
         path.write_text(json.dumps({"packages": []}))
-        self.refused("no SPDX document", snapshot.check_sbom, path, set())
+        self.refused("no SPDX document", snapshot.check_sbom, path, set(), "v1.2.3")
 
     def test_a_binary_says_its_version_and_commit(self):
         program = f"#!{sys.executable}\nprint('athd v1.2.3\\nrevision 0123')\n".encode()
