@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/url"
@@ -159,6 +160,11 @@ func (u *upRun) path(name string) string { return filepath.Join(u.dir, name) }
 
 // start returns once agents are answered. What it started, end ends.
 func (u *upRun) start(ctx context.Context) (err error) {
+	for _, log := range []string{"athd.log", "envoy.log"} { // the last run's may say why it ended
+		if err := os.Rename(u.path(log), u.path(log+".1")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
 	if err := u.serve(); err != nil {
 		return err
 	}

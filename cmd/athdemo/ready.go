@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -41,9 +42,10 @@ func newReady(t cli.Terminal) *cobra.Command {
 }
 
 // tellReady prints the addresses once everything answers through Envoy, and
-// again after each time when it did not.
+// again after each time when it did not. What it waits for it says, each time
+// that this changes.
 func (s *service) tellReady(ctx context.Context, public, login string) error {
-	up := false
+	up, told := false, ""
 	for {
 		err := errors.Join(
 			ready.Answers(ctx, public+ath.DiscoveryPath, http.StatusOK),
@@ -53,8 +55,10 @@ func (s *service) tellReady(ctx context.Context, public, login string) error {
 			return nil
 		case err == nil && !up:
 			fmt.Fprintf(s.Stdout, welcome, public, login)
-		case err != nil && up:
-			fmt.Fprintf(s.Stdout, "Not everything answers: %v\n", err)
+			told = ""
+		case err != nil && err.Error() != told:
+			told = err.Error()
+			fmt.Fprintf(s.Stdout, "Waiting, not everything answers: %s\n", strings.ReplaceAll(told, "\n", "; "))
 		}
 		up = err == nil
 		select {

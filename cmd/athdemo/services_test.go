@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -154,17 +155,17 @@ func TestIntrospectorReadsReplies(t *testing.T) {
 	}
 }
 
-func TestReadyTellsOnceEverythingAnswers(t *testing.T) {
-	var well sync.WaitGroup
-	well.Add(1)
+func TestReadyTellsWhatItWaitsForAndOnceEverythingAnswers(t *testing.T) {
+	var well atomic.Bool
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/.well-known/openid-configuration" {
-			well.Wait()
+		if r.URL.Path == "/.well-known/openid-configuration" && !well.Load() {
+			w.WriteHeader(http.StatusServiceUnavailable)
 		}
 	}))
 	defer server.Close()
 	out, _ := run(t, "ready", "--public="+server.URL, "--login="+server.URL)
-	well.Done()
+	out.wait(t, `Waiting, not everything answers: \S+/.well-known/openid-configuration answers 503`)
+	well.Store(true)
 	out.wait(t, `(?s)Everything answers.*log in as alice`)
 }
 

@@ -1,6 +1,7 @@
 package starter_test
 
 import (
+	"bytes"
 	"errors"
 	"flag"
 	"fmt"
@@ -9,9 +10,14 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"go.yaml.in/yaml/v4"
+
 	"github.com/athd/athd/config"
+	"github.com/athd/athd/config/schema"
 	"github.com/athd/athd/config/starter"
 	"github.com/athd/athd/provider"
 	"github.com/athd/athd/provider/metadata"
@@ -48,12 +54,49 @@ func load(t *testing.T, dir string, f *starter.Files, secretFile string) *config
 			t.Fatal(err)
 		}
 	}
+	editorTakes(t, ofConfig, f.Athd)
+	if f.Providers != nil {
+		editorTakes(t, ofProviders, f.Providers)
+	}
 	env := func(name string) (string, bool) { return "of-the-environment", slices.Contains(f.Variables, name) }
 	s, faults := config.Load(filepath.Join(dir, "athd.yaml"), config.Sources{Env: env, ReadFile: config.ReadFile})
 	if err := faults.Err(); err != nil {
 		t.Fatalf("%v\n%s\n%s", err, f.Athd, f.Providers)
 	}
 	return s
+}
+
+// A judge reads a schema, by which editors judge, once.
+func judge(text []byte) func() (*jsonschema.Schema, error) {
+	return sync.OnceValues(func() (*jsonschema.Schema, error) {
+		rules, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+		if err != nil {
+			return nil, err
+		}
+		c := jsonschema.NewCompiler()
+		if err := c.AddResource("schema.json", rules); err != nil {
+			return nil, err
+		}
+		return c.Compile("schema.json")
+	})
+}
+
+var ofConfig, ofProviders = judge(schema.Config()), judge(schema.Providers())
+
+// editorTakes wants the schema to have nothing against a document.
+func editorTakes(t *testing.T, rules func() (*jsonschema.Schema, error), text []byte) {
+	t.Helper()
+	compiled, err := rules()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var document any
+	if err := yaml.Load(text, &document); err != nil {
+		t.Fatal(err)
+	}
+	if err := compiled.Validate(document); err != nil {
+		t.Errorf("an editor has something against it: %v\n%s", err, text)
+	}
 }
 
 const named = `,"scopes_supported":["openid","email","products:read","orders:write","roles"],"token_endpoint_auth_methods_supported":["client_secret_basic","client_secret_post"]`

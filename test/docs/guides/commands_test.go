@@ -117,3 +117,35 @@ func TestCommandsHaveTheirFlags(t *testing.T) {
 		t.Errorf("only %d commands were found", seen)
 	}
 }
+
+// Whoever waits is told for what: a loop of README or docs says it before, and
+// commands that wait for something by themselves, and say nothing, are not
+// typed.
+func TestNothingIsWaitedForInSilence(t *testing.T) {
+	loops := 0
+	for _, page := range pages(t) {
+		for _, b := range blocks(t, page) {
+			before := ""
+			for line := range strings.Lines(b.text) {
+				typed := strings.TrimPrefix(strings.TrimSpace(line), "$ ")
+				if b.kind != "sh" && typed == strings.TrimSpace(line) {
+					continue // what is printed
+				}
+				first, _, _ := strings.Cut(typed, " ")
+				switch {
+				case first == "sleep", strings.Contains(typed, "compose") && strings.Contains(typed, "--wait"):
+					t.Errorf("%s: nobody is told what this waits for: %s", page, typed)
+				case first == "while" || first == "until":
+					loops++
+					if !strings.HasPrefix(before, `echo "waiting for `) {
+						t.Errorf("%s: nothing before it says what this waits for: %s", page, typed)
+					}
+				}
+				before = typed
+			}
+		}
+	}
+	if loops == 0 {
+		t.Error("no loop was found: has this test gone blind?")
+	}
+}
