@@ -64,8 +64,8 @@ and a user's browser before them. Each step is checked.`,
 		Example: "  athdemo --athd ./athd --envoy /usr/bin/envoy --keep",
 		Args:    cli.NoArgs,
 	}
-	c.Flags().StringVar(&opt.athd, "athd", "athd", "the athd program, a `file`")
-	c.Flags().StringVar(&opt.envoy, "envoy", "envoy", "the Envoy program, a `file`")
+	c.Flags().StringVar(&opt.athd, "athd", "athd", "the athd `program`")
+	c.Flags().StringVar(&opt.envoy, "envoy", "envoy", "the Envoy `program`")
 	c.Flags().BoolVar(&opt.keep, "keep", false, "stay up afterwards, until Ctrl-C")
 	c.Flags().BoolVarP(&opt.verbose, "verbose", "v", false, "print every request and reply, and what the shop saw")
 	c.RunE = func(c *cobra.Command, _ []string) error { return demo(c.Context(), opt, t.Stdout) }

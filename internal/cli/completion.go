@@ -16,7 +16,6 @@ func addCompletion(root *cobra.Command) {
 		}
 		c.Use, c.GroupID = "completion", lastGroup(root)
 		c.Short = "print what makes a shell complete commands, flags and values"
-		c.Long = ""
 		for _, shell := range c.Commands() {
 			shell.Short = "for " + shell.Name()
 			shell.Example = "  " + root.Name() + " completion " + shell.Name()
@@ -39,8 +38,11 @@ func completeFiles(c *cobra.Command) {
 			return
 		}
 		complete := cobra.NoFileCompletions
-		if value, _ := pflag.UnquoteUsage(f); strings.EqualFold(value, "file") {
+		switch value, _ := pflag.UnquoteUsage(f); strings.ToLower(value) {
+		case "file", "program":
 			complete = cobra.FixedCompletions(nil, cobra.ShellCompDirectiveDefault)
+		case "folder":
+			complete = cobra.FixedCompletions(nil, cobra.ShellCompDirectiveFilterDirs)
 		}
 		if err := c.RegisterFlagCompletionFunc(f.Name, complete); err != nil {
 			panic(err) // there is the flag, and it had none

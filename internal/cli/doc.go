@@ -18,6 +18,7 @@
 //		return c
 //	}
 //
-// The usage text of a flag names its value in back quotes: `file` is completed
-// as a file, any other only by what [Choice] or cobra's own functions say.
+// The usage text of a flag names its value in back quotes: a shell completes
+// `file`, `program` and `folder` by what is on the disk, any other only by what
+// [Choice], [Complete] or cobra's own functions say.
 package cli

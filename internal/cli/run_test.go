@@ -27,6 +27,7 @@ func newProgram(do func(t cli.Terminal, config string, plain []string) error) fu
 		cli.FormatFlag(run)
 		cli.Obsolete(run, "static")
 		run.Flags().String("server", "", "the `URL`")
+		run.Flags().String("into", "", "the `folder`")
 		run.RunE = func(_ *cobra.Command, plain []string) error { return do(t, *config, plain) }
 		list := &cobra.Command{Use: "list", Short: "list what there is", Example: "  prog things list"}
 		list.RunE = func(*cobra.Command, []string) error { return nil }
@@ -156,7 +157,8 @@ func TestShellsCompleteCommandsFlagsAndValues(t *testing.T) {
 		"run -o ":             "text\njson\n:4",
 		"run --config ":       ":0", // files
 		"run --config conf/a": ":0",
-		"run --server ":       ":4", // nothing, and no files
+		"run --server ":       ":4",  // nothing, and no files
+		"run --into ":         ":16", // folders
 		"run ":                ":4",
 		"run --stat":          ":4",
 		"help t":              "completion\t",
