@@ -17,7 +17,7 @@ import (
 // Settings is what a faultless configuration says. Only Load makes one.
 type Settings struct {
 	PublicURL  string // without a trailing slash
-	ConsentURL string // publicURL where none is given
+	ConsentURL string // PublicURL where none is given
 
 	GRPC, HTTP, Admin Address
 	TLS               *ServerTLS // nil: plaintext
@@ -28,7 +28,7 @@ type Settings struct {
 
 	Providers   *provider.Set
 	AdminTokens []httpapi.AdminToken
-	// adminPrivate: operators are served on the admin listener alone.
+	// AdminPrivate: operators are served on the admin listener alone.
 	AdminPrivate        bool
 	Policy              approval.Policy
 	Pinned              []attest.Pinned
@@ -46,7 +46,7 @@ type Settings struct {
 	Runtime     RuntimeSettings
 	Development Development
 
-	// warnings are what is allowed but should be known: told by validate, at
+	// Warnings are what is allowed but should be known: told by validate, at
 	// start and by /readyz.
 	Warnings []string
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/athd/athd/ath"
@@ -252,6 +253,24 @@ func TestMessagesThatCannotBeTakenHaveTheLogCompared(t *testing.T) {
 	if n := testing.AllocsPerRun(10, func() { announcement(strings.Repeat(":", maxAnnouncement+1)).change(1) }); n > 1 {
 		t.Errorf("a long announcement is taken apart: %v allocations", n)
 	}
+}
+
+// After the connections were replaced, since they led to a server that is no
+// master any more, the subscription is at the new one too, and not silent at the
+// old one for as long as that lives.
+func TestTheSubscriptionFollowsTheConnections(t *testing.T) {
+	s, err := Open(Config{URL: Embedded, Timeout: 10 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	waitFor(t, "the feed is notified", func() bool { return s.Feed().Notified })
+	next := miniredis.RunT(t)
+	s.server.connect = func(onConnect) redis.UniversalClient { return redis.NewClient(&redis.Options{Addr: next.Addr()}) }
+	old := s.server.current.Load()
+	t.Cleanup(func() { old.client.Close() })
+	s.server.current.Store(s.server.newLink()) // which closes nothing, other than leave
+	waitFor(t, "a subscription at the new server", func() bool { return next.PubSubNumSub(s.feed.channel)[s.feed.channel] == 1 })
 }
 
 // The user's OAuth token leaves the memory of every athd, also of one that is not

@@ -60,7 +60,7 @@ type Verification struct {
 
 // Verify reads what Envoy's admin page /config_dump says, with ?include_eds
 // or without, and reports every way in which it differs from what keeps
-// agents' requests checked. What [Bootstrap] writes has no finding.
+// agents' requests checked. What package envoy/bootstrap writes has no finding.
 //
 // It sees configuration, not traffic: runtime overrides, and what an unknown
 // filter does, it cannot see. Envoy hides from its dump the values of the

@@ -1,8 +1,10 @@
 package handshake
 
 import (
+	"bytes"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -407,6 +409,25 @@ func TestOnlyOurPageDecides(t *testing.T) {
 	// A cookie that claims to be further than it is.
 	forged := cookie.Name + "=" + strings.Replace(cookie.Value, ".s.", ".a.", 1)
 	w.refusedAs(t, post(func(url.Values) {}, "Cookie", forged), 400, "STATE_MISMATCH")
+	// With everything of the form's own browser, but sent by a page of a neighbour.
+	resp, err = http.Get(link)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, shown := resp.Cookies()[0].Name+"="+resp.Cookies()[0].Value, new(bytes.Buffer)
+	shown.ReadFrom(resp.Body)
+	resp.Body.Close()
+	token := regexp.MustCompile(`name="token" value="([^"]+)"`).FindStringSubmatch(shown.String())
+	if token == nil {
+		t.Fatal("the page has no token")
+	}
+	own := func(v url.Values) { v.Set("token", token[1]) }
+	for _, site := range []string{"cross-site", "same-site", "none"} {
+		w.refusedAs(t, post(own, "Cookie", text, "Sec-Fetch-Site", site), 400, "STATE_MISMATCH")
+	}
+	if r := post(own, "Cookie", text, "Sec-Fetch-Site", "same-origin"); r.status != http.StatusOK {
+		t.Errorf("the page's own answer: %d %s", r.status, r.raw)
+	}
 }
 
 // A preview of the link, by whatever program, changes nothing.
