@@ -273,6 +273,56 @@ func TestTheSubscriptionFollowsTheConnections(t *testing.T) {
 	waitFor(t, "a subscription at the new server", func() bool { return next.PubSubNumSub(s.feed.channel)[s.feed.channel] == 1 })
 }
 
+// Whoever may publish on the channel, as may every user of a Redis that has not
+// forbidden it, can cost comparisons and caches, and hide no change.
+func TestWhoeverPublishesOnTheChannelHidesNoChange(t *testing.T) {
+	s, err := Open(Config{URL: Embedded, Timeout: 10 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	waitFor(t, "the feed is notified", func() bool { f := s.Feed(); return f.Notified && f.Generation > 0 })
+	watch := s.Watch()
+	defer watch.Close()
+	for round := range 3 {
+		generation := s.Feed().Generation
+		messages := []string{
+			"", "x", "18446744073709551616 a", "-1 a", "0 agent:" + string(ath.NewTag()) + "::n", strings.Repeat("9", maxMessage+1),
+			fmt.Sprint(generation+1000, " ", announce(AgentChanged, ath.NewTag(), "")),
+			// In the place of the change that comes next.
+			fmt.Sprint(generation+1, " ", announce(AgentChanged, ath.NewTag(), "")),
+		}
+		if round == 1 { // and of the one behind it
+			messages = append(messages, fmt.Sprint(generation+2, " ", announce(GrantEnded, ath.NewTag(), ath.DigestOf("x").String())))
+		}
+		for i, message := range messages {
+			if err := s.server.client().Publish(ctx, s.feed.channel, message).Err(); err != nil {
+				t.Fatal(round, i, err)
+			}
+		}
+		tag := ath.NewTag()
+		said := announce(AgentChanged, tag, "")
+		s.feed.unwritten.add(said)
+		var made uint64
+		waitFor(t, "the change is in the log", func() bool {
+			score, err := s.server.client().ZScore(ctx, changesLog, string(said)).Result()
+			made = uint64(score)
+			return err == nil
+		})
+		for {
+			c, err := watch.Next(ctx)
+			if err != nil {
+				t.Fatalf("round %d: the change is hidden: %v", round, err)
+			}
+			if c.Tag == tag || c.Kind == Everything && c.Generation >= made {
+				break
+			}
+		}
+	}
+}
+
 // The user's OAuth token leaves the memory of every athd, also of one that is not
 // asked about it again.
 func TestDecryptedRecordsGoWhenTheyEnd(t *testing.T) {
