@@ -41,6 +41,33 @@ func TestARepeatedUnknownTokenCostsOneReadASecond(t *testing.T) {
 			t.Error(got)
 		}
 	})
+	t.Run("a token of the same slot is not meant", func(t *testing.T) {
+		neighbour := s.token
+		for i := 0; d.unknown.slot(neighbour.Digest()) != d.unknown.slot(s.token.Digest()) || neighbour.Digest() == s.token.Digest(); i++ {
+			if neighbour = ath.NewToken(s.token.Tag()); i > 1000*unknownSlots {
+				t.Fatal("no token has the same slot")
+			}
+		}
+		other := r
+		other.Authorization = []string{"Bearer " + neighbour.Secret().Reveal()}
+		if got := reason(other); got != TokenUnknown {
+			t.Fatal(got)
+		}
+		if got := reason(r); got != Allowed {
+			t.Error(got)
+		}
+	})
+	t.Run("an operator who asks is told what the store says", func(t *testing.T) {
+		token := s.token
+		s.token = ath.NewToken(token.Tag())
+		reason(r) // which is unknown now
+		s.token = token
+		e, err := d.Explain(context.Background(), Question{Method: r.Method, URL: "https://gw.example" + r.Path, Token: token.Secret(), AgentID: agentID})
+		if err != nil || e.Decision.Reason() != Allowed {
+			t.Errorf("%s, %v", e.Decision.Reason(), err)
+		}
+		clock = clock.Add(unknownFor) // for what comes
+	})
 	t.Run("a token that is minted now is allowed at once", func(t *testing.T) {
 		fresh := ath.NewToken(s.token.Tag())
 		s.token = fresh

@@ -11,7 +11,8 @@ import (
 )
 
 // PutConnection stores a user's OAuth tokens until the given time; a grant that
-// is put later extends that to its own expiry. An existing record is overwritten.
+// is put later extends that to its own expiry. It is for a connection that is new:
+// a record that exists is overwritten, with what a newer athd keeps in x.
 // The connection is entered into the index of its agent's.
 func (s *Store) PutConnection(ctx context.Context, tag ath.Tag, c Connection, until time.Time) error {
 	key, err := key(tag, string(connectionKind))
