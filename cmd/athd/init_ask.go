@@ -16,13 +16,16 @@ func (b *beginning) ask(t terminal) error {
 	if b.Preset != "" || b.issuer != "" && b.Upstream != "" || !isTerminal(t.Stdin) || !isTerminal(t.Stderr) {
 		return nil
 	}
-	in := bufio.NewReader(io.LimitReader(t.Stdin, 64<<10))
+	return b.questions(bufio.NewReader(io.LimitReader(t.Stdin, 64<<10)), t.Stderr)
+}
+
+// questions are asked in turn; an empty answer leaves things as they are.
+func (b *beginning) questions(in *bufio.Reader, out io.Writer) (err error) {
 	if b.issuer == "" && b.Upstream == "" {
-		answer, err := question(in, t.Stderr, "An API of your own, or a known service ("+strings.Join(starter.Presets(), ", ")+")? Its name, or nothing for your own: ")
+		b.Preset, err = question(in, out, "An API of your own, or a known service ("+strings.Join(starter.Presets(), ", ")+")? Its name, or nothing for your own: ")
 		if err != nil {
 			return err
 		}
-		b.Preset = answer
 	}
 	for _, q := range []struct {
 		to   *string
@@ -31,16 +34,14 @@ func (b *beginning) ask(t terminal) error {
 	}{
 		{&b.issuer, "Your OAuth server, its issuer URL (such as https://login.example.com): ", true},
 		{&b.Upstream, "Your API's URL (such as http://127.0.0.1:3000): ", true},
-		{&b.ClientID, "athd's client id there (nothing: the environment says it): ", false},
+		{&b.ClientID, "athd's client id there (or nothing, and the environment says it): ", false},
 	} {
 		if *q.to != "" || q.own && b.Preset != "" {
 			continue
 		}
-		answer, err := question(in, t.Stderr, q.text)
-		if err != nil {
+		if *q.to, err = question(in, out, q.text); err != nil {
 			return err
 		}
-		*q.to = answer
 	}
 	return nil
 }

@@ -3,6 +3,7 @@
 package up
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -36,7 +37,8 @@ type running struct {
 	api       *stage.Upstream
 }
 
-func start(t *testing.T) *running {
+// start runs both; publicURL is "" for Envoy's own address.
+func start(t *testing.T, publicURL string) *running {
 	t.Helper()
 	r := &running{t: t, dir: t.TempDir(), api: stage.StartUpstream(t, nil)}
 	for range 4 {
@@ -44,7 +46,7 @@ func start(t *testing.T) *running {
 	}
 	r.public = r.addresses[0]
 	config := fmt.Sprintf(`
-public_url: http://%s
+public_url: %s
 listen: {grpc: "unix:%s/authz.sock", http: %q, admin: %q}
 store: {url: embedded}
 approval: {default: review}
@@ -55,7 +57,7 @@ apps:
     unauthenticated: passthrough
     available_scopes: ["products:read"]
     oauth: {authorize_endpoint: https://l.example.com/a, token_endpoint: https://l.example.com/t, client_id: a, client_secret: b}
-`, r.public, r.dir, r.addresses[1], r.addresses[2], r.public, r.addresses[3], r.api.URL)
+`, cmp.Or(publicURL, "http://"+r.public), r.dir, r.addresses[1], r.addresses[2], r.public, r.addresses[3], r.api.URL)
 	if err := os.WriteFile(filepath.Join(r.dir, "athd.yaml"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +120,7 @@ func TestASignalEndsBoth(t *testing.T) {
 		"a closed window": func(r *running) { r.Press(syscall.SIGHUP) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := start(t)
+			r := start(t, "")
 			press(r)
 			if code := r.Ends(); code != 0 {
 				t.Errorf("exit code %d", code)
@@ -132,7 +134,7 @@ func TestASignalEndsBoth(t *testing.T) {
 }
 
 func TestEnvoysEndIsAthdsEnd(t *testing.T) {
-	r := start(t)
+	r := start(t, "")
 	if err := syscall.Kill(r.envoy, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
@@ -149,7 +151,7 @@ func TestEnvoyEndsWithAnAthdThatIsKilled(t *testing.T) {
 	if !process.EndsWithParent {
 		t.Skip("only Linux ends children of a killed parent")
 	}
-	r := start(t)
+	r := start(t, "")
 	r.Signal(syscall.SIGKILL)
 	if code := r.Ends(); code != -1 {
 		t.Errorf("exit code %d", code)
@@ -158,7 +160,7 @@ func TestEnvoyEndsWithAnAthdThatIsKilled(t *testing.T) {
 }
 
 func TestACallUnderWayEndsBeforeEnvoyDoes(t *testing.T) {
-	r := start(t)
+	r := start(t, "")
 	under, release := make(chan struct{}), make(chan struct{})
 	r.api.Serve("/slow", func(w http.ResponseWriter, _ *http.Request) {
 		close(under)
@@ -198,7 +200,7 @@ func TestACallUnderWayEndsBeforeEnvoyDoes(t *testing.T) {
 }
 
 func TestASecondAthdOnTheSamePortsSaysWhoHasThem(t *testing.T) {
-	r := start(t)
+	r := start(t, "")
 	second := exec.CommandContext(t.Context(), stage.Binary(t), "up", "--envoy", realenvoy.Binary(t))
 	second.Dir = r.dir
 	out, err := second.CombinedOutput()
@@ -208,4 +210,22 @@ func TestASecondAthdOnTheSamePortsSaysWhoHasThem(t *testing.T) {
 	if !runs(r.envoy) {
 		t.Error("the first one has ended")
 	}
+}
+
+// What is in front of Envoy may come later, or not let this machine in.
+func TestAPublicURLThatIsElsewhereIsNotWaitedFor(t *testing.T) {
+	r := start(t, "https://gateway.invalid")
+	if said := r.Printed(); !strings.Contains(said, "\nready, ") || !strings.Contains(said, "\nnote: seen from here, ") || !strings.Contains(said, "https://gateway.invalid") {
+		t.Errorf("it printed\n%s", said)
+	}
+	resp, err := http.Get("http://" + r.public + "/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	r.Press(syscall.SIGINT)
+	if code := r.Ends(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	r.gone()
 }

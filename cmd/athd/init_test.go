@@ -1,0 +1,59 @@
+package main
+
+import (
+	"bufio"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/athd/athd/config/starter"
+)
+
+func TestInitAsksForWhatTheFlagsDoNotSay(t *testing.T) {
+	for _, test := range []struct {
+		name, answers string
+		before, want  beginning
+		asked         int
+	}{
+		{
+			"an API of one's own", "\nhttps://login.example.com\n http://127.0.0.1:3000 \nathd\n", beginning{},
+			beginning{issuer: "https://login.example.com", Choices: starter.Choices{Upstream: "http://127.0.0.1:3000", ClientID: "athd"}}, 4,
+		},
+		{"a known service", "github\n\n", beginning{}, beginning{Choices: starter.Choices{Preset: "github"}}, 2},
+		{
+			"the rest", "http://127.0.0.1:3000\n", beginning{issuer: "https://login.example.com", Choices: starter.Choices{ClientID: "athd"}},
+			beginning{issuer: "https://login.example.com", Choices: starter.Choices{Upstream: "http://127.0.0.1:3000", ClientID: "athd"}}, 1,
+		},
+		{"nobody answers", "", beginning{}, beginning{}, 4},
+	} {
+		b, out := test.before, strings.Builder{}
+		if err := b.questions(bufio.NewReader(strings.NewReader(test.answers)), &out); err != nil {
+			t.Errorf("%s: %v", test.name, err)
+		}
+		if b.issuer != test.want.issuer || b.Upstream != test.want.Upstream || b.ClientID != test.want.ClientID || b.Preset != test.want.Preset {
+			t.Errorf("%s: %+v, want %+v", test.name, b, test.want)
+		}
+		if asked := strings.Count(out.String(), ": "); asked != test.asked {
+			t.Errorf("%s: %d questions, want %d\n%s", test.name, asked, test.asked, &out)
+		}
+	}
+}
+
+func TestNobodyIsAskedWithoutATerminal(t *testing.T) {
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer read.Close()
+	defer write.Close()
+	for name, stream := range map[string]any{"the null device": null, "a pipe": read, "a text": strings.NewReader("")} {
+		if isTerminal(stream) {
+			t.Errorf("%s passes for a terminal", name)
+		}
+	}
+}
