@@ -2,11 +2,15 @@ package main
 
 import (
 	"bufio"
+	"errors"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"testing"
 
 	"github.com/athd/athd/config/starter"
+	"github.com/athd/athd/provider/metadata"
 )
 
 func TestInitAsksForWhatTheFlagsDoNotSay(t *testing.T) {
@@ -54,6 +58,28 @@ func TestNobodyIsAskedWithoutATerminal(t *testing.T) {
 	for name, stream := range map[string]any{"the null device": null, "a pipe": read, "a text": strings.NewReader("")} {
 		if isTerminal(stream) {
 			t.Errorf("%s passes for a terminal", name)
+		}
+	}
+}
+
+// proves: A-7
+func TestInitAsksAPrivateAddressOnItsOwnMachineOnly(t *testing.T) {
+	server := httptest.NewServer(http.NotFoundHandler())
+	defer server.Close()
+	for _, test := range []struct {
+		publicURL    string
+		allowPrivate bool
+		want         metadata.Reason
+	}{
+		{"https://gateway.example.com", false, metadata.Refused},
+		{"https://gateway.example.com", true, metadata.NotFound},
+		{"http://localhost:8080", false, metadata.NotFound},
+		{"", false, metadata.Refused},
+	} {
+		b := beginning{Choices: starter.Choices{PublicURL: test.publicURL}, allowPrivate: test.allowPrivate}
+		_, err := metadata.Fetch(t.Context(), b.client(), server.URL)
+		if e, ok := errors.AsType[*metadata.Error](err); !ok || e.Reason != test.want {
+			t.Errorf("%+v: %v", test, err)
 		}
 	}
 }
