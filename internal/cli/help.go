@@ -49,7 +49,7 @@ func printHelp(w io.Writer, c *cobra.Command) {
 		fmt.Fprintf(w, "  %s COMMAND [flags]\n", c.CommandPath())
 	}
 	if !isGroup(c) {
-		fmt.Fprintf(w, "  %s [flags]\n", strings.TrimPrefix(c.CommandPath()+strings.TrimPrefix(c.Use, c.Name()), " "))
+		fmt.Fprintf(w, "  %s [flags]\n", c.CommandPath()+strings.TrimPrefix(c.Use, c.Name()))
 	}
 	if c.Example != "" {
 		fmt.Fprintf(w, "\nexamples:\n%s\n", strings.TrimRight(c.Example, "\n"))

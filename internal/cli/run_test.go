@@ -165,6 +165,7 @@ func TestShellsCompleteCommandsFlagsAndValues(t *testing.T) {
 		"help things l":       "list\tlist what there is\n:4",
 		"completion z":        "zsh\tfor zsh\n:4",
 		"run -mo":             ":4", // the old spelling goes on, but is not offered
+		"-h":                  "-h\tshow this help\n:4",
 	} {
 		words := strings.Split(line, " ")
 		code, stdout, _ := run(t, newProgram(nothing), append([]string{"__complete"}, words...)...)
