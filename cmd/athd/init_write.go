@@ -11,6 +11,7 @@ import (
 
 	"github.com/athd/athd/config/starter"
 	"github.com/athd/athd/internal/cli"
+	"github.com/athd/athd/provider"
 )
 
 // write writes the files that are not there yet, athd.yaml as the last: without
@@ -92,7 +93,10 @@ func (b *beginning) tell(w io.Writer, f *starter.Files, written, left []string) 
 		}
 		fmt.Fprintf(w, "wrote %s%s\n", path, note)
 	}
-	server := "the service"
+	var server string
+	if p, known := provider.PresetNamed(b.Preset); known {
+		server = p.Title
+	}
 	if b.Server != nil {
 		server = cli.Printable(b.Server.Issuer, 300)
 	}
@@ -110,8 +114,11 @@ func (b *beginning) tell(w io.Writer, f *starter.Files, written, left []string) 
 	if b.dir != "." {
 		fmt.Fprintf(w, "  cd %s\n", b.dir)
 	}
+	if f.OwnTLS {
+		fmt.Fprintf(w, "  openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN=localhost -addext subjectAltName=DNS:localhost -keyout %s -out %s\n", starter.KeyFile, starter.CertFile)
+	}
 	for _, name := range f.Variables {
-		fmt.Fprintf(w, "  export %s=…   as the OAuth server gave it\n", name)
+		fmt.Fprintf(w, "  export %s=…   # as it was given to you there\n", name)
 	}
 	fmt.Fprintln(w, "  athd up")
 }

@@ -137,8 +137,12 @@ func (u *upRun) prepare(ctx context.Context, path, program string) (err error) {
 		if x.address == "" {
 			continue
 		}
-		if err := envoy.FreeToListen(ctx, x.address); err != nil {
-			return fmt.Errorf("Envoy cannot listen at %s (%s): %w\nnext: end that program, or write another port to %s of %s%s", x.address, x.key, err, x.key, path, alsoPublic(x.key))
+		err := envoy.FreeToListen(ctx, x.address)
+		if errors.Is(err, envoy.ErrTaken) {
+			err = fmt.Errorf("%w\nnext: end that program, or write another port to %s of %s%s", err, x.key, path, alsoPublic(x.key))
+		}
+		if err != nil {
+			return fmt.Errorf("Envoy cannot listen at %s (%s): %w", x.address, x.key, err)
 		}
 	}
 	if err := envoy.Validate(ctx, u.program, u.path("envoy.yaml")); err != nil {

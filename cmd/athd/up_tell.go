@@ -46,11 +46,11 @@ func (u *upRun) tellReady(ctx context.Context) {
 	u.line("  %s/readyz and /metrics of listen.admin, for you; %s", u.s.Admin.Dialable(), u.envoyAdmin())
 	u.line("  %s, %s  what athd and Envoy write", u.path("athd.log"), u.path("envoy.log"))
 	u.line("\nWithout an ATH token no API: 401 TOKEN_INVALID")
-	u.line("  curl -i %s%s%s", u.s.PublicURL, mount, at)
+	u.line("  %scurl -i %s%s%s", u.trust("CURL_CA_BUNDLE"), u.s.PublicURL, mount, at)
 	u.line("In another terminal be an agent, up to a first call (with a path of the API that its scopes open)")
-	u.line("  athctl try run --server %s --serve 127.0.0.1:0 --provider %s --call 'GET %s' --await-approval", u.s.PublicURL, p.ID, at)
+	u.line("  %sathctl try run --server %s --serve 127.0.0.1:0 --provider %s --call 'GET %s' --await-approval", u.trust("SSL_CERT_FILE"), u.s.PublicURL, p.ID, at)
 	u.line("An agent that waits for your approval is told here; all who wait")
-	u.line("  athctl agents list --status pending %s", u.asOperator())
+	u.line("  %sathctl agents list --status pending %s", u.trust("SSL_CERT_FILE"), u.asOperator())
 	u.line("\nCtrl-C ends both.")
 }
 
@@ -73,6 +73,15 @@ func (u *upRun) asOperator() string {
 		server = "http://" + u.s.Admin.Dialable().String()
 	}
 	return "--server " + server + " --token-file " + token
+}
+
+// trust is what a command needs before it, by a variable of this name, where
+// Envoy's certificate is of this machine's own making.
+func (u *upRun) trust(variable string) string {
+	if !u.here() || !strings.HasPrefix(u.s.PublicURL, "https:") || len(u.s.Envoy.TLS) == 0 {
+		return ""
+	}
+	return variable + "=" + u.s.Envoy.TLS[0].CertFile + " "
 }
 
 // example is a path that a scope opens, as far as the rules tell.
@@ -152,7 +161,7 @@ func (n *pendingNotice) hear(ctx context.Context, reply []byte) {
 		return
 	}
 	n.run.line("\n%s waits for your approval, for %s", cli.Printable(agent.Value.ID, 300), cli.Printable(strings.Join(scopes, " "), 500))
-	n.run.line("  athctl agents approve %s %s", id, n.run.asOperator())
+	n.run.line("  %sathctl agents approve %s %s", n.run.trust("SSL_CERT_FILE"), id, n.run.asOperator())
 }
 
 // overheard keeps what is written, as far as a reply of athd is long.

@@ -20,6 +20,10 @@ const PrivateDir = ".athd"
 const (
 	AdminTokenFile = PrivateDir + "/admin.token"
 	socketFile     = PrivateDir + "/authz.sock"
+	// CertFile and KeyFile are Envoy's, where the public URL is https on this
+	// machine.
+	CertFile = PrivateDir + "/cert.pem"
+	KeyFile  = PrivateDir + "/key.pem"
 )
 
 // Choices are what only the operator knows. Either Server and Upstream are

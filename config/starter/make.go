@@ -28,6 +28,7 @@ type Files struct {
 	ID        string   // of the app or provider
 	Callback  string   // the redirect URI to register at the OAuth server
 	Warnings  []string // as athd validate will tell them
+	OwnTLS    bool     // a certificate and its key must be made: [CertFile], [KeyFile]
 }
 
 //go:embed athd.yaml.tmpl
@@ -43,7 +44,7 @@ func Make(c Choices) (*Files, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &Files{ID: v.ID, Callback: v.PublicURL + ath.CallbackPath}
+	f := &Files{ID: v.ID, Callback: v.PublicURL + ath.CallbackPath, OwnTLS: v.OwnTLS}
 	for variable, is := range map[string]bool{v.ClientVariable: c.ClientID == "", v.SecretVariable: c.SecretFile == "" && v.Secret} {
 		if is {
 			f.Variables = append(f.Variables, variable)
@@ -71,6 +72,8 @@ func Make(c Choices) (*Files, error) {
 type values struct {
 	Choices
 	OnThisMachine, Secret          bool
+	HTTPS, OwnTLS                  bool
+	CertFile, KeyFile              string
 	Port, GRPC                     string
 	GRPCOnTCP                      bool
 	ClientVariable, SecretVariable string
@@ -89,6 +92,8 @@ func (c Choices) values() (*values, error) {
 		return nil, fmt.Errorf("public_url: %w", err)
 	}
 	v := &values{Choices: c, OnThisMachine: c.Trying(), Secret: true, Admin: AdminTokenFile}
+	v.HTTPS = u.Scheme == "https"
+	v.OwnTLS, v.CertFile, v.KeyFile = v.HTTPS && v.OnThisMachine, CertFile, KeyFile
 	v.ID = cmp.Or(c.ID, c.Preset, "shop")
 	v.ClientVariable, v.SecretVariable = v.variable("CLIENT_ID"), v.variable("CLIENT_SECRET")
 	v.ClientID = cmp.Or(c.ClientID, "${"+v.ClientVariable+"}")

@@ -131,6 +131,9 @@ func TestWhatIsMadeLoads(t *testing.T) {
 						if !strings.HasPrefix(string(f.Athd), "# yaml-language-server: $schema=https://schema.example/athd.schema.json\n") {
 							t.Error("editors do not find the schema")
 						}
+						if own := loopback && strings.HasPrefix(public, "https:"); f.OwnTLS != own || (len(s.Envoy.TLS) == 1) != own {
+							t.Errorf("certificates %v, to be made: %v", s.Envoy.TLS, f.OwnTLS)
+						}
 						if len(s.AdminTokens) != 1 || !s.Embedded {
 							t.Errorf("%d operators, embedded %v", len(s.AdminTokens), s.Embedded)
 						}

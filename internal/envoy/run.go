@@ -73,12 +73,15 @@ func Cause(log string) string {
 	return text
 }
 
+// ErrTaken says that another program listens at an address.
+var ErrTaken = errors.New("another program listens there already")
+
 // FreeToListen reports why Envoy could not listen at an address, host:port.
 // Envoy itself would share the port with another Envoy, without a word.
 func FreeToListen(ctx context.Context, address string) error {
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("another program listens at %s already", address)
+		return ErrTaken
 	}
 	if err != nil {
 		return err

@@ -40,6 +40,16 @@ type running struct {
 // start runs both; publicURL is "" for Envoy's own address.
 func start(t *testing.T, publicURL string) *running {
 	t.Helper()
+	r := prepare(t, publicURL)
+	r.Up = stage.StartUp(t, r.dir, "ATHD_ENVOY="+realenvoy.Binary(t))
+	r.Says("Ctrl-C ends both.")
+	r.envoy = r.child()
+	return r
+}
+
+// prepare writes athd.yaml.
+func prepare(t *testing.T, publicURL string) *running {
+	t.Helper()
 	r := &running{t: t, dir: t.TempDir(), api: stage.StartUpstream(t, nil)}
 	for range 4 {
 		r.addresses = append(r.addresses, reserve.Addr(t))
@@ -61,9 +71,6 @@ apps:
 	if err := os.WriteFile(filepath.Join(r.dir, "athd.yaml"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	r.Up = stage.StartUp(t, r.dir, "ATHD_ENVOY="+realenvoy.Binary(t))
-	r.Says("Ctrl-C ends both.")
-	r.envoy = r.child()
 	return r
 }
 
@@ -204,7 +211,7 @@ func TestASecondAthdOnTheSamePortsSaysWhoHasThem(t *testing.T) {
 	second := exec.CommandContext(t.Context(), stage.Binary(t), "up", "--envoy", realenvoy.Binary(t))
 	second.Dir = r.dir
 	out, err := second.CombinedOutput()
-	if err == nil || !strings.Contains(string(out), "Envoy cannot listen at "+r.public+" (envoy.listen): another program listens at "+r.public+" already") {
+	if err == nil || !strings.Contains(string(out), "Envoy cannot listen at "+r.public+" (envoy.listen): another program listens there already\nnext: end that program") {
 		t.Errorf("%v\n%s", err, out)
 	}
 	if !runs(r.envoy) {
@@ -228,4 +235,24 @@ func TestAPublicURLThatIsElsewhereIsNotWaitedFor(t *testing.T) {
 		t.Errorf("exit code %d", code)
 	}
 	r.gone()
+}
+
+func TestAnAthdThatCannotListenIsTheEndOfBoth(t *testing.T) {
+	r := prepare(t, "")
+	taken, err := net.Listen("tcp", r.addresses[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	r.Up = stage.StartUp(t, r.dir, "ATHD_ENVOY="+realenvoy.Binary(t))
+	if code := r.Ends(); code != 1 {
+		t.Errorf("exit code %d", code)
+	}
+	if said := r.Printed(); !strings.Contains(said, "athd cannot listen: listen.http: ") || !strings.Contains(said, r.addresses[1]) {
+		t.Errorf("it printed\n%s", said)
+	}
+	taken.Close()
+	for _, address := range r.addresses {
+		eventually(t, address+" to be free", func() bool { return ports.Free(address) })
+	}
 }
