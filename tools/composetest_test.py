@@ -56,6 +56,20 @@ class StandIns(unittest.TestCase):
             self.assertEqual({entries["usr/bin/a"].uid, entries["usr/bin/a"].gid, entries["data"].uid}, {0, 999})
 
 
+class Images(unittest.TestCase):
+    def test_an_image_has_labels_a_user_and_athd_a_health_check(self):
+        labels = {f"org.opencontainers.image.{key}": value for key, value in
+                  {**steps.LABELS, "title": "athd", "description": "what it is"}.items()}
+        config = {"Labels": labels, "User": "65532:65532", "Healthcheck": {"Test": ["CMD", "/athd", "health"]}}
+        wrong = [{"Labels": None}, {"User": ""}, {"Healthcheck": None}]
+        wrong += [{"Labels": {k: v for k, v in labels.items() if k != gone}} for gone in labels]
+        with contextlib.redirect_stdout(io.StringIO()):
+            steps.check_config("athd", config)
+            for change in wrong:
+                with self.subTest(change=change), self.assertRaises(told.Failed):
+                    steps.check_config("athd", {**config, **change})
+
+
 class Engine(unittest.TestCase):
     def test_an_engine_of_our_own_is_found_below_its_folder(self):
         with tempfile.TemporaryDirectory() as folder:

@@ -15,7 +15,10 @@ PROJECT = "athd-test"  # not the name in the file: nobody's own volumes are touc
 HOST = "athd.localhost:8080"
 RESTARTED = ["redis", "athd", "envoy", "login", "shop"]
 BUILT = ["athd", "secrets", "agent"]  # one service for each image
-IMAGES = ["athd:local", "athctl:local", "athd-demo:local"]
+IMAGES = {"athd:local": "athd", "athctl:local": "athctl", "athd-demo:local": "athdemo"}  # and what each runs
+# What the images are built as, in place of a tag and a commit.
+VERSION, REVISION = "v9.8.7-composetest", "0123456789abcdef0123456789abcdef01234567"
+LABELS = {"version": VERSION, "revision": REVISION, "source": "https://github.com/athd/athd", "licenses": "Apache-2.0"}
 AIM = 25  # megabytes that athd's image takes to pull
 SCOPE = "products:read"
 
@@ -27,6 +30,7 @@ class Steps:
     def run(self):
         try:
             self.build()
+            self.images()
             self.up()
             self.walk("native", "agent")
             self.walk("gateway", "agent-gateway")
@@ -46,7 +50,8 @@ class Steps:
                 must(not left.strip(), "nothing of it is left")
 
     def compose(self, *args, timeout=60):
-        return run([*self.engine.compose, "-p", PROJECT, *args], timeout, env=self.engine.env, cwd=self.root)
+        return run([*self.engine.compose, "-p", PROJECT, *args], timeout, cwd=self.root,
+                   env={**self.engine.env, "ATHD_VERSION": VERSION, "ATHD_REVISION": REVISION})
 
     def build(self):
         with step("build"):
@@ -57,6 +62,14 @@ class Steps:
                 size = int(self.engine.run("image", "inspect", "--format", "{{.Size}}", image))
                 say(f"{image:<16} {size / 1e6:5.1f} MB on disk, {self.pulled(image) / 1e6:5.1f} MB to pull")
             must(self.pulled("athd:local") < AIM * 1e6, f"athd takes less than {AIM} MB to pull")
+
+    def images(self):
+        with step("what the images say of themselves"):
+            for image, program in IMAGES.items():
+                config = json.loads(self.engine.run("image", "inspect", "--format", "{{json .Config}}", image))
+                check_config(program, config)
+                said = self.engine.run("run", "--rm", "--network", "none", "--read-only", image, "version").splitlines()
+                must(said[:2] == [f"{program} {VERSION}", f"revision {REVISION}"], f"{program} version says {VERSION}")
 
     def pulled(self, image):
         """The size of the image as a registry would hold it, compressed."""
@@ -145,6 +158,16 @@ class Steps:
             say("\n".join(self.compose("logs", "--tail", "25", "--no-color").splitlines()))
         except SetupError as error:
             say(error)
+
+
+def check_config(program, config):
+    """How an image is set up: its labels, its user and its health check."""
+    labels = {key.removeprefix("org.opencontainers.image."): value for key, value in (config.get("Labels") or {}).items()}
+    must({key: labels.get(key) for key in LABELS} == LABELS and labels.get("title") == program and labels.get("description"),
+         f"{program}: labels")
+    must(config["User"] == "65532:65532", f"{program}: not root")
+    if program == "athd":
+        must((config.get("Healthcheck") or {}).get("Test") == ["CMD", "/athd", "health"], f"{program}: a health check")
 
 
 def get(path, host=HOST, headers=None, patience=5):
