@@ -67,15 +67,7 @@ func TestReleasedOverlaysInstallByURL(t *testing.T) {
 			}
 		})
 		t.Run(overlay+" below a kustomization of one's own", func(t *testing.T) {
-			own := t.TempDir()
-			for name, text := range map[string]string{
-				"kustomization.yaml": ownKustomization(t, url), "athd.yaml": "public_url: https://mine.example\n", "providers.json": "{}\n",
-			} {
-				if err := os.WriteFile(filepath.Join(own, name), []byte(text), 0o600); err != nil {
-					t.Fatal(err)
-				}
-			}
-			r := render(t, own)
+			r := render(t, own(t, ownKustomization(t, url)))
 			if got := r.config.Data["athd.yaml"]; got != "public_url: https://mine.example\n" {
 				t.Errorf("athd.yaml is %q", got)
 			}
@@ -86,21 +78,51 @@ func TestReleasedOverlaysInstallByURL(t *testing.T) {
 				t.Errorf("image %s", got)
 			}
 		})
+		t.Run(overlay+" with an image of one's own", func(t *testing.T) {
+			r := render(t, own(t, ownKustomization(t, url)+shown(t, "```\nimages:\n", "images:\n")))
+			if got := r.pod().Containers[0].Image; got != "registry.example.com/athd:mine" {
+				t.Errorf("image %s", got)
+			}
+		})
 	}
 }
 
-// ownKustomization is the one that docs/kubernetes.md shows, on another URL.
-func ownKustomization(t *testing.T, url string) string {
+// own is a folder with somebody's kustomization and configuration.
+func own(t *testing.T, kustomization string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"kustomization.yaml": kustomization, "athd.yaml": "public_url: https://mine.example\n", "providers.json": "{}\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// shown is a block of docs/kubernetes.md, from a text that begins it, which is
+// replaced by another.
+func shown(t *testing.T, begins, by string) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(root, "docs/kubernetes.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, block, found := strings.Cut(string(text), "```yaml\n# kustomization.yaml\n")
+	_, block, found := strings.Cut(string(text), begins)
 	block, _, closed := strings.Cut(block, "```")
-	before, after, has := strings.Cut(block, "https://github.com/athd/athd//deploy/kubernetes/overlays/istio?ref=v0.1.0")
-	if !found || !closed || !has {
-		t.Fatal("docs/kubernetes.md shows no kustomization.yaml with a URL of an overlay")
+	if !found || !closed {
+		t.Fatalf("docs/kubernetes.md shows no block that begins with %q", begins)
+	}
+	return by + block
+}
+
+// ownKustomization is the one that docs/kubernetes.md shows, on another URL.
+func ownKustomization(t *testing.T, url string) string {
+	t.Helper()
+	before, after, found := strings.Cut(shown(t, "```yaml\n# kustomization.yaml\n", ""), "https://github.com/athd/athd//deploy/kubernetes/overlays/istio?ref=v0.1.0")
+	if !found {
+		t.Fatal("docs/kubernetes.md names no URL of an overlay")
 	}
 	return before + url + after
 }
