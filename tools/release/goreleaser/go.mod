@@ -2,6 +2,9 @@ module github.com/athd/athd/tools/release/goreleaser
 
 go 1.26.3
 
+// What makes releases, in a module of its own. v2.18 needs Go 1.27, and v2.17 links
+// go.digitalxero.dev/go-msix, which could not be fetched. Tests of a module below
+// import that too, so that go mod tidy fails here: go get -tool writes this file.
 tool github.com/goreleaser/goreleaser/v2
 
 require (

@@ -2,6 +2,8 @@ module github.com/athd/athd/tools/release/syft
 
 go 1.26.8
 
+// What writes the SBOMs of a release's archives: goreleaser's own choice, kept well,
+// and it reads archives and binaries, not only go.mod.
 tool github.com/anchore/syft/cmd/syft
 
 require (
