@@ -88,7 +88,8 @@ vulnerabilities: ## known vulnerabilities in what is linked and called (asks the
 	@touch $@
 
 .tools/release/syft: tools/release/syft/go.mod tools/release/syft/go.sum
-	CGO_ENABLED=0 GOFLAGS= go -C tools/release/syft build -trimpath -ldflags '-s -w' -o $(CURDIR)/$@ github.com/anchore/syft/cmd/syft
+	version=$$(go -C tools/release/syft list -m -f '{{.Version}}' github.com/anchore/syft); \
+	CGO_ENABLED=0 GOFLAGS= go -C tools/release/syft build -trimpath -ldflags "-s -w -X main.version=$$version" -o $(CURDIR)/$@ github.com/anchore/syft/cmd/syft
 	@touch $@
 
 release-tools: .tools/release/goreleaser .tools/release/syft ## build what makes releases (10 minutes, the first time)

@@ -1,5 +1,6 @@
 """snapshot's checks, on small archives that are wrong in one way each: python3 -m unittest discover -s tools -p '*_test.py'."""
 
+import copy
 import hashlib
 import importlib.machinery
 import importlib.util
@@ -13,9 +14,16 @@ import unittest
 
 TOOLS = pathlib.Path(__file__).resolve().parent
 
-loader = importlib.machinery.SourceFileLoader("snapshot", str(TOOLS / "snapshot"))
-snapshot = importlib.util.module_from_spec(importlib.util.spec_from_loader("snapshot", loader))
-loader.exec_module(snapshot)
+
+
+def script(path):
+    loader = importlib.machinery.SourceFileLoader(path.name, str(path))
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(path.name, loader))
+    loader.exec_module(module)
+    return module
+
+
+snapshot, sbom = script(TOOLS / "snapshot"), script(TOOLS / "release/sbom")
 
 NAME = "athd_1.2.3_linux_amd64"
 PROGRAM = b"\x7fELF" + bytes(1 << 20)
@@ -68,8 +76,11 @@ class Checks(unittest.TestCase):
 
     def test_an_sbom_names_what_is_linked(self):
         path = self.folder / "x.spdx.json"
-        ours = {"name": snapshot.OURS, "versionInfo": "v1.2.3"}
-        path.write_text(json.dumps({"spdxVersion": "SPDX-2.3", "packages": [{"name": "a"}, ours]}))
+        ours = {"name": snapshot.OURS, "versionInfo": "UNKNOWN", "externalRefs": [{"referenceLocator": sbom.PURL}, {"referenceLocator": "cpe:2.3"}]}
+        document = {"spdxVersion": "SPDX-2.3", "packages": [{"name": "a"}, ours, copy.deepcopy(ours)]}
+        path.write_text(json.dumps(document))
+        self.refused("calls athd", snapshot.check_sbom, path, {"a"}, "v1.2.3")
+        path.write_text(json.dumps(sbom.versioned(document, "v1.2.3")))
         self.assertEqual(snapshot.check_sbom(path, {"a"}, "v1.2.3"), 2)
         self.refused("leaves out ..c", snapshot.check_sbom, path, {"a", "c"}, "v1.2.3")
         self.refused("calls athd", snapshot.check_sbom, path, {"a"}, "v1.2.4")

@@ -50,6 +50,7 @@ type goreleaser struct {
 	Checksum map[string]string `yaml:"checksum"`
 	SBOMs    []struct {
 		Artifacts string `yaml:"artifacts"`
+		Cmd       string `yaml:"cmd"` // as seen from dist
 	} `yaml:"sboms"`
 	Release struct {
 		GitHub map[string]string `yaml:"github"`
@@ -112,12 +113,15 @@ func TestReleaseHasBothCommandsForFourSystems(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	for _, hook := range c.Before.Hooks {
+	if len(c.SBOMs) != 1 {
+		t.Fatalf("SBOMs: %v", c.SBOMs)
+	}
+	for _, hook := range append(c.Before.Hooks, strings.TrimPrefix(c.SBOMs[0].Cmd, "../")) {
 		if info, err := os.Stat(root + hook); err != nil || info.Mode()&0o111 == 0 {
 			t.Errorf("hook %s: %v", hook, err)
 		}
 	}
-	if c.Checksum["algorithm"] != "sha256" || len(c.SBOMs) != 1 || c.SBOMs[0].Artifacts != "archive" {
+	if c.Checksum["algorithm"] != "sha256" || c.SBOMs[0].Artifacts != "archive" {
 		t.Errorf("checksums %v, SBOMs %v", c.Checksum, c.SBOMs)
 	}
 	if module := "github.com/" + c.Release.GitHub["owner"] + "/" + c.Release.GitHub["name"]; !strings.HasPrefix(read(t, "go.mod"), "module "+module+"\n") {
