@@ -15,7 +15,6 @@ import unittest
 TOOLS = pathlib.Path(__file__).resolve().parent
 
 
-
 def script(path):
     loader = importlib.machinery.SourceFileLoader(path.name, str(path))
     module = importlib.util.module_from_spec(importlib.util.spec_from_loader(path.name, loader))
