@@ -34,6 +34,9 @@ func (l *loader) admin() {
 		if !l.Required(t.TokenFile, at("token_file")...) {
 			continue
 		}
+		if l.s.AdminTokenFile == "" {
+			l.s.AdminTokenFile = l.resolve(t.TokenFile)
+		}
 		token, ok := l.readSecretFile(t.TokenFile, at("token_file")...)
 		if !ok {
 			continue

@@ -28,6 +28,9 @@ type Settings struct {
 
 	Providers   *provider.Set
 	AdminTokens []httpapi.AdminToken
+	// AdminTokenFile holds the first of AdminTokens, for commands that ask a
+	// running athd as its operator; "": there is none.
+	AdminTokenFile string
 	// AdminPrivate: operators are served on the admin listener alone.
 	AdminPrivate        bool
 	Policy              approval.Policy

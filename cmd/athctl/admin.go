@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/athd/athd/ath"
+	"github.com/athd/athd/config"
 	"github.com/athd/athd/internal/cli"
 	"github.com/athd/athd/internal/remote"
 )
@@ -42,13 +44,22 @@ func newClient(server, tokenFile string, allowHTTP bool) (*adminClient, error) {
 		return nil, fmt.Errorf("the admin token: %w", err)
 	}
 	return &adminClient{
-		base: base, token: token,
-		http: &http.Client{
-			Timeout: patience,
-			// Whoever redirects us must not get the token.
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
-	}, nil
+		base: base, token: token, http: newHTTP(nil)}, nil
+}
+
+// newHTTP goes to an address, whatever a URL says; nil: to where the URL says.
+func newHTTP(at *config.Address) *http.Client {
+	c := &http.Client{
+		Timeout: patience,
+		// Whoever redirects us must not get the token.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	if at != nil {
+		c.Transport = &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, at.Network, at.At)
+		}}
+	}
+	return c
 }
 
 func readToken(path string) (ath.Secret, error) {

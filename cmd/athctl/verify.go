@@ -4,16 +4,13 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"net/url"
 	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/athd/athd/ath"
-	"github.com/athd/athd/ath/api"
 	"github.com/athd/athd/envoy/verify"
 	"github.com/athd/athd/internal/cli"
-	"github.com/athd/athd/provider"
+	"github.com/athd/athd/internal/doctor"
 )
 
 func newVerify(t cli.Terminal) *cobra.Command {
@@ -57,7 +54,7 @@ func (c *command) runVerify(ctx context.Context, admin, file string, asked []str
 	if err != nil {
 		return err
 	}
-	expect, err := expectationOf(all, asked)
+	expect, err := doctor.Expectation(all, asked)
 	if err != nil {
 		return fmt.Errorf("%s: %w", server.base, err)
 	}
@@ -85,43 +82,4 @@ func isAddress(s string) bool {
 	}
 	_, port, err := net.SplitHostPort(s)
 	return err == nil && port != ""
-}
-
-// expectationOf is what athd says of its providers, as verification wants it.
-func expectationOf(p api.ProviderList, authz []string) (verify.Expectation, error) {
-	e := verify.Expectation{Authz: authz, ByHost: p.Destination == "host_and_path", CallbackPerProvider: p.Callback == api.CallbackPerProvider}
-	if !e.ByHost && p.Destination != "route" {
-		return e, fmt.Errorf("finds providers by %q, which this athctl does not know", cli.Printable(p.Destination, 40))
-	}
-	if p.ConsentHost != "" {
-		if e.ConsentHost = ath.RequestedHost(p.ConsentHost); e.ConsentHost.IsZero() {
-			return e, fmt.Errorf("the consent pages' host %q is none", cli.Printable(p.ConsentHost, 64))
-		}
-	}
-	var list []*provider.Provider
-	for _, f := range p.Providers {
-		one := &provider.Provider{ID: f.ID, Aliases: f.Aliases, EncodedSlash: f.EncodedSlash}
-		var err error
-		if one.APIBase, err = absolute(f.APIBase); err != nil {
-			return e, fmt.Errorf("provider %q: %w", cli.Printable(f.ID, 64), err)
-		}
-		if a := f.App; a != nil {
-			one.App = &provider.App{Hosts: a.Hosts, PathPrefix: a.PathPrefix, Passthrough: a.Unauthenticated == "passthrough"}
-			if one.App.Upstream, err = absolute(a.Upstream); err != nil {
-				return e, fmt.Errorf("app %q: %w", cli.Printable(f.ID, 64), err)
-			}
-		}
-		list = append(list, one)
-	}
-	set, err := provider.NewSet(list...)
-	e.Providers = set
-	return e, err
-}
-
-func absolute(s string) (*url.URL, error) {
-	u, err := url.Parse(s)
-	if err != nil || u.Host == "" {
-		return nil, fmt.Errorf("%q is no URL of an API", cli.Printable(s, 300))
-	}
-	return u, nil
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/ath/api"
 	"github.com/athd/athd/internal/cli"
+	"github.com/athd/athd/internal/doctor"
 )
 
 // TestVerifyUsage: wrong usage is reported before anybody is asked.
@@ -47,7 +48,7 @@ func TestVerifyFollowsNoRedirect(t *testing.T) {
 	defer other.Close()
 	envoy := httptest.NewServer(http.RedirectHandler(other.URL, http.StatusFound))
 	defer envoy.Close()
-	if _, err := fetchDump(t.Context(), envoy.URL); err == nil || !strings.Contains(err.Error(), "answered 302") || asked {
+	if _, err := askDump(t.Context(), envoy.URL); err == nil || !strings.Contains(err.Error(), "answered 302") || asked {
 		t.Errorf("%v, asked: %v", err, asked)
 	}
 }
@@ -66,7 +67,7 @@ func (endless) Read(p []byte) (int, error) { return len(p), nil }
 func TestVerifyWantsProvidersAsAthdTellsThem(t *testing.T) {
 	one := api.Provider{ID: "github", APIBase: "https://api.github.com"}
 	app := api.Provider{ID: "shop", APIBase: "http://shop", App: &api.ProviderApp{Upstream: "http://shop", Hosts: ath.MustParseHosts("s.example"), Unauthenticated: "passthrough"}}
-	e, err := expectationOf(api.ProviderList{Providers: []api.Provider{app, one}, Destination: "host_and_path", Callback: "per_provider"}, []string{"unix:/a"})
+	e, err := doctor.Expectation(api.ProviderList{Providers: []api.Provider{app, one}, Destination: "host_and_path", Callback: "per_provider"}, []string{"unix:/a"})
 	if err != nil || !e.ByHost || !slices.Equal(e.Authz, []string{"unix:/a"}) || len(e.Providers.All()) != 2 || !e.Providers.Get("shop").App.Passthrough {
 		t.Errorf("%+v, %v", e, err)
 	}
@@ -75,7 +76,7 @@ func TestVerifyWantsProvidersAsAthdTellsThem(t *testing.T) {
 		{Providers: []api.Provider{{ID: "github"}}, Destination: "route", ConsentHost: "", Callback: "shared"}, {Providers: []api.Provider{{ID: "../x", APIBase: "https://x"}}, Destination: "route", ConsentHost: "", Callback: "shared"},
 		{Providers: []api.Provider{{ID: "shop", APIBase: "http://shop", App: &api.ProviderApp{}}}, Destination: "route", ConsentHost: "", Callback: "shared"},
 	} {
-		if _, err := expectationOf(bad, nil); err == nil {
+		if _, err := doctor.Expectation(bad, nil); err == nil {
 			t.Errorf("%+v was taken", bad)
 		}
 	}

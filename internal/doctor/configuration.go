@@ -1,0 +1,33 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+)
+
+// configuration repeats what athd validate says of athd.yaml.
+func (d *doctor) configuration(_ context.Context, f *findings) {
+	const asked = "whether athd.yaml and all that it names can be loaded"
+	for _, fault := range d.Faults {
+		f.fault("load", asked, fault, "correct that line; athd validate --config "+d.file()+" says when all is right")
+	}
+	if len(d.Faults) > 0 {
+		return
+	}
+	if d.Settings == nil {
+		f.notAsked("load", asked, withoutFile, "")
+		return
+	}
+	providers, apps := 0, 0
+	for _, p := range d.Settings.Providers.All() {
+		if p.App != nil {
+			apps++
+		} else {
+			providers++
+		}
+	}
+	f.ok("load", asked, fmt.Sprintf("%s: %s, %s", d.File, counted(providers, "provider"), counted(apps, "app")))
+	for _, w := range d.Settings.Warnings {
+		f.warn("warning", "what athd validate warns of", w, "change it in "+d.File+" (docs/configuration.md has each key), then athd validate --config "+d.File)
+	}
+}
