@@ -64,7 +64,7 @@ scripts: ## tests of the scripts in tools
 
 kubernetes: ## render deploy/kubernetes and read it by Kubernetes' own types, in a module of its own
 	@echo "== kubernetes: deploy/kubernetes, rendered and read strictly =="
-	@go -C test/docs/kubernetes vet ./... && go -C test/docs/kubernetes test ./...
+	@go -C test/docs/kubernetes vet ./... && go -C test/docs/kubernetes test -count=1 ./...
 
 gotests: ## all Go tests (after make setup)
 	@units=$$(go list ./... | grep -vE '^[^/]+/[^/]+/[^/]+/test(/|$$)'); \

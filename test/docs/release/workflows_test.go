@@ -202,6 +202,26 @@ func TestOneGoBuildsImagesAndReleases(t *testing.T) {
 	}
 }
 
+// Any run of a pull request may have written to the cache.
+func TestReleaseCachesNothing(t *testing.T) {
+	found := 0
+	for name, j := range workflows(t)["release.yaml"].Jobs {
+		for _, s := range j.Steps {
+			if strings.Contains(s.Uses, "cache@") {
+				t.Errorf("%s: %s", name, s.Uses)
+			}
+			if strings.HasPrefix(s.Uses, "actions/setup-go@") {
+				if found++; s.With["cache"] != false {
+					t.Errorf("%s: setup-go brings back what another run left", name)
+				}
+			}
+		}
+	}
+	if found == 0 {
+		t.Error("release.yaml has no Go")
+	}
+}
+
 // dependabot is .github/dependabot.yaml.
 type dependabot struct {
 	Version int `yaml:"version"`
