@@ -21,6 +21,7 @@ import (
 	"github.com/athd/athd/test/harness/realenvoy"
 	"github.com/athd/athd/test/harness/reserve"
 	"github.com/athd/athd/test/harness/stage"
+	"github.com/athd/athd/test/harness/standins"
 )
 
 // mostCommands is how many commands a reader may have to type, from an empty
@@ -33,11 +34,11 @@ type reader struct {
 	t      *testing.T
 	dir    string
 	env    []string
-	swap   *strings.Replacer
+	swap   []string // of a strings.Replacer: README's addresses and ours
+	edit   func()   // what else is to be changed in what athd init wrote
 	typed  []string // as README has it
 	began  time.Time
 	up     *stage.Up
-	ports  map[string]string // of athd.yaml: README's, and those of the test
 	secret string
 }
 
@@ -65,36 +66,15 @@ func TestReadmesFirstMinute(t *testing.T) {
 	r, theShop := newReader(t)
 	var agent *agentAtWork
 	for _, line := range section(t, "### In front of your own API") {
-		switch words := commands(line); {
-		case strings.HasPrefix(line, "mkdir "):
-			r.note(line) // the folder is there
-		case strings.HasPrefix(line, "export SHOP_CLIENT_SECRET=…"):
-			r.note(line)
-			r.env = append(r.env, "SHOP_CLIENT_SECRET="+r.secret)
-		case strings.HasPrefix(line, "athd init "):
-			r.note(line)
-			r.initialize(words[0])
-		case strings.HasPrefix(line, "athd up"):
-			r.note(line)
-			r.up = stage.StartUp(t, r.dir, r.env...)
-			r.up.Says("Ctrl-C ends both.")
-		case strings.HasPrefix(line, "athctl try run "):
-			r.note(line)
-			agent = r.startAgent(words[0])
-		default:
-			t.Fatalf("README has a reader type what this test does not know: %s", line)
+		if started := r.types(line); started != nil {
+			agent = started
 		}
 	}
 	if r.up == nil || agent == nil {
 		t.Fatal("README does not start athd, or no agent")
 	}
-	approve := strings.TrimSpace(r.up.Says("waits for your approval, for shop/products:read") + r.up.Says("\n  athctl agents approve"))
-	approve = "athctl agents approve " + approve[strings.Index(approve, "ath_"):]
-	r.note(approve)
-	if out, err := r.run(t.Context(), commands(approve)[0]); err != nil {
-		t.Fatalf("%s: %v\n%s", approve, err, out)
-	}
-	r.consent(agent.waitsFor(regexp.MustCompile(`\n  (http://\S+/ath/consent/start\S+)\n`))[1])
+	r.approve("shop/products:read")
+	r.consent(agent.waitsFor(linkOfConsent)[1])
 	agent.waitsFor(regexp.MustCompile(`6\. Call: what the scopes cover passes \(GET /api/products 200\) ✓`))
 	first := time.Since(r.began)
 	agent.ends()
@@ -108,14 +88,90 @@ func TestReadmesFirstMinute(t *testing.T) {
 	t.Logf("%d commands and %.1f seconds from an empty folder to the first call of the API:\n  %s", len(r.typed), first.Seconds(), strings.Join(r.typed, "\n  "))
 }
 
+// README's second way, at a stand-in for GitHub, whose address takes the place
+// of GitHub's in providers.json.
+func TestReadmesFirstMinuteAtGitHub(t *testing.T) {
+	r, _ := newReader(t)
+	github := standins.GitHub(t)
+	r.secret = standins.ClientSecret
+	r.put("Ov23liabc123", standins.ClientID)
+	r.edit = func() {
+		path := filepath.Join(r.dir, "providers.json")
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		changed := strings.NewReplacer("https://github.com", github.URL, "https://api.github.com", github.URL, `"display_name"`, `"preset": "github", "display_name"`).Replace(string(text))
+		if err := os.WriteFile(path, []byte(changed), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, line := range section(t, "### In front of GitHub") {
+		r.types(line)
+	}
+	var agent *agentAtWork
+	for _, line := range section(t, "### In front of your own API") {
+		if strings.HasPrefix(line, "athctl try run ") {
+			agent = r.types(strings.Replace(line, "'GET /api/products'", "'GET /user'", 1))
+		}
+	}
+	if r.up == nil || agent == nil {
+		t.Fatal("README does not start athd, or no agent")
+	}
+	r.approve("github/read:user")
+	r.consent(agent.waitsFor(linkOfConsent)[1])
+	agent.waitsFor(regexp.MustCompile(`6\. Call: what the scopes cover passes \(GET /ath/proxy/github/user 200\) ✓`))
+	first := time.Since(r.began)
+	agent.ends()
+	if len(r.typed) > mostCommands {
+		t.Errorf("%d commands, more than %d", len(r.typed), mostCommands)
+	}
+	t.Logf("%d commands and %.1f seconds:\n  %s", len(r.typed), first.Seconds(), strings.Join(r.typed, "\n  "))
+}
+
+var linkOfConsent = regexp.MustCompile(`\n  (http://\S+/ath/consent/start\S+)\n`)
+
+// types does what a line of README says. It returns the agent, if that is
+// started.
+func (r *reader) types(line string) *agentAtWork {
+	r.t.Helper()
+	r.note(line)
+	switch words := commands(line); {
+	case strings.HasPrefix(line, "mkdir "): // the folder is there
+	case strings.HasPrefix(line, "export ") && strings.Contains(line, "_CLIENT_SECRET=…"):
+		name, _, _ := strings.Cut(strings.TrimPrefix(line, "export "), "=")
+		r.env = append(r.env, name+"="+r.secret)
+	case strings.HasPrefix(line, "athd init "):
+		r.initialize(words[0])
+	case strings.HasPrefix(line, "athd up"):
+		r.up = stage.StartUp(r.t, r.dir, r.env...)
+		r.up.Says("Ctrl-C ends both.")
+	case strings.HasPrefix(line, "athctl try run "):
+		return r.startAgent(words[0])
+	default:
+		r.t.Fatalf("README has a reader type what this test does not know: %s", line)
+	}
+	return nil
+}
+
+// approve types what athd up prints when an agent waits.
+func (r *reader) approve(scopes string) {
+	r.t.Helper()
+	r.up.Says(" waits for your approval, for " + scopes)
+	line := "athctl agents approve" + r.up.Says("\n  athctl agents approve")
+	r.note(line)
+	if out, err := r.run(r.t.Context(), commands(line)[0]); err != nil {
+		r.t.Fatalf("%s: %v\n%s", line, err, out)
+	}
+}
+
 // newReader has an empty folder, and what README presumes.
 func newReader(t *testing.T) (*reader, *shop.Shop) {
 	t.Helper()
 	envoy := realenvoy.Binary(t)
-	r := &reader{t: t, dir: t.TempDir(), began: time.Now(), secret: "s3cret-of-the-first-minute", ports: map[string]string{}}
+	r := &reader{t: t, dir: t.TempDir(), began: time.Now(), secret: "s3cret-of-the-first-minute"}
 	public := reserve.Addr(t)
 	_, port, _ := net.SplitHostPort(public)
-	r.ports["listen: 127.0.0.1:8080"] = "listen: " + public
 	server := httptest.NewUnstartedServer(nil)
 	oauth, err := oauthserver.New(oauthserver.Config{
 		Issuer: "http://" + server.Listener.Addr().String(),
@@ -134,7 +190,9 @@ func newReader(t *testing.T) (*reader, *shop.Shop) {
 	theShop := shop.New(oauth.Lookup)
 	upstream := httptest.NewServer(theShop)
 	t.Cleanup(upstream.Close)
-	r.swap = strings.NewReplacer("https://login.example.com", server.URL, "http://127.0.0.1:3000", upstream.URL, "http://localhost:8080", "http://localhost:"+port)
+	r.put("https://login.example.com", server.URL)
+	r.put("http://127.0.0.1:3000", upstream.URL)
+	r.put("http://localhost:8080", "http://localhost:"+port)
 	path := t.TempDir()
 	for name, at := range map[string]string{"athd": stage.Binary(t), "athctl": program(t, "athctl"), "envoy": envoy} {
 		if err := os.Symlink(at, filepath.Join(path, name)); err != nil {
@@ -146,6 +204,8 @@ func newReader(t *testing.T) (*reader, *shop.Shop) {
 	return r, theShop
 }
 
+func (r *reader) put(theirs, ours string) { r.swap = append(r.swap, theirs, ours) }
+
 // note counts what is typed, without its comment.
 func (r *reader) note(line string) {
 	line, _, _ = strings.Cut(line, " #")
@@ -155,7 +215,7 @@ func (r *reader) note(line string) {
 func (r *reader) command(ctx context.Context, words []string) *exec.Cmd {
 	args := make([]string, len(words))
 	for i, word := range words {
-		args[i] = r.swap.Replace(word)
+		args[i] = strings.NewReplacer(r.swap...).Replace(word)
 	}
 	path, _, _ := strings.Cut(strings.TrimPrefix(r.env[0], "PATH="), ":")
 	cmd := exec.CommandContext(ctx, filepath.Join(path, args[0]), args[1:]...)
@@ -179,7 +239,7 @@ func (r *reader) initialize(words []string) {
 	if err != nil {
 		r.t.Fatalf("athd init: %v\n%s", err, out)
 	}
-	if !strings.Contains(out, "export SHOP_CLIENT_SECRET=") || !strings.Contains(out, "\n  athd up\n") {
+	if !strings.Contains(out, "_CLIENT_SECRET=…") || !strings.Contains(out, "\n  athd up\n") {
 		r.t.Errorf("athd init does not say what README has a reader type next:\n%s", out)
 	}
 	path := filepath.Join(r.dir, "athd.yaml")
@@ -198,6 +258,9 @@ func (r *reader) initialize(words []string) {
 	changed = strings.Replace(changed, "\nenvoy:", "\nenvoy:\n  admin: "+reserve.Addr(r.t), 1)
 	if err := os.WriteFile(path, []byte(changed), 0o644); err != nil {
 		r.t.Fatal(err)
+	}
+	if r.edit != nil {
+		r.edit()
 	}
 }
 
