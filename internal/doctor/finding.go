@@ -28,7 +28,7 @@ type Finding struct {
 }
 
 // maxText bounds each text of a finding, in characters.
-const maxText = 1500
+const maxText = 700
 
 // findings are those of one subject.
 type findings struct {

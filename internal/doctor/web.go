@@ -134,7 +134,7 @@ func whyNot(err error, host, key, ca string) (cause, cure string) {
 		return "the certificate of " + host + " is for another name", "correct " + key + " to a name that is in the certificate"
 	case errors.As(err, &verify):
 		return fmt.Sprintf("the certificate of %s does not hold: %v", host, verify.Err), ca
-	case errors.As(err, &record):
+	case errors.As(err, &record), errors.Is(err, http.ErrSchemeMismatch):
 		return host + " does not speak TLS", "correct " + key + ": http, or another port"
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "nothing listens at " + host, "start the server there; or correct " + key
