@@ -68,7 +68,10 @@ type doctor struct {
 	clocks clocks
 	asked  idList // decision ids of what the doctor itself asked
 	web    *web
-	lead   func(context.Context) probe.Lead // where the public URL leads; asked once
+	// elsewhere: the address of Envoy's admin pages is a default, and a mesh runs
+	// that Envoy.
+	elsewhere bool
+	lead      func(context.Context) probe.Lead // where the public URL leads; asked once
 }
 
 // Run asks all subjects at once, and calls tell with the findings of each, in
@@ -78,6 +81,7 @@ func Run(ctx context.Context, c Config, tell func(title string, f []Finding), wa
 	if c.Now == nil {
 		c.Now = time.Now
 	}
+	elsewhere := false
 	if c.Settings != nil {
 		c.PublicURL = c.Settings.PublicURL
 		if c.Admin == nil && !c.Settings.Admin.AnyPort() {
@@ -86,6 +90,7 @@ func Run(ctx context.Context, c Config, tell func(title string, f []Finding), wa
 		}
 		if at := c.Settings.Envoy.Admin; c.Envoy == "" && at != "" && !strings.HasSuffix(at, ":0") {
 			c.Envoy = "http://" + dialable(at)
+			elsewhere = c.Settings.Envoy.Destination == config.DestinationByHostAndPath
 		}
 		if c.Authz == nil {
 			for _, a := range c.Settings.Envoy.GRPC {
@@ -93,7 +98,7 @@ func Run(ctx context.Context, c Config, tell func(title string, f []Finding), wa
 			}
 		}
 	}
-	d := &doctor{Config: c, web: newWeb()}
+	d := &doctor{Config: c, web: newWeb(), elsewhere: elsewhere}
 	d.lead = d.leadOnce()
 	done, results := map[string]chan struct{}{}, map[string]*findings{}
 	for _, s := range subjects {

@@ -29,7 +29,10 @@ func (d *doctor) envoy(ctx context.Context, f *findings) {
 		return
 	}
 	dump, err := probe.Dump(ctx, d.Envoy)
-	if e, ok := errors.AsType[*probe.DumpError](err); ok {
+	if e, ok := errors.AsType[*probe.DumpError](err); ok && d.elsewhere {
+		f.notAsked("config", asked, e.Cause+"; with envoy.destination: host_and_path it may run elsewhere", "kubectl port-forward to the gateway's Envoy, then athctl doctor --envoy http://127.0.0.1:15000 (Istio) or :19000 (Envoy Gateway)")
+		return
+	} else if ok {
 		f.fault("reach", asked, e.Cause, "start Envoy (envoy -c envoy.yaml), or name its admin address: athctl doctor --envoy http://127.0.0.1:9901")
 		return
 	} else if err != nil {
