@@ -9,7 +9,10 @@ import (
 	"github.com/athd/athd/test/harness/envoyconfig"
 )
 
-// What cannot be done safely is refused, with the line and what to do.
+// What cannot be done safely is refused, with the line and what to do: a way
+// around the check above all.
+//
+// proves: P-1
 func TestWhatCannotBeDoneSafelyIsRefused(t *testing.T) {
 	replace := func(pairs ...string) func(string) string {
 		return func(s string) string {

@@ -10,8 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"go.yaml.in/yaml/v4"
-
 	"github.com/athd/athd/test/harness/realenvoy"
 	"github.com/athd/athd/test/harness/reserve"
 	"github.com/athd/athd/test/harness/stage"
@@ -215,101 +213,6 @@ func (p *place) people() {
 		resp.Body.Close()
 		if resp.StatusCode != want || (p.api.Hits() == 1) != (want == 200) {
 			p.t.Errorf("Authorization %q: status %d, want %d; the API saw %d calls", token, resp.StatusCode, want, p.api.Hits())
-		}
-	}
-}
-
-// The after of your-envoy.md: an Envoy that was there, with athd's parts
-// pasted by hand. It holds what athd bootstrap prints for the guide's file,
-// verify-envoy finds nothing, and an agent walks through it.
-func TestTheUsersOwnEnvoy(t *testing.T) {
-	const page = "docs/guides/your-envoy.md"
-	p, listen := newPlace(t, page)
-	website := stage.StartUpstream(t, nil)
-	s := settings(t, page)[0]
-	as := object{}
-	for _, part := range []string{"clusters", "filters", "routes"} {
-		dir := t.TempDir()
-		s.write(t, dir, func(text string) string { return text })
-		text, stderr, err := stage.Run(t, dir, "bootstrap", "--part", part)
-		if err != nil {
-			t.Fatalf("athd bootstrap: %v\n%s", err, stderr)
-		}
-		as[part] = parse(t, "athd bootstrap --part "+part, text)
-	}
-	after := parse(t, "after.yaml", read(t, "deploy/envoy/after.yaml"))
-	holdsTheParts(t, after, as)
-	holdsTheBefore(t, after, parse(t, "before.yaml", read(t, "deploy/envoy/before.yaml")))
-
-	athd := p.start(s)
-	at := s.athd["listen"].(object)
-	move(t, after, map[int]string{
-		8080: listen, 9901: "127.0.0.1:0", 9001: at["grpc"].(string), 9000: at["http"].(string),
-		3000: strings.TrimPrefix(p.api.URL, "http://"), 8000: strings.TrimPrefix(website.URL, "http://"),
-	})
-	// Where the route in gateway mode leads is in its host header, too.
-	text, err := yaml.Dump(after)
-	if err != nil {
-		t.Fatal(err)
-	}
-	host := "host_rewrite_literal: " + strings.TrimPrefix(p.api.URL, "http://")
-	e := realenvoy.Start(t, []byte(strings.Replace(string(text), "host_rewrite_literal: 127.0.0.1:3000", host, 1)))
-
-	verified := 0
-	p.put("http://127.0.0.1:9901", e.AdminURL())
-	p.put("127.0.0.1:9001", at["grpc"].(string))
-	for _, words := range typed(t, page) {
-		if len(words) > 1 && words[1] == "verify-envoy" {
-			for i := range words {
-				words[i] = p.change(words[i])
-			}
-			out, code := p.types(words)
-			if code != 0 || !strings.Contains(read(t, page), out) {
-				t.Errorf("%q: exit code %d, and the guide does not show\n%s", words, code, out)
-			}
-			verified++
-		}
-	}
-	if walks := p.walk(s.commands); walks != 1 || verified != 1 {
-		t.Errorf("%d walks, and verified %d times", walks, verified)
-	}
-	p.sawUsersTokens(page)
-	for path, want := range map[string]*stage.Upstream{"/": website, "/api/products": p.api} {
-		want.Forget()
-		if resp, err := http.Get(p.public + path); err != nil || resp.StatusCode != 200 || want.Hits() != 1 {
-			t.Errorf("%s: %v %v\n%s", path, resp, err, athd.Logs())
-		}
-	}
-}
-
-// The guide's own API, with an agent on the same machine: without development
-// options no http address is taken, which the refusal says together with the
-// fix; with the fix, the agent walks through.
-// F-27
-func TestAnAgentOnTheGuidesOwnAPI(t *testing.T) {
-	run := []string{"athctl", "try", "run", "--serve", "127.0.0.1:0", "--provider", "shop", "--scope", "products:read", "--call", "GET /api/products"}
-	for _, cured := range []bool{false, true} {
-		const page = "docs/guides/your-api.md"
-		s := settings(t, page)[0]
-		p, listen := newPlace(t, page)
-		s.athd["envoy"] = object{"listen": listen, "admin": "127.0.0.1:0"}
-		if !cured {
-			delete(s.athd, "development")
-			// nobody gets as far as the OAuth server, whose stand-in speaks http
-			p.swap = []string{"http://localhost:8080", p.public, "http://consent.localhost:8080", "http://consent.localhost" + strings.TrimPrefix(p.public, "http://localhost")}
-		}
-		p.start(s)
-		config, stderr, err := stage.Run(t, p.dir, "bootstrap")
-		if err != nil {
-			t.Fatalf("athd bootstrap: %v\n%s", err, stderr)
-		}
-		realenvoy.Start(t, []byte(config))
-		out, code := p.types(run, "--consent-with", stage.User+":"+stage.Password)
-		if cured && (code != 0 || !strings.Contains(out, "All 13 checks held.")) {
-			t.Errorf("with the fix: exit code %d\n%s", code, out)
-		}
-		if !cured && (code == 0 || !strings.Contains(out, "development: {allow_http: true, allow_private_hosts: true}") || !strings.Contains(out, "agent_id")) {
-			t.Errorf("as it stands: exit code %d\n%s", code, out)
 		}
 	}
 }
