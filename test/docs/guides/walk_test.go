@@ -216,3 +216,35 @@ func (p *place) people() {
 		}
 	}
 }
+
+// The guide's own API, with an agent on the same machine: without development
+// options no http address is taken, which the refusal says together with the
+// fix; with the fix, the agent walks through.
+// F-27
+func TestAnAgentOnTheGuidesOwnAPI(t *testing.T) {
+	run := []string{"athctl", "try", "run", "--serve", "127.0.0.1:0", "--provider", "shop", "--scope", "products:read", "--call", "GET /api/products"}
+	for _, cured := range []bool{false, true} {
+		const page = "docs/guides/your-api.md"
+		s := settings(t, page)[0]
+		p, listen := newPlace(t, page)
+		s.athd["envoy"] = object{"listen": listen, "admin": "127.0.0.1:0"}
+		if !cured {
+			delete(s.athd, "development")
+			// nobody gets as far as the OAuth server, whose stand-in speaks http
+			p.swap = []string{"http://localhost:8080", p.public, "http://consent.localhost:8080", "http://consent.localhost" + strings.TrimPrefix(p.public, "http://localhost")}
+		}
+		p.start(s)
+		config, stderr, err := stage.Run(t, p.dir, "bootstrap")
+		if err != nil {
+			t.Fatalf("athd bootstrap: %v\n%s", err, stderr)
+		}
+		realenvoy.Start(t, []byte(config))
+		out, code := p.types(run, "--consent-with", stage.User+":"+stage.Password)
+		if cured && (code != 0 || !strings.Contains(out, "All 13 checks held.")) {
+			t.Errorf("with the fix: exit code %d\n%s", code, out)
+		}
+		if !cured && (code == 0 || !strings.Contains(out, "development: {allow_http: true, allow_private_hosts: true}") || !strings.Contains(out, "agent_id")) {
+			t.Errorf("as it stands: exit code %d\n%s", code, out)
+		}
+	}
+}
