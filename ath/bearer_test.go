@@ -197,7 +197,7 @@ func FuzzParseToken(f *testing.F) {
 			if text != s || !strings.HasPrefix(s, "ath_tk_"+string(token.Tag())+"_") || len(token.Tag()) != 16 || strings.ContainsAny(string(token.Tag()), "{}:") {
 				t.Fatalf("%q was taken with tag %q", s, token.Tag())
 			}
-		} else if !token.IsZero() || err != ath.ErrMalformed {
+		} else if !token.IsZero() || !errors.Is(err, ath.ErrMalformed) {
 			t.Fatalf("refused as %v, and yet a token", err)
 		}
 		if id, err := ath.ParseSessionID(s); err == nil && (id.Secret().Reveal() != s || len(id.Tag()) != 16) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 )
 
@@ -90,9 +91,7 @@ func (e *Error) WithCause(err error) *Error { c := *e; c.cause = err; return &c 
 func (e *Error) WithDetail(key string, value any) *Error {
 	c := *e
 	c.Details = make(map[string]any, len(e.Details)+1)
-	for k, v := range e.Details {
-		c.Details[k] = v
-	}
+	maps.Copy(c.Details, e.Details)
 	c.Details[key] = value
 	return &c
 }
@@ -114,8 +113,8 @@ func (e *Error) Body() []byte {
 	encoder.SetEscapeHTML(false) // a URL should read as one
 	if encoder.Encode(body) != nil {
 		b.Reset()
-		body.Details = nil // a detail of a type that JSON does not have: a programming error
-		encoder.Encode(body)
+		body.Details = nil       // a detail of a type that JSON does not have: a programming error
+		_ = encoder.Encode(body) // two texts always encode
 	}
 	return b.Bytes()
 }

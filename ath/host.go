@@ -43,8 +43,8 @@ func ParseHost(s string) (Host, error) {
 		if port, explicit = strings.CutPrefix(s[end+1:], ":"); !explicit && s[end+1:] != "" {
 			return Host{}, errors.New("what follows the bracket is no port")
 		}
-	} else if i := strings.IndexByte(s, ':'); i >= 0 {
-		name, port, explicit = s[:i], s[i+1:], true
+	} else if before, after, ok := strings.Cut(s, ":"); ok {
+		name, port, explicit = before, after, true
 	}
 	h := Host{}
 	var err error

@@ -52,19 +52,19 @@ func (s Secret) Equal(other string) bool {
 // the same fixed word.
 func (s Secret) String() string { return redacted }
 
-// GoString: see [Secret.String].
+// GoString is as [Secret.String].
 func (s Secret) GoString() string { return redacted }
 
-// Format: see [Secret.String].
+// Format is as [Secret.String].
 func (s Secret) Format(f fmt.State, _ rune) { fmt.Fprint(f, redacted) }
 
-// LogValue: see [Secret.String].
+// LogValue is as [Secret.String].
 func (s Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
 
-// MarshalJSON: see [Secret.String].
+// MarshalJSON is as [Secret.String].
 func (s Secret) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`), nil }
 
-// MarshalText: see [Secret.String].
+// MarshalText is as [Secret.String].
 func (s Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
 // A SecretText is a [Secret] that is read from a text of a configuration or a

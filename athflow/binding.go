@@ -60,7 +60,7 @@ func (f *Flow) readBrowserState(r *http.Request, s *tokenstore.Session, tag ath.
 
 // setBrowserState gives the browser the cookie for a state.
 func (f *Flow) setBrowserState(w http.ResponseWriter, s *tokenstore.Session, tag ath.Tag, nonce string, state browserState) {
-	http.SetCookie(w, &http.Cookie{
+	http.SetCookie(w, &http.Cookie{ //nolint:gosec // Secure wherever public_url is https
 		Name:  f.cookieName(tag),
 		Value: nonce + "." + string(state) + "." + bindingMAC(s, "cookie "+string(state), nonce),
 		Path:  "/",

@@ -262,11 +262,11 @@ func (f *Flow) showEnd(w http.ResponseWriter, s *tokenstore.Session, l leaving) 
 			page.Pinned = shown(identity.Name)
 		}
 	}
-	switch {
-	case l.Error == "":
+	switch l.Error {
+	case "":
 		page.Code = l.Code.Reveal()
 		return f.pages.write(w, http.StatusOK, "done", page)
-	case l.Error == "access_denied":
+	case "access_denied":
 		return f.pages.write(w, http.StatusOK, "denied", page)
 	}
 	return f.pages.write(w, http.StatusBadGateway, "error", errorPage{

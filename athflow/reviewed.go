@@ -20,7 +20,7 @@ func (f *Flow) keepsWhatWasReviewed(held *tokenstore.Agent, req *api.RegisterReq
 	if !f.reviewed(held, agent) {
 		return nil
 	}
-	field := ""
+	var field string
 	switch {
 	case identity.Name != "" && identity.Name != held.Name:
 		field = "name"

@@ -33,7 +33,7 @@ func checkMembers(what string, data []byte) error {
 				return errors.New(what + " has too many members")
 			}
 		default:
-			if _, err := d.ReadToken(); err != io.EOF {
+			if _, err := d.ReadToken(); !errors.Is(err, io.EOF) {
 				return errors.New(what + " is not JSON")
 			}
 			return nil

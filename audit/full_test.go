@@ -292,7 +292,7 @@ func TestCommittingTogetherOnADiskThatComesAndGoes(t *testing.T) {
 			t.Fatalf("%d done, %d not", len(done), len(not))
 		}
 		count := map[string]int{}
-		for _, id := range strings.Fields(d.ids()) {
+		for id := range strings.FieldsSeq(d.ids()) {
 			count[id]++
 		}
 		for id := range done {

@@ -177,9 +177,9 @@ func (l *Log) Ready() error {
 // Unwritten is how many events wait because they could not be written, and why
 // those other than of allowed requests cannot: nil if they can.
 func (l *Log) Unwritten() (n int, err error) {
-	err, n = l.events.trouble()
+	n, err = l.events.trouble()
 	if l.requests != l.events {
-		_, more := l.requests.trouble()
+		more, _ := l.requests.trouble()
 		n += more
 	}
 	return n, err

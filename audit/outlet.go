@@ -248,17 +248,17 @@ func (o *outlet) stuck() bool {
 
 // trouble is why lines are not written, nil if they are, and how many wait for
 // that.
-func (o *outlet) trouble() (error, int) {
+func (o *outlet) trouble() (waiting int, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	err := o.failed
+	err = o.failed
 	if o.stuck() {
 		err = errStuck
 	}
 	if err == nil {
-		return nil, 0
+		return 0, nil
 	}
-	return err, o.waiting.n + o.writing.n
+	return o.waiting.n + o.writing.n, err
 }
 
 // end writes everything, for as long as that may take at the end of a process,

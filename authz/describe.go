@@ -96,7 +96,7 @@ func (q *evaluation) describeAgent() string {
 	if q.reading.Agent == nil {
 		return "no registration"
 	}
-	return "registered as " + string(q.reading.Agent.ClientID)
+	return "registered as " + q.reading.Agent.ClientID
 }
 
 func (q *evaluation) describeStanding() string { return string(q.reading.Agent.Standing()) }
@@ -121,8 +121,8 @@ func (q *evaluation) describeProviders() string {
 func (q *evaluation) describeScope() string {
 	if q.scope != "" {
 		text := "covered by " + q.scope
-		for _, n := range q.provider.NearMisses(q.request.Method, q.segments, ath.Scopes{q.scope}, 1) {
-			text += ": " + strings.Join(n.Rule.Methods, ",") + " " + strings.Join(n.Rule.Paths, ", ")
+		if near := q.provider.NearMisses(q.request.Method, q.segments, ath.Scopes{q.scope}, 1); len(near) > 0 {
+			text += ": " + strings.Join(near[0].Rule.Methods, ",") + " " + strings.Join(near[0].Rule.Paths, ", ")
 		}
 		return text
 	}

@@ -48,7 +48,7 @@ func (c *Client) Discover(ctx context.Context) (*Discovery, error) {
 
 func (c *Client) publishes(ctx context.Context, path string, v any) (bool, error) {
 	err := c.ask(ctx, http.MethodGet, path, "", nil, v)
-	if e, ok := err.(*Error); ok && e.Status == http.StatusNotFound {
+	if e, ok := errors.AsType[*Error](err); ok && e.Status == http.StatusNotFound {
 		return false, nil
 	}
 	return err == nil, err

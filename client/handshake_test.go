@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -48,9 +49,7 @@ func newServer(t *testing.T, status int, replies ...string) *server {
 			t.Errorf("unexpected %s", got.line)
 			return
 		}
-		for name, values := range s.header {
-			w.Header()[name] = values
-		}
+		maps.Copy(w.Header(), s.header)
 		w.WriteHeader(s.status)
 		w.Write([]byte(s.replies[0]))
 		s.replies = s.replies[1:]
@@ -294,9 +293,7 @@ func TestCodeComesOnlyWithTheAuthorizationsOwnAnswer(t *testing.T) {
 		{"denied to somebody else", url.Values{"error": {"access_denied"}, "state": {"x"}}, isOther},
 	} {
 		q := url.Values{}
-		for name, values := range good {
-			q[name] = values
-		}
+		maps.Copy(q, good)
 		for name, values := range tt.change {
 			if q[name] = values; values == nil {
 				delete(q, name)

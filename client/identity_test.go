@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -153,7 +154,11 @@ func TestKeyIsKeptAsPEM(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if printed := fmt.Sprintf("%+v %#v %s", agent, agent, text); strings.Contains(printed, key.D.String()) || strings.Contains(printed, "PRIVATE KEY") {
+	raw, err := key.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if printed := fmt.Sprintf("%+v %#v %s", agent, agent, text); strings.Contains(printed, new(big.Int).SetBytes(raw).String()) || strings.Contains(printed, "PRIVATE KEY") {
 		t.Error("the key prints")
 	}
 }

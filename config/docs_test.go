@@ -34,7 +34,7 @@ func keys(t reflect.Type, prefix string) []string {
 		case of.Kind() == reflect.Slice && of.Elem().Kind() == reflect.Struct:
 			path, of = path+"[]", of.Elem()
 		}
-		if _, isText := reflect.New(of).Interface().(interface{ UnmarshalText([]byte) error }); of.Kind() == reflect.Struct && !isText {
+		if _, isText := reflect.TypeAssert[interface{ UnmarshalText([]byte) error }](reflect.New(of)); of.Kind() == reflect.Struct && !isText {
 			all = append(all, keys(of, path+".")...)
 			continue
 		}

@@ -178,7 +178,7 @@ func (m *schemaMaker) value(t reflect.Type, path string) *schemaNode {
 	r, of := m.row(path), m.of(m.ours(path))
 	required := r.fallback == "required" && !of.optional
 	var n *schemaNode
-	switch _, alone := reflect.New(t).Interface().(yaml.Unmarshaler); {
+	switch _, alone := reflect.TypeAssert[yaml.Unmarshaler](reflect.New(t)); {
 	case reflect.PointerTo(t).Implements(textType) || t.Kind() == reflect.String:
 		n = m.text(of, required)
 	case t.Kind() == reflect.Bool:

@@ -11,7 +11,7 @@ import (
 	"github.com/athd/athd/ath"
 )
 
-// An endpoint is one address that Envoy dials or listens on.
+// An Endpoint is one address that Envoy dials or listens on.
 type Endpoint struct {
 	Path string // of a Unix socket
 	Host string
@@ -39,6 +39,7 @@ func ParseEndpoint(s string) (Endpoint, error) {
 	return e, err
 }
 
+// ParseHostPort reads host:port as an address to listen at; the host may be empty.
 func ParseHostPort(s string) (Endpoint, error) {
 	host, port, err := net.SplitHostPort(s)
 	if err != nil {
@@ -62,15 +63,16 @@ func TargetPort(u *url.URL) uint32 {
 	return 80
 }
 
-// static reports whether the endpoint needs no name lookup.
+// Static reports whether the endpoint needs no name lookup.
 func (e Endpoint) Static() bool { return e.Path != "" || IsIP(e.Host) }
 
+// IsIP reports whether a host is an address and no name.
 func IsIP(host string) bool {
 	_, err := netip.ParseAddr(host)
 	return err == nil
 }
 
-// same reports whether two endpoints are one place. Names of this host are one.
+// Same reports whether two endpoints are one place. Names of this host are one.
 func (e Endpoint) Same(other Endpoint) bool {
 	if e.Path != "" || other.Path != "" {
 		return e.Path == other.Path

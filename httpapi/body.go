@@ -90,7 +90,7 @@ func (s *Server) readAhead(w http.ResponseWriter, r *http.Request, from netip.Ad
 			err = &http.MaxBytesError{Limit: maxBodyBytes}
 		}
 	}
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		err = nil
 	}
 	r.Body = &body{read: read[:n], err: err}

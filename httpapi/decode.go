@@ -60,7 +60,7 @@ func decodeJSON(body []byte, into any, invalid func(error) error, options ...jso
 	case err != nil:
 		return invalid(err)
 	}
-	if _, err := d.ReadToken(); err != io.EOF {
+	if _, err := d.ReadToken(); !errors.Is(err, io.EOF) {
 		return ath.Errorf(ath.InvalidRequest, "The body holds more than one JSON value.")
 	}
 	return nil

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"errors"
 	"fmt"
 	"net/http/httptest"
 	"strings"
@@ -49,7 +50,7 @@ func TestBodiesAreRefusedByFieldAndReason(t *testing.T) {
 		"a body for none":             {&EmptyRequest{}, `{"a":1}`, "may hold nothing", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			e, ok := decodeAs(c.body, c.into).(*ath.Error)
+			e, ok := errors.AsType[*ath.Error](decodeAs(c.body, c.into))
 			if !ok || e.Code != ath.InvalidRequest || !strings.Contains(e.Message, c.message) || fmt.Sprint(e.Details["field"]) != fmt.Sprint(or(c.field)) {
 				t.Errorf("%v, details %v", e, e.Details)
 			}

@@ -164,7 +164,7 @@ func (s *Server) RecoverPanic(w http.ResponseWriter, r *http.Request) {
 	if p == nil {
 		return
 	}
-	if p == http.ErrAbortHandler {
+	if p == http.ErrAbortHandler { //nolint:errorlint // net/http compares it so
 		panic(p)
 	}
 	id := ath.NewDecisionID()

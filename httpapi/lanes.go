@@ -14,6 +14,7 @@ import (
 // flooded.
 type Lane int
 
+// The lanes.
 const (
 	LaneHandshake Lane = iota // the handshake: strangers
 	LaneEndings               // /ath/revoke, and an agent that removes itself

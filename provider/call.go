@@ -133,7 +133,7 @@ func echoes(code string, form url.Values, p *Provider) bool {
 // do sends the request once, and follows no redirect: it would carry a code or
 // a token to a URL that is not configured. A reply with any status is no error.
 func (c *call) do(req *http.Request) error {
-	res, body, err := fetch(c.transport, req)
+	res, body, err := fetch(c.transport, req) //nolint:bodyclose // fetch has read and closed it
 	if res != nil {
 		c.status = res.StatusCode
 	}

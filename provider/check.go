@@ -38,8 +38,8 @@ func (c *check) at(name string) []any {
 	return []any{name}
 }
 
-func (c *check) full(name string, sub ...any) []any {
-	return slices.Concat(c.Base, c.at(name), sub)
+func (c *check) full(name string) []any {
+	return slices.Concat(c.Base, c.at(name))
 }
 
 // fail is [strict.Checker.Fail] for a field; "" is the provider itself.

@@ -91,7 +91,7 @@ func TestExchangeRequest(t *testing.T) {
 					r.Header.Get("Content-Type") != "application/x-www-form-urlencoded" {
 					t.Errorf("got %s %s %v", r.Method, r.URL, r.Header)
 				}
-				http.Error(w, "{}", 401)
+				http.Error(w, "{}", http.StatusUnauthorized)
 			}, `, "extra_token_params": {"audience": "api"}, "token_auth_method": "`+method+`"`)
 			if err == nil || requests != 1 {
 				t.Errorf("a refused code was sent %d times", requests)
@@ -297,7 +297,7 @@ func TestUserIDIsReadFromTheRightPlace(t *testing.T) {
 				case "/403":
 					w.WriteHeader(403)
 				case "/302":
-					http.Redirect(w, r, "/me", 302)
+					http.Redirect(w, r, "/me", http.StatusFound)
 				}
 			}, tt.members)
 			if tt.want == "error" != (err != nil) || err == nil && got.User != tt.want {

@@ -3,6 +3,7 @@ package provider_test
 import (
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -115,12 +116,10 @@ func github(t *testing.T) *standins.Server         { return standins.GitHub(t) }
 func googleCalendar(t *testing.T) *standins.Server { return standins.Google(t, "google-calendar") }
 func slack(t *testing.T) *standins.Server          { return standins.Slack(t) }
 
-func withFields(maps ...map[string]any) map[string]any {
+func withFields(several ...map[string]any) map[string]any {
 	all := map[string]any{}
-	for _, m := range maps {
-		for name, value := range m {
-			all[name] = value
-		}
+	for _, m := range several {
+		maps.Copy(all, m)
 	}
 	return all
 }

@@ -54,7 +54,7 @@ func (p *Provider) consented(told ath.Scopes, given bool) (ath.Scopes, bool) {
 	}
 	for _, asked := range slices.Sorted(maps.Keys(p.ScopeAliases)) {
 		if told.Has(p.ScopeAliases[asked]) && !told.Has(asked) {
-			told = append(told[:len(told):len(told)], asked)
+			told = append(slices.Clip(told), asked)
 		}
 	}
 	return told, given

@@ -2,6 +2,7 @@ package strict
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -57,7 +58,7 @@ func (c *Checker) fault(message string, path []any) (f Fault, ok bool) {
 }
 
 func (c *Checker) full(path []any) []any {
-	return append(c.Base[:len(c.Base):len(c.Base)], path...)
+	return append(slices.Clip(c.Base), path...)
 }
 
 // Label names a path as people do: approval.rules[0].action.

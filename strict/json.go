@@ -63,7 +63,7 @@ func (p *jsonParser) advance(offset int64) {
 // next reads a token and leaves the position at its first character.
 func (p *jsonParser) next() (json.Token, *Fault) {
 	start := p.dec.InputOffset()
-	for start < int64(len(p.data)) && bytes.IndexByte([]byte(" \t\r\n,:"), p.data[start]) >= 0 {
+	for start < int64(len(p.data)) && strings.IndexByte(" \t\r\n,:", p.data[start]) >= 0 {
 		start++
 	}
 	p.advance(start)

@@ -23,7 +23,7 @@ type config struct {
 	Upper    upper             `yaml:"upper"`
 	Small    int8              `yaml:"small"`
 	Shared   `yaml:",inline"`
-	internal string
+	internal string //nolint:unused // it is no key, though it has the name of one
 }
 
 type Shared struct {

@@ -15,13 +15,13 @@ import (
 type ChangeKind string
 
 const (
-	// Everything: anything that is remembered may be wrong.
+	// Everything says that anything that is remembered may be wrong.
 	Everything ChangeKind = "everything"
-	// AgentChanged: the registration with the change's Tag was changed or removed.
+	// AgentChanged says that the registration with the change's Tag was changed or removed.
 	AgentChanged ChangeKind = "agent"
-	// GrantEnded: the grant of the token with this Tag and Digest was revoked.
+	// GrantEnded says that the grant of the token with this Tag and Digest was revoked.
 	GrantEnded ChangeKind = "grant"
-	// ConnectionEnded: the user's tokens with this Tag are gone.
+	// ConnectionEnded says that the user's tokens with this Tag are gone.
 	ConnectionEnded ChangeKind = "connection"
 )
 

@@ -550,7 +550,7 @@ func TestTheFeedEndsWithItsStore(t *testing.T) {
 			}
 			stacks := make([]byte, 1<<20)
 			stacks = stacks[:runtime.Stack(stacks, true)]
-			for _, stack := range strings.Split(string(stacks), "\n\n") {
+			for stack := range strings.SplitSeq(string(stacks), "\n\n") {
 				if strings.Contains(stack, "tokenstore.(*feed)") && !strings.Contains(stack, "testing.(*T).Run") {
 					t.Errorf("this goes on:\n%s", stack)
 				}

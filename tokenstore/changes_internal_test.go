@@ -124,7 +124,7 @@ func TestASlowConsumerIsToldThatEverythingMayHaveChanged(t *testing.T) {
 		}
 	}
 	var missed, got uint64
-	for w.queue != nil && len(w.queue) > 0 {
+	for len(w.queue) > 0 {
 		c, err := w.Next(t.Context())
 		if err != nil {
 			t.Fatal(err)

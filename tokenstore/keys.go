@@ -97,7 +97,7 @@ func (s *Store) ttl(until time.Time) int64 {
 }
 
 func (s *Store) agentTTL(a *Agent) int64 {
-	ttl := int64(0)
+	var ttl int64
 	switch a.Standing() {
 	case Suspended:
 		return noTTL

@@ -194,7 +194,7 @@ func (r *readBatcher) sendTogether(ctx context.Context, b *batch) (err error) {
 	var got *redis.SliceCmd
 	err = r.server.ask(ctx, func(batch redis.Pipeliner) {
 		got = redis.NewSliceCmd(ctx, args...)
-		batch.Process(ctx, got)
+		_ = batch.Process(ctx, got) // the command has the error
 	})
 	if err != nil {
 		return err

@@ -86,7 +86,7 @@ func (a *Agent) Approval(provider string, aliases ...string) *Approval {
 	return nil
 }
 
-// OperatorDenied reports whether an operator denied the agent anything.
+// HasOperatorDenial reports whether an operator denied the agent anything.
 func (a *Agent) HasOperatorDenial() bool {
 	return slices.ContainsFunc(a.Approvals, func(p Approval) bool { return len(p.OperatorDenied) > 0 })
 }

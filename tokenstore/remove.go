@@ -69,7 +69,7 @@ func (s *Store) EndConnections(ctx context.Context, agentID string, at time.Time
 func (s *Store) endConnection(ctx context.Context, agentID string, tag ath.Tag, at time.Time) (int, error) {
 	connection, err := key(tag, string(connectionKind))
 	if err != nil {
-		return 0, nil // not an entry that athd wrote
+		return 0, nil //nolint:nilerr // not an entry that athd wrote
 	}
 	index, _ := key(tag, string(grantsKind))
 	var digests []string

@@ -31,7 +31,7 @@ func TestAnswersOfADemotedServerAreRefused(t *testing.T) {
 	// It has no password of the other one, so that it keeps what it holds.
 	host, port, err := net.SplitHostPort(other.Addr())
 	noErr(t, err)
-	noErr(t, server.Client().SlaveOf(ctx, host, port).Err())
+	noErr(t, server.Client().ReplicaOf(ctx, host, port).Err())
 	for name, read := range reads {
 		if err := read(); err == nil {
 			t.Errorf("V-4: %s is read from a replica", name)

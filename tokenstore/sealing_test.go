@@ -56,7 +56,7 @@ func testSealing(t *testing.T, b backend) {
 	}
 
 	for key := range readers {
-		kind := strings.SplitN(strings.SplitN(key, "}:", 2)[1], ":", 2)[0]
+		kind, _, _ := strings.Cut(strings.SplitN(key, "}:", 2)[1], ":")
 		good := stored(key)
 		for _, read := range readers[key] {
 			noErr(t, read(s)) // it is known to the store now, which must not help what comes

@@ -148,7 +148,7 @@ func send(ctx context.Context, batch redis.Pipeliner) ([]redis.Cmder, error) {
 	}
 	for _, c := range commands {
 		if c.Err() != nil {
-			return commands, nil
+			return commands, nil //nolint:nilerr // each command has its own
 		}
 	}
 	return commands, err

@@ -6,7 +6,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -251,7 +250,7 @@ func (s *Store) String() string {
 }
 
 // Format prints where the store is, whatever the verb.
-func (s *Store) Format(f fmt.State, _ rune) { io.WriteString(f, "tokenstore.Store("+s.String()+")") }
+func (s *Store) Format(f fmt.State, _ rune) { fmt.Fprint(f, "tokenstore.Store("+s.String()+")") }
 
 // clientLog takes the Redis client's own lines, which would go to stderr. They
 // are for debugging: what matters shows in errors and in the breaker.

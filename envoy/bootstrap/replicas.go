@@ -2,6 +2,7 @@ package bootstrap
 
 import (
 	"errors"
+	"slices"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -28,10 +29,8 @@ func alike(all []envoy.Endpoint) error {
 	}
 	sockets := 0
 	for i, e := range all {
-		for _, other := range all[:i] {
-			if e.Same(other) {
-				return errors.New("the address " + envoy.Quote(e.String()) + " is there twice")
-			}
+		if slices.ContainsFunc(all[:i], e.Same) {
+			return errors.New("the address " + envoy.Quote(e.String()) + " is there twice")
 		}
 		if e.Path != "" {
 			sockets++

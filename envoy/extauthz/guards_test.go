@@ -2,6 +2,7 @@ package extauthz
 
 import (
 	"context"
+	"errors"
 	"testing"
 
 	"google.golang.org/grpc"
@@ -36,7 +37,7 @@ func TestStreamsEndWithTheServer(t *testing.T) {
 		<-s.Context().Done()
 		return s.Context().Err()
 	})
-	if err != context.Canceled {
+	if !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
 	}
 }

@@ -3,7 +3,6 @@ package extauthz_test
 import (
 	"context"
 	"crypto/tls"
-	"io"
 	"log/slog"
 	"net"
 	"path/filepath"
@@ -30,7 +29,7 @@ func refuseAll(_ context.Context, r authz.Request) authz.Decision { return authz
 // it with its address for gRPC.
 func serve(t *testing.T, c extauthz.Config) (*extauthz.Server, string) {
 	t.Helper()
-	c.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+	c.Logger = slog.New(slog.DiscardHandler)
 	s, err := extauthz.NewServer(c)
 	if err != nil {
 		t.Fatal(err)

@@ -58,7 +58,7 @@ func (c codec) Marshal(from any) (mem.BufferSlice, error) {
 // the messages: a check arrives as attributes and is answered with an encoded reply.
 func (c *checks) service() *grpc.ServiceDesc {
 	info := &grpc.UnaryServerInfo{Server: c, FullMethod: authv3.Authorization_Check_FullMethodName}
-	check := func(ctx context.Context, request any) (any, error) {
+	check := func(ctx context.Context, request any) (any, error) { //nolint:unparam // as grpc wants it
 		return c.Check(ctx, request.(*attributes)), nil
 	}
 	return &grpc.ServiceDesc{

@@ -2,6 +2,7 @@ package extauthz
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"maps"
 	"reflect"
@@ -107,7 +108,7 @@ func TestFieldsAreReadAlikeTheShortWay(t *testing.T) {
 		short, long := fields{m}, fields{m}
 		n, v, err := short.next()
 		n2, v2, err2 := long.nextOfAny()
-		if n != n2 || !bytes.Equal(v, v2) || err != err2 || err == nil && !bytes.Equal(short.message, long.message) {
+		if n != n2 || !bytes.Equal(v, v2) || !errors.Is(err, err2) || err == nil && !bytes.Equal(short.message, long.message) {
 			t.Fatalf("%x: field %d %x %v, the long way %d %x %v", m, n, v, err, n2, v2, err2)
 		}
 	}

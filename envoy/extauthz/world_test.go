@@ -28,7 +28,7 @@ const (
 	apiMount    = "/ath/proxy/shop/"
 )
 
-var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
+var quiet = slog.New(slog.DiscardHandler)
 
 // A world is a store with one token in it, which may do one thing: GET
 // products at the shop. Tests change what they are about.

@@ -102,9 +102,9 @@ func speaksHTTP2(c *clusterv3.Cluster) bool {
 }
 
 // verifyAuthzCapacity looks for what turns a burst of requests into refusals.
-func (v *chain) verifyAuthzCapacity(where string, c *clusterv3.Cluster) {
+func (c *chain) verifyAuthzCapacity(where string, cluster *clusterv3.Cluster) {
 	most := uint32(1024) // Envoy's default
-	for _, t := range c.GetCircuitBreakers().GetThresholds() {
+	for _, t := range cluster.GetCircuitBreakers().GetThresholds() {
 		if t.GetPriority() != 0 {
 			continue
 		}
@@ -118,13 +118,13 @@ func (v *chain) verifyAuthzCapacity(where string, c *clusterv3.Cluster) {
 		}
 	}
 	if most < fewRequests {
-		v.warning(where, "its circuit breaker allows few requests at once: a burst becomes refusals", "set max_requests and max_pending_requests to 20000")
+		c.warning(where, "its circuit breaker allows few requests at once: a burst becomes refusals", "set max_requests and max_pending_requests to 20000")
 	}
 	// With panic mode off (or with a mesh that says nothing of it, but where one
 	// of several goes) all may be out at once.
-	panics := c.GetCommonLbConfig().GetHealthyPanicThreshold()
-	if c.GetOutlierDetection() != nil && panics != nil && panics.GetValue() == 0 {
-		v.warning(where, "outlier detection may put every athd out, and nobody is left to ask", "set common_lb_config.healthy_panic_threshold to 1, or remove outlier_detection")
+	panics := cluster.GetCommonLbConfig().GetHealthyPanicThreshold()
+	if cluster.GetOutlierDetection() != nil && panics != nil && panics.GetValue() == 0 {
+		c.warning(where, "outlier detection may put every athd out, and nobody is left to ask", "set common_lb_config.healthy_panic_threshold to 1, or remove outlier_detection")
 	}
-	v.verifyReplicas(where, c)
+	c.verifyReplicas(where, cluster)
 }

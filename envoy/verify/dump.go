@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -253,9 +254,7 @@ func known(value any) any {
 		kind, isAny := x["@type"].(string)
 		if isAny && strings.HasSuffix(kind, ".TypedStruct") {
 			inner := map[string]any{}
-			for name, item := range o.object("value") {
-				inner[name] = item
-			}
+			maps.Copy(inner, o.object("value"))
 			inner["@type"] = anyPrefix + strings.TrimPrefix(o.text("type_url"), anyPrefix)
 			return known(inner)
 		}

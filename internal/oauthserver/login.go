@@ -65,7 +65,7 @@ func (s *Server) begin(w http.ResponseWriter, session *goidc.AuthnSession, clien
 	}
 	value := rand.Text()
 	session.Store[keyStep], session.Store[keyBrowser] = stepLogin, value
-	http.SetCookie(w, &http.Cookie{
+	http.SetCookie(w, &http.Cookie{ //nolint:gosec // the demo is on http
 		Name:     browserCookie,
 		Value:    value,
 		Path:     sessionPath(session),

@@ -56,7 +56,7 @@ func TestMeshFilesHaveEveryPathOfTheTable(t *testing.T) {
 			_, list, _ := strings.Cut(text, "paths: [")
 			list, _, _ = strings.Cut(list, "]")
 			found := false
-			for _, glob := range strings.Split(list, ", ") {
+			for glob := range strings.SplitSeq(list, ", ") {
 				below, tree := strings.CutSuffix(glob, "*")
 				found = found || glob == row.Path || tree && strings.HasPrefix(row.Path, below)
 			}

@@ -2,6 +2,7 @@ package compose
 
 import (
 	"context"
+	"errors"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -200,7 +201,7 @@ func TestRedisTakesItsConfiguration(t *testing.T) {
 		"athd changes configuration": as("athd", password).ConfigSet(ctx, "appendonly", "no").Err(),
 		"another password":           as("athd", password+"x").Ping(ctx).Err(),
 	} {
-		if err == nil || err == redis.Nil || !strings.HasPrefix(err.Error(), "NOPERM") && !strings.HasPrefix(err.Error(), "WRONGPASS") {
+		if err == nil || errors.Is(err, redis.Nil) || !strings.HasPrefix(err.Error(), "NOPERM") && !strings.HasPrefix(err.Error(), "WRONGPASS") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -95,7 +95,7 @@ func TestComposeNetworksIsolateAgents(t *testing.T) {
 		if !slices.Equal(members[network], want) {
 			t.Errorf("%s: %v, want %v", network, members[network], want)
 		}
-		if internal := bool(p.Networks[network].Internal); internal != (network != "front") {
+		if internal := p.Networks[network].Internal; internal != (network != "front") {
 			t.Errorf("%s: internal is %v", network, internal)
 		}
 	}

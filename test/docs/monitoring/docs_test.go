@@ -153,8 +153,8 @@ func fullEvent() string {
 	log := audit.New(audit.Config{Writer: &line, JSON: true})
 	e := audit.Event{Kind: audit.AccessDenied}
 	v := reflect.ValueOf(&e).Elem()
-	for i := range v.NumField() {
-		switch f := v.Field(i); f.Kind() {
+	for _, f := range v.Fields() {
+		switch f.Kind() {
 		case reflect.String:
 			f.SetString("x")
 		case reflect.Int:

@@ -203,7 +203,7 @@ func (a *h2API) speak(conn net.Conn) {
 			}
 			ended = frame.StreamEnded()
 		case *http2.DataFrame:
-			if n := uint32(frame.Length); n > 0 {
+			if n := frame.Length; n > 0 {
 				f.WriteWindowUpdate(0, n)
 			}
 			ended = frame.StreamEnded()

@@ -188,7 +188,7 @@ func (c *h2Client) await(id uint32) (status string, _ error) {
 				return status, nil
 			}
 		case *http2.DataFrame:
-			if n := uint32(frame.Length); n > 0 {
+			if n := frame.Length; n > 0 {
 				c.framer.WriteWindowUpdate(0, n)
 			}
 			if mine && frame.StreamEnded() {

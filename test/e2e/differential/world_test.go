@@ -243,11 +243,6 @@ func (w *world) takeJudged() []judgement {
 	return out
 }
 
-// bearer is the value of a good Authorization header.
-func (w *world) bearer(provider string) string {
-	return "Bearer " + w.tokens[provider].Secret().Reveal()
-}
-
 // A try is one request, and what is sent of it.
 type try struct {
 	door    door

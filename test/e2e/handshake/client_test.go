@@ -3,7 +3,6 @@ package handshake
 import (
 	"errors"
 	"net/http"
-	"net/url"
 	"strings"
 	"testing"
 
@@ -168,6 +167,6 @@ func TestClientHearsThatTheUserSaidNo(t *testing.T) {
 	if _, err := a.Code(answer); err == nil {
 		t.Error("a code came of a no")
 	} else if e, ok := errors.AsType[*client.CallbackError](err); !ok || !e.Denied() {
-		t.Errorf("%v of %s", err, url.Values(answer).Get("error"))
+		t.Errorf("%v of %s", err, answer.Get("error"))
 	}
 }

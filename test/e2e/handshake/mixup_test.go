@@ -2,6 +2,7 @@ package handshake
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -51,9 +52,7 @@ func attack(t *testing.T, w *world, good url.Values, path func(u *url.URL)) *bro
 	}
 	b.StopAt(func(*url.URL) bool { return false })
 	q := url.Values{"state": {back.Query().Get("state")}}
-	for k, v := range good {
-		q[k] = v
-	}
+	maps.Copy(q, good)
 	back.RawQuery = q.Encode()
 	if path != nil {
 		path(back)

@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -278,9 +279,7 @@ type body map[string]any
 // with returns a copy with some fields replaced, or removed where nil.
 func (b body) with(pairs ...any) body {
 	out := body{}
-	for k, v := range b {
-		out[k] = v
-	}
+	maps.Copy(out, b)
 	for i := 0; i+1 < len(pairs); i += 2 {
 		if pairs[i+1] == nil {
 			delete(out, pairs[i].(string))

@@ -6,6 +6,7 @@ package ownenvoy
 import (
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"os/exec"
@@ -35,9 +36,7 @@ func paste(t *testing.T, before object, bootstrap func(...string) []byte) {
 
 	manager := tree.At(t, resources, "listeners", 0, "filter_chains", 0, "filters", 0, "typed_config").(object)
 	own := manager["http_filters"].([]any)
-	for key, value := range tree.Load(t, part("filters")) {
-		manager[key] = value
-	}
+	maps.Copy(manager, tree.Load(t, part("filters")))
 	manager["http_filters"] = append(own[:len(own)-1:len(own)-1], manager["http_filters"].([]any)...) // theirs, less their router
 
 	unchecked := object{

@@ -263,7 +263,7 @@ func TestLoginCSRFAcrossTheTwoHosts(t *testing.T) {
 			own := a.authorize(stage.App, "products:read")
 			victim.allow(own) // the victim has a session of their own under way
 
-			attackers := strings.SplitN(callback.Query().Get("state"), "_", 2)[0]
+			attackers, _, _ := strings.Cut(callback.Query().Get("state"), "_")
 			var toss []string
 			for _, c := range attacker.cookies(s.ConsentURL) {
 				for _, domain := range []string{"", "; Domain=" + twoHosts, "; Domain=localhost", "; Domain=consent." + twoHosts, "; Domain=" + consentHost} {

@@ -41,7 +41,7 @@ func TestAgentsWordsAreOnlyWords(t *testing.T) {
 		t.Run("Z-5: "+c.name, func(t *testing.T) {
 			a := newAgent(t, s)
 			a.Purpose = c.says
-			name, developer := a.Name, a.Developer.Name
+			name, developer := c.shown, c.shown
 			a.Name, a.Developer.Name = c.says, c.says
 			if c.unfit {
 				if status, r := a.register(stage.App, "products:read"); status != http.StatusUnauthorized || r.Code != "INVALID_ATTESTATION" {
@@ -49,8 +49,6 @@ func TestAgentsWordsAreOnlyWords(t *testing.T) {
 				}
 				a = newAgent(t, s)
 				a.Purpose, name, developer = c.says, a.Name, a.Developer.Name
-			} else {
-				name, developer = c.shown, c.shown
 			}
 			l := a.authorize(stage.App, "products:read")
 			b := newBrowser(t)

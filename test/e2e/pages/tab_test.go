@@ -187,7 +187,6 @@ func (b *tab) do(what string, steps ...chromedp.Action[chromedp.Void]) {
 
 func (b *tab) open(target string) { b.t.Helper(); b.do("open "+target, chromedp.Navigate(target)) }
 func (b *tab) back()              { b.t.Helper(); b.do("back", chromedp.NavigateBack()) }
-func (b *tab) forward()           { b.t.Helper(); b.do("forward", chromedp.NavigateForward()) }
 func (b *tab) reload()            { b.t.Helper(); b.do("reload", chromedp.Reload()) }
 func (b *tab) await(sel string) {
 	b.t.Helper()

@@ -58,7 +58,7 @@ func TestStoreAway(t *testing.T) {
 	}
 	replicaOf := func(host, port string) func() {
 		return func() {
-			if err := raw.SlaveOf(t.Context(), host, port).Err(); err != nil {
+			if err := raw.ReplicaOf(t.Context(), host, port).Err(); err != nil {
 				t.Errorf("REPLICAOF: %v", err)
 			}
 		}

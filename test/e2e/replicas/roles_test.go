@@ -198,7 +198,7 @@ func replicaOf(t *testing.T, s, of *realredis.Server) {
 			t.Fatal(err)
 		}
 	}
-	if err := client.SlaveOf(ctx, host, port).Err(); err != nil {
+	if err := client.ReplicaOf(ctx, host, port).Err(); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -45,7 +45,7 @@ func (p *pair) startTraffic(t *testing.T, patience time.Duration) *traffic {
 	f := &traffic{how: map[string]int{}, stop: stop}
 	one := func(n int) {
 		f.asked.Add(1)
-		kind, r, want, limit := "call", reply{}, http.StatusOK, soon
+		kind, want, limit := "call", http.StatusOK, soon
 		if n%50 == 25 {
 			limit = patience
 		}
@@ -53,6 +53,7 @@ func (p *pair) startTraffic(t *testing.T, patience time.Duration) *traffic {
 		within, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 		defer cancel()
 		began := time.Now()
+		var r reply
 		switch n % 50 {
 		case 0:
 			kind, r = "discovery", p.send(within, "GET", p.public+"/.well-known/ath.json", nil, nil)

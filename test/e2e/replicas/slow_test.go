@@ -34,8 +34,7 @@ func TestASlowDecisionIsWaitedFor(t *testing.T) {
 				c.must(p.call(t.Context(), s.actor, token), http.StatusOK)
 			}
 			before := p.triedAgain(t)
-			for _, delay := range []time.Duration{20, 100, 300} {
-				delay *= time.Millisecond
+			for _, delay := range []time.Duration{20 * time.Millisecond, 100 * time.Millisecond, 300 * time.Millisecond} {
 				proxy.delay.Store(int64(delay))
 				for range 6 {
 					began := time.Now()

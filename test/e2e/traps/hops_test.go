@@ -2,6 +2,7 @@ package traps
 
 import (
 	"cmp"
+	"maps"
 	"net"
 	"net/http"
 	"strings"
@@ -77,9 +78,7 @@ func TestTheClientsAddressIsTheOneThatTrustedProxiesTell(t *testing.T) {
 			}
 			send := func(target string) string {
 				q := r.request("app", "GET", target, nil)
-				for name, values := range header {
-					q.Header[name] = values
-				}
+				maps.Copy(q.Header, header)
 				response, body := r.do(q)
 				if response.StatusCode != 200 {
 					t.Fatalf("%s: %s", response.Status, body)

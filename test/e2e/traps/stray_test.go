@@ -31,7 +31,7 @@ func TestATokenInAnotherHeaderGoesNowhere(t *testing.T) {
 				}
 				response, body := r.rawH1(r.h1(id, "GET", path, tt.header+": "+tt.value))
 				mustBeError(t, response, body, 400, ath.InvalidRequest)
-				if strings.Contains(strings.ToLower(string(body)), "ath_tk") || response.Header.Get("X-Ath-Decision-Id") == "" {
+				if strings.Contains(strings.ToLower(body), "ath_tk") || response.Header.Get("X-Ath-Decision-Id") == "" {
 					t.Errorf("%s %v", body, response.Header)
 				}
 			}

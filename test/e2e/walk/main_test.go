@@ -98,12 +98,3 @@ func do(t *testing.T, req *http.Request) reply {
 	}
 	return reply{resp.StatusCode, resp.Header, string(body)}
 }
-
-func get(t *testing.T, s *stage.Stage, path string) reply {
-	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), "GET", s.Public+path, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return do(t, req)
-}

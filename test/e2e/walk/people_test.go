@@ -1,16 +1,11 @@
 package walk
 
 import (
-	"context"
-	"crypto/tls"
 	"encoding/base64"
-	"net"
 	"net/http"
 	"regexp"
 	"strings"
 	"testing"
-
-	"golang.org/x/net/http2"
 
 	"github.com/athd/athd/test/harness/stage"
 )
@@ -106,9 +101,8 @@ func TestPeopleAndAgentsOnOneAPI(t *testing.T) {
 
 	t.Run("over HTTP/2, where each cookie is a header", func(t *testing.T) {
 		s.App.Forget()
-		client := &http2.Transport{AllowHTTP: true, DialTLSContext: func(ctx context.Context, network, addr string, _ *tls.Config) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, network, addr)
-		}}
+		client := &http.Transport{Protocols: new(http.Protocols)}
+		client.Protocols.SetUnencryptedHTTP2(true)
 		defer client.CloseIdleConnections()
 		req, err := http.NewRequestWithContext(t.Context(), "GET", s.Public+"/api/products", nil)
 		if err != nil {

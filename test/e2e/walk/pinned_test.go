@@ -4,6 +4,7 @@ import (
 	"crypto"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -73,7 +74,7 @@ func TestPinnedAgentsNeedNoDocument(t *testing.T) {
 			"another key": stranger, "another path": identity.With(t, key, "https://laptop.invalid/alice2", "x"), "with a query": identity.With(t, key, id+"?2", "x"),
 		} {
 			_, err := s.Register(s.ClientOf(one, wire.Local()), stage.Provider, "pictures:write")
-			refusal, ok := err.(*client.Error)
+			refusal, ok := errors.AsType[*client.Error](err)
 			// What is not pinned is fetched, and the host is not there: that no name
 			// server may say so here makes it 503.
 			if !ok || refusal.Status != http.StatusUnauthorized && (name == "another key" || refusal.Status != http.StatusServiceUnavailable) {

@@ -23,7 +23,7 @@ var binary = sync.OnceValues(func() (string, error) {
 	path := filepath.Join(dir, "athd")
 	out, err := exec.Command("go", append(buildArgs(), "-o", path, "github.com/athd/athd/cmd/athd")...).CombinedOutput()
 	if err != nil {
-		return "", fmt.Errorf("building athd: %v\n%s", err, out)
+		return "", fmt.Errorf("building athd: %w\n%s", err, out)
 	}
 	return path, nil
 })
