@@ -94,8 +94,9 @@ vulnerabilities: ## known vulnerabilities in what is linked and called (asks the
 
 release-tools: .tools/release/goreleaser .tools/release/syft ## build what makes releases (10 minutes, the first time)
 
-release-check: .tools/release/goreleaser ## .goreleaser.yaml, by goreleaser itself
+release-check: .tools/release/goreleaser ## .goreleaser.yaml by goreleaser itself, the workflows by actionlint
 	@.tools/release/goreleaser check
+	@go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12 -shellcheck= -pyflakes=
 
 release-snapshot: release-check .tools/release/syft ## a release of this commit, built and looked at and published nowhere (VERSION=v0.1.0)
 	@tools/snapshot .tools/release/goreleaser .tools/release/syft $(BUILD)/release $(VERSION)
