@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -54,7 +55,8 @@ the machine can read: it comes from the environment, or from the file that
 	f.StringVar(&b.Upstream, "upstream", "", "your API's `URL`, where Envoy reaches it")
 	f.StringVar(&b.ID, "app-id", "", "the `ID` by which agents know your API (default shop)")
 	f.BoolVar(&b.github, "github", false, "GitHub's API; the same as --preset github")
-	cli.Choice(c, &b.Preset, "preset", "a known service in place of an API of your own", starter.Presets()...)
+	f.StringVar(&b.Preset, "preset", "", "a known service in place of an API of your own, by its `NAME`: "+strings.Join(starter.Presets(), ", "))
+	cli.Complete(c, "preset", starter.Presets()...)
 	f.StringVar(&b.ClientID, "client-id", "", "athd's `ID` at the OAuth server (default: the environment says it)")
 	f.StringVar(&b.secretFile, "client-secret-file", "", "a `file`, mode 0600, with the client secret (default: the environment says it)")
 	f.StringSliceVar(&b.Scopes, "scope", nil, "a `scope` that agents may ask for; several times, or with commas (default: what the metadata lists)")
@@ -115,6 +117,8 @@ func (b *beginning) settle() (err error) {
 		b.Preset = "github"
 	}
 	switch {
+	case b.Preset != "" && !slices.Contains(starter.Presets(), b.Preset):
+		return cli.Wrong("there is no preset %q to begin with: there are %s", b.Preset, strings.Join(starter.Presets(), ", "))
 	case b.Preset != "" && b.issuer != "":
 		return cli.Wrong("--issuer is for an API of your own, --preset for a known service")
 	case b.Preset != "" && b.Upstream != "":

@@ -51,7 +51,7 @@ func TestVersionIsReadOfWhatEnvoyPrints(t *testing.T) {
 func TestCauseIsWhatEnvoySaysLast(t *testing.T) {
 	for log, want := range map[string]string{
 		"[2026-11-28 23:59:15.489][1][critical][main] [source/server/server.cc:449] error `cannot bind '127.0.0.1:1'` initializing config 'x\n  envoy.yaml'\ncannot bind '127.0.0.1:1': Address already in use\n\n": "cannot bind '127.0.0.1:1': Address already in use",
-		"[2026-11-28 23:59:15.489][1][warning][main] hm\n[2026-11-28 23:59:15.489][1][error][config] no certificate\n":                                                                                              "[2026-11-28 23:59:15.489][1][error][config] no certificate",
+		"[2026-11-28 23:59:15.489][1][warning][main] hm\n[2026-11-28 23:59:15.489][1][error][config] [source/common/tls.cc:76] no certificate\n":                                                                    "no certificate",
 		"": "it does not say why",
 	} {
 		if got := envoy.Cause(log); got != want {

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -44,6 +45,9 @@ func Start(program, config, log string) (*process.Process, error) {
 	})
 }
 
+// logPrefix is the form of Envoy's log: time, process, level, place.
+var logPrefix = regexp.MustCompile(`^(\[[^\]]*\] ?)+`)
+
 // Cause finds in what Envoy wrote why it ended: its last words stand without the
 // form of its log, and repeat an error of it.
 func Cause(log string) string {
@@ -66,7 +70,7 @@ func Cause(log string) string {
 	if len(said) == 0 {
 		return "it does not say why"
 	}
-	text := said[len(said)-1]
+	text := logPrefix.ReplaceAllString(said[len(said)-1], "")
 	if len(text) > most {
 		text = text[:most] + "…"
 	}
