@@ -31,7 +31,7 @@ func newBootstrap(t terminal) *cobra.Command {
 	var in insertion
 	f := c.Flags()
 	f.StringVar(&in.path, "into", "", "the Envoy configuration `file` to put athd's parts into, between marks; all else in it stays as it is. The difference is shown first; without a terminal or --yes nothing is written. - reads standard input and writes standard output")
-	f.StringVar(&in.listener, "listener", "", "with --into: the `name` of the listener that agents reach, where several could be it")
+	f.StringArrayVar(&in.listeners, "listener", nil, "with --into: the `name` of the listener that agents reach, where several could be it; one for each, where they reach several")
 	f.StringVar(&in.virtualHost, "virtual-host", "", "with --into: the `name` of the virtual host that answers public_url")
 	f.BoolVar(&in.yes, "yes", false, "with --into: write without asking")
 	f.BoolVar(&in.remove, "remove", false, "with --into: take athd's parts out again")

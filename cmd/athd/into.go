@@ -15,9 +15,10 @@ import (
 
 // An insertion is what athd bootstrap --into was asked for.
 type insertion struct {
-	path                  string // of the Envoy configuration that is there; - for standard input and output
-	listener, virtualHost string
-	remove, yes           bool
+	path        string // of the Envoy configuration that is there; - for standard input and output
+	listeners   []string
+	virtualHost string
+	remove, yes bool
 }
 
 // runInto puts athd's parts into an Envoy configuration that is there, or takes
@@ -71,7 +72,7 @@ func (in insertion) change(config string, before []byte, t terminal) ([]byte, er
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", config, err)
 	}
-	r, err := into.Insert(before, into.Config{Parts: parts, Listener: in.listener, VirtualHost: in.virtualHost})
+	r, err := into.Insert(before, into.Config{Parts: parts, Listeners: in.listeners, VirtualHost: in.virtualHost})
 	if _, is := errors.AsType[*into.Refusal](err); err != nil && !is {
 		return nil, fmt.Errorf("%s: %w", config, err)
 	} else if is {

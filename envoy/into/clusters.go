@@ -6,7 +6,7 @@ import (
 )
 
 // clusters adds athd's at the end of those that are there.
-func (p *plan) clusters(*manager) error {
+func (p *plan) clusters() error {
 	resources := p.spot(p.root, 0).get("static_resources")
 	if err := resources.object("static_resources"); err != nil {
 		return err

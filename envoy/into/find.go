@@ -82,8 +82,9 @@ func (d *document) managers() []*manager {
 	return out
 }
 
-// find returns the connection manager that agents reach.
-func (p *plan) find() (*manager, error) {
+// find returns the connection managers that agents reach: the one that it must be,
+// or those that were named.
+func (p *plan) find() ([]*manager, error) {
 	all := p.managers()
 	if len(all) == 0 {
 		line := p.root.Line
@@ -92,13 +93,30 @@ func (p *plan) find() (*manager, error) {
 		}
 		return nil, refuse(line, "there is no listener with an HttpConnectionManager: a control plane or another file has it (LDS)", "give that what athd bootstrap --part prints")
 	}
-	few := all
-	if want := p.config.Listener; want != "" {
-		few = slices.DeleteFunc(slices.Clone(all), func(m *manager) bool { return m.label() != want && m.listener != want })
+	if len(p.config.Listeners) == 0 {
+		m, err := p.choose(all)
+		return []*manager{m}, err
+	}
+	var out []*manager
+	for _, want := range p.config.Listeners {
+		few := slices.DeleteFunc(slices.Clone(all), func(m *manager) bool { return m.label() != want && m.listener != want })
 		if len(few) == 0 {
 			return nil, refuse(0, fmt.Sprintf("there is no listener %q that serves HTTP", want), "name one of "+labels(all))
 		}
+		m, err := p.choose(few)
+		if err != nil {
+			return nil, err
+		}
+		if !slices.Contains(out, m) {
+			out = append(out, m)
+		}
 	}
+	return out, nil
+}
+
+// choose returns the one of several connection managers to which requests for
+// public_url come.
+func (p *plan) choose(few []*manager) (*manager, error) {
 	public, err := url.Parse(p.config.Parts.PublicURL)
 	if err != nil {
 		return nil, fmt.Errorf("envoy: public URL: %w", err)
@@ -125,7 +143,7 @@ func (p *plan) find() (*manager, error) {
 		}
 	}
 	if len(few) > 1 {
-		return nil, refuse(few[1].line, fmt.Sprintf("several listeners could be the one that agents reach at %s: %s", p.config.Parts.PublicURL, labels(few)), "name it by --listener")
+		return nil, refuse(few[1].line, fmt.Sprintf("several listeners could be the one that agents reach at %s: %s", p.config.Parts.PublicURL, labels(few)), "name it by --listener, or each by one if agents reach several")
 	}
 	m := few[0]
 	for _, name := range p.names() {

@@ -84,7 +84,7 @@ func TestTheListenerIsFoundByPublicURL(t *testing.T) {
 			Listen: ":0", Authz: []string{"unix:/a"}, Companion: []string{"unix:/b"}, PublicURL: c.public,
 			Providers: envoyconfig.Set(t, envoyconfig.GatewayProvider(t, "files", "http://127.0.0.1:9999/")),
 		}
-		r, err := into.Insert([]byte(text), into.Config{Parts: parts, Listener: c.listener})
+		r, err := into.Insert([]byte(text), into.Config{Parts: parts, Listeners: strings.Fields(c.listener)})
 		got := "another error"
 		switch {
 		case err == nil:

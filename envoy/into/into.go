@@ -26,8 +26,9 @@ type Config struct {
 	// Parts are what athd needs of an Envoy. Listen, Admin and ListenTLS are
 	// the other configuration's own.
 	Parts bootstrap.Config
-	// Listener is the one that agents reach, as errors name it; "": found.
-	Listener string
+	// Listeners are those that agents reach, as errors name them; none: the one
+	// that it must be is found.
+	Listeners []string
 	// VirtualHost is the one that answers PublicURL's host; "": found.
 	VirtualHost string
 }
@@ -88,13 +89,18 @@ func insert(base []string, c Config) (*Result, error) {
 		return nil, err
 	}
 	p := &plan{document: d, config: c, parts: parts, inserted: map[int][]string{}, changed: map[int][]change{}}
-	m, err := p.find()
+	managers, err := p.find()
 	if err != nil {
 		return nil, err
 	}
-	for _, step := range []func(*manager) error{p.clusters, p.filters, p.settings, p.routes} {
-		if err := step(m); err != nil {
-			return nil, err
+	if err := p.clusters(); err != nil {
+		return nil, err
+	}
+	for _, m := range managers {
+		for _, step := range []func(*manager) error{p.filters, p.settings, p.routes} {
+			if err := step(m); err != nil {
+				return nil, err
+			}
 		}
 	}
 	out, moved := p.render()

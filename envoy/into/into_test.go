@@ -133,8 +133,15 @@ func TestPartsGoIntoWhateverPeopleWrite(t *testing.T) {
 			c.Parts.TrustedHops = 2
 			return c
 		}},
+		{"with two listeners that agents reach", func(s string) string {
+			at, end := strings.Index(s, "  - name: http\n"), strings.Index(s, "  clusters:\n")
+			return s[:end] + strings.NewReplacer("name: http\n", "name: other\n", "8080", "8081").Replace(s[at:end]) + s[end:]
+		}, func(c into.Config) into.Config {
+			c.Listeners, c.Parts.ConsentURL = []string{"other", "http", "http"}, "http://consent.localhost:8080"
+			return c
+		}},
 		{"and names by hand", nil, func(c into.Config) into.Config {
-			c.Listener, c.VirtualHost = "http", "main"
+			c.Listeners, c.VirtualHost = []string{"http"}, "main"
 			return c
 		}},
 	} {
@@ -150,6 +157,9 @@ func TestPartsGoIntoWhateverPeopleWrite(t *testing.T) {
 				config = c.c(config)
 			}
 			r := inserted(t, text, config)
+			if got, want := strings.Count(string(r.Text), "- name: envoy.filters.http.ext_authz"), max(1, len(slices.Compact(config.Listeners))); got != want {
+				t.Errorf("athd is asked in %d places, want %d", got, want)
+			}
 			envoyconfig.Parse(t, []byte(strings.TrimPrefix(string(r.Text), "\ufeff")))
 			realenvoy.Validate(t, r.Text)
 		})
@@ -211,7 +221,6 @@ func TestPartsGoIntoATeamsEdge(t *testing.T) {
 	if !slices.Equal(notes, want) {
 		t.Errorf("notes:\n%s", strings.Join(notes, "\n"))
 	}
-	envoyconfig.Parse(t, r.Text)
 	realenvoy.Validate(t, bytes.Replace(r.Text, []byte("common_tls_context: {}"),
 		fmt.Appendf(nil, "common_tls_context: {tls_certificates: [{certificate_chain: {filename: %s}, private_key: {filename: %s}}]}", cert, key), 1))
 }

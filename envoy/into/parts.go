@@ -91,7 +91,7 @@ func pieces(c bootstrap.Config, part bootstrap.Part) ([]piece, error) {
 }
 
 // children are the members or elements of a piece, whose value is in block
-// style. The lines of its nodes count from its own first line afterwards.
+// style. The lines of a child's nodes count from its own first line.
 func (p piece) children() []piece {
 	n, step := p.value, 2
 	if n.Kind == yaml.SequenceNode {
@@ -114,9 +114,9 @@ func (p piece) children() []piece {
 		if i+step < len(n.Content) {
 			to = begin(i + step)
 		}
-		one := piece{value: n.Content[i]}
+		one := piece{value: shifted(n.Content[i], from, depth)}
 		if step == 2 {
-			one.key, one.value = n.Content[i], n.Content[i+1]
+			one.key, one.value = one.value, shifted(n.Content[i+1], from, depth)
 		}
 		for j, line := range p.lines[from:to] {
 			if j == 0 || len(line) >= depth { // the first may stand behind a dash
@@ -124,7 +124,6 @@ func (p piece) children() []piece {
 			}
 			one.lines = append(one.lines, line)
 		}
-		shift(n.Content[i:i+step], from, depth)
 		out = append(out, one)
 	}
 	return out
@@ -146,11 +145,14 @@ func (p piece) says(comment string) piece {
 	return p
 }
 
-// shift moves what nodes say of where they are.
-func shift(nodes []*yaml.Node, lines, columns int) {
-	for _, n := range nodes {
-		n.Line -= lines
-		n.Column -= columns
-		shift(n.Content, lines, columns)
+// shifted is a node like another one, which says that it is elsewhere.
+func shifted(n *yaml.Node, lines, columns int) *yaml.Node {
+	out := *n
+	out.Line -= lines
+	out.Column -= columns
+	out.Content = make([]*yaml.Node, len(n.Content))
+	for i, c := range n.Content {
+		out.Content[i] = shifted(c, lines, columns)
 	}
+	return &out
 }

@@ -70,7 +70,7 @@ func TestWhatCannotBeDoneSafelyIsRefused(t *testing.T) {
 			return s[:at] + "          scopedRoutes: {name: x}\n" + s[end:]
 		}, nil, "scopedRoutes", "(scoped_routes)", "--part routes"},
 		{"two listeners that could be it", second("other", "8080"), nil, "- name: other", `"http" (line 7), "other" (line 41)`, "--listener"},
-		{"a listener that is not there", nil, func(c *into.Config) { c.Listener = "public" }, "", `no listener "public"`, `"http" (line 7)`},
+		{"a listener that is not there", nil, func(c *into.Config) { c.Listeners = []string{"public"} }, "", `no listener "public"`, `"http" (line 7)`},
 		{"a virtual host that is not there", nil, func(c *into.Config) { c.VirtualHost = "any" }, "", `no virtual host "any"`, `"blog" (line 29), "main" (line 34)`},
 		{"no virtual host for public_url", replace("domains: ['*']", "domains: [example.com]"), nil, "- name: blog", `no virtual host answers "localhost"`, `"blog" (line 29), "main" (line 34)`},
 		{"a chain without the consent pages' name", replace("    - filters:", "    - filter_chain_match: {server_names: [localhost]}\n      filters:"), func(c *into.Config) {

@@ -29,6 +29,7 @@ func (p *plan) routes(m *manager) error {
 	if err := p.routeSettings(m, config, hosts.items()); err != nil {
 		return err
 	}
+	p.placed, p.own = nil, nil
 	for _, h := range p.parts.hosts {
 		if err := p.place(hosts, h); err != nil {
 			return err

@@ -191,6 +191,11 @@ func TestPartsInAnEnvoyThatWasThere(t *testing.T) {
 			c.o.PathPrefix, c.o.Envoy = "/api", c.by(t, website)
 			s := stage.Start(t, c.o)
 			walk(t, s, website, c.o.Unauthenticated == "passthrough")
+			for _, line := range s.Envoy.AccessLog() {
+				if strings.Contains(line, "code=") || strings.Contains(line, "client_id=") {
+					t.Errorf("an access log has what the handshake's paths carry: %s", line)
+				}
+			}
 			t.Run("verify-envoy finds nothing", func(t *testing.T) { verified(t, athctl, s) })
 		})
 	}
