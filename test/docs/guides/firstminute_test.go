@@ -3,6 +3,7 @@ package guides
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -287,7 +288,7 @@ func (r *reader) startAgent(words []string) *agentAtWork {
 			line, err := lines.ReadString('\n')
 			a.more <- line
 			if err != nil {
-				if err != io.EOF {
+				if !errors.Is(err, io.EOF) {
 					a.more <- fmt.Sprint(err)
 				}
 				return
