@@ -119,7 +119,6 @@ func (c *command) examine(ctx context.Context, d doctor.Config) error {
 func (c *command) askNear(d *doctor.Config) {
 	s := d.Settings
 	if s == nil {
-		d.NoAsk = "the configuration cannot be loaded"
 		return
 	}
 	tokenFile := s.AdminTokenFile

@@ -69,7 +69,7 @@ func (d *doctor) clock(_ context.Context, f *findings) {
 		}
 	}
 	if len(far) == 0 {
-		f.ok("agree", asked, fmt.Sprintf("%s, %v apart at most", counted(len(near)+1, "clock"), worst.Round(time.Millisecond)))
+		f.ok("agree", asked, fmt.Sprintf("%s, less than %v apart", counted(len(near)+1, "clock"), worst.Truncate(time.Second)+time.Second))
 		return
 	}
 	if len(near) == 0 {

@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"strings"
 )
 
 // configuration repeats what athd validate says of athd.yaml.
@@ -28,6 +29,20 @@ func (d *doctor) configuration(_ context.Context, f *findings) {
 	}
 	f.ok("load", asked, fmt.Sprintf("%s: %s, %s", d.File, counted(providers, "provider"), counted(apps, "app")))
 	for _, w := range d.Settings.Warnings {
-		f.warn("warning", "what athd validate warns of", w, "change it in "+d.File+" (docs/configuration.md has each key), then athd validate --config "+d.File)
+		f.warn("warning", "what athd validate warns of", w, d.cureOfKey(w))
 	}
+}
+
+// cureOfKey is what to write in place of what athd validate warns of.
+func (d *doctor) cureOfKey(warning string) string {
+	switch {
+	case strings.HasPrefix(warning, "development."):
+		name, _, _ := strings.Cut(strings.TrimPrefix(warning, "development."), " ")
+		return "in " + d.File + ", development: {" + name + ": false}; it is for trying things out"
+	case strings.HasPrefix(warning, "consent_url is not set"):
+		return "in " + d.File + ", consent_url: https://consent.example.com, a second host name of the same Envoy; then athd bootstrap again"
+	case strings.Contains(warning, "no scope_rules"):
+		return "athctl scopes --server " + d.PublicURL + " PROVIDER shows what each scope opens; write scope_rules where that is not what you want"
+	}
+	return "change it in " + d.File + " (docs/configuration.md has each key), then athd validate --config " + d.File
 }

@@ -26,6 +26,10 @@ func (d *doctor) consent(ctx context.Context, f *findings) {
 		return
 	}
 	own := at != d.PublicURL
+	if lead := d.lead(ctx); !own && lead.Kind != "" {
+		f.notAsked("pages", asked, "they are on public_url, which does not lead to athd", "see what is said of the public URL above")
+		return
+	}
 	if own && !d.resolves(ctx, at, "consent_url", f) {
 		return
 	}

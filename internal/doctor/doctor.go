@@ -112,6 +112,10 @@ func Run(ctx context.Context, c Config, tell func(title string, f []Finding), wa
 			}
 			within, cancel := context.WithTimeout(ctx, patience)
 			defer cancel()
+			if len(d.Faults) > 0 && s.name != "config" {
+				results[s.name].notAsked("all", s.title, "the configuration cannot be loaded", "correct what is said of it above")
+				return
+			}
 			s.ask(d, within, results[s.name])
 		}()
 	}

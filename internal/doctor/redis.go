@@ -148,7 +148,7 @@ func (r redisFindings) server() {
 	}
 	if h.MaxMemory > 0 && h.UsedMemory > h.MaxMemory/10*9 {
 		r.warn("memory", asked, fmt.Sprintf("%d of %d bytes (maxmemory) are used: when it is full, nobody can register, consent or get a token", h.UsedMemory, h.MaxMemory),
-			fmt.Sprintf("redis-cli CONFIG SET maxmemory %d", 2*h.MaxMemory))
+			fmt.Sprintf("redis-cli CONFIG SET maxmemory %d", 2*max(h.UsedMemory, h.MaxMemory)))
 	}
 	if want := r.d.Settings.Store.WaitReplicas; want > r.x.Waiting && r.x.Role.OK() {
 		r.fault("replicas", "whether it has as many replicas as store.wait_replicas says", fmt.Sprintf("store.wait_replicas is %d, and %s is connected: no revocation is acknowledged", want, counted(r.x.Waiting, "replica")),

@@ -325,7 +325,7 @@ func TestDoctor(t *testing.T) {
 	t.Run("a configuration with a fault", func(t *testing.T) {
 		d := with(t, spoiled(t, s, "consent: page", "consent: paper"))
 		d.wrong("config.load", doctor.Fault, ".yaml:", "correct that line; athd validate --config ")
-		d.one("redis.reach", doctor.NotAsked)
+		d.one("redis.all", doctor.NotAsked)
 	})
 	t.Run("from outside", func(t *testing.T) {
 		d := ask(t, s.Dir, "--server", s.Public, "--token-file", "admin.token", "--envoy", envoy)
@@ -361,6 +361,7 @@ func TestDoctor(t *testing.T) {
 		d.wrong("athd.ready", doctor.Fault, "athd does not listen at ", "athd serve --config athd.yaml")
 		d.wrong("public.leads", doctor.Fault, "does not reach athd's listen.http", "start athd")
 		d.one("agents.pending", doctor.NotAsked)
+		d.one("consent.pages", doctor.NotAsked)
 		s.Envoy.Stop()
 		d = with(t, "athd.yaml")
 		d.wrong("public.leads", doctor.Fault, "nothing listens at "+s.Public, "envoy -c envoy.yaml")
