@@ -28,15 +28,18 @@ func runInto(config string, in insertion, t terminal) error {
 	if err != nil {
 		return err
 	}
-	after, err := in.change(config, before, t)
+	r, err := in.change(config, before, t)
 	if err != nil {
 		return err
 	}
+	after := r.Text
 	if in.path == "-" {
 		_, err := t.Stdout.Write(after)
+		in.notes(r, t)
 		return err
 	}
 	if bytes.Equal(before, after) {
+		in.notes(r, t)
 		fmt.Fprintf(t.Stderr, "%s has what it should have; nothing to change.\n", in.path)
 		return nil
 	}
@@ -47,6 +50,7 @@ func runInto(config string, in insertion, t terminal) error {
 	if _, err := t.Stdout.Write(shown); err != nil {
 		return err
 	}
+	in.notes(r, t)
 	if !in.yes && !agreed(in.path, t) {
 		fmt.Fprintf(t.Stderr, "%s is as it was: nothing was written. --yes writes it.\n", in.path)
 		return cli.ErrFound
@@ -58,11 +62,11 @@ func runInto(config string, in insertion, t terminal) error {
 	return nil
 }
 
-// change makes the new text, and says what somebody should know of it.
-func (in insertion) change(config string, before []byte, t terminal) ([]byte, error) {
+// change makes the new text.
+func (in insertion) change(config string, before []byte, t terminal) (*into.Result, error) {
 	if in.remove {
 		after, err := into.Remove(before)
-		return after, in.told(err)
+		return &into.Result{Text: after}, in.told(err)
 	}
 	s, err := t.load(config)
 	if err != nil {
@@ -78,6 +82,11 @@ func (in insertion) change(config string, before []byte, t terminal) ([]byte, er
 	} else if is {
 		return nil, in.told(err)
 	}
+	return r, nil
+}
+
+// notes says what somebody should know of a result.
+func (in insertion) notes(r *into.Result, t terminal) {
 	told := cli.PrintableWriter{W: t.Stderr}
 	for _, n := range r.Notes {
 		fmt.Fprintf(told, "note: %s:%d: %s\n", in.path, n.Line, n.Text)
@@ -85,7 +94,6 @@ func (in insertion) change(config string, before []byte, t terminal) ([]byte, er
 	for _, f := range r.Findings {
 		fmt.Fprintf(told, "%s: %s\n  %s\n  remedy: %s\n", f.Severity, f.Where, f.What, f.Remedy)
 	}
-	return r.Text, nil
 }
 
 // told is an error with the place in the file that it is about.
