@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -77,18 +76,14 @@ apps:
 // child is the one process that athd has started.
 func (r *running) child() int {
 	r.t.Helper()
-	out, err := exec.CommandContext(r.t.Context(), "ps", "-A", "-o", "pid=,ppid=,pgid=").Output()
-	if err != nil {
-		r.t.Fatal(err)
-	}
 	var children []int
-	for line := range strings.Lines(string(out)) {
-		var pid, parent, group int
-		if n, _ := fmt.Sscan(line, &pid, &parent, &group); n == 3 && parent == r.PID() {
-			children = append(children, pid)
-			if group != r.PID() {
-				r.t.Errorf("Envoy is in process group %d, and athd in %d", group, r.PID())
-			}
+	for _, p := range processes(r.t) {
+		if p.parent != r.PID() {
+			continue
+		}
+		children = append(children, p.id)
+		if p.group != r.PID() {
+			r.t.Errorf("Envoy is in process group %d, and athd in %d", p.group, r.PID())
 		}
 	}
 	if len(children) != 1 {
@@ -100,15 +95,10 @@ func (r *running) child() int {
 // gone wants both to have ended, with nothing left behind.
 func (r *running) gone() {
 	r.t.Helper()
-	eventually(r.t, "Envoy's end", func() bool { return !runs(r.envoy) })
+	eventually(r.t, "Envoy's end", func() bool { return !runs(r.t, r.envoy) })
 	for _, address := range r.addresses {
 		eventually(r.t, address+" to be free", func() bool { return ports.Free(address) })
 	}
-}
-
-func runs(pid int) bool {
-	out, err := exec.Command("ps", "-o", "stat=", "-p", strconv.Itoa(pid)).Output()
-	return err == nil && !strings.HasPrefix(strings.TrimSpace(string(out)), "Z")
 }
 
 func eventually(t *testing.T, what string, there func() bool) {
@@ -214,7 +204,7 @@ func TestASecondAthdOnTheSamePortsSaysWhoHasThem(t *testing.T) {
 	if err == nil || !strings.Contains(string(out), "Envoy cannot listen at "+r.public+" (envoy.listen): another program listens there already\nnext: end that program") {
 		t.Errorf("%v\n%s", err, out)
 	}
-	if !runs(r.envoy) {
+	if !runs(t, r.envoy) {
 		t.Error("the first one has ended")
 	}
 }
