@@ -121,8 +121,9 @@ func (c *command) askNear(d *doctor.Config) {
 	if s == nil {
 		return
 	}
+	// ATHCTL_TOKEN_FILE is for another server, perhaps.
 	tokenFile := s.AdminTokenFile
-	if tokenFile == "" || c.Flags().Changed("token-file") {
+	if c.Flags().Changed("token-file") {
 		tokenFile = *c.tokenFile
 	}
 	if tokenFile == "" {
