@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -81,5 +82,30 @@ func TestInitAsksAPrivateAddressOnItsOwnMachineOnly(t *testing.T) {
 		if e, ok := errors.AsType[*metadata.Error](err); !ok || e.Reason != test.want {
 			t.Errorf("%+v: %v", test, err)
 		}
+	}
+}
+
+// Whoever owns .athd knows the admin token in it, whatever its mode, and a link
+// there has athd write elsewhere.
+func TestPrivateDirIsOnesOwn(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), ".athd")
+	if err := privateDir(dir); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Lstat(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !ownedBy(info, os.Geteuid()) || ownedBy(info, os.Geteuid()+1) {
+		t.Error("the owner is another one")
+	}
+	if os.Geteuid() != 0 {
+		return // nobody else can give a folder away
+	}
+	if err := os.Chown(dir, 65534, -1); err != nil {
+		t.Fatal(err)
+	}
+	if err := privateDir(dir); err == nil || !strings.Contains(err.Error(), "belongs to somebody else") {
+		t.Errorf("err = %v", err)
 	}
 }

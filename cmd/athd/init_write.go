@@ -61,6 +61,8 @@ func privateDir(path string) error {
 		return err
 	case !info.IsDir():
 		return fmt.Errorf("%s is there, and is not a directory", path)
+	case !ownedBy(info, os.Geteuid()):
+		return fmt.Errorf("%s belongs to somebody else, who would read and replace the secrets in it\nnext: remove it, or begin in a folder of your own", path)
 	case info.Mode().Perm()&0o077 != 0:
 		return fmt.Errorf("%s is open to others (mode %#o): it holds secrets\nnext: chmod 700 %s", path, info.Mode().Perm(), path)
 	}

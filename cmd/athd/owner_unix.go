@@ -21,3 +21,9 @@ func keepOwner(f *os.File, old fs.FileInfo) error {
 	}
 	return f.Chown(int(want.Uid), int(want.Gid))
 }
+
+// ownedBy reports whether a file is a user's.
+func ownedBy(info fs.FileInfo, uid int) bool {
+	stat, is := info.Sys().(*syscall.Stat_t)
+	return is && int(stat.Uid) == uid
+}
