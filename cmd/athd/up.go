@@ -57,8 +57,9 @@ Envoy is the program that --envoy names, or ATHD_ENVOY, or envoy in PATH.`,
 type upRun struct {
 	terminal
 	s       *config.Settings
-	dir     string // what both write is there
-	program string // Envoy
+	dir     string   // what both write is there
+	program string   // Envoy
+	read    []string // names of the variables that the configuration is made of
 	last    time.Time
 	began   time.Time
 

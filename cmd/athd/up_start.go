@@ -18,7 +18,12 @@ import (
 
 // prepare finds out all that can be known before anything runs.
 func (u *upRun) prepare(ctx context.Context, path, program string) (err error) {
-	if u.s, err = u.load(path); err != nil {
+	t := u.terminal
+	t.LookupEnv = func(name string) (string, bool) {
+		u.read = append(u.read, name)
+		return u.LookupEnv(name)
+	}
+	if u.s, err = t.load(path); err != nil {
 		return err
 	}
 	u.s.DrainDelay = 0 // Envoy, which would have to hear of it, ends first
@@ -86,7 +91,7 @@ func (u *upRun) start(ctx context.Context) (err error) {
 	if err := u.serve(); err != nil {
 		return err
 	}
-	if u.envoy, err = envoy.Start(u.program, u.path("envoy.yaml"), u.path("envoy.log")); err != nil {
+	if u.envoy, err = envoy.Start(u.program, u.path("envoy.yaml"), u.path("envoy.log"), u.read); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, upTimeout)

@@ -53,6 +53,7 @@ func TestCauseIsWhatEnvoySaysLast(t *testing.T) {
 		"[2026-11-28 23:59:15.489][1][critical][main] [source/server/server.cc:449] error `cannot bind '127.0.0.1:1'` initializing config 'x\n  envoy.yaml'\ncannot bind '127.0.0.1:1': Address already in use\n\n": "cannot bind '127.0.0.1:1': Address already in use",
 		"[2026-11-28 23:59:15.489][1][warning][main] hm\n[2026-11-28 23:59:15.489][1][error][config] [source/common/tls.cc:76] no certificate\n":                                                                    "no certificate",
 		"": "it does not say why",
+		"cannot bind 'x'\n" + `{"path":"/","status":200,"time":"2026-11-29T00:48:11.922Z"}` + "\n": "cannot bind 'x'",
 	} {
 		if got := envoy.Cause(log); got != want {
 			t.Errorf("%q, want %q", got, want)

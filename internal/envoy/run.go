@@ -39,9 +39,10 @@ func Validate(ctx context.Context, program, config string) error {
 }
 
 // Start runs Envoy in this program's process group, so that Ctrl-C is for both.
-func Start(program, config, log string) (*process.Process, error) {
+// It gets the environment, but for the variables whose names secrets are.
+func Start(program, config, log string, secrets []string) (*process.Process, error) {
 	return process.Start(process.Config{
-		Name: "Envoy", Program: program, Args: []string{"-c", config, "--disable-hot-restart", "--log-level", "warning"}, Log: log,
+		Name: "Envoy", Program: program, Args: []string{"-c", config, "--disable-hot-restart", "--log-level", "warning"}, Log: log, Without: secrets,
 	})
 }
 
@@ -56,7 +57,7 @@ func Cause(log string) string {
 	for line := range strings.Lines(log) {
 		line = strings.TrimSpace(line)
 		switch {
-		case line == "" || strings.HasPrefix(line, "configuration '"):
+		case line == "" || strings.HasPrefix(line, "configuration '") || strings.HasPrefix(line, "{"): // its access log is JSON
 		case !strings.HasPrefix(line, "["):
 			words = append(words, line)
 		case strings.Contains(line, "][critical]") || strings.Contains(line, "][error]"):

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -24,6 +25,9 @@ type Config struct {
 	Program string
 	Args    []string
 	Log     string // the file that its output goes to; what was there before is lost
+	// Without names variables of this program's environment that the child does
+	// not get: secrets that are not for it.
+	Without []string
 
 	// OwnGroup gives the child a process group of its own: then Ctrl-C is for
 	// this program alone, which stops its children in order.
@@ -51,6 +55,10 @@ func Start(c Config) (*Process, error) {
 	defer log.Close() // the child has its own
 	cmd := exec.Command(c.Program, c.Args...)
 	cmd.Stdout, cmd.Stderr = log, log
+	cmd.Env = slices.DeleteFunc(os.Environ(), func(variable string) bool {
+		name, _, _ := strings.Cut(variable, "=")
+		return slices.Contains(c.Without, name)
+	})
 	cmd.SysProcAttr = attributes(c.OwnGroup)
 	p := &Process{Name: c.Name, Log: c.Log, done: make(chan struct{}), cmd: cmd}
 	started := make(chan error)
