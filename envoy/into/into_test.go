@@ -216,6 +216,8 @@ func TestPartsGoIntoATeamsEdge(t *testing.T) {
 	want := []string{
 		"use_remote_address was false, for the whole listener | useRemoteAddress: true # we trust nobody",
 		"normalize_path was false, for the whole listener | normalize_path: true",
+		"idle_timeout stays 3600s; athd bootstrap says 60s | common_http_protocol_options: {headers_with_underscores_action: REJECT_REQUEST, idle_timeout: 3600s}   # long polls",
+		"max_concurrent_streams stays 250; athd bootstrap says 100 | max_concurrent_streams: 250",
 		"this route is never taken any more: athd's app_api takes its requests. You may remove it | - match: {path_separated_prefix: /v1}",
 	}
 	if !slices.Equal(notes, want) {
@@ -223,6 +225,18 @@ func TestPartsGoIntoATeamsEdge(t *testing.T) {
 	}
 	realenvoy.Validate(t, bytes.Replace(r.Text, []byte("common_tls_context: {}"),
 		fmt.Appendf(nil, "common_tls_context: {tls_certificates: [{certificate_chain: {filename: %s}, private_key: {filename: %s}}]}", cert, key), 1))
+}
+
+// The configuration that Envoy's own image has, where many begin.
+func TestPartsGoIntoTheConfigurationOfEnvoysImage(t *testing.T) {
+	r := inserted(t, read(t, "testdata/image.yaml"), into.Config{Parts: shop(t)})
+	realenvoy.Validate(t, r.Text)
+	if !strings.Contains(string(r.Text), "          scheme_header_transformation:\n            scheme_to_overwrite: https\n          stat_prefix") {
+		t.Errorf("their scheme is another one:\n%s", outline(r.Text))
+	}
+	if len(r.Notes) != 1 || !strings.HasPrefix(r.Notes[0].Text, "scheme_header_transformation stays") {
+		t.Errorf("%+v", r.Notes)
+	}
 }
 
 func TestPartsFollowAthdsConfiguration(t *testing.T) {

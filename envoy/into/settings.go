@@ -55,6 +55,8 @@ func (p *plan) merge(object spot, want []piece) (missing []piece, err error) {
 			err = refuse(object.Content[object.index(name)].Line, name+" has no value", "remove the line")
 		case name == "access_log":
 			err = p.accessLog(there, one)
+		case name == "scheme_header_transformation":
+			p.note(there.Line, "%s stays as it is; athd bootstrap says match_upstream: true, for APIs behind TLS and HTTP/2", name)
 		case name == "local_reply_config":
 			err = p.localReplies(there, one)
 		case name == "early_header_mutation_extensions":
@@ -102,7 +104,11 @@ func (p *plan) mergeObject(there spot, one piece) error {
 // setting changes one word or number where it must be.
 func (p *plan) setting(there spot, name, value string) error {
 	may, must := needed[name]
-	if !isText(there) || !must || there.Value == value || slices.Contains(may, there.Value) {
+	switch {
+	case !isText(there) || there.Value == value || slices.Contains(may, there.Value):
+		return nil
+	case !must:
+		p.note(there.Line, "%s stays %s; athd bootstrap says %s", name, short(there.Value), value)
 		return nil
 	}
 	p.note(there.Line, "%s was %s, for the whole listener", name, short(there.Value))
