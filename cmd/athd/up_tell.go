@@ -157,9 +157,10 @@ func (n *pendingNotice) hear(ctx context.Context, reply []byte) {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.told++; len(scopes) == 0 || n.told > maxNotices {
+	if len(scopes) == 0 || n.told >= maxNotices {
 		return
 	}
+	n.told++
 	n.run.line("\n%s waits for your approval, for %s", cli.Printable(agent.Value.ID, 300), cli.Printable(strings.Join(scopes, " "), 500))
 	n.run.line("  %sathctl agents approve %s %s", n.run.trust("SSL_CERT_FILE"), id, n.run.asOperator())
 }
@@ -169,6 +170,9 @@ type overheard struct {
 	http.ResponseWriter
 	text []byte
 }
+
+// Unwrap is for [http.ResponseController].
+func (o *overheard) Unwrap() http.ResponseWriter { return o.ResponseWriter }
 
 // Write implements [http.ResponseWriter].
 func (o *overheard) Write(p []byte) (int, error) {

@@ -65,7 +65,7 @@ func (w *handshakeRun) registerOnce(ctx context.Context) error {
 		}
 	}
 	if len(w.approved) == 0 {
-		return fmt.Errorf("no scope is approved for %s: the agent is %s\nnext: the operator decides, with athctl agents approve %s; then run this again",
+		return fmt.Errorf("no scope is approved for %s: the agent is %s\nnext: the operator decides, with athctl agents approve %s; then run this again (--await-approval waits for it)",
 			cli.Printable(w.provider, 64), cli.Printable(reply.Status, 20), cli.Printable(reply.ClientID, 60))
 	}
 	return nil
