@@ -4,6 +4,7 @@
 //	athd serve     --config athd.yaml           run
 //	athd validate  --config athd.yaml           check the configuration
 //	athd bootstrap --config athd.yaml   print Envoy's configuration
+//	athd bootstrap --into envoy.yaml           put athd's parts into an Envoy configuration that is there
 //	athd keys new  -o keyset.json              make the keys that seal the store
 //	athd health                                ask a running athd whether it is ready
 //	athd wait      --config athd.yaml           wait until athd and Envoy answer
