@@ -205,7 +205,7 @@ func (b *beginning) explain(err error) error {
 	next := "check --issuer: it is what the server calls itself, without /.well-known/…"
 	switch e.Reason {
 	case metadata.OtherIssuer:
-		next = "if that is your server: --issuer " + cli.Printable(e.Got, 300)
+		next = "if that is your server: --issuer " + cli.ShellWord(e.Got, 300)
 	case metadata.Refused:
 		next = "if it is a server of your own network: --allow-private-issuer"
 	case metadata.Unreachable:

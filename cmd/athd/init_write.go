@@ -114,7 +114,7 @@ func (b *beginning) tell(w io.Writer, f *starter.Files, written, left []string) 
 	}
 	fmt.Fprintln(w, "\nNext:")
 	if b.dir != "." {
-		fmt.Fprintf(w, "  cd %s\n", b.dir)
+		fmt.Fprintf(w, "  cd %s\n", cli.ShellWord(b.dir, 4096))
 	}
 	if f.OwnTLS {
 		fmt.Fprintf(w, "  openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN=localhost -addext subjectAltName=DNS:localhost -keyout %s -out %s\n", starter.KeyFile, starter.CertFile)

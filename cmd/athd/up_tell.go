@@ -64,9 +64,10 @@ func (u *upRun) envoyAdmin() string {
 
 // asOperator are the flags by which athctl is an operator here.
 func (u *upRun) asOperator() string {
-	token := filepath.Join(filepath.Dir(u.dir), starter.AdminTokenFile)
-	if _, err := os.Stat(token); err != nil {
-		token = "FILE (of admin.tokens)"
+	token := "FILE (of admin.tokens)"
+	path := filepath.Join(filepath.Dir(u.dir), starter.AdminTokenFile)
+	if _, err := os.Stat(path); err == nil {
+		token = cli.ShellWord(path, 4096)
 	}
 	server := u.s.PublicURL
 	if u.s.AdminPrivate {
@@ -81,7 +82,7 @@ func (u *upRun) trust(variable string) string {
 	if !u.here() || !strings.HasPrefix(u.s.PublicURL, "https:") || len(u.s.Envoy.TLS) == 0 {
 		return ""
 	}
-	return variable + "=" + u.s.Envoy.TLS[0].CertFile + " "
+	return variable + "=" + cli.ShellWord(u.s.Envoy.TLS[0].CertFile, 4096) + " "
 }
 
 // example is a path that a scope opens, as far as the rules tell.

@@ -39,6 +39,19 @@ func Printable(s string, most int) string {
 	return b.String()
 }
 
+// ShellWord makes one word of a command to be pasted into a shell of what others
+// say: nothing in it is read as more than text. It cuts after most characters.
+func ShellWord(s string, most int) string {
+	s = Printable(s, most)
+	plain := s != "" && !strings.ContainsFunc(s, func(r rune) bool {
+		return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./:@%+=,", r)
+	})
+	if plain {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
 // Scopes are those of a provider, as PROVIDER/SCOPE.
 func Scopes(provider string, scopes []string) string {
 	out := make([]string, len(scopes))

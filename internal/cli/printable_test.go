@@ -14,6 +14,14 @@ func TestPrintableTakesWhatSteers(t *testing.T) {
 	if got := Printable("abcdef", 3); got != "abc…" {
 		t.Errorf("cut to %q", got)
 	}
+	for s, want := range map[string]string{
+		"/ath/proxy/github/user": "/ath/proxy/github/user", "/a?b": "'/a?b'", "": "''", "my folder": "'my folder'",
+		"/$(id);`id`|&>x": "'/$(id);`id`|&>x'", "/it's": `'/it'\''s'`, "a\nb": "'a?b'",
+	} {
+		if got := ShellWord(s, 100); got != want {
+			t.Errorf("%q is the word %s, want %s", s, got, want)
+		}
+	}
 	var out strings.Builder
 	n, err := PrintableWriter{&out}.Write([]byte("a\x1b[2J\tb\nc"))
 	if err != nil || n != 9 || out.String() != "a?[2J\tb\nc" {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/ath/api"
+	"github.com/athd/athd/internal/cli"
 )
 
 const maxPending = 100
@@ -40,7 +41,7 @@ func (d *doctor) agents(ctx context.Context, f *findings) {
 	for _, a := range list.Agents[:min(n, 3)] {
 		names = append(names, a.ClientID+" ("+a.AgentID+")")
 	}
-	f.warn("pending", asked, many+strings.Join(names, ", "), "athctl agents show "+list.Agents[0].ClientID+", then athctl agents approve or deny; athctl agents list --status pending lists all")
+	f.warn("pending", asked, many+strings.Join(names, ", "), "athctl agents show "+cli.ShellWord(list.Agents[0].ClientID, 80)+", then athctl agents approve or deny; athctl agents list --status pending lists all")
 }
 
 // advice is what to do about a reason for refusals that an operator can change.
@@ -78,9 +79,9 @@ func (d *doctor) refusals(ctx context.Context, f *findings) {
 	reasons := slices.SortedFunc(maps.Keys(counts), func(a, b string) int { return cmp.Or(counts[b]-counts[a], strings.Compare(a, b)) })
 	for _, reason := range reasons[:min(len(reasons), 5)] {
 		r := last[reason]
-		cure := "athctl explain " + r.Method + " " + r.Path + " judges such a call aloud; athctl refusals lists all"
+		cure := "athctl explain " + cli.ShellWord(r.Method, 40) + " " + cli.ShellWord(r.Path, 300) + " judges such a call aloud; athctl refusals lists all"
 		if strings.HasPrefix(r.Path, ath.PathRoot+"/") && !strings.HasPrefix(r.Path, ath.ProxyPath) {
-			cure = "grep " + r.DecisionID + " in athd's log; athctl refusals lists all"
+			cure = "grep " + cli.ShellWord(r.DecisionID, 80) + " in athd's log; athctl refusals lists all"
 		}
 		if text := advice[reason]; text != "" {
 			cure = text + "; " + cure

@@ -192,3 +192,17 @@ func TestTheLastRefusalsAreSummedByReason(t *testing.T) {
 	wants(t, f.all, "refusals.last", Warning, "7 × scope_missing", "athctl explain GET /api/x")
 	wants(t, f.all, "refusals.last", Warning, "1 × invalid_attestation", "grep dec_0 in athd's log")
 }
+
+// Whoever is refused has chosen method and path, and an operator pastes the cure
+// into a shell.
+func TestACureHasNothingForAShellToRun(t *testing.T) {
+	d := &doctor{Config: Config{Ask: answers(map[string]any{
+		ath.AdminRefusalsPath: api.RefusalList{Refusals: []api.Refusal{{Reason: "x", Method: "`id`", Path: "/a;$(id)'b", Count: 1}}},
+		ath.AdminAgentsPath:   api.AgentList{Agents: []api.Agent{{ClientID: "ath_1;id"}}},
+	})}}
+	f := &findings{subject: "it"}
+	d.refusals(t.Context(), f)
+	d.agents(t.Context(), f)
+	wants(t, f.all, "it.last", Warning, "", "athctl explain '`id`' '/a;$(id)'\\''b' judges")
+	wants(t, f.all, "it.pending", Warning, "", "athctl agents show 'ath_1;id', then")
+}
