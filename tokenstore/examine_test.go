@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/athd/athd/ath"
+	"github.com/athd/athd/test/harness/realenvoy"
 	"github.com/athd/athd/test/harness/realredis"
 	"github.com/athd/athd/tokenstore"
 )
@@ -162,6 +164,31 @@ func TestExaminationSaysWhatIsWrongWithAServer(t *testing.T) {
 		noErr(t, server.Client().ConfigSet(t.Context(), "maxmemory-policy", "allkeys-lru").Err())
 		if x := examine(t, server.URL(), keys); x.Health.Evicts != "allkeys-lru" {
 			t.Errorf("%+v", x.Health)
+		}
+	})
+	t.Run("TLS that is not trusted, or not there", func(t *testing.T) {
+		authority := realenvoy.NewAuthority(t)
+		cert, key := authority.Issue("127.0.0.1")
+		server, plain := realredis.StartTLS(t, realredis.TLS{CertFile: cert, KeyFile: key, CAFile: authority.CAFile}), realredis.Start(t)
+		for url, want := range map[string][2]string{
+			"rediss://:" + server.Password() + "@" + server.Addr(): {"the server's certificate is not one that athd may trust", "store.ca_file"},
+			"redis://:" + server.Password() + "@" + server.Addr():  {"the server ends connections", "store.url: rediss://, if the server speaks TLS"},
+			"rediss://:" + plain.Password() + "@" + plain.Addr():   {"the store does not answer in time", "with rediss://, whether it speaks TLS"},
+		} {
+			x, err := tokenstore.Examine(t.Context(), tokenstore.Config{URL: url, Keyset: keys, Timeout: time.Second})
+			noErr(t, err)
+			if x.Reach.OK() || !strings.HasPrefix(tokenstore.Reason(x.Reach.Err), want[0]) || !strings.Contains(tokenstore.Cure(x.Reach.Err), want[1]) || x.Login.Asked {
+				t.Errorf("want %q, it is %q: %q", want, tokenstore.Reason(x.Reach.Err), tokenstore.Cure(x.Reach.Err))
+			}
+		}
+	})
+	t.Run("Sentinel", func(t *testing.T) {
+		w := realredis.StartWatched(t, 1)
+		c := tokenstore.Config{URL: w.URL(), Keyset: keys, Timeout: 10 * time.Second, SentinelPassword: ath.NewSecret(w.SentinelPassword)}
+		x, err := tokenstore.Examine(t.Context(), c)
+		noErr(t, err)
+		if !x.Reach.OK() || !x.Login.OK() || !x.Role.OK() || !x.Rights.OK() || !x.Write.OK() || !x.Keyset.OK() || !x.Subscribe.OK() || x.Waiting != 1 {
+			t.Errorf("%+v", x)
 		}
 	})
 	t.Run("away", func(t *testing.T) {

@@ -107,9 +107,10 @@ func networkReason(err error) (words, cure string) {
 		return "nothing listens at the store's address", "start Redis there, such as redis-server or docker compose up -d redis; or correct store.url in athd.yaml"
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.EPIPE), errors.Is(err, syscall.ECONNRESET):
 		// The client drops what a server sends before it closes a new connection.
-		return "the server ends connections: it restarts, or has as many clients as it allows (maxclients)", moreClients
+		return "the server ends connections: it restarts, or has as many clients as it allows (maxclients)",
+			"in athd.yaml, store.url: rediss://, if the server speaks TLS; or " + moreClients
 	case errors.Is(err, context.DeadlineExceeded), isTimeout(err):
-		return "the store does not answer in time", "see whether a firewall is between, and whether the server is busy: redis-cli --latency -h HOST, redis-cli SLOWLOG GET"
+		return "the store does not answer in time", "see whether a firewall is between, and whether the server is busy: redis-cli --latency -h HOST, redis-cli SLOWLOG GET; with rediss://, whether it speaks TLS"
 	}
 	return "the store does not answer", "redis-cli -h HOST -p PORT PING shows what a client sees"
 }

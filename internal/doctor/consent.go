@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/athd/athd/ath"
+	"github.com/athd/athd/internal/probe"
 )
 
 // consent looks at the host of the consent pages: the pages are there, and
@@ -96,7 +97,7 @@ func (d *doctor) look(ctx context.Context, u string) (page, error) {
 	}
 	client := &http.Client{
 		// What public.tls says of certificates need not be said twice.
-		Transport:     &http.Transport{DisableKeepAlives: true, MaxResponseHeaderBytes: 64 << 10, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}},
+		Transport:     &http.Transport{DisableKeepAlives: true, MaxResponseHeaderBytes: 64 << 10, DialContext: probe.Dial, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	resp, err := client.Do(req)

@@ -122,6 +122,9 @@ func (d *doctor) resolves(ctx context.Context, of, key string, f *findings) bool
 		return true
 	}
 	found, err := net.DefaultResolver.LookupHost(ctx, u.Hostname())
+	if err != nil && probe.BelowLocalhost(u.Hostname()) {
+		found, err = []string{"this machine, to browsers"}, nil
+	}
 	if err != nil {
 		f.fault("resolves", asked, "the name "+u.Hostname()+" does not resolve here", "give it a DNS record that leads to Envoy (getent hosts "+u.Hostname()+" shows what this machine finds); or correct "+key+" in "+d.file())
 		return false

@@ -13,6 +13,7 @@ import (
 
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/ath/api"
+	"github.com/athd/athd/config"
 )
 
 func TestWhyAHostDoesNotAnswer(t *testing.T) {
@@ -151,4 +152,40 @@ func TestProvidersOfARunningAthd(t *testing.T) {
 	wants(t, found, "providers.bad.authorize", Warning, "with HTTP status 502", "look into that server's log")
 	wants(t, found, "providers.bad.token", Fault, "does not resolve here", "correct token_endpoint of bad in providers_file")
 	wants(t, found, "providers.all", NotAsked, "52 of 102 are left out", "")
+}
+
+func TestWhatAnIssuerSaysOfItself(t *testing.T) {
+	for name, tt := range map[string]struct {
+		document    string // of SERVER; "": none
+		status      Status
+		cause, cure string
+	}{
+		"as configured":     {`{"issuer":"SERVER","authorization_endpoint":"SERVER/authorize","token_endpoint":"SERVER/token"}`, OK, "", ""},
+		"another name":      {`{"issuer":"SERVER/","authorization_endpoint":"SERVER/authorize","token_endpoint":"SERVER/token"}`, Fault, "they differ by the slash at the end", `correct issuer of shop in athd.yaml, apps: "SERVER/"`},
+		"another endpoint":  {`{"issuer":"SERVER","authorization_endpoint":"SERVER/authorize","token_endpoint":"SERVER/oauth/token"}`, Warning, `it says that its token_endpoint is "SERVER/oauth/token"`, `token_endpoint of shop in athd.yaml, apps: "SERVER/oauth/token"`},
+		"no metadata":       {"", Warning, "ID tokens", "leave it out if that server has no metadata"},
+		"something hostile": {`{"issuer":"SERVER","issuer":"` + "\x1b" + `"}`, Warning, "", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var s *httptest.Server
+			s = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if tt.document == "" || !strings.HasSuffix(r.URL.Path, "/openid-configuration") {
+					http.NotFound(w, r)
+					return
+				}
+				fmt.Fprint(w, strings.ReplaceAll(tt.document, "SERVER", s.URL))
+			}))
+			defer s.Close()
+			at := func(path string) *url.URL {
+				u, err := url.Parse(s.URL + path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return u
+			}
+			d, f := &doctor{Config: Config{Settings: &config.Settings{}}, web: newWeb()}, &findings{subject: "providers"}
+			d.issuer(t.Context(), source{id: "shop", file: "athd.yaml, apps", issuer: s.URL, authorize: at("/authorize"), token: at("/token")}, f)
+			wants(t, f.all, "providers.shop.issuer", tt.status, strings.ReplaceAll(tt.cause, "SERVER", s.URL), strings.ReplaceAll(tt.cure, "SERVER", s.URL))
+		})
+	}
 }

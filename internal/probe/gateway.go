@@ -47,7 +47,7 @@ func Gateway(ctx context.Context, publicURL string) Lead {
 	l := Lead{Asked: time.Now()}
 	client := &http.Client{
 		Transport: &http.Transport{
-			DisableKeepAlives: true, MaxResponseHeaderBytes: maxBytes,
+			DisableKeepAlives: true, MaxResponseHeaderBytes: maxBytes, DialContext: Dial,
 			TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },

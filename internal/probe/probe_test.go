@@ -51,6 +51,20 @@ func TestWhereAPublicURLLeads(t *testing.T) {
 	}
 }
 
+// Browsers know such names without a resolver.
+func TestNamesBelowLocalhostAreThisMachine(t *testing.T) {
+	var url string
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprintf(w, `{"gateway_id":%q}`, url) }))
+	defer s.Close()
+	url = strings.Replace(s.URL, "127.0.0.1", "no-such-name.localhost", 1)
+	if l := probe.Gateway(t.Context(), url); l.Kind != "" {
+		t.Errorf("%s: %s", l.Kind, l.Missing)
+	}
+	if l := probe.Gateway(t.Context(), "http://no-such-name.invalid"); l.Kind != probe.NoAnswer {
+		t.Errorf("%s: %s", l.Kind, l.Missing)
+	}
+}
+
 func TestReadyWantsAthd(t *testing.T) {
 	for body, missing := range map[string]string{
 		`{"status":"ready"}`: "",

@@ -24,6 +24,18 @@ func startLiar(t *testing.T) string {
 	return s.URL
 }
 
+// S-5; proves: Z-3
+func TestAConsentHostOfItsOwn(t *testing.T) {
+	s := stage.Start(t, stage.Options{Embedded: true, ConsentHost: "consent.localhost"})
+	d := ask(t, s.Dir, "--config", "athd.yaml", "--envoy", s.Envoy.AdminURL())
+	if f := d.one("consent.pages", doctor.OK); !strings.Contains(f.Found, s.ConsentURL+" has them, and nothing else") {
+		t.Errorf("%+v", f)
+	}
+	if d.code != 0 {
+		t.Errorf("exit code %d\n%s", d.code, d.text)
+	}
+}
+
 // proves: A-4
 func TestThisMachinesClockIsOff(t *testing.T) {
 	s := stage.Start(t, stage.Options{Mode: "native"})
