@@ -13,12 +13,10 @@ func (p *plan) clusters() error {
 	}
 	if resources.index("clusters") < 0 {
 		all := piece{lines: []string{"clusters:"}}
-		text := "clusters:\n"
 		for _, one := range p.parts.clusters {
 			all.lines = append(all.lines, one.lines...)
-			text += strings.Join(one.lines, "\n") + "\n"
 		}
-		root, err := parsed(text)
+		root, err := parsed(strings.Join(all.lines, "\n"))
 		if err != nil {
 			return err
 		}

@@ -11,6 +11,7 @@
 package into
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -73,7 +74,7 @@ func Insert(text []byte, c Config) (*Result, error) {
 		return nil, err
 	}
 	result, err := insert(base, c)
-	if r, ok := err.(*Refusal); ok && r.Line > 0 && r.Line <= len(origin) {
+	if r, is := errors.AsType[*Refusal](err); is && r.Line > 0 && r.Line <= len(origin) {
 		r.Line = origin[r.Line-1] + 1
 	}
 	return result, err
