@@ -78,7 +78,10 @@ func runUp(path, program string, t terminal) error {
 	defer stop()
 	now := time.Now()
 	u := &upRun{terminal: t, began: now, last: now, dir: filepath.Join(filepath.Dir(path), starter.PrivateDir)}
-	if err := u.prepare(ctx, path, program); err != nil {
+	if err := u.prepare(ctx, path, program); ctx.Err() != nil {
+		u.line("\nstopped before anything was started")
+		return nil
+	} else if err != nil {
 		return err
 	}
 	err := u.start(ctx)

@@ -149,7 +149,10 @@ func TestRedisOfTheOddKinds(t *testing.T) {
 		id, cause, cure string
 		status          Status
 	}{
-		"slow":        {func(x *tokenstore.Examination, _ *config.Settings) { x.Took = time.Second }, "redis.reach", "took 1s to answer", "store: {timeout: 900ms}", Warning},
+		"slow": {func(x *tokenstore.Examination, _ *config.Settings) { x.Took = time.Second }, "redis.reach", "took 1s to answer", "store: {timeout: 900ms}", Warning},
+		"TLS with whom": {func(x *tokenstore.Examination, _ *config.Settings) {
+			x.Address, x.Reach.Err = "rediss://r", context.DeadlineExceeded
+		}, "redis.reach", "(rediss://r)", "rediss:// in store.url is TLS", Fault},
 		"not on disk": {func(x *tokenstore.Examination, _ *config.Settings) { x.Health.Persistent = false }, "redis.persistence", "may lose every grant", "appendonly yes", Warning},
 		"nearly full": {func(x *tokenstore.Examination, _ *config.Settings) { x.Health.UsedMemory, x.Health.MaxMemory = 95, 100 }, "redis.memory", "95 of 100 bytes", "maxmemory 200", Warning},
 		"replicas":    {func(_ *tokenstore.Examination, s *config.Settings) { s.Store.WaitReplicas = 2 }, "redis.replicas", "store.wait_replicas is 2, and 1 replica is connected", "wait_replicas: 1", Fault},

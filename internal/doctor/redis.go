@@ -74,6 +74,9 @@ func (r redisFindings) reach() {
 	r.answer("reach", asked, r.x.Reach, fmt.Sprintf("%s answers, in %v", r.x.Address, r.x.Took.Round(10*time.Microsecond)), "", "")
 	if r.x.Reach.Err != nil {
 		r.all[len(r.all)-1].Cause += " (" + r.x.Address + ")"
+		if strings.HasPrefix(r.x.Address, "rediss") { // a server without TLS waits for more, and says nothing
+			r.all[len(r.all)-1].Cure += "; rediss:// in store.url is TLS: does the server speak it on that port?"
+		}
 	}
 }
 

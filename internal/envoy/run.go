@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"regexp"
 	"strconv"
 	"strings"
@@ -31,7 +30,10 @@ const (
 func Validate(ctx context.Context, program, config string) error {
 	ctx, cancel := context.WithTimeout(ctx, validateTimeout)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, program, "--mode", "validate", "-c", config, "--log-level", "error").CombinedOutput()
+	out, err := process.Command(ctx, program, "--mode", "validate", "-c", config, "--log-level", "error").CombinedOutput()
+	if ctx.Err() != nil {
+		return fmt.Errorf("%s --mode validate did not end in time: %w", program, ctx.Err())
+	}
 	if err != nil {
 		return fmt.Errorf("Envoy does not take %s (%w): %s", config, err, Cause(string(out)))
 	}

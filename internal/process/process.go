@@ -123,9 +123,20 @@ func (p *Process) Tail(lines int) string {
 	return strings.Join(all[max(0, len(all)-lines):], "\n")
 }
 
+// Command is a program that is killed when ctx ends. What it started itself, as a
+// script does, is not waited for then, though it holds the output open.
+func Command(ctx context.Context, program string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.WaitDelay = time.Second
+	return cmd
+}
+
 // Output runs a program to its end and returns what it prints.
 func Output(ctx context.Context, program string, args ...string) ([]byte, error) {
-	out, err := exec.CommandContext(ctx, program, args...).Output()
+	out, err := Command(ctx, program, args...).Output()
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("%s %s did not end in time: %w", program, strings.Join(args, " "), ctx.Err())
+	}
 	if err != nil {
 		err = fmt.Errorf("%s %s: %w", program, strings.Join(args, " "), err)
 		if exit, ok := errors.AsType[*exec.ExitError](err); ok && len(exit.Stderr) > 0 {

@@ -2,6 +2,7 @@ package process_test
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"os"
 	"os/exec"
@@ -79,6 +80,17 @@ func TestOutputShowsWhatAFailingProgramSaid(t *testing.T) {
 	_, err := process.Output(t.Context(), "/bin/sh", "-c", "echo the reason >&2; exit 1")
 	if err == nil || !strings.Contains(err.Error(), "the reason") {
 		t.Errorf("err = %v", err)
+	}
+}
+
+// A script that is killed leaves behind what it started, which holds the output open.
+func TestOutputEndsWithItsContext(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	began := time.Now()
+	_, err := process.Output(ctx, "/bin/sh", "-c", "sleep 20; exit 1")
+	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "did not end in time") || time.Since(began) > 10*time.Second {
+		t.Errorf("after %v: %v", time.Since(began), err)
 	}
 }
 

@@ -246,3 +246,21 @@ func TestAnAthdThatCannotListenIsTheEndOfBoth(t *testing.T) {
 		eventually(t, address+" to be free", func() bool { return ports.Free(address) })
 	}
 }
+
+// An Envoy that does not even say its version, as a script before the real one.
+func TestASignalEndsAthdBeforeEnvoyIsStarted(t *testing.T) {
+	r := prepare(t, "")
+	hangs := filepath.Join(r.dir, "hangs")
+	if err := os.WriteFile(hangs, []byte("#!/bin/sh\necho $$ >asked\nsleep 20; :\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	r.Up = stage.StartUp(t, r.dir, "ATHD_ENVOY="+hangs)
+	eventually(t, "the question for its version", func() bool { _, err := os.Stat(filepath.Join(r.dir, "asked")); return err == nil })
+	r.Signal(syscall.SIGTERM)
+	if code := r.Ends(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	if said := r.Printed(); !strings.Contains(said, "\nstopped before anything was started\n") || strings.Contains(said, "killed") {
+		t.Errorf("it printed\n%s", said)
+	}
+}
