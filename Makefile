@@ -43,15 +43,15 @@ test-compose: ## docker-compose.yaml for real: build, up, the whole walk, restar
 	$(SETUP) go
 	@tools/testcompose
 
-setup: ## make Envoy, redis-server, Chromium and the examples' packages available below .tools
-	@echo "== set-up: Envoy, Redis, Chromium and the examples' packages, from PATH or fetched into .tools =="
-	$(SETUP) toolchain envoy redis chromium clients
+setup: ## make Envoy, redis-server, Chromium, the examples' packages and golangci-lint available below .tools
+	@echo "== set-up: Envoy, Redis, Chromium, the examples' packages and golangci-lint, from PATH or fetched into .tools =="
+	$(SETUP) toolchain envoy redis chromium clients lint
 
-lint: ## gofmt, go vet and go mod tidy change and find nothing
-	@echo "== lint: gofmt, go vet, go mod tidy =="
+lint: ## gofmt, golangci-lint (.golangci.yaml), go vet and go mod tidy change and find nothing
+	@echo "== lint: gofmt, golangci-lint, go mod tidy =="
+	@tools/setup go lint >/dev/null
 	@out=$$(gofmt -l .); [ -z "$$out" ] || { echo "gofmt would change:"; echo "$$out"; exit 1; }
-	@go vet ./...
-	@go vet -tags generators ./test/e2e/mesh
+	@case ",$${ATHD_TEST_SKIP:-}," in *,lint,*) echo "golangci-lint is left out (ATHD_TEST_SKIP)";; *) $(ATHD_TOOLS)/golangci-lint run ./...;; esac
 	@go -C test/docs/monitoring/promread vet ./...
 	@go mod tidy -diff || { echo "go.mod or go.sum is not what go mod tidy would write"; exit 1; }
 

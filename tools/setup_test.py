@@ -3,6 +3,7 @@
 import fcntl
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import unittest
 TOOLS = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(TOOLS))
 
-from parts import clients, debian, run, shelf, toolchain, wheel  # noqa: E402
+from parts import clients, debian, lint, run, shelf, toolchain, wheel  # noqa: E402
 
 
 def program(path, words):
@@ -105,6 +106,37 @@ class Setup(InFolder):
         program(mine, OTHER_ENVOY)
         self.assertIn("says that it is 1.39.1, not Envoy 1.40.0", self.refused("envoy", ATHD_ENVOY=str(mine)))
         self.assertIn("which is no program", self.refused("envoy", ATHD_ENVOY="/nowhere/envoy"))
+
+    def test_a_linter_of_the_pinned_version_is_taken_from_path(self):
+        said = "golangci-lint has version %s built with go%s from abc on 2026-01-01"
+        program(self.path / "golangci-lint", said % (lint.pinned(), "1.99.0"))
+        out = self.ok("lint")
+        self.assertRegex(out, r"(?m)^lint +" + re.escape(lint.pinned()) + r" +.*/\.tools/bin/golangci-lint -> .*/path/golangci-lint$")
+        self.assertEqual(self.ok("lint"), out)
+        program(self.path / "golangci-lint", said % ("2.0.1", "1.99.0") + " ")
+        self.assertIn("lint: none on PATH that fits; fetching it", self.refused("lint"))
+
+    def test_a_linter_that_an_older_go_built_is_not_taken(self):
+        program(self.path / "go", "go1.26.8")
+        program(self.path / "golangci-lint", f"golangci-lint has version {lint.pinned()} built with go1.25.3 from abc on 2026-01-01")
+        self.assertIn("lint: none on PATH that fits; fetching it", self.refused("lint"))
+        program(self.path / "golangci-lint", f"golangci-lint has version v{lint.pinned()} built with go1.26.1 from abc on 2026-01-01")
+        self.assertIn("/path/golangci-lint", self.ok("lint"))
+
+    def test_the_linter_is_built_again_when_its_pin_changes(self):
+        before = lint.wanted()
+        self.assertEqual(before, lint.WANTED)
+        self.assertRegex(lint.pinned(), r"^2\.\d+\.\d+$")
+        kept = lint.MODULE
+        self.addCleanup(setattr, lint, "MODULE", kept)
+        lint.MODULE = self.folder
+        for change in ("go.mod", "go.sum"):
+            for name in ("go.mod", "go.sum"):
+                shutil.copy(kept / name, self.folder)
+            self.assertEqual(before, lint.wanted())
+            text = (self.folder / change).read_text()
+            (self.folder / change).write_text(text.replace(f"golangci-lint/v2 v{lint.pinned()}", "golangci-lint/v2 v2.99.0"))
+            self.assertNotEqual(before, lint.wanted())
 
     def test_what_is_to_be_left_out_is_said(self):
         out = self.ok("redis", "chromium", ATHD_TEST_SKIP="chromium,redis")
