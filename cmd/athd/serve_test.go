@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -63,9 +64,7 @@ func sources(m configtest.Machine) config.Sources {
 func start(t *testing.T, parts map[string]string) *running {
 	t.Helper()
 	all := map[string]string{"listen": "{grpc: '127.0.0.1:0', http: '127.0.0.1:0', admin: '127.0.0.1:0'}", "drain_delay": "0s"}
-	for k, v := range parts {
-		all[k] = v
-	}
+	maps.Copy(all, parts)
 	s, faults := config.Parse("/etc/athd/athd.yaml", []byte(configtest.YAML(all)), sources(configtest.NewMachine(t)))
 	if faults != nil {
 		t.Fatal(faults)

@@ -52,7 +52,7 @@ func (s *service) tellReady(ctx context.Context, public, login string) error {
 			ready.Answers(ctx, login+"/.well-known/openid-configuration", http.StatusOK))
 		switch {
 		case ctx.Err() != nil:
-			return nil
+			return nil //nolint:nilerr // the caller ended it
 		case err == nil && !up:
 			fmt.Fprintf(s.Stdout, welcome, public, login)
 			told = ""

@@ -243,7 +243,7 @@ func (s *stage) await(ctx context.Context, name, url string) error {
 		default:
 		}
 		if err := ready.Answers(ctx, url, http.StatusOK); err != nil {
-			return err.Error(), nil
+			return err.Error(), nil //nolint:nilerr // it is what is missing so far
 		}
 		return "", nil
 	}, func(string) {})

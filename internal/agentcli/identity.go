@@ -130,7 +130,7 @@ func (c *command) runIdentity(ctx context.Context, out, serve string) error {
 	}
 	document = append(document, '\n')
 	if out != "" {
-		return os.WriteFile(out, document, 0o644) // it is public
+		return os.WriteFile(out, document, 0o644) //nolint:gosec // it is public
 	}
 	_, err = c.Stdout.Write(document)
 	return err

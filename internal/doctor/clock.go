@@ -48,7 +48,7 @@ func (d *doctor) clock(_ context.Context, f *findings) {
 		return
 	}
 	// What Now is off by holds for when they were asked, too.
-	off := d.Now().Sub(time.Now())
+	off := time.Until(d.Now())
 	slices.SortFunc(d.clocks.all, func(a, b reading) int { return strings.Compare(a.who, b.who) })
 	type difference struct {
 		reading

@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -163,14 +164,7 @@ func (r redisFindings) server() {
 }
 
 func (r redisFindings) forbids(right string) bool {
-	for _, list := range [][]string{r.x.Forbidden, r.x.Advised} {
-		for _, one := range list {
-			if one == right {
-				return true
-			}
-		}
-	}
-	return false
+	return slices.Contains(r.x.Forbidden, right) || slices.Contains(r.x.Advised, right)
 }
 
 func (r redisFindings) subscribe() {

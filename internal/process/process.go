@@ -52,8 +52,8 @@ func Start(c Config) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer log.Close() // the child has its own
-	cmd := exec.Command(c.Program, c.Args...)
+	defer log.Close()                         // the child has its own
+	cmd := exec.Command(c.Program, c.Args...) //nolint:noctx // Stop ends it, and says how
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.Env = slices.DeleteFunc(os.Environ(), func(variable string) bool {
 		name, _, _ := strings.Cut(variable, "=")

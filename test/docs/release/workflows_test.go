@@ -162,7 +162,7 @@ func TestWorkflowsRunWhatIsThere(t *testing.T) {
 			t.Errorf("%s: %s: give it by env", where, s.Run)
 		}
 		for _, m := range regexp.MustCompile(`(?m)^\s*make (.*)$`).FindAllStringSubmatch(s.Run, -1) {
-			for _, word := range strings.Fields(m[1]) {
+			for word := range strings.FieldsSeq(m[1]) {
 				if !strings.Contains(word, "=") {
 					if ran[word] = true; !targets[word] {
 						t.Errorf("%s: no target %s", where, word)

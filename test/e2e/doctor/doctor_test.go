@@ -217,9 +217,9 @@ func TestDoctor(t *testing.T) {
 		other := realredis.Start(t)
 		host, port, err := net.SplitHostPort(other.Addr())
 		noErr(t, err)
-		noErr(t, redis.SlaveOf(ctx, host, port).Err())
+		noErr(t, redis.ReplicaOf(ctx, host, port).Err())
 		defer func() {
-			noErr(t, redis.SlaveOf(ctx, "NO", "ONE").Err())
+			noErr(t, redis.ReplicaOf(ctx, "NO", "ONE").Err())
 			until(t, func() string {
 				if status, body := s.Athd.Get("/readyz"); status != http.StatusOK {
 					return body
