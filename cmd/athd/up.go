@@ -149,7 +149,7 @@ func (u *upRun) end() error {
 	}
 	if u.stop != nil {
 		u.stop()
-		_ = <-u.served // wait has said how it ended
+		<-u.served //nolint:errcheck // wait has said how it ended
 	}
 	if err == nil && u.envoy != nil {
 		u.line("both have ended")
