@@ -39,6 +39,7 @@ func runInto(config string, in insertion, t terminal) error {
 		return err
 	}
 	if bytes.Equal(before, after) {
+		r.Notes = nil // they were said when it was written
 		in.notes(r, t)
 		fmt.Fprintf(t.Stderr, "%s has what it should have; nothing to change.\n", in.path)
 		return nil

@@ -218,6 +218,7 @@ func TestPartsGoIntoATeamsEdge(t *testing.T) {
 		"normalize_path was false, for the whole listener | normalize_path: true",
 		"idle_timeout stays 3600s; athd bootstrap says 60s | common_http_protocol_options: {headers_with_underscores_action: REJECT_REQUEST, idle_timeout: 3600s}   # long polls",
 		"max_concurrent_streams stays 250; athd bootstrap says 100 | max_concurrent_streams: 250",
+		"for the whole listener: headers with underscores are refused, and so is %2F in paths; what clients say in X-Forwarded-For is dropped (behind a load balancer set envoy.trusted_hops in athd.yaml) | http_filters:",
 		"this route is never taken any more: athd's app_api takes its requests. You may remove it | - match: {path_separated_prefix: /v1}",
 	}
 	if !slices.Equal(notes, want) {
@@ -234,7 +235,7 @@ func TestPartsGoIntoTheConfigurationOfEnvoysImage(t *testing.T) {
 	if !strings.Contains(string(r.Text), "          scheme_header_transformation:\n            scheme_to_overwrite: https\n          stat_prefix") {
 		t.Errorf("their scheme is another one:\n%s", outline(r.Text))
 	}
-	if len(r.Notes) != 1 || !strings.HasPrefix(r.Notes[0].Text, "scheme_header_transformation stays") {
+	if len(r.Notes) != 2 || !strings.HasPrefix(r.Notes[0].Text, "scheme_header_transformation stays") {
 		t.Errorf("%+v", r.Notes)
 	}
 }

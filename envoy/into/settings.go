@@ -30,7 +30,22 @@ func (p *plan) settings(m *manager) error {
 	if err != nil {
 		return err
 	}
+	p.note(m.Content[m.index("http_filters")].Line, "%s", p.wholeListener())
 	return p.addMembers(m.spot, m.index("http_filters"), missing)
+}
+
+// wholeListener says what the settings do to those who are no agents.
+func (p *plan) wholeListener() string {
+	out := "for the whole listener: headers with underscores are refused"
+	for _, one := range p.parts.settings {
+		if one.key.Value == "path_with_escaped_slashes_action" && one.value.Value == "REJECT_REQUEST" {
+			out += ", and so is %2F in paths"
+		}
+	}
+	if p.config.Parts.TrustedHops == 0 {
+		out += "; what clients say in X-Forwarded-For is dropped (behind a load balancer set envoy.trusted_hops in athd.yaml)"
+	}
+	return out
 }
 
 // sameHops wants both sides to count the same proxies.
