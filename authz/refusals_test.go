@@ -13,6 +13,7 @@ import (
 
 // What was refused is remembered with method and path, and without the query
 // and whatever looks like a token.
+// proves: P-5
 func TestRefusalsAreRememberedWithoutSecrets(t *testing.T) {
 	log := audit.New(audit.Config{Writer: io.Discard})
 	defer log.Close()

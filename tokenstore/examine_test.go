@@ -70,6 +70,25 @@ func TestExaminationOfAGoodServerSaysYesAndLeavesNothingBehind(t *testing.T) {
 	}
 }
 
+// A new primary key seals the canary again, but not for an examination.
+func TestExaminationLeavesTheCanaryAlone(t *testing.T) {
+	server := realredis.Start(t)
+	before, both, _ := rotated(t)
+	for _, ready := range []bool{false, true} {
+		if ready {
+			_, err := backend{url: server.URL(), keys: before}.open(t).Ready(t.Context())
+			noErr(t, err)
+		}
+		was := server.Dump(t)
+		if x := examine(t, server.URL(), both); !x.Keyset.OK() {
+			t.Errorf("%+v", x.Keyset)
+		}
+		if is := server.Dump(t); string(is[canaryKey]) != string(was[canaryKey]) || len(is) != len(was) {
+			t.Errorf("it wrote: %q, before %q", is, was)
+		}
+	}
+}
+
 // Each right that the package documentation lists is missed by its name.
 func TestExaminationNamesEachMissingRight(t *testing.T) {
 	server, keys := realredis.Start(t), newKeyset(t)
