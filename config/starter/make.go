@@ -96,7 +96,6 @@ func (c Choices) values() (*values, error) {
 	v.OwnTLS, v.CertFile, v.KeyFile = v.HTTPS && v.OnThisMachine, CertFile, KeyFile
 	v.ID = cmp.Or(c.ID, c.Preset, "shop")
 	v.ClientVariable, v.SecretVariable = v.variable("CLIENT_ID"), v.variable("CLIENT_SECRET")
-	v.ClientID = cmp.Or(c.ClientID, "${"+v.ClientVariable+"}")
 	switch v.Port = u.Port(); {
 	case v.Port != "":
 	case v.OnThisMachine:
@@ -176,11 +175,14 @@ func (v *values) providers() ([]byte, error) {
 		SecretFile        string   `json:"client_secret_file,omitempty"`
 	}
 	e := entry{
-		DisplayName: v.Title, AvailableScopes: v.Scopes, AuthorizeEndpoint: v.Start.AuthorizeEndpoint, TokenEndpoint: v.Start.TokenEndpoint,
-		APIBase: v.APIBase, ClientID: v.ClientID, SecretFile: v.SecretFile,
+		DisplayName: v.Title, AvailableScopes: slices.Clone(v.Scopes), AuthorizeEndpoint: v.Start.AuthorizeEndpoint, TokenEndpoint: v.Start.TokenEndpoint,
+		APIBase: v.APIBase, ClientID: cmp.Or(literal(v.ClientID), "${"+v.ClientVariable+"}"), SecretFile: literal(v.SecretFile),
 	}
 	if v.SecretFile == "" {
 		e.ClientSecret = "${" + v.SecretVariable + "}"
+	}
+	for i, s := range e.AvailableScopes {
+		e.AvailableScopes[i] = literal(s)
 	}
 	var text bytes.Buffer
 	out := json.NewEncoder(&text)
@@ -190,12 +192,16 @@ func (v *values) providers() ([]byte, error) {
 	return text.Bytes(), err
 }
 
-// quote writes a text as YAML in double quotes, of which JSON is a part.
+// literal keeps a text what it is when the configuration is loaded: what a server
+// says of itself, or a flag, must not name a variable of the environment.
+func literal(s string) string { return strings.ReplaceAll(s, "${", "$${") }
+
+// quote writes a text, as it is, as YAML in double quotes, of which JSON is a part.
 func quote(s string) (string, error) {
 	var text bytes.Buffer
 	out := json.NewEncoder(&text)
 	out.SetEscapeHTML(false)
-	err := out.Encode(s)
+	err := out.Encode(literal(s))
 	return strings.TrimSpace(text.String()), err
 }
 

@@ -152,6 +152,31 @@ func TestWhatIsMadeLoads(t *testing.T) {
 	}
 }
 
+// An OAuth server whose metadata names a variable would be given what it holds.
+func TestNothingButTheClientComesFromTheEnvironment(t *testing.T) {
+	const evil = "${SHOP_CLIENT_SECRET}$${SHOP_CLIENT_SECRET}"
+	choices := starter.Choices{ClientID: evil, Scopes: []string{evil}, Upstream: "http://127.0.0.1:3000", PublicURL: "http://localhost:8080"}
+	for _, preset := range []string{"", "github"} {
+		c := choices
+		c.Dir, c.Preset = t.TempDir(), preset
+		if preset == "" {
+			c.Server = server(t, "https://l.example", "")
+		}
+		f, err := starter.Make(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p := load(t, c.Dir, f, "").Providers.All()[0]; p.ClientID != evil || p.Scopes[0] != evil {
+			t.Errorf("%q, %q", p.ClientID, p.Scopes)
+		}
+	}
+	c := choices
+	c.Dir, c.Server = t.TempDir(), server(t, "https://l.example/${SHOP_CLIENT_SECRET}", "")
+	if f, err := starter.Make(c); err == nil {
+		t.Errorf("endpoints with a variable:\n%s", f.Athd)
+	}
+}
+
 func TestPresetsToStartWith(t *testing.T) {
 	if got := starter.Presets(); !slices.Equal(got, []string{"github", "gmail", "google-calendar", "google-drive", "slack"}) {
 		t.Errorf("presets %q", got)
