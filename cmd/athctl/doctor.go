@@ -14,6 +14,7 @@ import (
 	"github.com/athd/athd/config"
 	"github.com/athd/athd/internal/cli"
 	"github.com/athd/athd/internal/doctor"
+	"github.com/athd/athd/internal/remote"
 	"github.com/athd/athd/internal/version"
 	"github.com/athd/athd/strict"
 )
@@ -147,6 +148,11 @@ func (c *command) askNear(d *doctor.Config) {
 		a := s.HTTP.Dialable()
 		// By the public URL's host, which athd looks at.
 		client.base, client.http = "http://"+strings.TrimPrefix(strings.TrimPrefix(s.PublicURL, "https://"), "http://"), newHTTP(&a)
+	default: // by Envoy, from wherever public_url is
+		if _, err := remote.Base(s.PublicURL, false, "the admin token"); err != nil {
+			d.NoAsk = err.Error()
+			return
+		}
 	}
 	d.Ask = asking(client)
 }

@@ -51,7 +51,9 @@ func (s *server) client(allowPrivate bool) *http.Client {
 func (s *server) fetch(t *testing.T, issuer string) (*metadata.Document, *metadata.Error) {
 	t.Helper()
 	s.asked = nil
-	d, err := metadata.Fetch(t.Context(), s.client(true), issuer)
+	client := s.client(true)
+	client.CheckRedirect = nil // as of a client that follows
+	d, err := metadata.Fetch(t.Context(), client, issuer)
 	if err == nil {
 		return d, nil
 	}
