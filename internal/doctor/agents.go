@@ -80,7 +80,8 @@ func (d *doctor) refusals(ctx context.Context, f *findings) {
 	for _, reason := range reasons[:min(len(reasons), 5)] {
 		r := last[reason]
 		cure := "athctl explain " + cli.ShellWord(r.Method, 40) + " " + cli.ShellWord(r.Path, 300) + " judges such a call aloud; athctl refusals lists all"
-		if strings.HasPrefix(r.Path, ath.PathRoot+"/") && !strings.HasPrefix(r.Path, ath.ProxyPath) {
+		// A path that is not shown, since a token is in it, is none that explain takes.
+		if !strings.HasPrefix(r.Path, "/") || strings.HasPrefix(r.Path, ath.PathRoot+"/") && !strings.HasPrefix(r.Path, ath.ProxyPath) {
 			cure = "grep " + cli.ShellWord(r.DecisionID, 80) + " in athd's log; athctl refusals lists all"
 		}
 		if text := advice[reason]; text != "" {

@@ -184,14 +184,16 @@ func TestTheLastRefusalsAreSummedByReason(t *testing.T) {
 		{Reason: "scope_missing", Method: "GET", Path: "/api/x", DecisionID: "dec_3", Count: 2},
 		{Reason: "invalid_request", Method: "GET", Path: ath.ConsentStartPath, DecisionID: "dec_mine", Count: 1},
 		{Reason: "scope_missing", Method: "GET", Path: "/api/y", DecisionID: "dec_1", Count: 5},
+		{Reason: "token_in_query", Method: "GET", Path: "(holds a token)", DecisionID: "dec_4", Count: 1},
 		{Reason: "invalid_attestation", Method: "POST", Path: ath.RegisterPath, DecisionID: "dec_0", Count: 1},
 	}}})}}
 	d.asked.add("dec_mine")
 	f := &findings{subject: "refusals"}
 	d.refusals(t.Context(), f)
-	if len(f.all) != 2 {
+	if len(f.all) != 3 {
 		t.Errorf("%+v", f.all)
 	}
+	wants(t, f.all, "refusals.last", Warning, "1 × token_in_query", "grep dec_4 in athd's log")
 	wants(t, f.all, "refusals.last", Warning, "7 × scope_missing", "athctl explain GET /api/x")
 	wants(t, f.all, "refusals.last", Warning, "1 × invalid_attestation", "grep dec_0 in athd's log")
 }
