@@ -69,6 +69,10 @@ func (c *command) runDoctor(ctx context.Context, d doctor.Config, file string) e
 	case *c.Server == "":
 		return cli.Wrong("there is no %s here: name one with --config, or a server with --server", file)
 	default:
+		var err error // http is said to whom it matters: with a token
+		if d.PublicURL, err = remote.Base(*c.Server, true, ""); err != nil {
+			return cli.Wrong("--server: %v", err)
+		}
 		c.askFar(&d)
 	}
 	return c.examine(ctx, d)
@@ -159,7 +163,6 @@ func (c *command) askNear(d *doctor.Config) {
 
 // askFar asks the server that flags and environment name.
 func (c *command) askFar(d *doctor.Config) {
-	d.PublicURL = strings.TrimSuffix(*c.Server, "/")
 	if *c.tokenFile == "" {
 		d.NoAsk = "there is no admin token (--token-file)"
 		return
