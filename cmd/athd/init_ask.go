@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/athd/athd/config/starter"
+	"github.com/athd/athd/internal/cli"
 )
 
 // ask asks for what the flags do not say, where a person is there to answer.
@@ -25,6 +27,10 @@ func (b *beginning) questions(in *bufio.Reader, out io.Writer) (err error) {
 		b.Preset, err = question(in, out, "An API of your own, or a known service ("+strings.Join(starter.Presets(), ", ")+")? Its name, or nothing for your own: ")
 		if err != nil {
 			return err
+		}
+		b.Preset = strings.ToLower(b.Preset)
+		if known := starter.Presets(); b.Preset != "" && !slices.Contains(known, b.Preset) {
+			return fmt.Errorf("there is no known service %q: there are %s\nnext: for another one, begin with docs/guides/any-provider.md", cli.Printable(b.Preset, 60), strings.Join(known, ", "))
 		}
 	}
 	for _, q := range []struct {

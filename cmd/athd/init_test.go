@@ -24,7 +24,7 @@ func TestInitAsksForWhatTheFlagsDoNotSay(t *testing.T) {
 			"an API of one's own", "\nhttps://login.example.com\n http://127.0.0.1:3000 \nathd\n", beginning{},
 			beginning{issuer: "https://login.example.com", Choices: starter.Choices{Upstream: "http://127.0.0.1:3000", ClientID: "athd"}}, 4,
 		},
-		{"a known service", "github\n\n", beginning{}, beginning{Choices: starter.Choices{Preset: "github"}}, 2},
+		{"a known service", "GitHub\n\n", beginning{}, beginning{Choices: starter.Choices{Preset: "github"}}, 2},
 		{
 			"the rest", "http://127.0.0.1:3000\n", beginning{issuer: "https://login.example.com", Choices: starter.Choices{ClientID: "athd"}},
 			beginning{issuer: "https://login.example.com", Choices: starter.Choices{Upstream: "http://127.0.0.1:3000", ClientID: "athd"}}, 1,
@@ -41,6 +41,15 @@ func TestInitAsksForWhatTheFlagsDoNotSay(t *testing.T) {
 		if asked := strings.Count(out.String(), ": "); asked != test.asked {
 			t.Errorf("%s: %d questions, want %d\n%s", test.name, asked, test.asked, &out)
 		}
+	}
+}
+
+func TestAServiceThatIsNotKnownIsSaidAtOnce(t *testing.T) {
+	var b beginning
+	var out strings.Builder
+	err := b.questions(bufio.NewReader(strings.NewReader("nosuch\n\n")), &out)
+	if err == nil || !strings.Contains(err.Error(), `no known service "nosuch": there are github, `) || strings.Count(out.String(), ": ") != 1 {
+		t.Errorf("%v\n%s", err, &out)
 	}
 }
 
