@@ -66,6 +66,13 @@ func (u *upRun) prepare(ctx context.Context, path, program string) (err error) {
 			return fmt.Errorf("Envoy cannot listen at %s (%s): %w", x.address, x.key, err)
 		}
 	}
+	for _, pair := range u.s.Envoy.TLS { // Envoy calls a file that is not there an incomplete one
+		for _, file := range []string{pair.CertFile, pair.KeyFile} {
+			if _, err := os.Stat(file); err != nil {
+				return fmt.Errorf("envoy.tls of %s: %w\nnext: make a certificate, as athd init says how, or name one that is there", path, err)
+			}
+		}
+	}
 	if err := envoy.Validate(ctx, u.program, u.path("envoy.yaml")); err != nil {
 		return err
 	}
