@@ -86,7 +86,7 @@ func runInit(ctx context.Context, b beginning, t terminal) error {
 		fmt.Fprintf(t.Stderr, "asking %s for its metadata, %v at most\n", cli.Printable(b.issuer, 300), metadata.Timeout)
 		server, err := metadata.Fetch(ctx, b.client(), b.issuer)
 		if err != nil {
-			return b.explain(err)
+			return b.explain(err, t)
 		}
 		b.Server = server
 		if len(b.Scopes) == 0 {
@@ -197,7 +197,7 @@ func (b *beginning) client() *http.Client {
 }
 
 // explain adds to an error of the fetch what can be done about it.
-func (b *beginning) explain(err error) error {
+func (b *beginning) explain(err error, t terminal) error {
 	e, ok := errors.AsType[*metadata.Error](err)
 	if !ok {
 		return err
@@ -210,6 +210,9 @@ func (b *beginning) explain(err error) error {
 		next = "if it is a server of your own network: --allow-private-issuer"
 	case metadata.Unreachable:
 		next = "check that it runs, and that this machine reaches it"
+		if t.Env("HTTPS_PROXY")+t.Env("https_proxy") != "" { // it would ask for any address
+			next += " without the proxy of HTTPS_PROXY, which athd init does not use (athd does); else write athd.yaml by hand: docs/guides/your-api.md"
+		}
 	case metadata.Untrusted:
 		next = "have this machine trust the CA of that certificate (SSL_CERT_FILE)"
 	case metadata.NotFound, metadata.Malformed:
