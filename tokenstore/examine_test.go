@@ -76,8 +76,10 @@ func TestExaminationLeavesTheCanaryAlone(t *testing.T) {
 	before, both, _ := rotated(t)
 	for _, ready := range []bool{false, true} {
 		if ready {
-			_, err := backend{url: server.URL(), keys: before}.open(t).Ready(t.Context())
+			one := backend{url: server.URL(), keys: before}.open(t)
+			_, err := one.Ready(t.Context())
 			noErr(t, err)
+			noErr(t, one.Close()) // it begins the log of changes in the background
 		}
 		was := server.Dump(t)
 		if x := examine(t, server.URL(), both); !x.Keyset.OK() {

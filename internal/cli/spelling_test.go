@@ -166,11 +166,11 @@ func FuzzOldCommandLinesMeanTheSame(f *testing.F) {
 	f.Fuzz(func(t *testing.T, line string) {
 		args := strings.Split(line, "\n")
 		if slices.Contains(args, "--") {
-			t.Skip()
+			return
 		}
 		want, err := before(args)
 		if err != nil {
-			t.Skip() // new spellings are allowed, and what was wrong may be right today
+			return // new spellings are allowed, and what was wrong may be right today
 		}
 		got, code, stdout, stderr := now(t, append([]string{"c"}, args...))
 		if code != cli.ExitOK || !got.equal(want) || stdout != "" || strings.Count(stderr, "\n") > 1 {
