@@ -4,6 +4,8 @@ import (
 	"log/slog"
 	"path/filepath"
 	"slices"
+
+	"github.com/athd/athd/ath"
 )
 
 // What Envoy's generated configuration says unless athd.yaml says otherwise.
@@ -28,6 +30,9 @@ func (l *loader) envoy() {
 	e.Listen = l.hostPort(c.Listen, defaultEnvoyListen, "envoy", "listen")
 	if c.Admin != none {
 		e.Admin = l.hostPort(c.Admin, defaultEnvoyAdmin, "envoy", "admin")
+		if e.Admin != "" && !ath.IsLoopbackAddr(e.Admin) {
+			l.warn("envoy.admin is %s: whoever reaches it can end Envoy, and have users' tokens written to its log", e.Admin)
+		}
 	}
 	e.GRPC = l.replicas(c.AthdGRPC, l.s.GRPC, "athd_grpc")
 	e.HTTP = l.replicas(c.AthdHTTP, l.s.HTTP, "athd_http")

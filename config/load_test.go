@@ -360,6 +360,7 @@ func TestConfigurationWarnings(t *testing.T) {
 		{"allow_private_hosts", map[string]string{"development": "{allow_private_hosts: true}"}, "private network"},
 		{"insecure grpc", map[string]string{"listen": "{grpc: ':9001', insecure_grpc_without_client_auth: true}"}, "whoever reaches :9001"},
 		{"open admin", map[string]string{"listen": "{admin: ':9002'}"}, "listen.admin is :9002"},
+		{"Envoy's open admin pages", map[string]string{"envoy": "{admin: '0.0.0.0:9901'}"}, "envoy.admin is 0.0.0.0:9901"},
 		{"direct consent", map[string]string{"consent": "direct"}, "nothing binds the user's browser"},
 		{"the consent pages beside an app", map[string]string{"apps": apps("")}, "public_url's host also serves shop"},
 		{"the consent pages beside an app of that host", map[string]string{"apps": apps(", hosts: [Gateway.example.com]")}, "public_url's host also serves shop"},
