@@ -51,6 +51,13 @@ const (
 	HostResumed   Kind = "host_resumed"
 )
 
+// The kinds of what happens to a user's token at the provider, without a request:
+// it was refreshed, or the provider refused to and ended the grant.
+const (
+	ConnectionRefreshed Kind = "connection_refreshed"
+	ConnectionCondemned Kind = "connection_condemned"
+)
+
 // Revokes reports whether events of this kind report that rights were revoked.
 // That is never refused or delayed because it cannot be recorded.
 func (k Kind) Revokes() bool {
@@ -70,7 +77,8 @@ const RequestExplained Kind = "request_explained"
 func Kinds() []Kind {
 	return []Kind{AgentRegistered, AgentRegistrationDenied, AttestationFailed, AuthorizationStarted,
 		AccessGranted, AccessDenied, TokenRevoked, ProxyRequest, ScopeViolation,
-		AgentApproved, AgentDenied, AgentSuspended, AgentResumed, AgentRemoved, HostSuspended, HostResumed, RequestExplained}
+		AgentApproved, AgentDenied, AgentSuspended, AgentResumed, AgentRemoved, HostSuspended, HostResumed, RequestExplained,
+		ConnectionRefreshed, ConnectionCondemned}
 }
 
 // An Event is one decision, with the fields of U-1.

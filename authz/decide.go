@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -12,12 +13,21 @@ import (
 	"github.com/athd/athd/audit"
 	"github.com/athd/athd/provider"
 	"github.com/athd/athd/tokenstore"
+	"github.com/athd/athd/vault"
 )
 
 // A Reader fetches what a token stands for. It is one round trip.
 // [tokenstore.Store] is the one that serves.
 type Reader interface {
 	Read(ctx context.Context, token ath.Token, agentID string) (tokenstore.Reading, error)
+}
+
+// A Renewer gets new upstream tokens. [vault.Vault] is the one that serves.
+type Renewer interface {
+	// Soon says that a connection was used whose token ends soon. It returns at once.
+	Soon(*provider.Provider, *tokenstore.Grant, *tokenstore.Connection)
+	// Renew waits for a new token in place of one that has ended.
+	Renew(context.Context, *provider.Provider, *tokenstore.Grant, *tokenstore.Connection) vault.Result
 }
 
 // Config configures a [Decider].
@@ -38,6 +48,9 @@ type Config struct {
 	// not, a mesh's routes may well lead there to an app.
 	CallbackPerProvider bool
 
+	// Renewer refreshes upstream tokens; nil: what has ended has ended.
+	Renewer Renewer
+
 	Audit   *audit.Log
 	Logger  *slog.Logger
 	Now     func() time.Time                                       // nil: time.Now
@@ -48,6 +61,7 @@ type Config struct {
 type Decider struct {
 	config   Config
 	rules    []rule
+	reads    int // the place of the rule that reads the store
 	snapshot atomic.Pointer[snapshot]
 	unknown  *unknown
 }
@@ -68,6 +82,7 @@ func New(c Config) (*Decider, error) {
 		c.Observe = func(*Decision, string, time.Duration) {}
 	}
 	d := &Decider{config: c, rules: allRules(), unknown: new(unknown)}
+	d.reads = slices.IndexFunc(d.rules, func(r rule) bool { return r.id == ruleRead })
 	c.Providers.Each(func(set *provider.Set) { d.snapshot.Store(newSnapshot(&d.config, set)) })
 	return d, nil
 }
@@ -100,6 +115,7 @@ func (d *Decider) evaluate(ctx context.Context, now *snapshot, r Request, watch 
 	if watch == nil { // Explain always reads the store
 		q.unknown = d.unknown
 	}
+	q.explains = watch != nil
 	q.decision = Decision{ID: r.ID, Provider: r.Provider, reason: InternalError}
 	defer func() {
 		if p := recover(); p != nil {
@@ -114,13 +130,19 @@ func (d *Decider) evaluate(ctx context.Context, now *snapshot, r Request, watch 
 		q.decision.Provider = q.request.Provider
 	}
 	q.provider = now.set.Get(q.request.Provider)
-	for _, rule := range d.rules {
+	for i := 0; i < len(d.rules); i++ {
+		rule := d.rules[i]
 		reason := rule.check(q)
 		if watch != nil {
 			watch(q, rule, reason)
 		}
 		switch reason {
 		case "":
+			continue
+		case renewed:
+			// What was read is as old as the wait was long: all that depends on it
+			// is judged again.
+			i = d.reads - 1
 			continue
 		case PassedThrough, Companion:
 			q.decision.allow = true

@@ -35,6 +35,7 @@ const (
 	ScopeMissing            Reason = "scope_missing"            // P-4
 	UpgradeNotAllowed       Reason = "upgrade_not_allowed"      // P-4: no rule of a held scope lets the request switch protocols
 	ReauthorizationRequired Reason = "reauthorization_required" // P-6
+	ProviderUnavailable     Reason = "provider_unavailable"     // P-6: the upstream token has ended, and there is no new one yet; 503
 	Allowed                 Reason = "allowed"
 	PassedThrough           Reason = "passed_through" // no ATH token, on an app whose people call it without one
 	Companion               Reason = "companion"      // a path that athd answers itself, in a mesh that asks about each
@@ -46,7 +47,7 @@ func Reasons() []Reason {
 	return []Reason{InternalError, MethodNotAllowed, TargetNotCanonical, TokenInQuery, TokenMissing, TokenMalformed,
 		StoreUnavailable, RecordCorrupt, TokenUnknown, TokenRevoked, TokenExpired, AgentIDMissing,
 		AgentIDMismatch, AgentUnknown, AgentNotApproved, ApprovalExpired, ProviderUnknown,
-		ProviderMismatch, ScopeMissing, UpgradeNotAllowed, ReauthorizationRequired, Allowed, PassedThrough, Companion}
+		ProviderMismatch, ScopeMissing, UpgradeNotAllowed, ReauthorizationRequired, ProviderUnavailable, Allowed, PassedThrough, Companion}
 }
 
 // A Decision is the answer to one [Request]. The zero value refuses.
@@ -170,6 +171,9 @@ func refusal(r Reason) *ath.Error {
 	case ReauthorizationRequired:
 		return ath.Errorf(ath.TokenInvalid, "The user must authorize the agent again.").
 			WithDetail("reason", "reauthorization_required")
+	case ProviderUnavailable:
+		return ath.Errorf(ath.OAuthError, "The provider has given no new token for the user yet; try again.").
+			WithStatus(http.StatusServiceUnavailable)
 	case StoreUnavailable:
 		return ath.Errorf(ath.InternalError, "The decision cannot be made now; try again.").
 			WithStatus(http.StatusServiceUnavailable)

@@ -160,7 +160,21 @@ func (q *evaluation) describeDestination() string {
 	return "token endpoint, client and API host are those that the user agreed to"
 }
 
-func (q *evaluation) describeCredentialExpiry() string { return q.until(q.reading.Connection.Expires) }
+func (q *evaluation) describeCredentialExpiry() string {
+	c := q.reading.Connection
+	said := q.until(c.Expires)
+	switch {
+	case c.Expires.IsZero() || q.Renewer == nil:
+		return said
+	case !c.Renewal.Refused.IsZero():
+		return said + "; the provider refused to refresh it at " + moment(c.Renewal.Refused) + ": " + c.Renewal.RefusedFor
+	case q.provider.Refreshable(c.Refresh):
+		return said + "; a call refreshes it"
+	case c.Refresh.IsZero():
+		return said + "; there is no refresh token"
+	}
+	return said + "; refresh is off for this provider"
+}
 
 func (q *evaluation) until(t time.Time) string {
 	switch {

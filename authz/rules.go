@@ -9,6 +9,7 @@ import (
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/provider"
 	"github.com/athd/athd/tokenstore"
+	"github.com/athd/athd/vault"
 )
 
 // An evaluation is one request on its way through the rules, and what they have
@@ -26,6 +27,8 @@ type evaluation struct {
 	provider *provider.Provider // that the route leads to; nil: none
 	unknown  *unknown           // tokens that the store has just not known; nil: it is always read
 	scope    string
+	explains bool // nothing is done, only said
+	waited   bool // for a new upstream token
 	decision Decision
 }
 
@@ -39,6 +42,11 @@ type rule struct {
 	describe func(*evaluation) string
 }
 
+const ruleRead = "read"
+
+// renewed is no decision: the store is to be read again.
+const renewed Reason = "renewed"
+
 // allRules is the order of the protocol: P-7, P-1, P-2, standing, P-3, P-4,
 // P-6 (with O-2 as a part of it). Requests of people who share an API with
 // agents come first. The first rule that does not hold decides.
@@ -50,7 +58,7 @@ func allRules() []rule {
 		{"P-5 no token in the query", (*evaluation).noTokenInQuery, (*evaluation).describeQuery},
 		{"athd's own pages", (*evaluation).companionAnswers, (*evaluation).describeCompanion},
 		{"P-1 one well-formed token", (*evaluation).tokenWellFormed, (*evaluation).describeToken},
-		{"read", (*evaluation).read, (*evaluation).describeRead},
+		{ruleRead, (*evaluation).read, (*evaluation).describeRead},
 		{"P-1 known", (*evaluation).tokenKnown, (*evaluation).describeGrant},
 		{"P-1 not revoked", (*evaluation).tokenNotRevoked, (*evaluation).describeRevoked},
 		{"P-1 not expired", (*evaluation).tokenNotExpired, (*evaluation).describeExpiry},
@@ -249,6 +257,9 @@ func (q *evaluation) scopeCovers() Reason {
 		return ScopeMissing
 	}
 	held := q.reading.Grant.Scopes.Intersect(approval.Approved)
+	if c := q.reading.Connection; c != nil && c.Renewal.Narrowed {
+		held = held.Intersect(c.Scopes) // the user or the provider took some away
+	}
 	q.decision.Scopes = held
 	scope, ok := q.provider.Permits(q.request.Method, q.segments, held)
 	if !ok {
@@ -293,9 +304,44 @@ func (q *evaluation) credentialMatchesDestination() Reason {
 	return ""
 }
 
+// credentialNotExpired is the last rule, so that a token is refreshed only for a
+// request that would pass with it.
 func (q *evaluation) credentialNotExpired() Reason {
-	if e := q.reading.Connection.Expires; !e.IsZero() && !q.now.Before(e) {
-		return ReauthorizationRequired
+	c := q.reading.Connection
+	if c.Expires.IsZero() {
+		return ""
 	}
-	return ""
+	left := c.Expires.Sub(q.now)
+	switch {
+	case left > 0 && (q.Renewer == nil || left > q.soon[q.provider.ID] || q.explains):
+		return ""
+	case left > 0:
+		q.Renewer.Soon(q.provider, q.reading.Grant, c)
+		return ""
+	case q.Renewer == nil:
+		return ReauthorizationRequired
+	case q.explains && q.provider.Refreshable(c.Refresh) && c.Renewal.Refused.IsZero():
+		return ""
+	case q.explains:
+		return ReauthorizationRequired
+	case q.waited:
+		return ProviderUnavailable
+	}
+	return q.renew()
+}
+
+// renew waits for a new token. Time has passed then.
+func (q *evaluation) renew() Reason {
+	began := time.Now()
+	result := q.Renewer.Renew(q.ctx, q.provider, q.reading.Grant, q.reading.Connection)
+	q.waited, q.now = true, q.now.Add(time.Since(began))
+	switch result {
+	case vault.Renewed:
+		return renewed
+	case vault.ProviderAway:
+		return ProviderUnavailable
+	case vault.StoreAway:
+		return StoreUnavailable
+	}
+	return ReauthorizationRequired
 }

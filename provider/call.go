@@ -29,6 +29,7 @@ type ExchangeError struct {
 	Code      string // the OAuth error code (RFC 6749, section 5.2), if a well-formed one was sent
 	Status    int    // HTTP; 0: no reply
 	Temporary bool   // the network, a timeout, 429 or 5xx: another attempt could succeed
+	Unsent    bool   // of a refresh: nothing of the request has left
 	message   string
 	detail    string // what differs from case to case, for operators only
 	cause     error
@@ -86,11 +87,11 @@ type call struct {
 
 // token asks the token endpoint (RFC 6749, section 3.2) and returns its reply,
 // which does not say that there was an error.
-func (c *call) token(ctx context.Context, p *Provider, form url.Values) (reply, error) {
+func (c *call) token(ctx context.Context, p *Provider, form url.Values, method AuthMethod) (reply, error) {
 	for name, value := range p.ExtraToken {
 		form.Set(name, value)
 	}
-	switch p.AuthMethod {
+	switch method {
 	case ClientSecretBasic:
 	case NoClientAuth:
 		form.Set("client_id", p.ClientID)
@@ -103,7 +104,7 @@ func (c *call) token(ctx context.Context, p *Provider, form url.Values) (reply, 
 		return nil, c.fault("cannot be asked")
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	if p.AuthMethod == ClientSecretBasic {
+	if method == ClientSecretBasic {
 		req.SetBasicAuth(url.QueryEscape(p.ClientID), url.QueryEscape(p.ClientSecret.Reveal()))
 	}
 	if err := c.do(req); err != nil {

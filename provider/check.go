@@ -26,6 +26,7 @@ var serverFieldNames = [...]string{
 	"authorize_endpoint", "token_endpoint", "client_id", "client_secret", "client_secret_file", "issuer",
 	"userinfo_endpoint", "user_id_field", "scope_separator", "extra_authorize_params", "extra_token_params",
 	"token_auth_method", "preset", "token_kind", "token_types", "denied_errors", "scope_aliases", "empty_scope",
+	"refresh", "refresh_margin", "refresh_token_auth_method", "refresh_scope", "refresh_denied_errors",
 }
 
 func (c *check) at(name string) []any {
@@ -118,6 +119,7 @@ func (c *check) server(p *Provider, s serverFields, noBase bool) {
 		c.fail("scope_separator", "want a space or a comma")
 	}
 	c.clientAuth(p, s)
+	c.refresh(p, s)
 	c.words(p, s)
 	p.ExtraAuthz = c.extra("extra_authorize_params", s.ExtraAuthorize, authorizeParams)
 	p.ExtraToken = c.extra("extra_token_params", s.ExtraToken, tokenParams)

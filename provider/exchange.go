@@ -12,12 +12,14 @@ import (
 
 // Tokens is what a provider granted for one user.
 type Tokens struct {
-	Access      ath.Secret // visible ASCII: fit for a header
-	Refresh     ath.Secret // empty if the provider gave none
-	Expires     time.Time  // zero: not known
-	Scopes      ath.Scopes // as the reply says (C-4)
-	ScopesGiven bool       // false: the reply says nothing, so the scopes are those requested
-	User        string     // the provider's id of the user; "": not known (T-7)
+	Access  ath.Secret // visible ASCII: fit for a header
+	Refresh ath.Secret // empty if the provider gave none
+	Expires time.Time  // zero: not known
+	// RefreshExpires is the end of the refresh token; zero: not known, or never.
+	RefreshExpires time.Time
+	Scopes         ath.Scopes // as the reply says (C-4)
+	ScopesGiven    bool       // false: the reply says nothing, so the scopes are those requested
+	User           string     // the provider's id of the user; "": not known (T-7)
 }
 
 // ClientConfig configures a [Client].
@@ -72,7 +74,7 @@ func (c *Client) Exchange(ctx context.Context, p *Provider, a Redemption) (Token
 	}
 	r, err := call.token(ctx, p, url.Values{
 		"grant_type": {"authorization_code"}, "code": {a.Code.Reveal()}, "code_verifier": {a.Verifier.Reveal()}, "redirect_uri": {a.RedirectURI},
-	})
+	}, p.AuthMethod)
 	if err != nil {
 		return Tokens{}, err
 	}

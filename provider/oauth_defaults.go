@@ -17,6 +17,8 @@ type oauthDefaults struct {
 	ExtraToken       map[string]string `yaml:"extra_token_params"`
 	ScopeAliases     map[string]string `yaml:"scope_aliases"`
 	EmptyScope       string            `yaml:"empty_scope"`
+	RefreshScope     bool              `yaml:"refresh_scope"`
+	RefreshDenied    []string          `yaml:"refresh_denied_errors"`
 	NeverAuthorize   []string          `yaml:"never_authorize_params"` // the operator cannot set these
 	TokenKinds       []dialect         `yaml:"token_kinds"`            // the first is the default; empty: standard replies
 }
@@ -99,6 +101,12 @@ func (c *check) fill(p *Provider, s *serverFields, f *presetFile) {
 	}
 	c.unwritten("scope_separator", &s.ScopeSeparator, h.ScopeSeparator)
 	c.unwritten("empty_scope", &s.EmptyScope, h.EmptyScope)
+	if !c.Doc.Has(c.full("refresh_scope")...) {
+		s.RefreshScope = h.RefreshScope
+	}
+	if !c.Doc.Has(c.full("refresh_denied_errors")...) {
+		s.RefreshDenied = h.RefreshDenied
+	}
 	s.ScopeAliases = fillParams(s.ScopeAliases, h.ScopeAliases)
 	s.ExtraAuthorize = fillParams(s.ExtraAuthorize, h.ExtraAuthorize)
 	s.ExtraToken = fillParams(s.ExtraToken, h.ExtraToken)

@@ -68,6 +68,11 @@ type serverFields struct {
 	DeniedErrors      []string          `yaml:"denied_errors"`
 	ScopeAliases      map[string]string `yaml:"scope_aliases"`
 	EmptyScope        string            `yaml:"empty_scope"`
+	Refresh           *bool             `yaml:"refresh"`
+	RefreshMargin     string            `yaml:"refresh_margin"`
+	RefreshAuthMethod string            `yaml:"refresh_token_auth_method"`
+	RefreshScope      bool              `yaml:"refresh_scope"`
+	RefreshDenied     []string          `yaml:"refresh_denied_errors"`
 }
 
 type ruleEntry struct {

@@ -40,12 +40,13 @@ type Provider struct {
 	DeniedErrors []string          // denied_errors: see [Provider.Declined]
 	ScopeAliases map[string]string // by the requested scope: the name that the server returns for it
 	EmptyScope   string            // [EmptyAsNothing] or [EmptyAsRequested]
-	Preset       string            // the name of the preset that knows the API or, if none does, its OAuth server; "": none
-	Rules        []Rule            // explicit, of a preset, or derived from the scopes' names
-	Derived      bool              // the rules were derived
-	EncodedSlash bool              // "%2F" is allowed inside of a path segment; rules see the segment with it
-	Encoded      ath.Encodable     // what else is allowed inside of a segment where it is encoded: of '#', '?' and '%'; rules see it encoded
-	App          *App              // native mode; nil: reached under /ath/proxy/ only
+	Refresh      RefreshPolicy
+	Preset       string        // the name of the preset that knows the API or, if none does, its OAuth server; "": none
+	Rules        []Rule        // explicit, of a preset, or derived from the scopes' names
+	Derived      bool          // the rules were derived
+	EncodedSlash bool          // "%2F" is allowed inside of a path segment; rules see the segment with it
+	Encoded      ath.Encodable // what else is allowed inside of a segment where it is encoded: of '#', '?' and '%'; rules see it encoded
+	App          *App          // native mode; nil: reached under /ath/proxy/ only
 
 	dialect dialect // of the OAuth server
 }

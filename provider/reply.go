@@ -90,6 +90,7 @@ func (r reply) tokens(now time.Time, bearer []string) (t Tokens, message string)
 	if t.Expires, ok = r.expires(now); !ok {
 		return Tokens{}, "the reply's expires_in is malformed"
 	}
+	t.RefreshExpires = r.refreshExpires(now)
 	if t.Scopes, t.ScopesGiven, ok = r.scopes(); !ok {
 		return Tokens{}, "the reply's scope is malformed"
 	}

@@ -23,9 +23,9 @@ type stored[T any] struct {
 	X     extra `json:"x,omitzero"`
 }
 
-// An extra is the member x of a record: a JSON object in which a newer athd
-// keeps what does not restrict. This one knows nothing in it yet, and carries
-// it over when it rewrites the record.
+// An extra is the member x of a record: a JSON object for what does not
+// restrict. Of a connection this athd knows [Renewal] in it; whatever else is
+// there is carried over when the record is rewritten.
 type extra = jsontext.Value
 
 type storedSession struct {
@@ -78,6 +78,10 @@ func encodeConnection(c Connection, x extra) ([]byte, error) {
 		return nil, errors.New("the provider's token is not UTF-8")
 	}
 	c.Expires, c.Created = c.Expires.UTC(), c.Created.UTC()
+	x, err := addRenewal(x, c.Renewal)
+	if err != nil {
+		return nil, err
+	}
 	return encode(stored[storedConnection]{storedConnection{c, access, refresh}, x})
 }
 
@@ -87,6 +91,9 @@ func decodeConnection(record []byte) (Connection, extra, error) {
 		return Connection{}, nil, err
 	}
 	c := in.Connection
+	if c.Renewal, err = readRenewal(x); err != nil {
+		return Connection{}, nil, err
+	}
 	c.Access, c.Refresh = ath.NewSecret(in.Access), ath.NewSecret(in.Refresh)
 	return c, x, nil
 }

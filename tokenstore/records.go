@@ -171,4 +171,7 @@ type Connection struct {
 	// Destination is where the user agreed that the token goes: the provider's
 	// Destination at the time (O-2).
 	Destination string `json:"dest,omitzero"`
+
+	// Renewal is what is known of the token's refresh.
+	Renewal Renewal `json:"-"`
 }

@@ -14,6 +14,7 @@ import (
 // announces a change may return more than 1; see announceLua.
 type scripts struct {
 	quotaScripts
+	refreshScripts
 	swap, putGrant, deleteGrant, revoke, remove, note script
 	// swapRevoking, endSession and onceRevoking are for revocations.
 	swapRevoking, endSession, onceRevoking script
@@ -67,8 +68,9 @@ redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 redis.call('SET', KEYS[2], ARGV[4], 'PX', ARGV[3])
 return 1`
 	return scripts{
-		quotaScripts: newQuotaScripts(),
-		swapHosts:    normal(swapHosts), swapHostsRevoking: whenFull(swapHosts),
+		quotaScripts:   newQuotaScripts(),
+		refreshScripts: newRefreshScripts(),
+		swapHosts:      normal(swapHosts), swapHostsRevoking: whenFull(swapHosts),
 
 		endSession: whenFull(endSession),
 		swap:       normal(swap), swapRevoking: whenFull(swap), onceRevoking: whenFull(once),

@@ -28,6 +28,8 @@ const (
 	hostsKind       kind = "hosts"
 	endedKind       kind = "ended" // the mark of a session's end; it holds nothing
 	connectionsKind kind = "conns" // an index; it holds tags only and is not sealed
+	attemptKind     kind = "refresh"
+	leaseKind       kind = "lease" // it holds a random value and is not sealed
 )
 
 // seal encrypts a record for one key. Whatever binding names must be named

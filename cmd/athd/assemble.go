@@ -19,6 +19,7 @@ import (
 	"github.com/athd/athd/httpapi"
 	"github.com/athd/athd/provider"
 	"github.com/athd/athd/tokenstore"
+	"github.com/athd/athd/vault"
 )
 
 // An assembly is athd put together, with no listener yet.
@@ -30,6 +31,7 @@ type assembly struct {
 	ready     *readiness
 	metrics   *metrics
 	trail     *audit.Log
+	vault     *vault.Vault
 }
 
 // assemble builds every part from the settings. It asks nobody: the store may
@@ -53,8 +55,13 @@ func assemble(s *config.Settings, log *slog.Logger, events io.Writer) (_ *assemb
 	if err != nil {
 		return nil, err
 	}
+	oauth := provider.NewClient(provider.ClientConfig{AllowHTTP: s.Development.AllowHTTP})
+	refresher, err := vault.New(vault.Config{Store: store, OAuth: oauth, Audit: trail, Logger: log, Observe: m.observeRefresh})
+	if err != nil {
+		return nil, err
+	}
 	decider, err := authz.New(authz.Config{
-		Store: store, Providers: providers, Audit: trail, Logger: log, Observe: m.observeDecision,
+		Store: store, Renewer: refresher, Providers: providers, Audit: trail, Logger: log, Observe: m.observeDecision,
 		PublicURL: s.PublicURL, ByHost: s.Envoy.Destination == config.DestinationByHostAndPath, ConsentHost: s.ConsentHost(), CallbackPerProvider: s.CallbackPerProvider,
 	})
 	if err != nil {
@@ -68,7 +75,7 @@ func assemble(s *config.Settings, log *slog.Logger, events io.Writer) (_ *assemb
 	if err != nil {
 		return nil, err
 	}
-	companion, operators, err := newCompanion(s, providers, store, decider, trail, m, log)
+	companion, operators, err := newCompanion(s, providers, store, oauth, decider, trail, m, log)
 	if err != nil {
 		return nil, err
 	}
@@ -76,12 +83,13 @@ func assemble(s *config.Settings, log *slog.Logger, events io.Writer) (_ *assemb
 	m.showReadiness(ready)
 	m.showUnwritten(trail)
 	m.showFeed(store.Feed)
-	return &assembly{store: store, operators: operators, checks: checks, companion: companion, metrics: m, ready: ready, trail: trail}, nil
+	m.showRefreshes(refresher)
+	return &assembly{store: store, operators: operators, checks: checks, companion: companion, metrics: m, ready: ready, trail: trail, vault: refresher}, nil
 }
 
 // newCompanion returns what serves the handshake, and what serves operators on
 // the admin listener: nil where they use the handshake's.
-func newCompanion(s *config.Settings, providers *provider.Providers, store *tokenstore.Store, decider *authz.Decider, trail *audit.Log, m *metrics, log *slog.Logger) (companion, operators http.Handler, err error) {
+func newCompanion(s *config.Settings, providers *provider.Providers, store *tokenstore.Store, oauth *provider.Client, decider *authz.Decider, trail *audit.Log, m *metrics, log *slog.Logger) (companion, operators http.Handler, err error) {
 	d := s.Development
 	turns := httpapi.NewTurns()
 	verifier, err := attest.New(attest.Config{
@@ -110,7 +118,7 @@ func newCompanion(s *config.Settings, providers *provider.Providers, store *toke
 	}
 	c := athflow.Config{
 		Server: server, PublicURL: s.PublicURL, ConsentURL: s.ConsentURL, Providers: providers, Attest: verifier,
-		OAuth: provider.NewClient(provider.ClientConfig{AllowHTTP: d.AllowHTTP}), Policy: s.Policy,
+		OAuth: oauth, Policy: s.Policy,
 		TokenTTL: s.TokenTTL, SessionTTL: s.SessionTTL, Consent: s.Consent, CallbackPerProvider: s.CallbackPerProvider,
 		AllowHTTP: d.AllowHTTP, AcceptAnyCode: d.AcceptAnyCode, SkipAttestation: d.SkipAttestation,
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/athd/athd/internal/version"
 	"github.com/athd/athd/provider"
 	"github.com/athd/athd/tokenstore"
+	"github.com/athd/athd/vault"
 )
 
 // metrics is what /metrics shows. No label holds anything that an agent sent.
@@ -29,6 +30,8 @@ type metrics struct {
 	storeErrors  *prometheus.CounterVec
 	limited      *prometheus.CounterVec
 	changes      *prometheus.CounterVec
+	refreshes    *prometheus.CounterVec
+	refreshTime  *prometheus.HistogramVec
 
 	// Of those that every request asks for. Their labels are of closed sets.
 	byDecision lookup[decisionLabels, prometheus.Counter]
@@ -78,12 +81,13 @@ func newMetrics(providers *provider.Providers) *metrics {
 			Name: "athd_change_feed_changes_total", Help: "Changes that came by the change feed, of this athd and all others, by kind.",
 		}, []string{"kind"}),
 	}
+	m.newRefreshes()
 	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "athd_build_info", Help: "Always 1; its labels tell what runs.",
 	}, []string{"version", "revision", "go"})
 	running := version.Current()
 	build.WithLabelValues(running.Version, running.Revision, running.Go).Set(1)
-	m.registry.MustRegister(m.decisions, m.decisionTime, m.events, m.dropped, m.storeTime, m.storeErrors, m.limited, m.changes, build,
+	m.registry.MustRegister(m.decisions, m.decisionTime, m.events, m.dropped, m.storeTime, m.storeErrors, m.limited, m.changes, m.refreshes, m.refreshTime, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 
 	// A counter that starts with its first increase loses that increase.
@@ -106,6 +110,11 @@ func (m *metrics) showProviders(set *provider.Set) {
 	for _, reason := range authz.Reasons() {
 		for _, p := range set.All() {
 			m.decisions.WithLabelValues(string(reason), p.ID)
+		}
+	}
+	for _, outcome := range vault.Outcomes() {
+		for _, p := range set.All() {
+			m.refreshes.WithLabelValues(p.ID, outcome)
 		}
 	}
 }

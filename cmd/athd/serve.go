@@ -148,6 +148,7 @@ func (a *assembly) serveListeners(ctx context.Context, s *config.Settings, l lis
 	draining.Go(func() { a.checks.Shutdown(drain) })
 	draining.Go(func() { shutdown(drain, companion) })
 	draining.Wait()
+	a.vault.Close(drain) // a refresh that has begun ends, and what it brought is stored
 	shutdown(drain, admin)
 	stopCounting()
 	serving.Wait()

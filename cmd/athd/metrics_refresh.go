@@ -1,0 +1,37 @@
+package main
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/athd/athd/vault"
+)
+
+func (m *metrics) newRefreshes() {
+	m.refreshes = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "athd_refreshes_total",
+		Help: "Calls to providers that refresh a user's token, by provider and outcome.",
+	}, []string{"provider", "outcome"})
+	m.refreshTime = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "athd_refresh_seconds", Help: "Time that a provider took to answer a refresh.",
+		Buckets: []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 15},
+	}, []string{"provider"})
+}
+
+func (m *metrics) observeRefresh(provider, outcome string, took time.Duration) {
+	m.refreshes.WithLabelValues(provider, outcome).Inc()
+	m.refreshTime.WithLabelValues(provider).Observe(took.Seconds())
+}
+
+// showRefreshes exports what is under way.
+func (m *metrics) showRefreshes(v *vault.Vault) {
+	m.registry.MustRegister(
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "athd_refreshes_in_flight", Help: "Calls to providers that refresh a user's token and are not answered yet.",
+		}, func() float64 { return float64(v.InFlight()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "athd_refreshed_tokens_unwritten", Help: "New tokens that are in memory only, since Redis does not take them. They are written until it does.",
+		}, func() float64 { return float64(v.Unwritten()) }),
+	)
+}

@@ -1,0 +1,224 @@
+package tokenstore
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/athd/athd/ath"
+)
+
+// keepAttempt is how long an attempt is remembered: longer than any call or
+// pause between calls.
+const keepAttempt = 24 * time.Hour
+
+// A ConnectionRef names a connection, and whose it is: the record opens for
+// nobody else.
+type ConnectionRef struct {
+	Tag                   ath.Tag
+	Agent, User, Provider string
+}
+
+// A RefreshState is a connection as it stands before its token is refreshed, at
+// one moment of the server's.
+type RefreshState struct {
+	Connection Connection
+	Leased     bool          // somebody is at it
+	Attempt    *Attempt      // the last call whose outcome is not stored; nil: none
+	Age        time.Duration // of the attempt, by the server's clock
+
+	ref        ConnectionRef
+	keys       refreshKeys
+	raw        string // of the connection
+	x          extra
+	rawAttempt string // "": none
+	xAttempt   extra
+}
+
+// refreshKeys are in the connection's slot.
+type refreshKeys struct{ connection, lease, attempt string }
+
+func refreshKeysOf(tag ath.Tag) (refreshKeys, error) {
+	connection, err := key(tag, string(connectionKind))
+	if err != nil {
+		return refreshKeys{}, err
+	}
+	lease, _ := key(tag, string(leaseKind))
+	attempt, _ := key(tag, string(attemptKind))
+	return refreshKeys{connection, lease, attempt}, nil
+}
+
+// RefreshState reads a connection, the lease on it and the last attempt, at once
+// and from a master. ErrNotFound: there is no such connection any more.
+func (s *Store) RefreshState(ctx context.Context, ref ConnectionRef) (RefreshState, error) {
+	keys, err := refreshKeysOf(ref.Tag)
+	if err != nil {
+		return RefreshState{}, err
+	}
+	out := RefreshState{ref: ref, keys: keys}
+	err = s.do(ctx, "refresh_state", func(ctx context.Context) error {
+		var values *redis.SliceCmd
+		var left *redis.DurationCmd
+		err := s.server.ask(ctx, func(batch redis.Pipeliner) {
+			values = batch.MGet(ctx, keys.connection, keys.lease, keys.attempt)
+			left = batch.PTTL(ctx, keys.attempt)
+		})
+		if err != nil {
+			return err
+		}
+		got, err := values.Result()
+		if err == nil && len(got) != 3 {
+			err = errors.New("MGET of 3 keys answered with another number of values")
+		}
+		if err := errors.Join(err, left.Err()); err != nil {
+			return err
+		}
+		return s.readRefreshState(&out, got, left.Val())
+	})
+	if err != nil {
+		return RefreshState{}, err
+	}
+	return out, nil
+}
+
+func (s *Store) readRefreshState(out *RefreshState, got []any, left time.Duration) (err error) {
+	var there bool
+	if out.raw, there = got[0].(string); !there {
+		return ErrNotFound
+	}
+	ref := out.ref
+	plain, err := s.keys.open(connectionKind, out.keys.connection, out.raw, ref.Agent, ref.User, ref.Provider)
+	if err != nil {
+		return err
+	}
+	if out.Connection, out.x, err = decodeConnection(plain); err != nil {
+		return err
+	}
+	_, out.Leased = got[1].(string)
+	if out.rawAttempt, there = got[2].(string); !there {
+		return nil
+	}
+	if plain, err = s.keys.open(attemptKind, out.keys.attempt, out.rawAttempt, ref.Agent, ref.User, ref.Provider); err != nil {
+		return err
+	}
+	attempt, x, err := decodeAttempt(plain)
+	if err != nil {
+		return err
+	}
+	out.Attempt, out.xAttempt = &attempt, x
+	// The age is never said to be more than it is: in doubt nobody calls yet.
+	out.Age = max(0, time.Duration(attempt.Keep)*time.Millisecond-max(0, left))
+	return nil
+}
+
+// A Refresh is one attempt to refresh a connection's token by one athd. It is
+// not safe for concurrent use, but for [Store.RenewLease].
+type Refresh struct {
+	State RefreshState
+	lease string // fences: no other attempt has this value
+	mine  string // the attempt as it is stored
+	keep  int64
+
+	next     *Connection // that was sealed last, in place of State
+	sealed   string
+	replaced string // what State was then
+}
+
+// Rebase goes on with what was read since: the result of the call is still to be
+// stored, and the connection has changed.
+func (r *Refresh) Rebase(state RefreshState) { r.State = state }
+
+// NewRefresh prepares an attempt on what was read. Nothing is written yet.
+func (s *Store) NewRefresh(state RefreshState, attempt Attempt) (*Refresh, error) {
+	if state.raw == "" {
+		return nil, errNotHeld
+	}
+	r := &Refresh{State: state, lease: rand.Text()}
+	var err error
+	r.mine, r.keep, err = s.sealAttempt(&state, attempt)
+	return r, err
+}
+
+func (s *Store) sealAttempt(state *RefreshState, a Attempt) (sealed string, keep int64, err error) {
+	a.Keep = s.ttl(s.now().Add(keepAttempt))
+	plain, err := encodeAttempt(a, state.xAttempt)
+	if err != nil {
+		return "", 0, err
+	}
+	ref := state.ref
+	sealed, err = s.keys.seal(attemptKind, state.keys.attempt, plain, ref.Agent, ref.User, ref.Provider)
+	return sealed, a.Keep, err
+}
+
+// BeginRefresh takes the lease and writes the attempt down, if the connection is
+// still what was read and nobody else is at it: the last thing before the refresh
+// token is spent, and the proof that what comes back can be stored. It waits for
+// replicas as [Config].WaitReplicas says. ErrChanged: read again. After
+// ErrUnavailable it may have happened: call it again with the same Refresh, or
+// end it with [Store.FailRefresh].
+func (s *Store) BeginRefresh(ctx context.Context, r *Refresh, lease time.Duration) error {
+	k := r.State.keys
+	return s.do(ctx, "begin_refresh", func(ctx context.Context) error {
+		return s.confirmed(ctx, s.scripts.beginRefresh, ErrChanged, []string{k.connection, k.lease, k.attempt},
+			r.State.raw, r.lease, lease.Milliseconds(), r.State.rawAttempt, r.mine, r.keep)
+	})
+}
+
+// RenewLease extends the lease. ErrChanged: somebody else has it.
+func (s *Store) RenewLease(ctx context.Context, r *Refresh, lease time.Duration) error {
+	return s.do(ctx, "renew_lease", func(ctx context.Context) error {
+		return s.run(ctx, s.scripts.renewLease, ErrChanged, []string{r.State.keys.lease}, r.lease, lease.Milliseconds())
+	})
+}
+
+// FinishRefresh replaces the connection as it was read by the next one, which
+// stays for as long as it would have, and at least for keep; and gives lease and
+// attempt back. It works on a full server too. ErrChanged: somebody else wrote
+// it, or it has ended. After ErrUnavailable it may have happened: it is called
+// again with the same next, and recognizes its first try.
+func (s *Store) FinishRefresh(ctx context.Context, r *Refresh, next *Connection, keep time.Duration) error {
+	k := r.State.keys
+	if r.next != next || r.replaced != r.State.raw {
+		sealed, err := s.sealNext(r, next)
+		if err != nil {
+			return err
+		}
+		r.next, r.sealed, r.replaced = next, sealed, r.State.raw
+	}
+	return s.do(ctx, "finish_refresh", func(ctx context.Context) error {
+		return s.confirmed(ctx, s.scripts.finishRefresh, ErrChanged, []string{k.connection, k.lease, k.attempt},
+			r.State.raw, r.sealed, r.lease, r.mine, keep.Milliseconds())
+	})
+}
+
+func (s *Store) sealNext(r *Refresh, next *Connection) (string, error) {
+	plain, err := encodeConnection(*next, r.State.x)
+	if err != nil {
+		return "", err
+	}
+	ref := r.State.ref
+	return s.keys.seal(connectionKind, r.State.keys.connection, plain, ref.Agent, ref.User, ref.Provider)
+}
+
+// FailRefresh gives the lease back without a new token. next is what others must
+// know of the attempt; nil: it did not happen. ErrChanged: somebody else has made
+// an attempt since.
+func (s *Store) FailRefresh(ctx context.Context, r *Refresh, next *Attempt) error {
+	sealed, keep := "", int64(1)
+	if next != nil {
+		var err error
+		if sealed, keep, err = s.sealAttempt(&r.State, *next); err != nil {
+			return err
+		}
+	}
+	k := r.State.keys
+	return s.do(ctx, "fail_refresh", func(ctx context.Context) error {
+		return s.confirmed(ctx, s.scripts.failRefresh, ErrChanged, []string{k.lease, k.attempt}, r.lease, r.mine, sealed, keep)
+	})
+}
+
+// SameConnection reports whether both are of the same state of one connection.
+func (s RefreshState) SameConnection(as RefreshState) bool { return s.raw != "" && s.raw == as.raw }

@@ -1,0 +1,185 @@
+package vault
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"github.com/athd/athd/ath"
+	"github.com/athd/athd/audit"
+	"github.com/athd/athd/provider"
+	"github.com/athd/athd/tokenstore"
+)
+
+// A Result is what became of a token that had ended. The zero Result refuses.
+type Result int
+
+// The results.
+const (
+	Refused      Result = iota // there is nothing to refresh by: the user must authorize again (P-6)
+	Renewed                    // read the store again
+	ProviderAway               // not now: no answer of the provider's yet
+	StoreAway                  // not now: no answer of Redis
+	pending                    // somebody else is at it, or the outcome of a call is unknown
+	again                      // look once more
+)
+
+// work is one connection's token to refresh.
+type work struct {
+	ref      tokenstore.ConnectionRef
+	provider *provider.Provider
+	demanded bool // a decision waits; else ahead of the token's end
+}
+
+// A flight is what one athd does about one connection, for all who want it.
+type flight struct {
+	done    chan struct{}
+	result  Result      // once done
+	atStore atomic.Bool // it waits for Redis
+	events  []audit.Event
+}
+
+// Renew is for a decision that has found the access token ended. It waits for a
+// new one for as long as a decision may, and goes on without: then the work does,
+// too.
+func (v *Vault) Renew(ctx context.Context, p *provider.Provider, g *tokenstore.Grant, c *tokenstore.Connection) Result {
+	if c.Ended || !p.Refreshable(c.Refresh) || !v.mayTry(c) {
+		return Refused
+	}
+	ctx, cancel := context.WithTimeout(ctx, v.Wait)
+	defer cancel()
+	for {
+		f := v.join(work{refOf(g), p, true})
+		if f == nil {
+			return ProviderAway
+		}
+		select {
+		case <-f.done:
+			if f.result != pending {
+				return f.result
+			}
+		case <-ctx.Done():
+			if f.atStore.Load() {
+				return StoreAway
+			}
+			return ProviderAway
+		}
+	}
+}
+
+// mayTry is false of a token that was refused, but for the one later try.
+func (v *Vault) mayTry(c *tokenstore.Connection) bool {
+	r := &c.Renewal
+	return r.Refused.IsZero() || !r.TriedAgain && v.Now().Sub(r.Refused) >= retryAfter
+}
+
+// join returns the flight for a connection, which is begun if there is none; nil:
+// there are too many, or the vault is closed.
+func (v *Vault) join(w work) *flight {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if f := v.flights[w.ref.Tag]; f != nil {
+		return f
+	}
+	if v.closed || len(v.flights) >= maxFlights {
+		return nil
+	}
+	f := &flight{done: make(chan struct{}), result: StoreAway}
+	v.flights[w.ref.Tag] = f
+	v.flying.Go(func() {
+		defer v.land(w.ref.Tag, f)
+		f.result = v.fly(w, f)
+	})
+	return f
+}
+
+func (v *Vault) land(tag ath.Tag, f *flight) {
+	if p := recover(); p != nil {
+		f.result = ProviderAway
+		v.Logger.Error("refresh panicked", "panic", typeName(p))
+	}
+	v.mu.Lock()
+	delete(v.flights, tag)
+	v.mu.Unlock()
+	close(f.done)
+	for _, e := range f.events { // who waits for the token does not wait for the log
+		v.Audit.Record(context.WithoutCancel(v.ctx), e)
+	}
+}
+
+// fly looks what is to be done until something is, or somebody else did it.
+func (v *Vault) fly(w work, f *flight) Result {
+	until := time.Now().Add(time.Second)
+	for {
+		state, err := v.Store.RefreshState(v.ctx, w.ref)
+		switch {
+		case errors.Is(err, tokenstore.ErrNotFound), errors.Is(err, tokenstore.ErrCorrupt):
+			return Renewed // the decision reads that too, and knows what to say
+		case err != nil:
+			return StoreAway
+		}
+		result := v.judge(w, &state)
+		if result == again {
+			result = v.attempt(w, f, state)
+		}
+		switch {
+		case result == again:
+			continue
+		case result != pending:
+			return result
+		case !w.demanded || !time.Now().Before(until) || !v.sleep(poll):
+			return pending
+		}
+	}
+}
+
+// judge says what the store's state demands; again: a call to the provider.
+func (v *Vault) judge(w work, s *tokenstore.RefreshState) Result {
+	c := &s.Connection
+	due := c.Expires
+	if !w.demanded {
+		due = due.Add(-w.provider.Margin(life(c)))
+	}
+	switch {
+	case c.Ended || !w.provider.Refreshable(c.Refresh):
+		return Refused
+	case c.Destination != w.provider.Destination():
+		return Refused // O-2: this refresh token is not for that server
+	case c.Expires.IsZero() || v.Now().Before(due):
+		return Renewed
+	case !v.mayTry(c) || !w.demanded && !c.Renewal.Refused.IsZero():
+		return Refused
+	case s.Leased:
+		return pending
+	}
+	a := attemptOf(s)
+	switch {
+	case s.Age >= time.Duration(a.Wait)*time.Millisecond:
+		return again
+	case a.Unknown:
+		return pending
+	}
+	return ProviderAway
+}
+
+// attemptOf is the last attempt with the present refresh token; the zero one:
+// there was none.
+func attemptOf(s *tokenstore.RefreshState) tokenstore.Attempt {
+	if s.Attempt == nil || s.Attempt.Of != ath.DigestOf(s.Connection.Refresh.Reveal()) {
+		return tokenstore.Attempt{}
+	}
+	return *s.Attempt
+}
+
+// sleep reports false where the vault was closed meanwhile.
+func (v *Vault) sleep(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-v.ctx.Done():
+		return false
+	}
+}

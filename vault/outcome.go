@@ -1,0 +1,144 @@
+package vault
+
+import (
+	"errors"
+	"time"
+
+	"github.com/athd/athd/ath"
+	"github.com/athd/athd/audit"
+	"github.com/athd/athd/provider"
+	"github.com/athd/athd/tokenstore"
+)
+
+// The outcomes of calls to providers.
+const (
+	outcomeRefreshed  = "refreshed"  // new tokens are stored
+	outcomeRefused    = "refused"    // the provider ended the grant
+	outcomeFailed     = "failed"     // an answer without tokens, or no connection; nothing is lost
+	outcomeUnanswered = "unanswered" // the call may have spent the refresh token
+	outcomeDiscarded  = "discarded"  // the connection ended meanwhile, or had newer tokens
+	outcomeUnwritten  = "unwritten"  // new tokens were lost: athd ended before Redis took them
+)
+
+// Outcomes lists them, so that metrics can show those that have not happened yet.
+func Outcomes() []string {
+	return []string{outcomeRefreshed, outcomeRefused, outcomeFailed, outcomeUnanswered, outcomeDiscarded, outcomeUnwritten}
+}
+
+// store writes the new tokens until they are written.
+func (a *attempt) store(t provider.Tokens, took time.Duration) Result {
+	now := a.Now()
+	outcome, result := a.write(0, func(c tokenstore.Connection) tokenstore.Connection { return renewed(c, t, now) })
+	if outcome == "" {
+		outcome = outcomeRefreshed
+		a.event(audit.ConnectionRefreshed, renewed(a.refresh.State.Connection, t, now).Scopes, "", "")
+	}
+	if outcome == outcomeUnwritten {
+		a.Logger.Error("refreshed token lost", "provider_id", a.provider.ID, "hint", "redis took no writes until athd ended: the user may have to authorize again")
+	}
+	a.Observe(a.provider.ID, outcome, took)
+	return result
+}
+
+// renewed is a connection with new tokens. Scopes may become fewer, never more.
+func renewed(c tokenstore.Connection, t provider.Tokens, now time.Time) tokenstore.Connection {
+	narrowed := c.Renewal.Narrowed
+	c.Access, c.Expires = t.Access, t.Expires
+	c.Renewal = tokenstore.Renewal{Refreshed: now, RefreshExpires: t.RefreshExpires}
+	if !t.Refresh.IsZero() {
+		c.Refresh = t.Refresh
+	}
+	if t.ScopesGiven {
+		left := c.Scopes.Intersect(t.Scopes)
+		narrowed = narrowed || len(left) < len(c.Scopes)
+		c.Scopes = left
+	}
+	c.Renewal.Narrowed = narrowed
+	return c
+}
+
+// condemn writes down that the provider refused the refresh token.
+func (a *attempt) condemn(err error, took time.Duration) Result {
+	e, _ := errors.AsType[*provider.ExchangeError](err)
+	now, second := a.Now(), !a.refresh.State.Connection.Renewal.Refused.IsZero()
+	outcome, result := a.write(keepDead, func(c tokenstore.Connection) tokenstore.Connection {
+		r := &c.Renewal
+		r.Refused, r.RefusedFor, r.TriedAgain = now, e.Code, second
+		return c
+	})
+	if outcome == "" {
+		outcome, result = outcomeRefused, Refused
+		reason := "refresh_refused"
+		if a.before.Lost > 0 || a.before.Unknown {
+			reason = "refresh_refused_after_unknown_outcome" // the token may have been spent by a call whose answer was lost
+		}
+		a.event(audit.ConnectionCondemned, nil, reason, e.Said())
+		a.Logger.Warn("refresh token refused", "provider_id", a.provider.ID, "upstream_error", e.Said(),
+			"hint", "the user must authorize the agent again once the access token has ended")
+	}
+	a.Observe(a.provider.ID, outcome, took)
+	return result
+}
+
+// write replaces the connection by what next makes of it, again and again while
+// Redis is away. The outcome is "" where it was written. One that has other tokens
+// by now, or has ended, stays as it is.
+func (a *attempt) write(keep time.Duration, next func(tokenstore.Connection) tokenstore.Connection) (outcome string, result Result) {
+	base := a.refresh.State.Connection
+	value := next(base)
+	pause, waiting := 20*time.Millisecond, false
+	defer func() {
+		a.flight.atStore.Store(false)
+		if waiting {
+			a.unwritten.Add(-1)
+		}
+	}()
+	for {
+		err := a.Store.FinishRefresh(a.ctx, a.refresh, &value, keep)
+		if err == nil {
+			if waiting {
+				a.Logger.Info("refreshed token written", "provider_id", a.provider.ID)
+			}
+			return "", Renewed
+		}
+		var state tokenstore.RefreshState
+		if errors.Is(err, tokenstore.ErrChanged) {
+			if state, err = a.Store.RefreshState(a.ctx, a.ref); err == nil {
+				if !state.Connection.Access.Equal(base.Access.Reveal()) {
+					if state.Connection.Access.Equal(value.Access.Reveal()) {
+						return "", Renewed // a first try, whose answer was lost
+					}
+					return outcomeDiscarded, Renewed
+				}
+				a.refresh.Rebase(state)
+				value = next(state.Connection)
+				continue
+			}
+		}
+		if errors.Is(err, tokenstore.ErrNotFound) || errors.Is(err, tokenstore.ErrCorrupt) {
+			return outcomeDiscarded, Renewed
+		}
+		if !errors.Is(err, tokenstore.ErrUnavailable) {
+			a.Logger.Error("refreshed token cannot be stored", "provider_id", a.provider.ID, "error", err)
+			return outcomeUnwritten, ProviderAway
+		}
+		if !waiting {
+			waiting = true
+			a.unwritten.Add(1)
+			a.flight.atStore.Store(true)
+			a.Logger.Warn("refreshed token not written", "provider_id", a.provider.ID, "reason", tokenstore.Reason(err),
+				"hint", "it is kept in memory and written as soon as redis takes it")
+		}
+		if !a.sleep(jitter(pause)) {
+			return outcomeUnwritten, StoreAway
+		}
+		pause = min(2*pause, writePause)
+	}
+}
+
+func (a *attempt) event(kind audit.Kind, left ath.Scopes, reason, upstream string) {
+	a.flight.events = append(a.flight.events, audit.Event{
+		Kind: kind, AgentID: a.ref.Agent, UserID: a.ref.User, ProviderID: a.provider.ID, DecisionID: ath.NewDecisionID(),
+		Reason: reason, Upstream: upstream, Effective: left,
+	})
+}
