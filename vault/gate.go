@@ -32,6 +32,16 @@ func (g *gates) of(provider string) *gate {
 	return g.by[provider]
 }
 
+func (g *gates) shut(now time.Time) map[string]bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	out := map[string]bool{}
+	for provider, gate := range g.by {
+		out[provider] = gate.shut(now)
+	}
+	return out
+}
+
 // A gate bounds the calls to one provider: how many there are at a time, and,
 // after failures that are the provider's and not one connection's, when there is
 // the next. The zero gate is open.

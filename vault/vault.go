@@ -143,6 +143,6 @@ func (v *Vault) Unwritten() int { return int(v.unwritten.Load()) }
 // InFlight is how many calls to providers are under way.
 func (v *Vault) InFlight() int { return int(v.calls.Load()) }
 
-// BackedOff reports whether a provider is not asked now, since it gave no answer,
-// or none with tokens, several times in a row.
-func (v *Vault) BackedOff(provider string) bool { return v.gates.of(provider).shut(time.Now()) }
+// BackedOff says of each provider that was asked whether it is left alone now,
+// since it gave no tokens several times in a row.
+func (v *Vault) BackedOff() map[string]bool { return v.gates.shut(time.Now()) }

@@ -33,5 +33,26 @@ func (m *metrics) showRefreshes(v *vault.Vault) {
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "athd_refreshed_tokens_unwritten", Help: "New tokens that are in memory only, since Redis does not take them. They are written until it does.",
 		}, func() float64 { return float64(v.Unwritten()) }),
+		&backoffs{v},
 	)
+}
+
+// backoffs exports which providers are left alone.
+type backoffs struct{ vault *vault.Vault }
+
+var backoffDesc = prometheus.NewDesc("athd_provider_backed_off",
+	"1 while a provider is not asked to refresh tokens, since it gave none several times in a row.", []string{"provider"}, nil)
+
+// Describe implements [prometheus.Collector].
+func (b *backoffs) Describe(to chan<- *prometheus.Desc) { to <- backoffDesc }
+
+// Collect implements [prometheus.Collector].
+func (b *backoffs) Collect(to chan<- prometheus.Metric) {
+	for provider, shut := range b.vault.BackedOff() {
+		value := 0.
+		if shut {
+			value = 1
+		}
+		to <- prometheus.MustNewConstMetric(backoffDesc, prometheus.GaugeValue, value, provider)
+	}
 }
