@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -37,13 +38,13 @@ type endpoint struct {
 	answer   func(n int, w http.ResponseWriter, r *http.Request) bool // true: it has answered
 	fields   map[string]any                                           // of replies, beside the usual ones
 	lenient  bool                                                     // refresh tokens stay good
-	released chan struct{}
 }
 
 // A line is one grant of one user.
 type line struct {
-	current string
-	dead    bool
+	current              string
+	dead                 bool
+	calls, running, most int
 }
 
 func newEndpoint(t testing.TB) *endpoint {
@@ -60,6 +61,14 @@ func (e *endpoint) grant() (refresh string) {
 	l := &line{current: "refresh-" + rand.Text()}
 	e.lines[l.current] = l
 	return l.current
+}
+
+// of is what became of a grant: how often it was asked for, and how often at the
+// same time.
+func (e *endpoint) of(refresh string) line {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return *e.lines[refresh]
 }
 
 // Calls is how often the endpoint was asked.
@@ -97,10 +106,18 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	n, answer := e.calls, e.answer
 	e.running++
 	e.most = max(e.most, e.running)
+	l := e.lines[r.PostFormValue("refresh_token")]
+	if l == nil {
+		l = &line{}
+	}
+	l.calls++
+	l.running++
+	l.most = max(l.most, l.running)
 	e.mu.Unlock()
 	defer func() {
 		e.mu.Lock()
 		e.running--
+		l.running--
 		e.mu.Unlock()
 	}()
 	if answer != nil && answer(n, w, r) {
@@ -154,8 +171,10 @@ type replica struct {
 	vault   *vault.Vault
 	decider *authz.Decider
 	events  *lockedBuffer
-	now     func() time.Time
+	ahead   atomic.Int64 // of its clock, in nanoseconds
 }
+
+func (r *replica) now() time.Time { return time.Now().Add(time.Duration(r.ahead.Load())) }
 
 // A lockedBuffer is the audit log and the other one.
 type lockedBuffer struct {
@@ -186,7 +205,7 @@ func newWorld(t testing.TB, n int, config tokenstore.Config, more map[string]any
 	fields := map[string]any{
 		"display_name": "Shop", "available_scopes": []string{"products:read", "orders:write"},
 		"authorize_endpoint": w.endpoint.URL + "/authorize", "token_endpoint": w.endpoint.URL + "/token",
-		"api_base_url": "https://api.shop.example", "client_id": "c", "client_secret": "s",
+		"api_base_url": "https://api.shop.example", "client_id": "c", "client_secret": "client-secret-of-athd",
 		"scope_rules": []map[string]any{
 			{"scope": "products:read", "methods": []string{"GET"}, "paths": []string{"/products/**"}},
 			{"scope": "orders:write", "methods": []string{"POST"}, "paths": []string{"/orders"}},
@@ -228,7 +247,7 @@ func newWorld(t testing.TB, n int, config tokenstore.Config, more map[string]any
 // start starts one more athd.
 func (w *world) start() *replica {
 	w.t.Helper()
-	r := &replica{events: &lockedBuffer{}, now: time.Now}
+	r := &replica{events: &lockedBuffer{}}
 	c := w.config
 	c.Keyset = w.keys
 	if c.Timeout == 0 {
@@ -243,7 +262,7 @@ func (w *world) start() *replica {
 	trail := audit.New(audit.Config{Writer: r.events, JSON: true})
 	vc := vault.Config{
 		Store: r.store, OAuth: provider.NewClient(provider.ClientConfig{AllowHTTP: true}), Audit: trail, Logger: logger,
-		Now:   func() time.Time { return r.now() },
+		Now:   r.now,
 		Lease: 400 * time.Millisecond, Call: 3 * time.Second, Grace: 300 * time.Millisecond, Settle: 300 * time.Millisecond,
 	}
 	if w.vault != nil {
@@ -258,7 +277,7 @@ func (w *world) start() *replica {
 		r.vault.Close(ctx)
 	})
 	if r.decider, err = authz.New(authz.Config{
-		Store: r.store, Renewer: r.vault, Providers: w.list, Audit: trail, Logger: logger, Now: func() time.Time { return r.now() },
+		Store: r.store, Renewer: r.vault, Providers: w.list, Audit: trail, Logger: logger, Now: r.now,
 	}); err != nil {
 		w.t.Fatal(err)
 	}
@@ -336,6 +355,16 @@ func until(t testing.TB, what string, within time.Duration, done func() bool) {
 			t.Fatalf("not within %v: %s", within, what)
 		}
 		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// steady wants a condition to hold for a while.
+func steady(t testing.TB, what string, during time.Duration, holds func() bool) {
+	t.Helper()
+	for end := time.Now().Add(during); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		if !holds() {
+			t.Fatalf("no longer: %s", what)
+		}
 	}
 }
 
