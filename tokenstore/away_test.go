@@ -35,7 +35,26 @@ func verbs(t *testing.T, s *tokenstore.Store) map[string]verb {
 	noErr(t, err)
 	grant, err := s.Grant(t.Context(), f.token)
 	noErr(t, err)
+	ref := tokenstore.ConnectionRef{Tag: other.token.Tag(), Agent: other.agent.ID, User: "u1", Provider: "github"}
+	refresh := func() *tokenstore.Refresh {
+		f := newFlow(t)
+		f.store(t, s)
+		return newRefresh(t, s, f)
+	}
+	begins, renews, ends, fails := refresh(), refresh(), refresh(), refresh()
 	return map[string]verb{
+		"refresh state": func(ctx context.Context, s *tokenstore.Store) error {
+			_, err := s.RefreshState(ctx, ref)
+			return err
+		},
+		"begin refresh": func(ctx context.Context, s *tokenstore.Store) error { return s.BeginRefresh(ctx, begins, time.Minute) },
+		"renew lease":   func(ctx context.Context, s *tokenstore.Store) error { return s.RenewLease(ctx, renews, time.Minute) },
+		"finish refresh": func(ctx context.Context, s *tokenstore.Store) error {
+			return s.FinishRefresh(ctx, ends, &ends.State.Connection, 0)
+		},
+		"fail refresh": func(ctx context.Context, s *tokenstore.Store) error {
+			return s.FailRefresh(ctx, fails, &tokenstore.Attempt{})
+		},
 		"create agent": func(ctx context.Context, s *tokenstore.Store) error { return s.CreateAgent(ctx, newFlow(t).agent) },
 		"agent": func(ctx context.Context, s *tokenstore.Store) error {
 			_, err := s.Agent(ctx, ath.AgentTag(f.agent.ID))

@@ -91,7 +91,7 @@ func decodeConnection(record []byte) (Connection, extra, error) {
 		return Connection{}, nil, err
 	}
 	c := in.Connection
-	if c.Renewal, err = readRenewal(x); err != nil {
+	if c.Renewal, x, err = cutRenewal(x); err != nil {
 		return Connection{}, nil, err
 	}
 	c.Access, c.Refresh = ath.NewSecret(in.Access), ath.NewSecret(in.Refresh)

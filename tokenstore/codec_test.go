@@ -34,6 +34,7 @@ var (
 	wholeConnection = Connection{
 		Agent: "https://a.example/x.json", User: "b", Provider: "c", Access: ath.NewSecret("d"), Refresh: ath.NewSecret("e"), Expires: wholeTime,
 		Scopes: ath.Scopes{"f"}, Created: wholeTime.Add(1), Ended: true, Destination: "g",
+		Renewal: Renewal{Refreshed: wholeTime.Add(2), RefreshExpires: wholeTime.Add(3), Refused: wholeTime.Add(4), RefusedFor: "h", TriedAgain: true, Narrowed: true},
 	}
 )
 

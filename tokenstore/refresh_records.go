@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/athd/athd/ath"
 )
@@ -33,35 +32,29 @@ type Renewal struct {
 // connectionExtra is x of a connection: what this athd knows of it, and the
 // members that it carries over.
 type connectionExtra struct {
-	Renewal Renewal                   `json:",embed"`
-	Others  map[string]jsontext.Value `json:",embed"`
+	Renewal Renewal `json:",embed"`
+	Others  extra   `json:",embed"`
 }
 
-func readRenewal(x extra) (Renewal, error) {
+// cutRenewal takes what this athd knows out of x.
+func cutRenewal(x extra) (Renewal, extra, error) {
 	if x == nil {
-		return Renewal{}, nil
+		return Renewal{}, nil, nil
 	}
 	var in connectionExtra
 	if err := json.Unmarshal(x, &in); err != nil {
-		return Renewal{}, fmt.Errorf("%w: x of the %s record is not as this athd knows it", ErrCorrupt, connectionKind)
+		return Renewal{}, nil, fmt.Errorf("%w: x of the %s record is not as this athd knows it", ErrCorrupt, connectionKind)
 	}
-	return in.Renewal, nil
+	return in.Renewal, in.Others, nil
 }
 
-// addRenewal returns x with what is known of the refresh.
+// addRenewal is the reverse.
 func addRenewal(x extra, r Renewal) (extra, error) {
-	if x == nil && r == (Renewal{}) {
-		return nil, nil
-	}
-	out := connectionExtra{}
-	if x != nil {
-		if err := json.Unmarshal(x, &out); err != nil {
-			return nil, err
-		}
+	if r == (Renewal{}) {
+		return x, nil
 	}
 	r.Refreshed, r.RefreshExpires, r.Refused = r.Refreshed.UTC(), r.RefreshExpires.UTC(), r.Refused.UTC()
-	out.Renewal = r
-	return json.Marshal(out, writing, json.Deterministic(true))
+	return json.Marshal(connectionExtra{r, x}, writing)
 }
 
 // An Attempt is the record of a call that may have spent a refresh token. It is

@@ -23,6 +23,7 @@ type backend struct {
 	raw    redis.UniversalClient
 	keys   *tokenstore.Keyset
 	change func(*tokenstore.Config) // nil: nothing
+	still  bool                     // keys do not age by themselves
 }
 
 func TestStoreOnMiniredis(t *testing.T) {
@@ -31,7 +32,7 @@ func TestStoreOnMiniredis(t *testing.T) {
 		server.RequireAuth("sesame")
 		client := redis.NewClient(&redis.Options{Addr: server.Addr(), Password: "sesame", Protocol: 2})
 		t.Cleanup(func() { client.Close() })
-		return backend{url: "redis://:sesame@" + server.Addr(), raw: client}
+		return backend{url: "redis://:sesame@" + server.Addr(), raw: client, still: true}
 	})
 }
 
@@ -103,6 +104,8 @@ func testStore(t *testing.T, start func(*testing.T) backend) {
 		{"removal", testRemoval, false},
 		{"the end of an agent's connections", testEndConnections, false},
 		{"races", testRaces, false},
+		{"refresh", testRefresh, false},
+		{"the records of a refresh", testRefreshRecords, true},
 		{"ready", testReady, false},
 		{"ttl", testTTL, true},
 		{"sealing", testSealing, true},
