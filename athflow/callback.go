@@ -184,6 +184,7 @@ func (f *Flow) redeem(ctx context.Context, v *visit, p *provider.Provider, code 
 		Agent: s.AgentID, User: next.User, Provider: s.Provider,
 		Access: tokens.Access, Refresh: tokens.Refresh, Expires: tokens.Expires,
 		Scopes: next.Consented, Created: f.Now().UTC(), Destination: p.Destination(),
+		Renewal: tokenstore.Renewal{RefreshExpires: tokens.RefreshExpires},
 	}
 	// Until a token is made of it, the connection lives as long as the session.
 	if err := f.Store.PutConnection(ctx, next.Connection, connection, s.Expires); err != nil {

@@ -191,9 +191,9 @@ func (f *Flow) issue(ctx context.Context, c *httpapi.Call, agent *tokenstore.Age
 	}
 	session := held.Value
 	now := f.Now().UTC()
-	expires := now.Add(f.TokenTTL)
-	if agent.ApprovalExpires.Before(expires) {
-		expires = agent.ApprovalExpires // T-6
+	expires, err := f.expiry(ctx, agent, &session, now)
+	if err != nil {
+		return api.TokenReply{}, err
 	}
 	token := ath.NewToken(session.Connection)
 	grant := tokenstore.Grant{
@@ -222,6 +222,31 @@ func (f *Flow) issue(ctx context.Context, c *httpapi.Call, agent *tokenstore.Age
 		ExpiresIn: int64(expires.Sub(now) / time.Second), Effective: granted.Effective,
 		ProviderID: session.ProviderAs, AgentID: agent.ID, Intersection: granted,
 	}, nil
+}
+
+// expiry is when a token ends that is issued now: it never promises more than
+// stands behind it.
+func (f *Flow) expiry(ctx context.Context, agent *tokenstore.Agent, s *tokenstore.Session, now time.Time) (time.Time, error) {
+	expires := now.Add(f.TokenTTL)
+	if agent.ApprovalExpires.Before(expires) {
+		expires = agent.ApprovalExpires // T-6
+	}
+	state, err := f.Store.RefreshState(ctx, tokenstore.ConnectionRef{Tag: s.Connection, Agent: s.AgentID, User: s.User, Provider: s.Provider})
+	switch {
+	case errors.Is(err, tokenstore.ErrNotFound): // the connection is gone: the other exchange, or its end
+		return time.Time{}, ath.Errorf(ath.SessionNotFound, "There is no such session that waits for a token.")
+	case err != nil:
+		return time.Time{}, err
+	}
+	c := &state.Connection
+	p := f.Providers.Current().Get(s.Provider)
+	if refreshes := p != nil && p.Refreshable(c.Refresh); !refreshes && !c.Expires.IsZero() && c.Expires.Before(expires) {
+		expires = c.Expires // T-9
+	}
+	if expires.Sub(now) < time.Second {
+		return time.Time{}, ath.Errorf(ath.OAuthError, "The user's token at the provider has ended already: authorize again.")
+	}
+	return expires, nil
 }
 
 // closeSession uses the session up. A wrong code that was counted meanwhile
