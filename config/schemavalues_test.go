@@ -119,6 +119,10 @@ var schemaValues = map[string]schemaValue{
 	"apps[].oauth.token_kind":         oneOf("user", "bot"),
 	"apps[].oauth.preset":             oneOf(presets...),
 	"apps[].oauth.denied_errors":      {pattern: `[A-Za-z0-9_.-]{1,64}`},
+
+	"apps[].oauth.refresh_margin":            pattern(`([0-9.]+(ns|us|µs|ms|s|m|h))+|0`),
+	"apps[].oauth.refresh_token_auth_method": oneOf(string(provider.ClientSecretPost), string(provider.ClientSecretBasic), string(provider.NoClientAuth)),
+	"apps[].oauth.refresh_denied_errors":     {pattern: `[A-Za-z0-9_.-]{1,64}`},
 	"providers.api_base_url":          pattern(`https?://[^\s#?]+`),
 
 	"agents[].agent_id":           pattern(schemaURL),

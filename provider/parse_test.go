@@ -208,9 +208,16 @@ f:1:11: client_id: is missing
 f:1:11: client_secret: is missing
 f:1:11: display_name: is missing
 f:1:11: token_endpoint: is missing`},
-		{"features to come are unknown keys", oneProvider(`"revocation_endpoint": "x", "refresh_margin": "x"`),
+		{"features to come are unknown keys", oneProvider(`"revocation_endpoint": "x", "grants": "x"`),
 			`f:2:1: unknown key "revocation_endpoint"
-f:2:29: unknown key "refresh_margin"`},
+f:2:29: unknown key "grants"`},
+		{"refresh_margin", oneProvider(`"refresh_margin": "x"`), "f:2:1: refresh_margin: want a time from 0s to 1h, as 30s or 2m"},
+		{"refresh_margin, of no more than an hour", oneProvider(`"refresh_margin": "61m"`), "f:2:1: refresh_margin: want a time from 0s to 1h, as 30s or 2m"},
+		{"refresh_margin, not negative", oneProvider(`"refresh_margin": "-1ns"`), "f:2:1: refresh_margin: want a time from 0s to 1h, as 30s or 2m"},
+		{"refresh_token_auth_method", oneProvider(`"refresh_token_auth_method": "jwt"`), "f:2:1: refresh_token_auth_method: want client_secret_post, client_secret_basic or none"},
+		{"refresh_denied_errors", oneProvider(`"refresh_denied_errors": ["invalid_request", "a b", "invalid_client"]`),
+			`f:2:46: refresh_denied_errors[1]: want an error code: 1 to 64 letters, digits, '_', '.' and '-'
+f:2:53: refresh_denied_errors[2]: this code is not about the user's grant`},
 		{"O-2: bad id", strings.Replace(oneProvider(""), `"p"`, `"P x"`, 1), "f:1:2: an id starts with a-z or 0-9, followed by at most 62 of a-z, 0-9, _ and -"},
 		{"O-2: default is reserved", strings.Replace(oneProvider(""), `"p"`, `"default"`, 1), `f:1:2: the id "default" is reserved`},
 		{"http", oneProvider(`"token_endpoint": "http://as.example/token"`), "f:2:1: token_endpoint: want an https URL"},

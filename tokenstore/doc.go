@@ -41,6 +41,9 @@
 //	ath:{session tag}:session                an authorization   until 10 minutes after it expires
 //	ath:{session tag}:ended                  that it ended      as long
 //	ath:{connection tag}:conn                a user's tokens    as given, then until its last grant expires
+//	ath:{connection tag}:lease              an athd refreshes them     some seconds, renewed meanwhile
+//	ath:{connection tag}:refresh            a call to the provider     until its outcome is stored, 24 hours at most
+//	                                         whose outcome is not stored
 //	ath:{connection tag}:grant:<digest>      a grant, or its    until 24 hours after it expires,
 //	                                         tombstone          or Config.RememberEnded
 //	ath:{connection tag}:grants              digests of the     as long as the last one
@@ -72,7 +75,7 @@
 // with the version, the kind of record and the whole key as associated data,
 // for connections also agent, user and provider as the opened grant names
 // them. So a record that was moved to another key, or a connection that was
-// put below another user's grant, does not open. What this cannot prevent is
+// put below another user's grant, does not open; so for the attempts to refresh it. What this cannot prevent is
 // that an older state of a record is put back under its own key.
 //
 // # Records that can grow
@@ -82,8 +85,7 @@
 // that a reader does not know does not count, and fails as [ErrCorrupt]; nothing
 // is guessed. Member x is an object for what does not restrict: a reader may
 // ignore what it does not know in it, and must carry it over, unchanged, into
-// what it replaces the record by. That reader is here, while nothing is written
-// into x yet. So an athd that adds a member to a record decides:
+// what it replaces the record by. So an athd that adds a member to a record decides:
 //
 //   - It restricts: more would be allowed by who reads the record without it. It
 //     goes beside x, or under a key of its own, and is written only by a release
@@ -94,7 +96,7 @@
 //     lost by it.
 //   - The rest of the record is read wrongly without it: version is raised.
 //
-// Agents, sessions, grants and connections have one x each, hosts that operators
+// Agents, sessions, grants, connections and attempts have one x each, hosts that operators
 // suspended one for each entry. Indexes, marks and the canary have none; the
 // first two hold tags and digests only, and may be lost.
 //
@@ -110,7 +112,12 @@
 //	                                           refuses such a session, whose end it
 //	                                           is, until that is forgotten
 //	grant       all                            what the token is good for
-//	connection  all                            whose, for where, until when
+//	connection  all but those of x             whose, for where, until when
+//	            x: refreshed refresh_exp       nothing: [Renewal]. Who ignores it uses the
+//	            refused refused_for            access token to its end, and refreshes nothing.
+//	            tried_again narrowed           f1b7ae5 knows no x and refuses such a connection
+//	refresh     all                            when there may be another call. Not in f1b7ae5 and
+//	                                           v0.1.0, which call nobody
 //	hosts       hosts                          whom operators have suspended. Not in
 //	                                           f1b7ae5, which does not look there
 //	            by at                          shown to people
@@ -137,8 +144,8 @@
 // of: up to about a second of writes, of which each was acknowledged. A lost
 // registration, session or grant is one that must be made again. A lost
 // revocation would give access back, so that [Config].WaitReplicas makes
-// [Store.Revoke], and every change and removal of an agent, wait until that
-// many replicas have it. What remains is a failover to a replica that was not
+// [Store.Revoke], every change and removal of an agent, and each step of a refresh
+// of a user's token wait until that many replicas have it. What remains is a failover to a replica that was not
 // among them: only as many as there are is sure, and then each of them must be
 // up. A jti that is lost lets one attestation be used a second time.
 //
