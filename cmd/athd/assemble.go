@@ -83,7 +83,7 @@ func assemble(s *config.Settings, log *slog.Logger, events io.Writer) (_ *assemb
 	m.showReadiness(ready)
 	m.showUnwritten(trail)
 	m.showFeed(store.Feed)
-	m.showRefreshes(refresher)
+	m.showRefreshes(refresher, providers)
 	return &assembly{store: store, operators: operators, checks: checks, companion: companion, metrics: m, ready: ready, trail: trail, vault: refresher}, nil
 }
 

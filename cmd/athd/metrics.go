@@ -115,6 +115,7 @@ func (m *metrics) showProviders(set *provider.Set) {
 	for _, outcome := range vault.Outcomes() {
 		for _, p := range set.All() {
 			m.refreshes.WithLabelValues(p.ID, outcome)
+			m.refreshTime.WithLabelValues(p.ID)
 		}
 	}
 }

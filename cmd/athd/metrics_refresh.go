@@ -5,6 +5,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/athd/athd/provider"
 	"github.com/athd/athd/vault"
 )
 
@@ -25,7 +26,7 @@ func (m *metrics) observeRefresh(provider, outcome string, took time.Duration) {
 }
 
 // showRefreshes exports what is under way.
-func (m *metrics) showRefreshes(v *vault.Vault) {
+func (m *metrics) showRefreshes(v *vault.Vault, providers *provider.Providers) {
 	m.registry.MustRegister(
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "athd_refreshes_in_flight", Help: "Calls to providers that refresh a user's token and are not answered yet.",
@@ -33,12 +34,15 @@ func (m *metrics) showRefreshes(v *vault.Vault) {
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "athd_refreshed_tokens_unwritten", Help: "New tokens that are in memory only, since Redis does not take them. They are written until it does.",
 		}, func() float64 { return float64(v.Unwritten()) }),
-		&backoffs{v},
+		&backoffs{v, providers},
 	)
 }
 
 // backoffs exports which providers are left alone.
-type backoffs struct{ vault *vault.Vault }
+type backoffs struct {
+	vault     *vault.Vault
+	providers *provider.Providers
+}
 
 var backoffDesc = prometheus.NewDesc("athd_provider_backed_off",
 	"1 while a provider is not asked to refresh tokens, since it gave none several times in a row.", []string{"provider"}, nil)
@@ -48,11 +52,12 @@ func (b *backoffs) Describe(to chan<- *prometheus.Desc) { to <- backoffDesc }
 
 // Collect implements [prometheus.Collector].
 func (b *backoffs) Collect(to chan<- prometheus.Metric) {
-	for provider, shut := range b.vault.BackedOff() {
+	shut := b.vault.BackedOff()
+	for _, p := range b.providers.Current().All() {
 		value := 0.
-		if shut {
+		if shut[p.ID] {
 			value = 1
 		}
-		to <- prometheus.MustNewConstMetric(backoffDesc, prometheus.GaugeValue, value, provider)
+		to <- prometheus.MustNewConstMetric(backoffDesc, prometheus.GaugeValue, value, p.ID)
 	}
 }

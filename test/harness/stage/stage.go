@@ -72,6 +72,8 @@ type Options struct {
 	// Providers are further entries of providers.json, by their ids.
 	Providers map[string]any
 	AccessTTL time.Duration
+	// Refreshable: the OAuth server gives refresh tokens, each for one use.
+	Refreshable bool
 	// Host is the name of Envoy in public_url, default 127.0.0.1. With
 	// localhost the OAuth server is another site to browsers, as it is in life.
 	Host string
@@ -256,7 +258,8 @@ func (s *Stage) startOAuth(o Options) string {
 		Issuer: issuer, AccessTokenTTL: o.AccessTTL,
 		Clients: []oauthserver.Client{{
 			ID: "athd", Name: "athd", Secret: Secret, RedirectURIs: s.callbacks(o),
-			Scopes: append(append([]string{}, AppScopes...), ProviderScopes...),
+			Scopes:            append(append([]string{}, AppScopes...), ProviderScopes...),
+			AlwaysRefreshable: o.Refreshable,
 		}},
 		Users: []oauthserver.User{
 			{ID: UserID, Name: User, Password: Password},
