@@ -3,13 +3,14 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: vulnerabilities release release-tools release-check release-snapshot release-images schema bench-flood help demo test-compose demo-parts build test setup lint scripts kubernetes gotests test-mesh rules mutants fuzz bench clean distclean
+.PHONY: chaos-refresh vulnerabilities release release-tools release-check release-snapshot release-images schema bench-flood help demo test-compose demo-parts build test setup lint scripts kubernetes gotests test-mesh rules mutants fuzz bench clean distclean
 .NOTPARALLEL:
 
 FUZZTIME ?= 10s
 FUZZ ?=
 TIMEOUT ?= 6m
 ARGS ?=
+ROUNDS ?= 1000
 BASE ?=
 VERSION ?=
 PUSH ?=
@@ -125,6 +126,9 @@ mutants: ## break rules one at a time and show that the tests which name them fa
 fuzz: ## let each fuzz target, or FUZZ=name only, search for FUZZTIME (10s)
 	$(SETUP) go envoy
 	@tools/fuzz $(FUZZTIME) $(FUZZ)
+
+chaos-refresh: setup ## 1,000 rounds of faults while users' tokens end: how many grants, calls and failed requests (ROUNDS=n)
+	ATHD_CHAOS_ROUNDS=$(ROUNDS) go test -count=1 -timeout 60m -v -run '^(TestChaosRefresh|TestOneCallForAllReplicas)$$' ./vault
 
 bench: setup ## measure what athd costs on the way of a request, through a real Envoy (BASE=a commit or another athd; ARGS='-rounds 41 -json figures.json')
 	@go test -vet=off -run '^$$' -bench '^BenchmarkRequest$$' -benchtime 1x -timeout 30m ./test/bench $(if $(BASE),-base '$(BASE)') $(ARGS)

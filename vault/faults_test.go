@@ -51,6 +51,8 @@ func (y *tally) only(reasons ...authz.Reason) bool {
 // An athd dies while the provider works on its call. Whether or not the call
 // counts, there is one more at most, never at the same time, and nobody's request
 // fails while the old token lives.
+//
+// proves: P-6
 func TestAnAthdThatDiesInACall(t *testing.T) {
 	for name, spends := range map[string]bool{"the call does not count": false, "the call counts": true} {
 		t.Run(name, func(t *testing.T) {

@@ -11,6 +11,8 @@ import (
 )
 
 // 8 athd, 200 requests at each, at the moment at which the token ends.
+//
+// proves: P-6
 func TestOneCallForAllReplicas(t *testing.T) {
 	const requests = 200
 	slow := func(d time.Duration) func(int, http.ResponseWriter, *http.Request) bool {
