@@ -63,6 +63,13 @@ func (p *provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// timesRefreshed returns how often athd has asked for new tokens.
+func (p *provider) timesRefreshed() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.refreshes
+}
+
 // timesRedeemed returns how often athd has sent this code.
 func (p *provider) timesRedeemed(code string) int {
 	p.mu.Lock()

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -37,12 +38,16 @@ func TestAKilledAthdsRefreshIsMadeOnceMore(t *testing.T) {
 	p.athd[holder].Kill()
 	killed := time.Now()
 	// The provider is done with the call of the dead one after longer than a lease.
-	release := time.AfterFunc(6*time.Second, func() { close(p.provider.hold) })
-	defer release.Stop()
+	release := sync.OnceFunc(func() { close(p.provider.hold) })
+	time.AfterFunc(6*time.Second, release)
+	defer release()
 	for {
 		r := p.call(t.Context(), s.actor, token)
 		if r.status == http.StatusOK {
-			break
+			if p.provider.timesRefreshed() > 1 {
+				break
+			}
+			continue // the old token lives for a moment
 		}
 		if r.status != http.StatusServiceUnavailable || r.header.Get("Retry-After") != "1" {
 			t.Fatalf("%d, Retry-After %q: %v", r.status, r.header.Get("Retry-After"), r.body)
