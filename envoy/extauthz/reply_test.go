@@ -21,6 +21,7 @@ import (
 	"github.com/athd/athd/envoy"
 	"github.com/athd/athd/test/harness/envoyconfig"
 	"github.com/athd/athd/tokenstore"
+	"github.com/athd/athd/vault"
 )
 
 // A way is one way in which a reply comes about.
@@ -59,6 +60,10 @@ var ways = []way{
 	{"P-4: no scope covers it", nil, with(":method", "POST"), authz.ScopeMissing, 403, ath.ScopeNotApproved},
 	{"P-4: a WebSocket that no rule allows", nil, with("upgrade", "websocket"), authz.UpgradeNotAllowed, 403, ath.ScopeNotApproved},
 	{"P-6: the connection has ended", func(w *world) { w.reading.Connection.Ended = true }, nil, authz.ReauthorizationRequired, 401, ath.TokenInvalid},
+	{"P-6: the user's token has ended, and is not refreshed yet", func(w *world) {
+		w.reading.Connection.Expires, w.renewal = w.now, vault.ProviderAway
+	}, nil, authz.ProviderUnavailable, 503, ath.OAuthError},
+	{"P-6: the user's token has ended, and cannot be refreshed", func(w *world) { w.reading.Connection.Expires = w.now }, nil, authz.ReauthorizationRequired, 401, ath.TokenInvalid},
 	{"a rule panics", func(w *world) { w.panics = "secret in a panic" }, nil, authz.InternalError, 500, ath.InternalError},
 	{"P-5: a credential with a line break", func(w *world) { w.reading.Connection.Access = ath.NewSecret("x\r\nhost: evil") }, nil, authz.InternalError, 500, ath.InternalError},
 	{"P-5: a credential that is not ASCII", func(w *world) { w.reading.Connection.Access = ath.NewSecret("x\xff") }, nil, authz.InternalError, 500, ath.InternalError},

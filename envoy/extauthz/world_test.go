@@ -19,6 +19,7 @@ import (
 	"github.com/athd/athd/envoy"
 	"github.com/athd/athd/provider"
 	"github.com/athd/athd/tokenstore"
+	"github.com/athd/athd/vault"
 )
 
 const (
@@ -41,6 +42,15 @@ type world struct {
 	byHost  bool // as in a mesh
 	now     time.Time
 	events  *audit.Log // default one that goes nowhere
+	renewal vault.Result
+}
+
+// Soon is of [authz.Renewer].
+func (w *world) Soon(*provider.Provider, *tokenstore.Grant, *tokenstore.Connection) {}
+
+// Renew is of [authz.Renewer].
+func (w *world) Renew(context.Context, *provider.Provider, *tokenstore.Grant, *tokenstore.Connection) vault.Result {
+	return w.renewal
 }
 
 func newWorld(t testing.TB) *world {
@@ -100,7 +110,7 @@ func (w *world) checks() *checks {
 		w.events = audit.New(audit.Config{Writer: io.Discard})
 	}
 	d, err := authz.New(authz.Config{
-		Store: w, Providers: provider.NewProviders(set), PublicURL: "https://gw.example", ByHost: w.byHost, Logger: quiet, Audit: w.events,
+		Store: w, Renewer: w, Providers: provider.NewProviders(set), PublicURL: "https://gw.example", ByHost: w.byHost, Logger: quiet, Audit: w.events,
 		Now: func() time.Time { return w.now },
 	})
 	if err != nil {
