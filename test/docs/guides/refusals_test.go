@@ -157,13 +157,14 @@ func logged(t *testing.T, s *stage.Stage, decision string) string {
 }
 
 // oauth-servers.md tells what an agent sees when the user's own access token
-// has ended, which nobody refreshes.
+// has ended, and the server refuses to refresh it.
 //
 // proves: P-6
 func TestAnEndedAccessTokenLooksAsShown(t *testing.T) {
-	s := stage.Start(t, stage.Options{Mode: "native", Embedded: true, AccessTTL: time.Second})
+	s := stage.Start(t, stage.Options{Mode: "native", Embedded: true, AccessTTL: 2 * time.Second, Refreshable: true})
 	a := s.NewAgent("a")
 	token := s.Token(a, stage.App, "products:read")
+	s.EndGrants()
 	for range 100 {
 		got := s.Call(a, token, "GET", "/api/products")
 		if got.Status == http.StatusOK {

@@ -69,13 +69,7 @@ func TestARefusedRefreshAsksForANewConsent(t *testing.T) {
 	s := stage.Start(t, stage.Options{AccessTTL: time.Second, Refreshable: true})
 	agent := s.NewAgent("refused")
 	token := s.Token(agent, stage.App, "products:read")
-	for _, issued := range s.OAuth.Issued() { // the user ends the grant at the server
-		resp, err := http.PostForm(s.Issuer+"/revoke", map[string][]string{"token": {issued}, "client_id": {"athd"}, "client_secret": {stage.Secret}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		resp.Body.Close()
-	}
+	s.EndGrants()
 	var r reply
 	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		if r = raw(t, s, request(s, "GET", "/api/products", token.Access.Reveal(), token.AgentID, "Connection: close")...); r.status != http.StatusOK {

@@ -275,6 +275,19 @@ func (s *Stage) startOAuth(o Options) string {
 	return issuer
 }
 
+// EndGrants ends every grant at the OAuth server, as a user or an administrator
+// does there.
+func (s *Stage) EndGrants() {
+	s.t.Helper()
+	for _, issued := range s.OAuth.Issued() {
+		res, err := http.PostForm(s.Issuer+"/revoke", url.Values{"token": {issued}, "client_id": {"athd"}, "client_secret": {Secret}})
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		res.Body.Close()
+	}
+}
+
 // callbacks are the redirect URIs that the OAuth server knows.
 func (s *Stage) callbacks(o Options) []string {
 	shared := s.Public + "/ath/callback"
