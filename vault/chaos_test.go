@@ -202,7 +202,7 @@ func (c *chaos) round(fault string) {
 			switch {
 			case renewed:
 				f.renewed++
-			case fault == "an athd killed":
+			case fault == "an athd killed" && l.calls == 2: // one whose answer went with it, and one that was refused
 				f.killedWithReply++
 			default:
 				f.lost++
