@@ -18,10 +18,8 @@ import (
 
 // refreshed asks a token endpoint that answers with one body, and returns what it
 // was asked.
-func refreshed(t *testing.T, more, body string, status int) (provider.Tokens, error, url.Values, http.Header) {
+func refreshed(t *testing.T, more, body string, status int) (got provider.Tokens, form url.Values, header http.Header, err error) {
 	t.Helper()
-	var form url.Values
-	var header http.Header
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r.ParseForm()
 		form, header = r.PostForm, r.Header
@@ -31,8 +29,8 @@ func refreshed(t *testing.T, more, body string, status int) (provider.Tokens, er
 	defer s.Close()
 	p := refreshProvider(t, s.URL, more)
 	c := provider.NewClient(provider.ClientConfig{AllowHTTP: true})
-	tokens, err := c.RefreshTokens(t.Context(), p, ath.NewSecret("refresh-token-1"), ath.Scopes{"a", "b"})
-	return tokens, err, form, header
+	got, err = c.RefreshTokens(t.Context(), p, ath.NewSecret("refresh-token-1"), ath.Scopes{"a", "b"})
+	return got, form, header, err
 }
 
 func refreshProvider(t *testing.T, at, more string) *provider.Provider {
@@ -63,7 +61,7 @@ func TestARefreshSendsWhatTheConfigurationSays(t *testing.T) {
 		"extra_token_params":             {`"extra_token_params": {"audience": "x"}`, url.Values{"client_id": {"the client"}, "client_secret": {"hunter2:hunter2"}, "audience": {"x"}}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err, form, header := refreshed(t, tt.more, reply, 200)
+			_, form, header, err := refreshed(t, tt.more, reply, 200)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -83,14 +81,14 @@ func TestARefreshSendsWhatTheConfigurationSays(t *testing.T) {
 // must be the one that was asked for.
 func TestSlacksRefreshHasItsTokensAtTheTop(t *testing.T) {
 	const slack = `"preset": "slack", "scope_rules": []`
-	got, err, _, _ := refreshed(t, slack, `{"ok":true,"access_token":"xoxe.xoxp-1","expires_in":43200,"refresh_token":"xoxe-1","token_type":"user","scope":"a,b"}`, 200)
+	got, _, _, err := refreshed(t, slack, `{"ok":true,"access_token":"xoxe.xoxp-1","expires_in":43200,"refresh_token":"xoxe-1","token_type":"user","scope":"a,b"}`, 200)
 	if err != nil || !got.Access.Equal("xoxe.xoxp-1") || !got.Refresh.Equal("xoxe-1") || !slices.Equal(got.Scopes, ath.Scopes{"a", "b"}) {
 		t.Errorf("%+v, %v", got, err)
 	}
-	if _, err, _, _ := refreshed(t, slack, `{"ok":true,"access_token":"xoxb-1","token_type":"bot"}`, 200); err == nil {
+	if _, _, _, err := refreshed(t, slack, `{"ok":true,"access_token":"xoxb-1","token_type":"bot"}`, 200); err == nil {
 		t.Error("a bot's token in place of a user's was taken")
 	}
-	_, err, _, _ = refreshed(t, slack, `{"ok":false,"error":"invalid_refresh_token"}`, 200)
+	_, _, _, err = refreshed(t, slack, `{"ok":false,"error":"invalid_refresh_token"}`, 200)
 	if p := refreshProvider(t, "https://a.example", slack); !p.RefusesRefresh(err) {
 		t.Errorf("%v refuses nothing", err)
 	}

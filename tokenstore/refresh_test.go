@@ -61,12 +61,12 @@ func testRefresh(t *testing.T, b backend) {
 		for i := range contenders {
 			r := newRefresh(t, s, f)
 			all.Go(func() {
-				switch err := stores[i%2].BeginRefresh(ctx, r, time.Minute); {
-				case err == nil:
+				err := stores[i%2].BeginRefresh(ctx, r, time.Minute)
+				if err == nil {
 					won.Add(1)
-				default:
-					wantErr(t, err, tokenstore.ErrChanged)
+					return
 				}
+				wantErr(t, err, tokenstore.ErrChanged)
 			})
 		}
 		all.Wait()
@@ -103,10 +103,10 @@ func testRefresh(t *testing.T, b backend) {
 			return
 		}
 		f := fresh(t)
-		slow, quick := newRefresh(t, s, f), newRefresh(t, s, f)
+		slow := newRefresh(t, s, f)
 		noErr(t, s.BeginRefresh(ctx, slow, time.Millisecond))
 		until(t, "the lease ends", func() bool { return !state(t, f).Leased })
-		quick = newRefresh(t, s, f)
+		quick := newRefresh(t, s, f)
 		noErr(t, s.BeginRefresh(ctx, quick, time.Minute))
 		wantErr(t, s.RenewLease(ctx, slow, time.Minute), tokenstore.ErrChanged)
 		noErr(t, s.FinishRefresh(ctx, quick, withNewTokens(quick), 0))

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"sync"
@@ -147,9 +148,7 @@ func (e *endpoint) Refresh(w http.ResponseWriter, r *http.Request) {
 		e.lines[l.current] = l
 		reply["refresh_token"] = l.current
 	}
-	for name, value := range e.fields {
-		reply[name] = value
-	}
+	maps.Copy(reply, e.fields)
 	json.NewEncoder(w).Encode(reply)
 }
 
@@ -211,9 +210,7 @@ func newWorld(t testing.TB, n int, config tokenstore.Config, more map[string]any
 			{"scope": "orders:write", "methods": []string{"POST"}, "paths": []string{"/orders"}},
 		},
 	}
-	for name, value := range more {
-		fields[name] = value
-	}
+	maps.Copy(fields, more)
 	text, err := json.Marshal(map[string]any{"shop": fields})
 	if err != nil {
 		t.Fatal(err)
