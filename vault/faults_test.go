@@ -336,7 +336,9 @@ func TestWhatEndsInACallStaysEnded(t *testing.T) {
 func TestARefreshTokenIsForItsOwnServer(t *testing.T) {
 	w := newWorld(t, 1, tokenstore.Config{URL: realredis.Start(t).URL()}, nil, nil)
 	for name, left := range map[string]time.Duration{"ended": -time.Second, "ending": time.Second} {
-		c := w.connect(left, func(c *tokenstore.Connection) { c.Destination = "https://elsewhere.example/token c https://api.shop.example" })
+		c := w.connect(left, func(c *tokenstore.Connection) {
+			c.Destination = "https://elsewhere.example/token c https://api.shop.example"
+		})
 		if d := w.replicas[0].ask(c); d.Reason() != authz.ReauthorizationRequired {
 			t.Errorf("%s: reason %s", name, d.Reason())
 		}

@@ -30,15 +30,15 @@ const agentID = "https://agents.example/travel.json"
 type endpoint struct {
 	*httptest.Server
 
-	mu       sync.Mutex
-	lines    map[string]*line // by refresh token, spent ones too
-	calls    int
-	running  int
-	most     int // calls at the same time
-	life     time.Duration
-	answer   func(n int, w http.ResponseWriter, r *http.Request) bool // true: it has answered
-	fields   map[string]any                                           // of replies, beside the usual ones
-	lenient  bool                                                     // refresh tokens stay good
+	mu      sync.Mutex
+	lines   map[string]*line // by refresh token, spent ones too
+	calls   int
+	running int
+	most    int // calls at the same time
+	life    time.Duration
+	answer  func(n int, w http.ResponseWriter, r *http.Request) bool // true: it has answered
+	fields  map[string]any                                           // of replies, beside the usual ones
+	lenient bool                                                     // refresh tokens stay good
 }
 
 // A line is one grant of one user.
