@@ -123,7 +123,7 @@ var schemaValues = map[string]schemaValue{
 	"apps[].oauth.refresh_margin":            pattern(`([0-9.]+(ns|us|µs|ms|s|m|h))+|0`),
 	"apps[].oauth.refresh_token_auth_method": oneOf(string(provider.ClientSecretPost), string(provider.ClientSecretBasic), string(provider.NoClientAuth)),
 	"apps[].oauth.refresh_denied_errors":     {pattern: `[A-Za-z0-9_.-]{1,64}`},
-	"providers.api_base_url":          pattern(`https?://[^\s#?]+`),
+	"providers.api_base_url":                 pattern(`https?://[^\s#?]+`),
 
 	"agents[].agent_id":           pattern(schemaURL),
 	"approval.default":            oneOf(string(approval.Approve), string(approval.Review), string(approval.Deny)),
