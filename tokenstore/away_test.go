@@ -1,7 +1,6 @@
 package tokenstore_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"log/slog"
@@ -11,6 +10,7 @@ import (
 	"time"
 
 	"github.com/athd/athd/ath"
+	"github.com/athd/athd/test/harness/locked"
 	"github.com/athd/athd/test/harness/realredis"
 	"github.com/athd/athd/tokenstore"
 )
@@ -179,7 +179,7 @@ func TestStoreAway(t *testing.T) {
 
 func TestBreaker(t *testing.T) {
 	server := realredis.Start(t)
-	var log bytes.Buffer
+	var log locked.Buffer
 	b := backend{url: server.URL(), keys: newKeyset(t)}
 	s := b.open(t, func(c *tokenstore.Config) {
 		c.Timeout = 100 * time.Millisecond

@@ -1,7 +1,6 @@
 package tokenstore_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -16,6 +15,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/athd/athd/ath"
+	"github.com/athd/athd/test/harness/locked"
 	"github.com/athd/athd/test/harness/realredis"
 	"github.com/athd/athd/tokenstore"
 )
@@ -180,14 +180,13 @@ func TestWithoutTheRightToSubscribeChangesAreFoundByComparing(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := realredis.Start(t, acl)
-			var log bytes.Buffer
-			var mu sync.Mutex
+			var log locked.Buffer
 			b := backend{url: "redis://athd:" + password + "@" + server.Addr(), keys: newKeyset(t)}
 			often := tokenstore.CompareOften
 			if name == "as before the change feed" {
 				often = nil // each second
 			}
-			two := b.open(t, often, func(c *tokenstore.Config) { c.Logger = slog.New(slog.NewTextHandler(lockedWriter{&mu, &log}, nil)) })
+			two := b.open(t, often, func(c *tokenstore.Config) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
 			h := newHeir(t, b.open(t, tokenstore.CompareOften), two)
 			if f := two.Feed(); f.Notified || !f.Forbidden {
 				t.Errorf("the feed is %+v", f)
@@ -200,11 +199,9 @@ func TestWithoutTheRightToSubscribeChangesAreFoundByComparing(t *testing.T) {
 				}
 				found(t, made)
 			}
-			mu.Lock()
 			if got := strings.Count(log.String(), "change feed not notified"); got != 1 {
 				t.Errorf("it was said %d times: %s", got, log.String())
 			}
-			mu.Unlock()
 			denied, err := server.Client().Do(t.Context(), "ACL", "LOG").Slice()
 			noErr(t, err)
 			if len(denied) > 8 { // WAIT, ROLE, INFO and what was tried once each
@@ -217,17 +214,6 @@ func TestWithoutTheRightToSubscribeChangesAreFoundByComparing(t *testing.T) {
 			}
 		})
 	}
-}
-
-type lockedWriter struct {
-	mu *sync.Mutex
-	to *bytes.Buffer
-}
-
-func (w lockedWriter) Write(p []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.to.Write(p)
 }
 
 func TestTheRightToSubscribeIsNoticedWhenItComes(t *testing.T) {

@@ -1,7 +1,6 @@
 package tokenstore_test
 
 import (
-	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -13,6 +12,7 @@ import (
 	"time"
 
 	"github.com/athd/athd/ath"
+	"github.com/athd/athd/test/harness/locked"
 	"github.com/athd/athd/test/harness/realredis"
 	"github.com/athd/athd/tokenstore"
 )
@@ -131,7 +131,7 @@ func TestNothingPrintsASecret(t *testing.T) {
 		"unexported fields": hidden{f.session, f.connection, *keys, f.token},
 		"slice":             []any{f.session, f.connection, keys, s, c},
 	} {
-		var log bytes.Buffer
+		var log locked.Buffer
 		for _, h := range []slog.Handler{slog.NewTextHandler(&log, nil), slog.NewJSONHandler(&log, nil)} {
 			slog.New(h).Info("x", "value", value)
 		}

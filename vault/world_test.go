@@ -1,7 +1,6 @@
 package vault_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -19,6 +18,7 @@ import (
 	"github.com/athd/athd/audit"
 	"github.com/athd/athd/authz"
 	"github.com/athd/athd/provider"
+	"github.com/athd/athd/test/harness/locked"
 	"github.com/athd/athd/tokenstore"
 	"github.com/athd/athd/vault"
 )
@@ -169,29 +169,11 @@ type replica struct {
 	store   *tokenstore.Store
 	vault   *vault.Vault
 	decider *authz.Decider
-	events  *lockedBuffer
+	events  *locked.Buffer
 	ahead   atomic.Int64 // of its clock, in nanoseconds
 }
 
 func (r *replica) now() time.Time { return time.Now().Add(time.Duration(r.ahead.Load())) }
-
-// A lockedBuffer is the audit log and the other one.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
 
 // newWorld starts n athd. more are fields of the provider.
 func newWorld(t testing.TB, n int, config tokenstore.Config, more map[string]any, change func(*vault.Config)) *world {
@@ -244,7 +226,7 @@ func newWorld(t testing.TB, n int, config tokenstore.Config, more map[string]any
 // start starts one more athd.
 func (w *world) start() *replica {
 	w.t.Helper()
-	r := &replica{events: &lockedBuffer{}}
+	r := &replica{events: &locked.Buffer{}}
 	c := w.config
 	c.Keyset = w.keys
 	if c.Timeout == 0 {

@@ -15,7 +15,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -28,6 +27,7 @@ import (
 	"github.com/athd/athd/config"
 	"github.com/athd/athd/config/configtest"
 	"github.com/athd/athd/provider"
+	"github.com/athd/athd/test/harness/locked"
 	"github.com/athd/athd/tokenstore"
 )
 
@@ -36,24 +36,7 @@ type running struct {
 	GRPC, HTTP, Admin string
 	stop              context.CancelFunc
 	done              chan error
-	log               *logBuffer
-}
-
-type logBuffer struct {
-	mu  sync.Mutex
-	all bytes.Buffer
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.all.Write(p)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.all.String()
+	log               *locked.Buffer
 }
 
 func sources(m configtest.Machine) config.Sources {
@@ -75,7 +58,7 @@ func start(t *testing.T, parts map[string]string) *running {
 func startSettings(t *testing.T, s *config.Settings) *running {
 	t.Helper()
 	s.Log.JSON = true
-	r := &running{log: &logBuffer{}, done: make(chan error, 1)}
+	r := &running{log: &locked.Buffer{}, done: make(chan error, 1)}
 	log := newLogger(r.log, s.Log)
 	ctx, stop := context.WithCancel(context.Background())
 	r.stop = stop

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -19,6 +18,8 @@ import (
 	"github.com/compose-spec/compose-go/v2/cli"
 	"github.com/compose-spec/compose-go/v2/types"
 	"go.yaml.in/yaml/v4"
+
+	"github.com/athd/athd/test/harness/locked"
 )
 
 // An earlier is docker-compose.yaml and the Kubernetes deployment of commit
@@ -86,24 +87,7 @@ func (e *earlier) file(t *testing.T, from, to string, change ...string) {
 // A ran is a program that runs or ran.
 type ran struct {
 	cmd            *exec.Cmd
-	stdout, stderr buffer
-}
-
-type buffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
+	stdout, stderr locked.Buffer
 }
 
 func (e *earlier) start(t *testing.T, args []string, env ...string) *ran {
@@ -147,7 +131,7 @@ func (r *ran) warns(t *testing.T, old ...string) {
 }
 
 // says waits until the program has said what matches, and returns the submatch.
-func (r *ran) says(t *testing.T, b *buffer, pattern string) string {
+func (r *ran) says(t *testing.T, b *locked.Buffer, pattern string) string {
 	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		if m := regexp.MustCompile(pattern).FindStringSubmatch(b.String()); m != nil {

@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/athd/athd/test/harness/locked"
 )
 
 var binary = sync.OnceValues(func() (string, error) {
@@ -73,7 +75,7 @@ type Athd struct {
 
 	t      testing.TB
 	cmd    *exec.Cmd
-	logs   logBuffer
+	logs   locked.Buffer
 	exited chan struct{}
 	err    error
 }
@@ -168,21 +170,4 @@ func (a *Athd) Stop() error {
 func (a *Athd) Kill() {
 	a.cmd.Process.Kill()
 	<-a.exited
-}
-
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }

@@ -6,6 +6,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/athd/athd/test/harness/locked"
 )
 
 // An Up is a running athd up, in a process group of its own, as a terminal
@@ -13,7 +15,7 @@ import (
 type Up struct {
 	t      testing.TB
 	cmd    *exec.Cmd
-	out    logBuffer
+	out    locked.Buffer
 	exited chan struct{}
 	err    error
 }
