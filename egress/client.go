@@ -5,6 +5,7 @@
 package egress
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"net"
@@ -20,6 +21,9 @@ const (
 // Config configures the client. Its zero value reaches public addresses only.
 type Config struct {
 	AllowPrivate bool // development: loopback and private addresses too
+
+	// ReplyTimeout is how long the reply's header may take; default 5 s.
+	ReplyTimeout time.Duration
 
 	// InsecureTestingOnlyRootCAs replaces the system's certificates.
 	InsecureTestingOnlyRootCAs *x509.CertPool
@@ -40,7 +44,7 @@ func NewClient(c Config) *http.Client {
 			TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: c.InsecureTestingOnlyRootCAs},
 			DisableKeepAlives:      true,
 			DisableCompression:     true,
-			ResponseHeaderTimeout:  replyTimeout,
+			ResponseHeaderTimeout:  cmp.Or(c.ReplyTimeout, replyTimeout),
 			MaxResponseHeaderBytes: 16 << 10,
 		},
 	}

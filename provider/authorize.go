@@ -18,20 +18,33 @@ type AuthRequest struct {
 	RedirectURI string
 	Scopes      ath.Scopes
 	Resource    string // RFC 8707; "": none
+
+	shown bool
+}
+
+// Shown is for a URL that is only shown to an agent: what athd adds to the scopes
+// is not in it.
+func (r AuthRequest) Shown() AuthRequest {
+	r.shown = true
+	return r
 }
 
 // AuthCodeURL returns the URL at the provider that asks the user for consent
 // (Z-2). It contains the state in plain: it is for the user's browser only.
 func (p *Provider) AuthCodeURL(r AuthRequest) string {
 	options := []oauth2.AuthCodeOption{oauth2.S256ChallengeOption(r.Verifier.Reveal())}
-	if len(r.Scopes) > 0 {
-		options = append(options, oauth2.SetAuthURLParam(cmp.Or(p.dialect.ScopeParameter, "scope"), strings.Join(r.Scopes, p.Separator)))
+	scopes := r.Scopes
+	if !r.shown {
+		scopes = p.asked(scopes)
 	}
-	if asksIDToken(r.Scopes) {
+	if len(scopes) > 0 {
+		options = append(options, oauth2.SetAuthURLParam(cmp.Or(p.dialect.ScopeParameter, "scope"), strings.Join(scopes, p.Separator)))
+	}
+	if asksIDToken(scopes) {
 		options = append(options, oauth2.SetAuthURLParam("nonce", nonceOf(r.Verifier)))
 	}
-	if r.Resource != "" {
-		options = append(options, oauth2.SetAuthURLParam("resource", r.Resource))
+	if resource := cmp.Or(p.Resource, r.Resource); resource != "" {
+		options = append(options, oauth2.SetAuthURLParam("resource", resource))
 	}
 	config := oauth2.Config{ClientID: p.ClientID, RedirectURL: r.RedirectURI, Endpoint: oauth2.Endpoint{AuthURL: p.AuthorizeURL.String()}}
 	return config.AuthCodeURL(r.State.Reveal(), append(options, params(p.ExtraAuthz)...)...)

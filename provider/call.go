@@ -88,6 +88,9 @@ type call struct {
 // token asks the token endpoint (RFC 6749, section 3.2) and returns its reply,
 // which does not say that there was an error.
 func (c *call) token(ctx context.Context, p *Provider, form url.Values, method AuthMethod) (reply, error) {
+	if p.Resource != "" {
+		form.Set("resource", p.Resource)
+	}
 	for name, value := range p.ExtraToken {
 		form.Set(name, value)
 	}

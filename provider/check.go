@@ -2,6 +2,7 @@ package provider
 
 import (
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -16,7 +17,8 @@ type check struct {
 	opt   Options
 	names map[string][]any
 
-	native  bool // an app: the API is the operator's own
+	native  bool     // an app: the API is the operator's own
+	issuer  *url.URL // where the endpoints are to be its; nil: they are written
 	presets []presetFile
 	choice
 }
@@ -27,6 +29,7 @@ var serverFieldNames = [...]string{
 	"userinfo_endpoint", "user_id_field", "scope_separator", "extra_authorize_params", "extra_token_params",
 	"token_auth_method", "preset", "token_kind", "token_types", "denied_errors", "scope_aliases", "empty_scope",
 	"refresh", "refresh_margin", "refresh_token_auth_method", "refresh_scope", "refresh_denied_errors",
+	"extra_scopes", "resource", "allow_private_issuer",
 }
 
 func (c *check) at(name string) []any {
@@ -85,10 +88,11 @@ func (c *check) appID(name, id string, sub ...any) {
 // server checks the fields of the OAuth server, chooses presets and fills p. noBase
 // says that the API's base is to be derived too.
 func (c *check) server(p *Provider, s serverFields, noBase bool) {
-	if c.required("authorize_endpoint", s.AuthorizeEndpoint) {
+	c.discovery(p, s)
+	if s.AuthorizeEndpoint != "" || !p.Discovered && c.required("authorize_endpoint", "") {
 		p.AuthorizeURL = c.endpoint("authorize_endpoint", s.AuthorizeEndpoint, authorizeParams)
 	}
-	if c.required("token_endpoint", s.TokenEndpoint) {
+	if s.TokenEndpoint != "" || !p.Discovered && c.required("token_endpoint", "") {
 		p.TokenURL = c.endpoint("token_endpoint", s.TokenEndpoint, tokenParams)
 	}
 	c.choose(p, &s, noBase)
@@ -214,7 +218,7 @@ func (c *check) scopes(p *Provider, list []string, rules []ruleEntry) {
 	case c.Doc.Has(c.full("scope_rules")...):
 	case c.opens != nil:
 		p.Rules = c.opens.rules(p.Scopes, c.moved)
-	case c.speaks == nil && len(presetsAt(c.presets, p.AuthorizeURL, p.TokenURL, p.UserinfoURL, p.APIBase)) == 0:
+	case c.speaks == nil && len(presetsAt(c.presets, p.AuthorizeURL, p.TokenURL, p.UserinfoURL, p.APIBase, c.issuer)) == 0:
 		p.Rules, p.Derived = derive(p.Scopes), true
 	}
 	c.checkRules(p)

@@ -21,7 +21,7 @@ type choice struct {
 // endpoints, and fills s with their defaults. noBase says that there is no
 // api_base_url to read.
 func (c *check) choose(p *Provider, s *serverFields, noBase bool) {
-	at := presetsAt(c.presets, p.AuthorizeURL, p.TokenURL)
+	at := presetsAt(c.presets, p.AuthorizeURL, p.TokenURL, c.issuer)
 	named := slices.IndexFunc(c.presets, func(f presetFile) bool { return f.Name == s.Preset })
 	switch {
 	case s.Preset == noPreset:
@@ -73,6 +73,10 @@ func (c *check) choose(p *Provider, s *serverFields, noBase bool) {
 // not for that API.
 func (c *check) defaultBase(p *Provider, at []*presetFile) *url.URL {
 	switch {
+	case p.Discovered && (len(at) != 1 || !at[0].knows(c.issuer)):
+		c.fail("api_base_url", "is missing")
+		return nil
+	case p.Discovered:
 	case p.TokenURL == nil || p.AuthorizeURL == nil:
 		return nil // reported already
 	case len(at) != 1:

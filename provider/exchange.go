@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/athd/athd/ath"
+	"github.com/athd/athd/egress"
 )
 
 // Tokens is what a provider granted for one user.
@@ -28,6 +29,9 @@ type ClientConfig struct {
 	Now       func() time.Time  // default time.Now
 	Transport http.RoundTripper // for tests; nil: over the network, through the proxy that the environment names
 	AllowHTTP bool              // development: endpoints may be http
+	// AllowPrivate is for development: endpoints that an issuer names may be at
+	// private addresses.
+	AllowPrivate bool
 }
 
 // A Client speaks OAuth with providers' servers. It is safe for use by
@@ -36,19 +40,26 @@ type Client struct {
 	timeout   time.Duration
 	now       func() time.Time
 	transport http.RoundTripper
+	named     [2]http.RoundTripper // to what issuers name: public addresses, and private ones too
 	allowHTTP bool
+	private   bool
 	issuers   issuers
+	keySets   keySets
 	promises  promises
 }
 
 // NewClient returns a client.
 func NewClient(c ClientConfig) *Client {
-	client := &Client{timeout: cmp.Or(c.Timeout, 10*time.Second), now: c.Now, transport: c.Transport, allowHTTP: c.AllowHTTP}
+	client := &Client{timeout: cmp.Or(c.Timeout, 10*time.Second), now: c.Now, transport: c.Transport, allowHTTP: c.AllowHTTP, private: c.AllowPrivate}
 	if client.now == nil {
 		client.now = time.Now
 	}
+	client.named = [2]http.RoundTripper{c.Transport, c.Transport}
 	if client.transport == nil {
 		client.transport = newTransport()
+		for i, private := range []bool{false, true} {
+			client.named[i] = egress.NewClient(egress.Config{AllowPrivate: private, ReplyTimeout: client.timeout}).Transport
+		}
 	}
 	return client
 }
@@ -58,6 +69,8 @@ type Redemption struct {
 	Code, Verifier ath.Secret
 	RedirectURI    string
 	Scopes         ath.Scopes // as in the [AuthRequest]
+
+	identity bool // the user was asked for openid, and it was not refused
 }
 
 // Exchange redeems an authorization code (C-3) and asks who the user is, if
@@ -68,7 +81,10 @@ type Redemption struct {
 func (c *Client) Exchange(ctx context.Context, p *Provider, a Redemption) (Tokens, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	call := &call{provider: p.ID, endpoint: "token endpoint", transport: c.transport}
+	call := &call{provider: p.ID, endpoint: "token endpoint", transport: c.to(p, p.TokenURL)}
+	if p.TokenURL == nil {
+		return Tokens{}, call.fault("is not known yet")
+	}
 	if !c.allowHTTP && p.TokenURL.Scheme != "https" {
 		return Tokens{}, call.fault("is not an https URL")
 	}
@@ -82,7 +98,9 @@ func (c *Client) Exchange(ctx context.Context, p *Provider, a Redemption) (Token
 	if message != "" {
 		return Tokens{}, call.fault(message)
 	}
+	named := !t.ScopesGiven || t.Scopes.Has(openIDScope)
 	t.Scopes, t.ScopesGiven = p.consented(t.Scopes, t.ScopesGiven)
+	a.identity = asksIDToken(p.asked(a.Scopes)) && named
 	if t.User, err = c.user(ctx, p, call, r, t.Access, a); err != nil {
 		return Tokens{}, err
 	}
@@ -106,7 +124,7 @@ func (c *Client) user(ctx context.Context, p *Provider, call *call, r reply, acc
 	switch {
 	case subject != "" && p.UserIDField == "":
 		return subject, nil
-	case p.UserinfoURL != nil:
+	case p.UserinfoURL != nil && (a.identity || !p.discovered.has(p.UserinfoURL)):
 		return c.userinfo(ctx, p, access, subject)
 	case p.UserIDField != "":
 		if user = r.user(p.UserIDField); user == "" {
@@ -124,7 +142,7 @@ func (c *Client) user(ctx context.Context, p *Provider, call *call, r reply, acc
 // provider's own likeness of it). Where an ID token has named the subject, an
 // answer about another one does not count.
 func (c *Client) userinfo(ctx context.Context, p *Provider, access ath.Secret, subject string) (string, error) {
-	call := &call{provider: p.ID, endpoint: "userinfo endpoint", transport: c.transport}
+	call := &call{provider: p.ID, endpoint: "userinfo endpoint", transport: c.to(p, p.UserinfoURL)}
 	if !c.allowHTTP && p.UserinfoURL.Scheme != "https" {
 		return "", call.fault("is not an https URL")
 	}

@@ -91,6 +91,13 @@ func (c *Client) subject(ctx context.Context, p *Provider, raw string, access at
 	if len(raw) > maxTokenBytes {
 		return "", call.fault(fmt.Sprintf("is too long: %d bytes, and at most %d are taken", len(raw), maxTokenBytes))
 	}
+	if p.Discovered {
+		verify, err := c.keySets.verifier(c, p)
+		if err != nil {
+			return "", call.fault(err.Error())
+		}
+		return p.subjectOf(ctx, verify, call, raw, access, a)
+	}
 	issuer, err := c.issuers.discover(ctx, c.openIDClient(), p.Issuer)
 	if mismatch, ok := errors.AsType[*oidc.IssuerMismatchError](err); ok {
 		e := call.fault("the issuer's OpenID configuration is another issuer's")
@@ -103,6 +110,11 @@ func (c *Client) subject(ctx context.Context, p *Provider, raw string, access at
 		return "", e
 	}
 	verify := issuer.VerifierContext(oidc.ClientContext(ctx, c.openIDClient()), &oidc.Config{ClientID: p.ClientID, Now: c.now})
+	return p.subjectOf(ctx, verify, call, raw, access, a)
+}
+
+// subjectOf verifies an ID token by the server's keys.
+func (p *Provider) subjectOf(ctx context.Context, verify *oidc.IDTokenVerifier, call *call, raw string, access ath.Secret, a Redemption) (string, error) {
 	token, err := verify.Verify(ctx, raw)
 	if expired := (*oidc.TokenExpiredError)(nil); errors.As(err, &expired) {
 		return "", call.fault("has expired")
@@ -125,7 +137,7 @@ func (c *Client) subject(ctx context.Context, p *Provider, raw string, access at
 		claims.AuthorizedParty != "" && claims.AuthorizedParty != p.ClientID,
 		!slices.Contains(token.Audience, p.ClientID):
 		return "", call.fault("was issued to another client")
-	case asksIDToken(a.Scopes) && !ath.NewSecret(nonceOf(a.Verifier)).Equal(token.Nonce):
+	case asksIDToken(p.asked(a.Scopes)) && !ath.NewSecret(nonceOf(a.Verifier)).Equal(token.Nonce):
 		return "", call.fault("belongs to another authorization: its nonce is wrong")
 	case token.AccessTokenHash != "" && token.VerifyAccessToken(access.Reveal()) != nil:
 		return "", call.fault("belongs to another access token")

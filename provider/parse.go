@@ -73,6 +73,7 @@ type serverFields struct {
 	RefreshAuthMethod string            `yaml:"refresh_token_auth_method"`
 	RefreshScope      bool              `yaml:"refresh_scope"`
 	RefreshDenied     []string          `yaml:"refresh_denied_errors"`
+	discoveryFields   `yaml:",inline"`
 }
 
 type ruleEntry struct {

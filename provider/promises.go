@@ -37,8 +37,8 @@ type promise struct {
 // without is another server's, or was changed. Where no issuer is configured
 // or no metadata can be had, nothing is promised.
 func (c *Client) PromisesIssuer(ctx context.Context, p *Provider) bool {
-	if p.Issuer == "" {
-		return false
+	if p.Issuer == "" || p.Discovered {
+		return p.discovered.promisesIssuer
 	}
 	c.promises.mu.Lock()
 	e, ok := c.promises.known[p.Issuer]
@@ -74,7 +74,12 @@ func (c *Client) PromisesIssuer(ctx context.Context, p *Provider) bool {
 }
 
 // SameServer reports whether two providers have one OAuth server.
-func SameServer(a, b *Provider) bool { return a.TokenURL.String() == b.TokenURL.String() }
+func SameServer(a, b *Provider) bool {
+	if a.TokenURL == nil || b.TokenURL == nil {
+		return a.TokenURL == b.TokenURL && a.Issuer == b.Issuer
+	}
+	return a.TokenURL.String() == b.TokenURL.String()
+}
 
 // ByIssuer returns a provider whose OAuth server an iss parameter names (RFC
 // 9207) and that is not p's: by its configured issuer or, where it has none, by
@@ -86,7 +91,12 @@ func (s *Set) ByIssuer(iss string, p *Provider) *Provider {
 		return nil
 	}
 	own := func(q *Provider, u *url.URL) bool {
-		return strings.EqualFold(u.Host, q.AuthorizeURL.Host) || strings.EqualFold(u.Host, q.TokenURL.Host)
+		for _, endpoint := range []*url.URL{q.AuthorizeURL, q.TokenURL} {
+			if endpoint != nil && strings.EqualFold(u.Host, endpoint.Host) {
+				return true
+			}
+		}
+		return false
 	}
 	for _, other := range s.All() {
 		switch {

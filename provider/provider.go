@@ -48,7 +48,18 @@ type Provider struct {
 	Encoded      ath.Encodable // what else is allowed inside of a segment where it is encoded: of '#', '?' and '%'; rules see it encoded
 	App          *App          // native mode; nil: reached under /ath/proxy/ only
 
-	dialect dialect // of the OAuth server
+	ExtraScopes ath.Scopes // asked of the server with each authorization, never shown to agents or counted for them
+	Resource    string     // RFC 8707, sent to the server; "": what the agent names, if it does
+
+	// Discovered says that endpoints are not written: they are the issuer's, see
+	// [Provider.With], and AuthorizeURL and TokenURL may be nil until then.
+	Discovered    bool
+	PrivateIssuer bool // allow_private_issuer
+
+	RevocationURL *url.URL // RFC 7009, of metadata; nil: not known
+
+	dialect    dialect // of the OAuth server
+	discovered discovered
 }
 
 // Names returns every name that the provider goes by, the id first.
@@ -63,12 +74,30 @@ func (p *Provider) Goes(name string) bool {
 // Listed is the name that discovery lists.
 func (p *Provider) Listed() string { return cmp.Or(p.ListedAs, p.ID) }
 
+// RedirectURI is where the provider's server sends users back to: what is to be
+// registered there.
+func (p *Provider) RedirectURI(publicURL string, perProvider bool) string {
+	switch {
+	case p.App != nil:
+		return p.App.CallbackURL
+	case perProvider:
+		return publicURL + ath.CallbackPath + "/" + p.Listed()
+	}
+	return publicURL + ath.CallbackPath
+}
+
 // Destination identifies where a user's token comes from and where it is sent:
 // token endpoint, client and the API's host. A connection that was made for one
 // destination is not used for another (O-2), so that athd cannot be made a
 // confused deputy by a change of configuration.
+//
+// It is "" where the endpoints are not known yet. Where they are the issuer's it
+// names the token endpoint that was known first: the server may move it.
 func (p *Provider) Destination() string {
-	return p.TokenURL.String() + " " + p.ClientID + " " + p.APIBase.Scheme + "://" + p.APIBase.Host
+	if p.TokenURL == nil {
+		return ""
+	}
+	return cmp.Or(p.discovered.first, p.TokenURL.String()) + " " + p.ClientID + " " + p.APIBase.Scheme + "://" + p.APIBase.Host
 }
 
 // Encodable returns all that may stand percent-encoded inside of a segment of

@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -47,6 +48,8 @@ func (p *Provider) Margin(life time.Duration) time.Duration {
 	return min(defaultMargin, life/5)
 }
 
+func (p *Provider) refreshMethod() AuthMethod { return cmp.Or(p.Refresh.AuthMethod, p.AuthMethod) }
+
 // MaxMargin is the most that Margin returns.
 func (p *Provider) MaxMargin() time.Duration {
 	if p.Refresh.Margin >= 0 {
@@ -72,11 +75,17 @@ func (p *Provider) RefusesRefresh(err error) bool {
 // they stay as they were. scopes are those of the connection, for servers that want
 // them again. Every error is an [*ExchangeError].
 func (c *Client) RefreshTokens(ctx context.Context, p *Provider, refresh ath.Secret, scopes ath.Scopes) (Tokens, error) {
-	call := &call{provider: p.ID, endpoint: "token endpoint", transport: c.transport}
-	if !c.allowHTTP && p.TokenURL.Scheme != "https" {
-		e := call.fault("is not an https URL")
+	call := &call{provider: p.ID, endpoint: "token endpoint", transport: c.to(p, p.TokenURL)}
+	unsent := func(message string) (Tokens, error) {
+		e := call.fault(message)
 		e.Unsent = true
 		return Tokens{}, e
+	}
+	switch {
+	case p.TokenURL == nil:
+		return unsent("is not known yet")
+	case !c.allowHTTP && p.TokenURL.Scheme != "https":
+		return unsent("is not an https URL")
 	}
 	form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {refresh.Reveal()}}
 	if p.Refresh.SendScope && len(scopes) > 0 {
@@ -84,9 +93,9 @@ func (c *Client) RefreshTokens(ctx context.Context, p *Provider, refresh ath.Sec
 	}
 	var connected atomic.Bool
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }})
-	r, err := call.token(ctx, p, form, p.Refresh.AuthMethod)
+	r, err := call.token(ctx, p, form, p.refreshMethod())
 	if err != nil {
-		_, traced := c.transport.(*http.Transport)
+		_, traced := call.transport.(*http.Transport)
 		if e, ok := errors.AsType[*ExchangeError](err); ok {
 			e.Unsent = traced && !connected.Load()
 		}
@@ -138,8 +147,7 @@ func (c *check) refresh(p *Provider, s serverFields) {
 		r.Margin = margin
 	}
 	switch r.AuthMethod = AuthMethod(s.RefreshAuthMethod); r.AuthMethod {
-	case "":
-		r.AuthMethod = p.AuthMethod
+	case "": // that of codes, which may be the issuer's to say
 	case ClientSecretPost, ClientSecretBasic:
 		if p.AuthMethod == NoClientAuth {
 			c.fail("refresh_token_auth_method", "token_auth_method is none: there is no secret to send")

@@ -58,6 +58,7 @@ func TestARefreshSendsWhatTheConfigurationSays(t *testing.T) {
 		"Basic for the refresh only":     {`"refresh_token_auth_method": "client_secret_basic"`, url.Values{}, true},
 		"none for the refresh":           {`"refresh_token_auth_method": "none"`, url.Values{"client_id": {"the client"}}, false},
 		"scopes again":                   {`"refresh_scope": true`, url.Values{"client_id": {"the client"}, "client_secret": {"hunter2:hunter2"}, "scope": {"a b"}}, false},
+		"resource, of RFC 8707":          {`"resource": "https://api.example/v1"`, url.Values{"client_id": {"the client"}, "client_secret": {"hunter2:hunter2"}, "resource": {"https://api.example/v1"}}, false},
 		"extra_token_params":             {`"extra_token_params": {"audience": "x"}`, url.Values{"client_id": {"the client"}, "client_secret": {"hunter2:hunter2"}, "audience": {"x"}}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -74,6 +75,44 @@ func TestARefreshSendsWhatTheConfigurationSays(t *testing.T) {
 				t.Errorf("Authorization: %t", basic)
 			}
 		})
+	}
+}
+
+// How a client authenticates may be the issuer's to say, for a refresh as for a
+// code; what is written for either stands.
+func TestARefreshAuthenticatesAsTheIssuerSays(t *testing.T) {
+	var basic bool
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _, basic = r.BasicAuth()
+		w.Write([]byte(`{"access_token":"x","token_type":"Bearer"}`))
+	}))
+	defer s.Close()
+	for _, tt := range []struct {
+		written map[string]any
+		want    bool
+	}{
+		{nil, true},
+		{map[string]any{"refresh_token_auth_method": "client_secret_post"}, false},
+		{map[string]any{"token_auth_method": "client_secret_post"}, false},
+	} {
+		p, err := byIssuer(t, s.URL, tt.written).With(document(t, s.URL, map[string]any{"token_endpoint_auth_methods_supported": []string{"client_secret_basic"}}), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := provider.NewClient(provider.ClientConfig{AllowHTTP: true, AllowPrivate: true})
+		if _, err := c.RefreshTokens(t.Context(), p, ath.NewSecret("r"), nil); err != nil || basic != tt.want {
+			t.Errorf("%v: Basic %t, %v", tt.written, basic, err)
+		}
+	}
+}
+
+// What has no endpoint yet is asked nothing, and no token counts as spent.
+func TestARefreshWaitsForTheIssuersEndpoints(t *testing.T) {
+	c := provider.NewClient(provider.ClientConfig{AllowHTTP: true})
+	p := byIssuer(t, "http://login.example.com", nil)
+	_, err := c.RefreshTokens(t.Context(), p, ath.NewSecret("r"), nil)
+	if e, ok := errors.AsType[*provider.ExchangeError](err); !ok || !e.Unsent || p.RefusesRefresh(err) {
+		t.Errorf("%v", err)
 	}
 }
 

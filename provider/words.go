@@ -57,6 +57,9 @@ func (p *Provider) consented(told ath.Scopes, given bool) (ath.Scopes, bool) {
 			told = append(slices.Clip(told), asked)
 		}
 	}
+	if len(p.ExtraScopes) > 0 {
+		told = told.Minus(p.ExtraScopes.Minus(p.Scopes)) // agents did not ask for them
+	}
 	return told, given
 }
 

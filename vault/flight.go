@@ -144,6 +144,8 @@ func (v *Vault) judge(w work, s *tokenstore.RefreshState) Result {
 	switch {
 	case c.Ended || !w.provider.Refreshable(c.Refresh):
 		return Refused
+	case !w.provider.Ready():
+		return ProviderAway // its issuer has not told its endpoints yet: whose the refresh token is is not known
 	case c.Destination != w.provider.Destination():
 		return Refused // O-2: this refresh token is not for that server
 	case c.Expires.IsZero() || v.Now().Before(due):

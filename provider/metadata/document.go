@@ -23,6 +23,7 @@ type Document struct {
 	RevocationEndpoint    string   // RFC 7009
 	IntrospectionEndpoint string   // RFC 7662
 	JWKSURI               string   // the keys of ID tokens
+	IDTokenAlgorithms     []string // nil: not said
 	ScopesSupported       []string // a server may know more than it says
 	TokenAuthMethods      []string // nil: not said, which means client_secret_basic
 	ChallengeMethods      []string // of PKCE (RFC 7636); nil: not said
@@ -48,31 +49,16 @@ func Parse(data []byte) (*Document, error) {
 		return nil, errors.New("the document is not a JSON object")
 	}
 	d := &Document{}
-	for name, to := range map[string]*bool{"authorization_response_iss_parameter_supported": &d.PromisesIssuer} {
-		if value := top[name]; given(value) && json.Unmarshal(value, to) != nil {
-			return nil, fmt.Errorf("%s is not true or false", name)
-		}
+	if value := top[promise]; given(value) && json.Unmarshal(value, &d.PromisesIssuer) != nil {
+		return nil, fmt.Errorf("%s is not true or false", promise)
 	}
-	for name, to := range map[string]*string{
-		"issuer":                 &d.Issuer,
-		"authorization_endpoint": &d.AuthorizationEndpoint,
-		"token_endpoint":         &d.TokenEndpoint,
-		"userinfo_endpoint":      &d.UserinfoEndpoint,
-		"revocation_endpoint":    &d.RevocationEndpoint,
-		"introspection_endpoint": &d.IntrospectionEndpoint,
-		"jwks_uri":               &d.JWKSURI,
-	} {
+	for name, to := range d.texts() {
 		if value := top[name]; given(value) && json.Unmarshal(value, to) != nil {
 			*to = ""
 			d.wrong = append(d.wrong, name)
 		}
 	}
-	for name, to := range map[string]*[]string{
-		"scopes_supported":                      &d.ScopesSupported,
-		"token_endpoint_auth_methods_supported": &d.TokenAuthMethods,
-		"code_challenge_methods_supported":      &d.ChallengeMethods,
-		"grant_types_supported":                 &d.GrantTypes,
-	} {
+	for name, to := range d.lists() {
 		if value := top[name]; given(value) && json.Unmarshal(value, to) != nil || len(*to) > maxListed {
 			*to = nil
 			d.wrong = append(d.wrong, name)
@@ -83,6 +69,65 @@ func Parse(data []byte) (*Document, error) {
 		return nil, errors.New("issuer is missing, or not text")
 	}
 	return d, nil
+}
+
+// Encode returns the document as [Parse] reads it.
+func (d *Document) Encode() ([]byte, error) {
+	out := map[string]any{}
+	for name, s := range d.texts() {
+		if *s != "" {
+			out[name] = *s
+		}
+	}
+	for name, list := range d.lists() {
+		if *list != nil {
+			out[name] = *list
+		}
+	}
+	if d.PromisesIssuer {
+		out[promise] = true
+	}
+	return json.Marshal(out, json.Deterministic(true))
+}
+
+const promise = "authorization_response_iss_parameter_supported"
+
+// texts and lists are the members, by their names.
+func (d *Document) texts() map[string]*string {
+	return map[string]*string{
+		"issuer":                 &d.Issuer,
+		"authorization_endpoint": &d.AuthorizationEndpoint,
+		"token_endpoint":         &d.TokenEndpoint,
+		"userinfo_endpoint":      &d.UserinfoEndpoint,
+		"revocation_endpoint":    &d.RevocationEndpoint,
+		"introspection_endpoint": &d.IntrospectionEndpoint,
+		"jwks_uri":               &d.JWKSURI,
+	}
+}
+
+func (d *Document) lists() map[string]*[]string {
+	return map[string]*[]string{
+		"scopes_supported":                      &d.ScopesSupported,
+		"token_endpoint_auth_methods_supported": &d.TokenAuthMethods,
+		"code_challenge_methods_supported":      &d.ChallengeMethods,
+		"grant_types_supported":                 &d.GrantTypes,
+		"id_token_signing_alg_values_supported": &d.IDTokenAlgorithms,
+	}
+}
+
+// An Endpoint is one URL of a document.
+type Endpoint struct{ Name, URL string }
+
+// Endpoints are those that the document has, ordered by name.
+func (d *Document) Endpoints() []Endpoint {
+	var all []Endpoint
+	for name, s := range d.texts() {
+		if name != "issuer" && *s != "" {
+			all = append(all, Endpoint{name, *s})
+		}
+	}
+	slices.SortFunc(all, func(a, b Endpoint) int { return strings.Compare(a.Name, b.Name) })
+	return all
 }
 
 // given reports whether a member is there: null counts as not.

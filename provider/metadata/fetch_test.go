@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -266,6 +267,14 @@ func FuzzParse(f *testing.F) {
 		}
 		if d.Check() != nil {
 			return
+		}
+		text, err := d.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := metadata.Parse(text)
+		if err != nil || !reflect.DeepEqual(again, d) {
+			t.Fatalf("%s reads %+v, %v; it was %+v", text, again, err, d)
 		}
 		for _, endpoint := range []string{d.AuthorizationEndpoint, d.TokenEndpoint} {
 			if !strings.HasPrefix(strings.ToLower(endpoint), "http") || strings.ContainsAny(endpoint, " \n\r\x00#") {
