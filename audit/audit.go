@@ -58,6 +58,13 @@ const (
 	ConnectionCondemned Kind = "connection_condemned"
 )
 
+// What becomes of endpoints that an issuer names: later metadata moves them to
+// another host, which is not followed; an operator accepts that.
+const (
+	EndpointsMoved    Kind = "endpoints_moved"
+	EndpointsAccepted Kind = "endpoints_accepted"
+)
+
 // Revokes reports whether events of this kind report that rights were revoked.
 // That is never refused or delayed because it cannot be recorded.
 func (k Kind) Revokes() bool {
@@ -78,7 +85,7 @@ func Kinds() []Kind {
 	return []Kind{AgentRegistered, AgentRegistrationDenied, AttestationFailed, AuthorizationStarted,
 		AccessGranted, AccessDenied, TokenRevoked, ProxyRequest, ScopeViolation,
 		AgentApproved, AgentDenied, AgentSuspended, AgentResumed, AgentRemoved, HostSuspended, HostResumed, RequestExplained,
-		ConnectionRefreshed, ConnectionCondemned}
+		ConnectionRefreshed, ConnectionCondemned, EndpointsMoved, EndpointsAccepted}
 }
 
 // An Event is one decision, with the fields of U-1.

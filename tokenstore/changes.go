@@ -23,11 +23,13 @@ const (
 	GrantEnded ChangeKind = "grant"
 	// ConnectionEnded says that the user's tokens with this Tag are gone.
 	ConnectionEnded ChangeKind = "connection"
+	// IssuerChanged says that what is remembered of the issuer with this Tag is another.
+	IssuerChanged ChangeKind = "issuer"
 )
 
 // ChangeKinds are those that this athd knows.
 func ChangeKinds() []ChangeKind {
-	return []ChangeKind{Everything, AgentChanged, GrantEnded, ConnectionEnded}
+	return []ChangeKind{Everything, AgentChanged, GrantEnded, ConnectionEnded, IssuerChanged}
 }
 
 // A Change is one entry of the feed.

@@ -54,6 +54,8 @@
 //	                                         operator, counted
 //	ath:{suspended-hosts-}:hosts             hosts that operators       no end
 //	                                         suspended, one record
+//	ath:{issuer tag}:issuer                  metadata of an OAuth        180 days after the server
+//	                                         server (issuer: alone)      answered last
 //	ath:{any tag}:<what>:<digest>            a value used once  as given
 //	ath:{changes}:log                        what was revoked or         30 days after the last change; the
 //	                                         changed, see [Store.Watch]  last 1,000 of them
@@ -121,6 +123,8 @@
 //	hosts       hosts                          whom operators have suspended. Not in
 //	                                           f1b7ae5, which does not look there
 //	            by at                          shown to people
+//	issuer      all                            where users and secrets are sent. Not in
+//	                                           f1b7ae5, which wants endpoints written
 //
 // Marks that a session ended (…:ended), counts of what waits or is open
 // (ath:{pending}:…, …:sessions) and the canary are keys of their own that f1b7ae5

@@ -100,6 +100,14 @@ func fixtureSession(name string, phase tokenstore.Phase) tokenstore.Session {
 	return s
 }
 
+// fixtureIssuer is in no fixture from before there were issuers.
+func fixtureIssuer() tokenstore.Issuer {
+	return tokenstore.Issuer{
+		Issuer: "https://login.example.com", Accepted: `{"issuer":"https://login.example.com"}`, First: "https://login.example.com/token",
+		Moved: `{"issuer":"https://login.example.com"}`, MovedSince: fixtureTime, Asked: fixtureTime,
+	}
+}
+
 // fixtureHosts are not in f1b7ae5.
 func fixtureHosts() []tokenstore.HostSuspension {
 	var hosts []tokenstore.HostSuspension
@@ -187,6 +195,8 @@ func writeFixtureRecords(ctx context.Context, s *tokenstore.Store) error {
 			errs = append(errs, err, s.Revoke(ctx, held, fixtureTime))
 		}
 	}
+	issuer, err := s.Issuer(ctx, fixtureIssuer().Issuer)
+	errs = append(errs, err, s.SwapIssuer(ctx, issuer, fixtureIssuer()))
 	held, err := s.HostSuspensions(ctx)
 	errs = append(errs, err, s.SwapHostSuspensions(ctx, held, fixtureHosts()),
 		s.ReservePending(ctx, fixtureTag("pending"), fixtureQuota),

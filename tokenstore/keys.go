@@ -53,7 +53,7 @@ func appendKey(out []byte, tag ath.Tag, parts ...string) ([]byte, error) {
 // onceKey holds the value's digest: the value may be long, and may be a secret.
 func onceKey(tag ath.Tag, what, value string) (string, error) {
 	switch kind(what) {
-	case agentKind, sessionKind, grantKind, connectionKind, grantsKind, connectionsKind, hostsKind, endedKind, canaryKind, attemptKind, leaseKind, "":
+	case agentKind, sessionKind, grantKind, connectionKind, grantsKind, connectionsKind, hostsKind, issuerKind, endedKind, canaryKind, attemptKind, leaseKind, "":
 		return "", errors.New("what is used once needs a name of its own")
 	}
 	for _, c := range []byte(what) {

@@ -19,6 +19,7 @@ type scripts struct {
 	// swapRevoking, endSession and onceRevoking are for revocations.
 	swapRevoking, endSession, onceRevoking script
 	swapHosts, swapHostsRevoking           script
+	swapIssuer                             script
 	endConnection, logChanges              script
 }
 
@@ -72,6 +73,7 @@ return 1`
 		refreshScripts: newRefreshScripts(),
 		swapHosts:      normal(swapHosts), swapHostsRevoking: whenFull(swapHosts),
 
+		swapIssuer: normal(swapIssuer),
 		endSession: whenFull(endSession),
 		swap:       normal(swap), swapRevoking: whenFull(swap), onceRevoking: whenFull(once),
 

@@ -26,6 +26,7 @@ const (
 	connectionKind  kind = "conn"
 	grantsKind      kind = "grants" // an index; it holds digests only and is not sealed
 	hostsKind       kind = "hosts"
+	issuerKind      kind = "issuer"
 	endedKind       kind = "ended" // the mark of a session's end; it holds nothing
 	connectionsKind kind = "conns" // an index; it holds tags only and is not sealed
 	attemptKind     kind = "refresh"

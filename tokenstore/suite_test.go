@@ -99,6 +99,7 @@ func testStore(t *testing.T, start func(*testing.T) backend) {
 		{"reads at the same time", testReadBatch, false},
 		{"once", testOnce, false},
 		{"suspended hosts", testHosts, false},
+		{"issuers", testIssuers, false},
 		{"the change feed", testChanges, false},
 		{"listing", testListing, false},
 		{"removal", testRemoval, false},

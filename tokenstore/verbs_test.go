@@ -320,6 +320,49 @@ func testOnce(t *testing.T, b backend) {
 	}
 }
 
+func testIssuers(t *testing.T, b backend) {
+	s, ctx := b.open(t), t.Context()
+	const issuer, other = "https://login.example.com", "https://login.example.com/"
+	notified(t, s)
+	watch := s.Watch()
+	defer watch.Close()
+	none, err := s.Issuer(ctx, issuer)
+	noErr(t, err)
+	equal(t, none.Value, tokenstore.Issuer{})
+	asked := time.Now().UTC().Truncate(time.Second)
+	first := tokenstore.Issuer{Issuer: issuer, Accepted: `{"issuer":"a"}`, First: "https://login.example.com/token", Asked: asked}
+	noErr(t, s.SwapIssuer(ctx, none, first))
+	awaitChange(t, watch, tokenstore.IssuerChanged, tokenstore.IssuerTag(issuer), ath.Digest{})
+	one, err := s.Issuer(ctx, issuer)
+	noErr(t, err)
+	equal(t, one.Value, first)
+	t.Run("of two that write at once one is told", func(t *testing.T) {
+		wantErr(t, s.SwapIssuer(ctx, none, first), tokenstore.ErrChanged)
+		next := first
+		next.Moved, next.MovedSince = `{"issuer":"b"}`, asked
+		noErr(t, s.SwapIssuer(ctx, one, next))
+		wantErr(t, s.SwapIssuer(ctx, one, first), tokenstore.ErrChanged)
+		now, err := s.Issuer(ctx, issuer)
+		noErr(t, err)
+		equal(t, now.Value, next)
+	})
+	t.Run("a record is one issuer's", func(t *testing.T) {
+		elsewhere, err := s.Issuer(ctx, other)
+		noErr(t, err)
+		equal(t, elsewhere.Value, tokenstore.Issuer{})
+		if s.SwapIssuer(ctx, elsewhere, first) == nil || s.SwapIssuer(ctx, tokenstore.Held[tokenstore.Issuer]{}, first) == nil {
+			t.Error("another issuer's is replaced")
+		}
+		if b.raw == nil {
+			return
+		}
+		at := func(issuer string) string { return "ath:{" + string(tokenstore.IssuerTag(issuer)) + "}:issuer" }
+		noErr(t, b.raw.Set(ctx, at(other), b.raw.Get(ctx, at(issuer)).Val(), time.Minute).Err())
+		_, err = s.Issuer(ctx, other)
+		wantErr(t, err, tokenstore.ErrCorrupt)
+	})
+}
+
 func testHosts(t *testing.T, b backend) {
 	s, ctx := b.open(t), t.Context()
 	suspended := func(name string) tokenstore.HostSuspension {
