@@ -3,6 +3,7 @@ package athflow
 import (
 	"context"
 	"errors"
+	"net/http"
 	"net/url"
 	"strings"
 
@@ -56,6 +57,9 @@ func (f *Flow) authorize(ctx context.Context, c *httpapi.Call, req *api.Authoriz
 			WithDetail("unapproved_scopes", rest)
 	}
 
+	if !p.Ready() {
+		return api.AuthorizeReply{}, serverUnknown()
+	}
 	if err := f.Audit.Ready(); err != nil { // before anything is stored
 		return api.AuthorizeReply{}, err
 	}
@@ -206,13 +210,7 @@ func sameRedirect(registered, asked string) bool {
 func anyPort(host string) bool { return host == "localhost" || ath.IsLoopbackIP(host) }
 
 func (f *Flow) callbackURL(p *provider.Provider) string {
-	if p.App != nil {
-		return p.App.CallbackURL
-	}
-	if f.CallbackPerProvider {
-		return f.PublicURL + ath.CallbackPath + "/" + p.Listed()
-	}
-	return f.PublicURL + ath.CallbackPath
+	return p.RedirectURI(f.PublicURL, f.CallbackPerProvider)
 }
 
 // authorizationURL is a URL of ours on the consent origin, where the browser
@@ -221,19 +219,28 @@ func (f *Flow) callbackURL(p *provider.Provider) string {
 // the session, and its challenge belongs to no code: each browser gets its own
 // of both. ConsentDirect hands out the provider's URL, where they count.
 func (f *Flow) authorizationURL(p *provider.Provider, s *tokenstore.Session, state ath.State) string {
-	direct := providerURL(p, s, state, s.Verifier)
 	if s.Consent == ConsentDirect {
-		return direct
+		return providerURL(p, s, state, s.Verifier)
 	}
-	_, query, _ := strings.Cut(direct, "?")
+	_, query, _ := strings.Cut(p.AuthCodeURL(authRequest(s, state, s.Verifier).Shown()), "?")
 	return f.ConsentURL + ath.ConsentStartPath + "?" + query
 }
 
 func providerURL(p *provider.Provider, s *tokenstore.Session, state ath.State, verifier ath.Secret) string {
-	return p.AuthCodeURL(provider.AuthRequest{
+	return p.AuthCodeURL(authRequest(s, state, verifier))
+}
+
+func authRequest(s *tokenstore.Session, state ath.State, verifier ath.Secret) provider.AuthRequest {
+	return provider.AuthRequest{
 		State: state.Secret(), Verifier: verifier, RedirectURI: s.CallbackURL,
 		Scopes: s.Requested, Resource: s.Resource,
-	})
+	}
+}
+
+// serverUnknown is for a provider whose endpoints its issuer has not told yet.
+func serverUnknown() *ath.Error {
+	return ath.Errorf(ath.OAuthError, "The provider's authorization server is not available; try again.").
+		WithStatus(http.StatusServiceUnavailable)
 }
 
 // bounded cuts what goes into an event before it was checked.

@@ -41,6 +41,9 @@ func (f *Flow) callback(ctx context.Context, c *httpapi.Call, w http.ResponseWri
 	if p == nil {
 		return ath.Errorf(ath.StateMismatch, "This authorization cannot be continued here.")
 	}
+	if !p.Ready() {
+		return serverUnknown()
+	}
 	if err := f.fromProvider(ctx, v, p, r); err != nil {
 		return err
 	}

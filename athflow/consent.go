@@ -74,6 +74,9 @@ func (f *Flow) toProvider(v *visit, p *provider.Provider) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if !p.Ready() {
+		return "", serverUnknown()
+	}
 	return providerURL(p, v.session, state, upstreamVerifier(v.session, v.nonce)), nil
 }
 

@@ -34,6 +34,10 @@ func (f *Flow) serveAppDiscovery(w http.ResponseWriter, r *http.Request) {
 		f.WriteError(w, ath.NewDecisionID(), ath.Errorf(ath.NotFound, "No application is published at this host."))
 		return
 	}
+	if !p.Ready() {
+		f.WriteError(w, ath.NewDecisionID(), serverUnknown())
+		return
+	}
 	w.Header().Set("Cache-Control", "public, max-age=60")
 	w.Header().Set("Vary", "Host")
 	httpapi.WriteJSON(w, http.StatusOK, api.App{

@@ -35,7 +35,7 @@ const (
 	ScopeMissing            Reason = "scope_missing"            // P-4
 	UpgradeNotAllowed       Reason = "upgrade_not_allowed"      // P-4: no rule of a held scope lets the request switch protocols
 	ReauthorizationRequired Reason = "reauthorization_required" // P-6
-	ProviderUnavailable     Reason = "provider_unavailable"     // P-6: the upstream token has ended, and there is no new one yet; 503
+	ProviderUnavailable     Reason = "provider_unavailable"     // P-6: the upstream token has ended, and there is no new one yet; or whose it is is not known yet; 503
 	Allowed                 Reason = "allowed"
 	PassedThrough           Reason = "passed_through" // no ATH token, on an app whose people call it without one
 	Companion               Reason = "companion"      // a path that athd answers itself, in a mesh that asks about each
@@ -172,7 +172,7 @@ func refusal(r Reason) *ath.Error {
 		return ath.Errorf(ath.TokenInvalid, "The user must authorize the agent again.").
 			WithDetail("reason", "reauthorization_required")
 	case ProviderUnavailable:
-		return ath.Errorf(ath.OAuthError, "The provider has given no new token for the user yet; try again.").
+		return ath.Errorf(ath.OAuthError, "The provider's authorization server is not available; try again.").
 			WithStatus(http.StatusServiceUnavailable)
 	case StoreUnavailable:
 		return ath.Errorf(ath.InternalError, "The decision cannot be made now; try again.").

@@ -298,6 +298,9 @@ func (q *evaluation) hasCredential() Reason {
 // not agree to, after the operator has changed the provider's server, client or
 // API host: athd must not become a confused deputy.
 func (q *evaluation) credentialMatchesDestination() Reason {
+	if !q.provider.Ready() {
+		return ProviderUnavailable // to whom the token belongs is not known yet
+	}
 	if d := q.destinations[q.provider.ID]; d == "" || q.reading.Connection.Destination != d {
 		return ReauthorizationRequired
 	}
