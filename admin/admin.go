@@ -14,6 +14,7 @@ import (
 	"github.com/athd/athd/audit"
 	"github.com/athd/athd/authz"
 	"github.com/athd/athd/httpapi"
+	"github.com/athd/athd/issuer"
 	"github.com/athd/athd/provider"
 )
 
@@ -23,6 +24,7 @@ type Config struct {
 	Providers       *provider.Providers // required
 	Attest          *attest.Verifier    // required: which agents are pinned
 	Policy          approval.Policy     // says how long an approval holds
+	Issuers         *issuer.Keeper      // of providers without endpoints; nil: there are none
 
 	// How Envoy and OAuth servers were configured, as operators are told it.
 	Destination         string   // how Envoy says where a request goes
@@ -66,12 +68,13 @@ func (s *API) Routes() httpapi.Routes {
 	const agents = ath.AdminAgentsPath + "/"
 	routes := httpapi.Routes{
 		Paths: map[string]httpapi.Methods{
-			ath.AdminAgentsPath:             {http.MethodGet: operate(s, s.listAgents)},
-			ath.AdminHostsPath:              {http.MethodGet: operate(s, s.listHosts)},
-			ath.AdminHostsPath + "/suspend": {http.MethodPost: operate(s, s.suspendHost)},
-			ath.AdminHostsPath + "/resume":  {http.MethodPost: operate(s, s.resumeHost)},
-			ath.AdminProvidersPath:          {http.MethodGet: operate(s, s.listProviders)},
-			ath.AdminRefusalsPath:           {http.MethodGet: operate(s, s.listRefusals)},
+			ath.AdminAgentsPath:                {http.MethodGet: operate(s, s.listAgents)},
+			ath.AdminHostsPath:                 {http.MethodGet: operate(s, s.listHosts)},
+			ath.AdminHostsPath + "/suspend":    {http.MethodPost: operate(s, s.suspendHost)},
+			ath.AdminHostsPath + "/resume":     {http.MethodPost: operate(s, s.resumeHost)},
+			ath.AdminProvidersPath:             {http.MethodGet: operate(s, s.listProviders)},
+			ath.AdminProvidersPath + "/accept": {http.MethodPost: operate(s, s.acceptEndpoints)},
+			ath.AdminRefusalsPath:              {http.MethodGet: operate(s, s.listRefusals)},
 		},
 		Agents: map[[2]string]httpapi.Methods{
 			{agents, ""}: {

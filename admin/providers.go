@@ -2,10 +2,14 @@ package admin
 
 import (
 	"context"
+	"errors"
+	"net/url"
 
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/ath/api"
+	"github.com/athd/athd/audit"
 	"github.com/athd/athd/httpapi"
+	"github.com/athd/athd/issuer"
 	"github.com/athd/athd/provider"
 )
 
@@ -22,7 +26,11 @@ func (s *API) listProviders(_ context.Context, c *httpapi.Call, _ *httpapi.Empty
 		l.ConsentHost = s.ConsentHost.String()
 	}
 	for _, p := range s.Providers.Current().All() {
-		l.Providers = append(l.Providers, providerOf(p))
+		v := providerOf(p)
+		if s.Issuers != nil {
+			v.Metadata = metadataOf(s.Issuers.Of(p.ID))
+		}
+		l.Providers = append(l.Providers, v)
 	}
 	c.Quiet = true
 	return l, nil
@@ -31,7 +39,9 @@ func (s *API) listProviders(_ context.Context, c *httpapi.Call, _ *httpapi.Empty
 func providerOf(p *provider.Provider) api.Provider {
 	v := api.Provider{
 		ID: p.ID, Aliases: p.Aliases, DisplayName: p.DisplayName, Categories: httpapi.List(p.Categories), Scopes: httpapi.List(p.Scopes),
-		AuthorizeEndpoint: p.AuthorizeURL.String(), TokenEndpoint: p.TokenURL.String(), APIBase: p.APIBase.String(),
+		AuthorizeEndpoint: text(p.AuthorizeURL), TokenEndpoint: text(p.TokenURL), APIBase: p.APIBase.String(),
+		UserinfoEndpoint: text(p.UserinfoURL), RevocationURL: text(p.RevocationURL), Issuer: p.Issuer, AuthMethod: string(p.AuthMethod),
+		ExtraScopes: p.ExtraScopes, Resource: p.Resource,
 		ClientID: p.ClientID, Preset: p.Preset, Derived: p.Derived, EncodedSlash: p.EncodedSlash, Encoded: p.Encoded.Delimiters(), Rules: []api.ProviderRule{},
 	}
 	for _, r := range p.Rules {
@@ -47,4 +57,67 @@ func providerOf(p *provider.Provider) api.Provider {
 		}
 	}
 	return v
+}
+
+// text is "" for an endpoint that is not known.
+func text(u *url.URL) string {
+	if u == nil {
+		return ""
+	}
+	return u.String()
+}
+
+func metadataOf(s issuer.Status, ok bool) *api.Metadata {
+	if !ok {
+		return nil
+	}
+	m := &api.Metadata{Known: s.Known, Moves: movesOf(s.Moves), Digest: s.Digest}
+	if !s.Asked.IsZero() {
+		m.Asked = instant(s.Asked)
+	}
+	if s.Failed != nil {
+		m.Error = provider.Said(s.Failed.Error())
+	}
+	if len(s.Moves) > 0 {
+		m.MovedSince = instant(s.MovedSince)
+	}
+	return m
+}
+
+func movesOf(moves []issuer.Move) []api.EndpointMove {
+	var all []api.EndpointMove
+	for _, m := range moves {
+		all = append(all, api.EndpointMove{Endpoint: m.Endpoint, From: m.From, To: m.To})
+	}
+	return all
+}
+
+// acceptEndpoints follows metadata that moves endpoints to other hosts.
+func (s *API) acceptEndpoints(ctx context.Context, c *httpapi.Call, req *api.AcceptRequest) (api.AcceptReply, error) {
+	p := s.Providers.Current().Get(req.ProviderID)
+	if p == nil {
+		return api.AcceptReply{}, ath.Errorf(ath.NotFound, "There is no such provider. All are listed at %s.", ath.AdminProvidersPath)
+	}
+	c.Event.Kind, c.Event.ProviderID = audit.EndpointsAccepted, p.ID
+	var moved []issuer.Move
+	err := issuer.ErrNotHeld
+	if s.Issuers != nil {
+		err = s.Issuers.Accept(ctx, p.ID, req.Digest, func(moves []issuer.Move) error {
+			moved = moves
+			c.Event.Upstream = provider.Said(issuer.Describe(moves))
+			return s.Commit(c)
+		})
+	}
+	switch {
+	case errors.Is(err, issuer.ErrNotHeld):
+		err = ath.Errorf(ath.NotFound, "The issuer of this provider moves no endpoint to another host.")
+	case errors.Is(err, issuer.ErrOther):
+		err = ath.Errorf(ath.Conflict, "The issuer says something else by now: look again at what it moves.")
+	}
+	if err != nil {
+		c.Event.Kind = ""
+		return api.AcceptReply{}, err
+	}
+	of, _ := s.Issuers.Of(p.ID)
+	return api.AcceptReply{Providers: of.Providers, Moves: movesOf(moved)}, nil
 }

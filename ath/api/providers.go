@@ -28,6 +28,13 @@ type Provider struct {
 	AuthorizeEndpoint string         `json:"authorize_endpoint"`
 	TokenEndpoint     string         `json:"token_endpoint"`
 	APIBase           string         `json:"api_base_url"`
+	UserinfoEndpoint  string         `json:"userinfo_endpoint,omitempty"`
+	RevocationURL     string         `json:"revocation_endpoint,omitempty"`
+	Issuer            string         `json:"issuer,omitempty"`
+	AuthMethod        string         `json:"token_auth_method"`
+	ExtraScopes       []string       `json:"extra_scopes,omitempty"`
+	Resource          string         `json:"resource,omitempty"`
+	Metadata          *Metadata      `json:"metadata,omitempty"`
 	ClientID          string         `json:"client_id"`
 	Preset            string         `json:"preset"`
 	Derived           bool           `json:"derived"`
@@ -35,6 +42,35 @@ type Provider struct {
 	Encoded           []string       `json:"allow_encoded,omitempty"`
 	Rules             []ProviderRule `json:"rules"`
 	App               *ProviderApp   `json:"app,omitempty"`
+}
+
+// Metadata is what is known of an issuer whose endpoints are not written.
+type Metadata struct {
+	Known      bool           `json:"known"`           // the endpoints are
+	Asked      string         `json:"asked,omitempty"` // when the issuer answered last, RFC 3339
+	Error      string         `json:"error,omitempty"` // why it could not be asked last
+	Moves      []EndpointMove `json:"moves,omitempty"` // held back until an operator accepts them
+	MovedSince string         `json:"moved_since,omitempty"`
+	Digest     string         `json:"digest,omitempty"` // of what is held back, to accept it by
+}
+
+// An EndpointMove is an endpoint that the issuer moves to another host.
+type EndpointMove struct {
+	Endpoint string `json:"endpoint"`
+	From     string `json:"from,omitempty"`
+	To       string `json:"to"`
+}
+
+// An AcceptRequest is the body of POST /ath/admin/providers/accept.
+type AcceptRequest struct {
+	ProviderID string `json:"provider_id"`
+	Digest     string `json:"digest"`
+}
+
+// An AcceptReply names the providers that follow now.
+type AcceptReply struct {
+	Providers []string       `json:"providers"`
+	Moves     []EndpointMove `json:"moves"`
 }
 
 // A ProviderRule is what one scope lets a request do.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,6 +28,8 @@ import (
 	"github.com/athd/athd/client"
 	"github.com/athd/athd/httpapi"
 	"github.com/athd/athd/internal/cli"
+	"github.com/athd/athd/internal/oauthserver"
+	"github.com/athd/athd/issuer"
 	"github.com/athd/athd/provider"
 	"github.com/athd/athd/tokenstore"
 )
@@ -46,6 +50,8 @@ func TestMain(m *testing.M) {
 //	plant                    puts an agent's record into the store that does not open
 //	rekey                    leaves the store as one that was written with another keyset
 //	away                     takes the store away
+//	moves URL                the issuer of the provider depot names URL as its token endpoint
+//	oauth URI SCOPE...       starts an OAuth server, $OAUTH, with a client athd, $SECRET, of this redirect URI and scopes
 //	logged TEXT              the companion's log holds TEXT
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -53,7 +59,7 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(e *testscript.Env) error {
-			c, err := startCompanion(e.Defer)
+			c, err := startCompanion(e.Defer, strings.HasSuffix(e.WorkDir, "script-providers"))
 			if err != nil {
 				return err
 			}
@@ -63,7 +69,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"register": scriptRegister, "hostile": scriptHostile, "plant": scriptPlant, "rekey": scriptRekey, "away": scriptAway, "logged": scriptLogged,
+			"register": scriptRegister, "hostile": scriptHostile, "plant": scriptPlant, "rekey": scriptRekey, "away": scriptAway, "logged": scriptLogged, "moves": scriptMoves, "oauth": scriptOAuth,
 		},
 	})
 }
@@ -78,6 +84,9 @@ type companion struct {
 	sites *http.ServeMux
 	site  string
 	log   logText
+
+	keeper *issuer.Keeper
+	token  atomic.Pointer[string] // the depot's token endpoint
 }
 
 // logText is a log that can be read while it is written.
@@ -98,7 +107,9 @@ func (l *logText) String() string {
 	return l.text.String()
 }
 
-func startCompanion(later func(func())) (*companion, error) {
+// startCompanion starts one. With depot it fronts a provider that says its issuer
+// alone, too.
+func startCompanion(later func(func()), depot bool) (*companion, error) {
 	c := &companion{redis: miniredis.NewMiniRedis(), sites: http.NewServeMux()}
 	if err := c.redis.Start(); err != nil {
 		return nil, err
@@ -110,6 +121,12 @@ func startCompanion(later func(func())) (*companion, error) {
 	srv := httptest.NewUnstartedServer(nil)
 	c.url = "http://" + srv.Listener.Addr().String()
 
+	more := ""
+	if depot {
+		more = `, "depot": {
+			"display_name": "The Depot", "available_scopes": ["crates:read"], "api_base_url": "https://depot.example", "issuer": "` + c.site + `/depot",
+			"client_id": "athd", "client_secret": "secret"}`
+	}
 	list, faults := provider.Parse("providers.json", []byte(`{"gallery": {
 		"display_name": "The Gallery", "available_scopes": ["pictures:read", "pictures:write"],
 		"authorize_endpoint": "https://login.example.com/authorize", "token_endpoint": "https://login.example.com/token",
@@ -118,7 +135,7 @@ func startCompanion(later func(func())) (*companion, error) {
 		"authorize_endpoint": "https://login.example.com/authorize", "token_endpoint": "https://login.example.com/token",
 		"client_id": "athd", "client_secret": "secret", "scope_rules": [
 			{"scope": "boxes", "methods": ["GET"], "paths": ["/boxes", "/boxes/*"]},
-			{"scope": "boxes", "methods": ["POST", "PUT"], "paths": ["/boxes/**"]}]}}`), provider.Options{PublicURL: c.url, AllowHTTP: true})
+			{"scope": "boxes", "methods": ["POST", "PUT"], "paths": ["/boxes/**"]}]}`+more+`}`), provider.Options{PublicURL: c.url, AllowHTTP: true})
 	if len(faults) > 0 {
 		return nil, errors.New(faults.Error())
 	}
@@ -155,7 +172,10 @@ func startCompanion(later func(func())) (*companion, error) {
 	}
 	providers := provider.NewProviders(set)
 	policy := approval.Policy{Default: approval.Review}
-	operators, err := admin.New(admin.Config{Server: server, Providers: providers, Attest: verifier, Policy: policy, Explain: explain, Destination: "route"})
+	if err := c.keepIssuer(providers, server, later); err != nil {
+		return nil, err
+	}
+	operators, err := admin.New(admin.Config{Server: server, Issuers: c.keeper, Providers: providers, Attest: verifier, Policy: policy, Explain: explain, Destination: "route"})
 	if err != nil {
 		return nil, err
 	}
@@ -171,6 +191,65 @@ func startCompanion(later func(func())) (*companion, error) {
 	srv.Start()
 	later(srv.Close)
 	return c, nil
+}
+
+// keepIssuer publishes the depot's metadata, and keeps it.
+func (c *companion) keepIssuer(providers *provider.Providers, server *httpapi.Server, later func(func())) (err error) {
+	at := c.site + "/depot"
+	c.token.Store(new(at + "/token"))
+	c.sites.HandleFunc("/depot/.well-known/openid-configuration", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintf(w, `{"issuer":%q,"authorization_endpoint":%q,"token_endpoint":%q,"token_endpoint_auth_methods_supported":["client_secret_basic"]}`, at, at+"/authorize", *c.token.Load())
+	})
+	client := provider.NewClient(provider.ClientConfig{AllowHTTP: true, AllowPrivate: true})
+	c.keeper, err = issuer.New(issuer.Config{
+		Store: c.store, Providers: providers, Fetch: client.Metadata, Audit: server.Audit, Logger: server.Logger, Every: 10 * time.Millisecond, Retry: time.Millisecond,
+	})
+	if err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() { defer close(ended); c.keeper.Run(ctx) }()
+	later(func() { stop(); <-ended })
+	c.keeper.Tried(ctx)
+	return nil
+}
+
+func scriptMoves(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: moves URL")
+	}
+	c := of(ts)
+	c.token.Store(&args[0])
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		c.redis.FastForward(3 * time.Second) // to the next turn to ask
+		if s, _ := c.keeper.Of("depot"); len(s.Moves) == 1 && s.Moves[0].To == args[0] {
+			return
+		}
+		if time.Now().After(end) {
+			ts.Fatalf("nobody noticed")
+		}
+	}
+}
+
+func scriptOAuth(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: oauth URI SCOPE...")
+	}
+	const secret = "secret-of-athd"
+	srv := httptest.NewUnstartedServer(nil)
+	at := "http://" + srv.Listener.Addr().String()
+	s, err := oauthserver.New(oauthserver.Config{
+		Issuer:  at,
+		Clients: []oauthserver.Client{{ID: "athd", Secret: secret, RedirectURIs: args[:1], Scopes: args[1:]}},
+		Users:   []oauthserver.User{{ID: "u", Name: "u", Password: "p"}},
+	})
+	ts.Check(err)
+	srv.Config.Handler = s
+	srv.Start()
+	ts.Defer(srv.Close)
+	ts.Setenv("OAUTH", at)
+	ts.Setenv("SECRET", secret)
 }
 
 func of(ts *testscript.TestScript) *companion { return ts.Value(companionKey{}).(*companion) }
