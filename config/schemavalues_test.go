@@ -68,6 +68,20 @@ func either(a, b string) schemaValue {
 	}}
 }
 
+// issuerOrEndpoints says that the issuer names the endpoints, or they are written.
+func issuerOrEndpoints(authorize, token []string) schemaValue {
+	return schemaValue{object: func(n *schemaNode) {
+		n.Type = schemaTypes{"object"}
+		any := []*schemaNode{{Required: []string{"issuer"}}}
+		for _, a := range authorize {
+			for _, t := range token {
+				any = append(any, &schemaNode{Required: []string{a, t}})
+			}
+		}
+		n.AllOf = append(n.AllOf, &schemaNode{AnyOf: any})
+	}}
+}
+
 var presets = func() (names []string) {
 	for _, p := range provider.Presets() {
 		names = append(names, p.Name)
@@ -109,6 +123,11 @@ var schemaValues = map[string]schemaValue{
 	"apps[].allow_encoded":         oneOf("#", "?", "%"),
 	"apps[].unauthenticated":       oneOf("deny", "passthrough"),
 
+	"apps[].oauth.": issuerOrEndpoints([]string{"authorize_endpoint", "authorizeEndpoint"}, []string{"token_endpoint", "tokenEndpoint"}),
+	"providers.":    issuerOrEndpoints([]string{"authorize_endpoint"}, []string{"token_endpoint"}),
+
+	"apps[].oauth.extra_scopes":       {pattern: schemaScope, maybeEmpty: true},
+	"apps[].oauth.resource":           pattern(schemaURL),
 	"apps[].oauth.authorize_endpoint": pattern(schemaURL),
 	"apps[].oauth.token_endpoint":     pattern(schemaURL),
 	"apps[].oauth.userinfo_endpoint":  pattern(schemaURL),

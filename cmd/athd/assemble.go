@@ -17,6 +17,7 @@ import (
 	"github.com/athd/athd/config"
 	"github.com/athd/athd/envoy/extauthz"
 	"github.com/athd/athd/httpapi"
+	"github.com/athd/athd/issuer"
 	"github.com/athd/athd/provider"
 	"github.com/athd/athd/tokenstore"
 	"github.com/athd/athd/vault"
@@ -32,6 +33,7 @@ type assembly struct {
 	metrics   *metrics
 	trail     *audit.Log
 	vault     *vault.Vault
+	issuers   *issuer.Keeper
 }
 
 // assemble builds every part from the settings. It asks nobody: the store may
@@ -55,7 +57,7 @@ func assemble(s *config.Settings, log *slog.Logger, events io.Writer) (_ *assemb
 	if err != nil {
 		return nil, err
 	}
-	oauth := provider.NewClient(provider.ClientConfig{AllowHTTP: s.Development.AllowHTTP})
+	oauth := provider.NewClient(provider.ClientConfig{AllowHTTP: s.Development.AllowHTTP, AllowPrivate: s.Development.AllowPrivateHosts})
 	refresher, err := vault.New(vault.Config{Store: store, OAuth: oauth, Audit: trail, Logger: log, Observe: m.observeRefresh})
 	if err != nil {
 		return nil, err
@@ -75,21 +77,26 @@ func assemble(s *config.Settings, log *slog.Logger, events io.Writer) (_ *assemb
 	if err != nil {
 		return nil, err
 	}
-	companion, operators, err := newCompanion(s, providers, store, oauth, decider, trail, m, log)
+	issuers, err := issuer.New(issuer.Config{Store: store, Providers: providers, Fetch: oauth.Metadata, Audit: trail, Logger: log})
 	if err != nil {
 		return nil, err
 	}
-	ready := &readiness{store: store.Ready, feed: store.Feed, audit: trail.Unwritten, warnings: s.Warnings}
+	companion, operators, err := newCompanion(s, providers, store, oauth, issuers, decider, trail, m, log)
+	if err != nil {
+		return nil, err
+	}
+	ready := &readiness{store: store.Ready, feed: store.Feed, audit: trail.Unwritten, issuers: issuers.Status, warnings: s.Warnings}
+	m.showIssuers(issuers.Status)
 	m.showReadiness(ready)
 	m.showUnwritten(trail)
 	m.showFeed(store.Feed)
 	m.showRefreshes(refresher, providers)
-	return &assembly{store: store, operators: operators, checks: checks, companion: companion, metrics: m, ready: ready, trail: trail, vault: refresher}, nil
+	return &assembly{store: store, operators: operators, checks: checks, companion: companion, metrics: m, ready: ready, trail: trail, vault: refresher, issuers: issuers}, nil
 }
 
 // newCompanion returns what serves the handshake, and what serves operators on
 // the admin listener: nil where they use the handshake's.
-func newCompanion(s *config.Settings, providers *provider.Providers, store *tokenstore.Store, oauth *provider.Client, decider *authz.Decider, trail *audit.Log, m *metrics, log *slog.Logger) (companion, operators http.Handler, err error) {
+func newCompanion(s *config.Settings, providers *provider.Providers, store *tokenstore.Store, oauth *provider.Client, issuers *issuer.Keeper, decider *authz.Decider, trail *audit.Log, m *metrics, log *slog.Logger) (companion, operators http.Handler, err error) {
 	d := s.Development
 	turns := httpapi.NewTurns()
 	verifier, err := attest.New(attest.Config{
@@ -110,7 +117,7 @@ func newCompanion(s *config.Settings, providers *provider.Providers, store *toke
 		return nil, nil, err
 	}
 	operate, err := admin.New(admin.Config{
-		Server: server, Providers: providers, Attest: verifier, Policy: s.Policy,
+		Server: server, Providers: providers, Attest: verifier, Policy: s.Policy, Issuers: issuers,
 		Destination: s.Envoy.Destination, ConsentHost: s.ConsentHost(), CallbackPerProvider: s.CallbackPerProvider, Explain: admin.Explainer(decider),
 	})
 	if err != nil {

@@ -88,7 +88,7 @@ func runInit(ctx context.Context, b beginning, t terminal) error {
 		if err != nil {
 			return b.explain(err, t)
 		}
-		b.Server = server
+		b.Server, b.PrivateIssuer = server, b.allowPrivate && !b.Trying()
 		if len(b.Scopes) == 0 {
 			if _, left, err = starter.ScopesOf(server); err != nil {
 				return fmt.Errorf("%s\nnext: --scope SCOPE, as your API's documentation names it", cli.Printable(err.Error(), 2000))

@@ -11,6 +11,7 @@ import (
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/ath/api"
 	"github.com/athd/athd/internal/version"
+	"github.com/athd/athd/issuer"
 	"github.com/athd/athd/tokenstore"
 )
 
@@ -24,6 +25,7 @@ type readiness struct {
 	store    func(context.Context) (tokenstore.Health, error)
 	feed     func() tokenstore.Feed          // nil: not asked
 	audit    func() (waiting int, err error) // how many events could not be written, and why; nil: not asked
+	issuers  func() []issuer.Status          // nil: not asked
 	warnings []string
 
 	grpc, http atomic.Bool // the listener serves
@@ -96,6 +98,11 @@ func (r *readiness) report(ctx context.Context) api.Readiness {
 		if text := auditWarning(waiting, err); text != "" {
 			rep.Checks["audit"] = api.ReadinessCheck{OK: err == nil, Error: "see warnings"}
 			rep.Warnings = append(rep.Warnings, text)
+		}
+	}
+	if r.issuers != nil {
+		for _, s := range r.issuers() {
+			rep.Warnings = append(rep.Warnings, issuerWarnings(s)...)
 		}
 	}
 	if err == nil {

@@ -25,6 +25,10 @@ import (
 // drainTime is how long calls under way may take to end.
 const drainTime = 10 * time.Second
 
+// issuersPatience is how long the start waits for issuers' metadata: whoever is
+// not there by then is asked for it beside.
+const issuersPatience = time.Second
+
 func newServe(t terminal) *cobra.Command {
 	c := &cobra.Command{
 		Use:     "serve",
@@ -104,6 +108,12 @@ func (a *assembly) serveListeners(ctx context.Context, s *config.Settings, l lis
 			}
 		})
 	}
+	keeping, stopKeeping := context.WithCancel(ctx)
+	defer stopKeeping()
+	serving.Go(func() { a.issuers.Run(keeping) })
+	looking, looked := context.WithTimeout(ctx, issuersPatience)
+	a.issuers.Tried(looking)
+	looked()
 	start("grpc", l.grpc, func(l net.Listener) error {
 		if err := a.checks.Serve(l); err != nil {
 			return err
@@ -151,6 +161,7 @@ func (a *assembly) serveListeners(ctx context.Context, s *config.Settings, l lis
 	a.vault.Close(drain) // a refresh that has begun ends, and what it brought is stored
 	shutdown(drain, admin)
 	stopCounting()
+	stopKeeping()
 	serving.Wait()
 	return err
 }

@@ -30,6 +30,11 @@ func runValidate(path string, t terminal) error {
 	}
 	fmt.Fprintf(t.Stdout, "%s: ok: %s\n", path, summary(s.Providers))
 	printWarnings(t.Stdout, s)
+	for _, p := range s.Providers.All() {
+		if p.Discovered {
+			fmt.Fprintf(t.Stdout, "at start athd asks %s for the endpoints of %s; athctl providers check asks now\n", p.Issuer, p.ID)
+		}
+	}
 	return nil
 }
 

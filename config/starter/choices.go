@@ -41,6 +41,8 @@ type Choices struct {
 
 	Upstream string             // the API's URL
 	Server   *metadata.Document // its OAuth server
+	// PrivateIssuer: the server may be at a private address, also in production.
+	PrivateIssuer bool
 
 	Preset string
 }

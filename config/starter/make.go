@@ -77,7 +77,7 @@ type values struct {
 	Port, GRPC                     string
 	GRPCOnTCP                      bool
 	ClientVariable, SecretVariable string
-	AuthMethod                     provider.AuthMethod
+	NamesUsers                     bool   // the server says who a user is
 	Title, APIBase                 string // of the preset
 	Start                          provider.PresetStart
 	Admin                          string
@@ -121,10 +121,12 @@ func (v *values) ofServer() (err error) {
 	if !v.OnThisMachine && strings.HasPrefix(v.Server.Issuer, "http:") {
 		return fmt.Errorf("%s is http, which is for trying out on one machine: with the public URL %s users' codes and tokens would travel in the clear", v.Server.Issuer, v.PublicURL)
 	}
-	if v.AuthMethod, err = authMethod(v.Server); err != nil {
+	method, err := authMethod(v.Server)
+	if err != nil {
 		return err
 	}
-	if v.AuthMethod == provider.NoClientAuth {
+	v.NamesUsers = v.Server.UserinfoEndpoint != ""
+	if method == provider.NoClientAuth {
 		if v.SecretFile != "" {
 			return fmt.Errorf("%s takes public clients only, and a client secret is given", v.Server.Issuer)
 		}

@@ -251,8 +251,9 @@ func TestAuthenticationThatTheServerTakes(t *testing.T) {
 			continue
 		}
 		s := load(t, c.Dir, f, "")
-		if got := s.Providers.Get("shop").AuthMethod; got != want {
-			t.Errorf("%s: %s, want %s", methods, got, want)
+		p, err := s.Providers.Get("shop").With(d, "") // as athd does, when it has asked
+		if err != nil || p.AuthMethod != want {
+			t.Errorf("%s: %s, %v, want %s", methods, p.AuthMethod, err, want)
 		}
 		if (len(f.Variables) == 0) != (want == provider.NoClientAuth) {
 			t.Errorf("%s: variables %q", methods, f.Variables)
