@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/athd/athd/provider"
 	"github.com/athd/athd/provider/metadata"
 )
 
@@ -22,6 +23,7 @@ type source struct {
 	id               string
 	file             string // what configures it
 	issuer           string
+	discovered       func(context.Context) (*metadata.Document, error) // asks as athd does, where the issuer names the endpoints; nil: they are written
 	authorize, token *url.URL
 	userinfo         *url.URL // nil: none
 	api              *url.URL // of a provider
@@ -31,8 +33,12 @@ type source struct {
 // sources are those of the file or, without it, of what athd says.
 func (d *doctor) sources(ctx context.Context) (all []source, why, cure string) {
 	if d.Settings != nil {
+		asAthd := provider.NewClient(provider.ClientConfig{AllowHTTP: d.Settings.Development.AllowHTTP, AllowPrivate: d.Settings.Development.AllowPrivateHosts})
 		for _, p := range d.Settings.Providers.All() {
 			s := source{id: p.ID, file: "providers_file", issuer: p.Issuer, authorize: p.AuthorizeURL, token: p.TokenURL, userinfo: p.UserinfoURL, api: p.APIBase}
+			if p.Discovered {
+				s.discovered = func(ctx context.Context) (*metadata.Document, error) { return asAthd.Metadata(ctx, p) }
+			}
 			if p.App != nil {
 				s.file, s.api, s.upstream = d.file()+", apps", nil, p.App.Upstream
 			}
@@ -86,7 +92,7 @@ func (d *doctor) providers(ctx context.Context, f *findings) {
 
 // provider asks all of one provider, and says in one line where all is well.
 func (d *doctor) provider(ctx context.Context, s source, apis *http.Client, f *findings) {
-	d.issuer(ctx, s, f)
+	d.issuer(ctx, &s, f)
 	ca := "athd trusts the system's CAs: install the server's CA there, or start athd with SSL_CERT_FILE=/path/to/ca.pem"
 	var fine []string
 	for _, e := range []struct {
@@ -164,7 +170,7 @@ func (d *doctor) listens(ctx context.Context, s source, f *findings) bool {
 }
 
 // issuer compares what an OAuth server says of itself with what is configured.
-func (d *doctor) issuer(ctx context.Context, s source, f *findings) {
+func (d *doctor) issuer(ctx context.Context, s *source, f *findings) {
 	id, asked := s.id+".issuer", "what the issuer of "+s.id+" publishes of itself ("+s.issuer+")"
 	if d.Settings == nil {
 		return // athd does not say the issuer
@@ -174,12 +180,24 @@ func (d *doctor) issuer(ctx context.Context, s source, f *findings) {
 		return
 	}
 	key := "issuer of " + s.id + " in " + s.file
-	doc, err := metadata.Fetch(ctx, d.web.client, s.issuer)
+	ask := s.discovered
+	if ask == nil {
+		ask = func(ctx context.Context) (*metadata.Document, error) {
+			return metadata.Fetch(ctx, d.web.client, s.issuer)
+		}
+	}
+	doc, err := ask(ctx)
 	if e, ok := errors.AsType[*metadata.Error](err); ok {
 		switch e.Reason {
 		case metadata.OtherIssuer:
 			f.fault(id, asked, e.Error(), fmt.Sprintf("correct %s: %q", key, e.Got))
+		case metadata.Refused:
+			f.fault(id, asked, e.Error(), "if it is a server of your own network: allow_private_issuer: true beside "+key)
 		case metadata.NotFound, metadata.Malformed:
+			if s.discovered != nil {
+				f.fault(id, asked, e.Error()+": its endpoints are not written, so that it is answered 503", "correct "+key+", or write authorize_endpoint and token_endpoint; curl -i "+e.Place)
+				return
+			}
 			f.warn(id, asked, e.Error()+": where the server sends ID tokens, they cannot be verified, and users' tokens are refused", "correct "+key+", or leave it out if that server has no metadata; curl -i "+e.Place)
 		case metadata.Untrusted:
 			f.fault(id, asked, e.Error(), "athd trusts the system's CAs: install the server's CA there, or start athd with SSL_CERT_FILE=/path/to/ca.pem")
@@ -203,7 +221,21 @@ func (d *doctor) issuer(ctx context.Context, s source, f *findings) {
 	if err := doc.Check(); err != nil {
 		f.warn(id, asked, strings.ReplaceAll(err.Error(), "\n", "; "), "the server's own configuration is wrong: tell its operator")
 	}
-	if len(f.all) == before {
+	if s.discovered != nil {
+		for _, e := range []struct {
+			says string
+			u    **url.URL
+		}{{doc.AuthorizationEndpoint, &s.authorize}, {doc.TokenEndpoint, &s.token}, {doc.UserinfoEndpoint, &s.userinfo}} {
+			if *e.u == nil && e.says != "" {
+				*e.u, _ = url.Parse(e.says)
+			}
+		}
+	}
+	switch {
+	case len(f.all) > before:
+	case s.discovered != nil:
+		f.ok(id, asked, "it names itself and its endpoints (athctl providers check "+s.id+" proves client, redirect URI and scopes)")
+	default:
 		f.ok(id, asked, "it names itself and the endpoints that are configured")
 	}
 }

@@ -184,7 +184,7 @@ func TestWhatAnIssuerSaysOfItself(t *testing.T) {
 				return u
 			}
 			d, f := &doctor{Config: Config{Settings: &config.Settings{}}, web: newWeb()}, &findings{subject: "providers"}
-			d.issuer(t.Context(), source{id: "shop", file: "athd.yaml, apps", issuer: s.URL, authorize: at("/authorize"), token: at("/token")}, f)
+			d.issuer(t.Context(), &source{id: "shop", file: "athd.yaml, apps", issuer: s.URL, authorize: at("/authorize"), token: at("/token")}, f)
 			wants(t, f.all, "providers.shop.issuer", tt.status, strings.ReplaceAll(tt.cause, "SERVER", s.URL), strings.ReplaceAll(tt.cure, "SERVER", s.URL))
 		})
 	}
