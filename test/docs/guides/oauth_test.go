@@ -1,10 +1,12 @@
 package guides
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strings"
 	"testing"
 
 	"github.com/athd/athd/internal/oauthserver"
@@ -18,6 +20,7 @@ type habits struct {
 	iss                        string            // path of its issuer; "-": it sends no iss
 	wants                      map[string]string // parameters that it refuses to do without
 	userID                     string            // the field of userinfo; "": sub
+	metadata                   string            // path of the issuer that its metadata is below, at OpenID's place; "": the demo's own
 }
 
 // servers are the hosts of the guides, as their documentation has them.
@@ -25,13 +28,13 @@ var servers = map[string]habits{
 	"login.example.com": {},
 	"tracker.example":   {authorize: "/oauth/authorize", token: "/oauth/token"},
 	"tenant.eu.auth0.com": {
-		token: "/oauth/token", iss: "-", wants: map[string]string{"audience": "https://api.example.com"},
+		token: "/oauth/token", iss: "-", metadata: "/", wants: map[string]string{"audience": "https://api.example.com"},
 	},
 	"clerk.example.com": {
 		authorize: "/oauth/authorize", token: "/oauth/token", userinfo: "/oauth/userinfo", iss: "-", userID: "user_id",
 	},
 	"keycloak.example.com": {
-		authorize: "/realms/shop/protocol/openid-connect/auth", token: "/realms/shop/protocol/openid-connect/token", iss: "/realms/shop",
+		authorize: "/realms/shop/protocol/openid-connect/auth", token: "/realms/shop/protocol/openid-connect/token", iss: "/realms/shop", metadata: "/realms/shop",
 	},
 }
 
@@ -44,7 +47,7 @@ func startOAuth(t *testing.T, h habits, callback string) string {
 	for _, id := range []string{"athd", "athd-demo", standins.ClientID} {
 		clients = append(clients, oauthserver.Client{
 			ID: id, Secret: standins.ClientSecret, RedirectURIs: []string{callback},
-			Scopes: []string{"products:read", "orders:read", "profile", "email", "issues:read", "issues:write"},
+			Scopes: []string{"products:read", "orders:read", "profile", "email", "issues:read", "issues:write", "openid"},
 		})
 	}
 	server, err := oauthserver.New(oauthserver.Config{
@@ -73,6 +76,15 @@ func (h habits) before(server http.Handler, issuer string) http.Handler {
 				h.serve(server, issuer, w, r)
 			})
 		}
+	}
+	if h.metadata != "" {
+		mux.HandleFunc("GET "+strings.TrimSuffix(h.metadata, "/")+"/.well-known/openid-configuration", func(w http.ResponseWriter, _ *http.Request) {
+			json.NewEncoder(w).Encode(map[string]any{
+				"issuer": issuer + h.metadata, "authorization_endpoint": issuer + cmp.Or(h.authorize, "/authorize"), "token_endpoint": issuer + cmp.Or(h.token, "/token"),
+				"token_endpoint_auth_methods_supported":          []string{"client_secret_basic", "client_secret_post"},
+				"authorization_response_iss_parameter_supported": h.iss != "-",
+			})
+		})
 	}
 	if h.authorize == "" {
 		mux.HandleFunc("GET /authorize", func(w http.ResponseWriter, r *http.Request) { h.serve(server, issuer, w, r) })

@@ -116,7 +116,7 @@ func scrapeEnvoy(t *testing.T, s *stage.Stage) map[string]*metric {
 // once within its scopes and once outside.
 func walked(t *testing.T) (*stage.Stage, func(method string) int) {
 	t.Helper()
-	s := stage.Start(t, stage.Options{})
+	s := stage.Start(t, stage.Options{IssuerAlone: true}) // so that what is exported of issuers is there, too
 	c := s.NewAgent("watched")
 	token := s.Token(c, stage.Provider, "pictures:read")
 	call := func(method string) int {

@@ -20,6 +20,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"text/template"
 	"time"
@@ -88,6 +89,10 @@ type Options struct {
 	AppID           string // default shop
 	AppMore         string // further lines of the app's YAML, indented by two
 	Destination     string // envoy.destination: route (the default) or host_and_path
+	IssuerAlone     bool   // no endpoints are written, only the issuer
+	// NoMetadata, while it is true, keeps the OAuth server's metadata away; may
+	// be nil.
+	NoMetadata *atomic.Bool
 	// Envoy makes Envoy's configuration with athd bootstrap, of which it gets
 	// what it prints; nil: all that it prints, as it is.
 	Envoy func(listen string, bootstrap func(args ...string) []byte) []byte
@@ -130,7 +135,7 @@ store: {url: "{{.Store}}", keyset_file: keyset.json, timeout: {{.StoreTimeout}}}
   availableScopes: ["products:read", "cart:write", "orders:read"]
   unauthenticated: {{.Unauthenticated}}
   path_prefix: "{{.PathPrefix}}"
-  oauth: {issuer: "{{.OAuth}}", authorize_endpoint: "{{.OAuth}}/authorize", token_endpoint: "{{.OAuth}}/token", userinfo_endpoint: "{{.OAuth}}/userinfo", client_id: athd, client_secret: {{.Secret}}}
+  oauth: {issuer: "{{.OAuth}}", {{if not .IssuerAlone}}authorize_endpoint: "{{.OAuth}}/authorize", token_endpoint: "{{.OAuth}}/token", userinfo_endpoint: "{{.OAuth}}/userinfo", {{end}}client_id: athd, client_secret: {{.Secret}}}
 {{end}}admin: {tokens: [{name: ops, token_file: admin.token}]}
 approval:
 {{.Approval}}
@@ -149,12 +154,12 @@ const providers = `{
 	"gallery": {
 		"display_name": "The Gallery",
 		"available_scopes": ["pictures:read", "pictures:write"],
-		"authorize_endpoint": "{{.OAuth}}/authorize",
+{{if not .IssuerAlone}}		"authorize_endpoint": "{{.OAuth}}/authorize",
 		"token_endpoint": "{{.OAuth}}/token",
-		"api_base_url": "{{.GalleryURL}}/v1",
+		"userinfo_endpoint": "{{.OAuth}}/userinfo",
+{{end}}		"api_base_url": "{{.GalleryURL}}/v1",
 		"client_id": "athd",
 		"client_secret": "{{.Secret}}",
-		"userinfo_endpoint": "{{.OAuth}}/userinfo",
 		"issuer": "{{.OAuth}}",
 		"scope_rules": [
 			{"scope": "pictures:read", "methods": ["GET"], "paths": ["/pictures/**"]},
@@ -216,7 +221,7 @@ func Start(t testing.TB, o Options) *Stage {
 		"StoreTimeout": or(o.StoreTimeout, "900ms"), "Approval": or(o.Approval, "  default: approve"), "TokenTTL": or(o.TokenTTL, "1h"), "SessionTTL": or(o.SessionTTL, "10m"),
 		"Consent": or(o.Consent, "page"), "EnvoyListen": envoyListen, "CA": authority.CAFile, "Extra": o.Extra,
 		"TLS": pairs, "ConsentURL": consentURL, "Unauthenticated": or(o.Unauthenticated, "deny"), "PathPrefix": o.PathPrefix, "AppID": or(o.AppID, App), "AppMore": o.AppMore, "PerProvider": o.PerProvider,
-		"Destination": o.Destination,
+		"Destination": o.Destination, "IssuerAlone": o.IssuerAlone,
 	}
 	s.write("athd.yaml", fill(t, configuration, values))
 	s.write("providers.json", withProviders(t, fill(t, providers, values), o.Providers))
@@ -269,7 +274,13 @@ func (s *Stage) startOAuth(o Options) string {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	srv.Config.Handler = s.OAuth
+	srv.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if o.NoMetadata != nil && o.NoMetadata.Load() && strings.HasPrefix(r.URL.Path, "/.well-known/") {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		s.OAuth.ServeHTTP(w, r)
+	})
 	srv.Start()
 	s.t.Cleanup(srv.Close)
 	return issuer
