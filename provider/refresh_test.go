@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -194,9 +195,9 @@ func TestARefreshThatNeverLeftSaysSo(t *testing.T) {
 // A connection that the server has closed meanwhile does not have the request sent
 // twice.
 func TestARefreshIsSentOnce(t *testing.T) {
-	calls := 0
+	var calls atomic.Int64
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if calls++; calls%2 == 0 {
+		if calls.Add(1)%2 == 0 {
 			panic(http.ErrAbortHandler)
 		}
 		w.Write([]byte(`{"access_token":"x","token_type":"Bearer"}`))
@@ -204,10 +205,10 @@ func TestARefreshIsSentOnce(t *testing.T) {
 	defer s.Close()
 	c := provider.NewClient(provider.ClientConfig{AllowHTTP: true})
 	p := refreshProvider(t, s.URL, "")
-	for i := 1; i <= 6; i++ {
+	for i := int64(1); i <= 6; i++ {
 		_, err := c.RefreshTokens(t.Context(), p, ath.NewSecret("r"), nil)
-		if (err == nil) != (i%2 == 1) || calls != i {
-			t.Fatalf("after %d refreshes the server had %d requests (%v)", i, calls, err)
+		if (err == nil) != (i%2 == 1) || calls.Load() != i {
+			t.Fatalf("after %d refreshes the server had %d requests (%v)", i, calls.Load(), err)
 		}
 	}
 }
