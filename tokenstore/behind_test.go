@@ -87,14 +87,16 @@ func testTTL(t *testing.T, b backend) {
 	noErr(t, s.PutGrant(ctx, ath.NewToken(f.token.Tag()), short)) // takes nothing from what is there
 
 	keys := b.dump(t)
-	if len(keys) != 9 {
-		t.Errorf("the flow left %d keys, want 9: %q", len(keys), slices.Sorted(maps.Keys(keys)))
+	if len(keys) != 11 {
+		t.Errorf("the flow left %d keys, want 11: %q", len(keys), slices.Sorted(maps.Keys(keys)))
 	}
 	grant := endsWith(t, keys, ":grant:"+f.token.Digest().String())
 	life(t, conn, time.Hour)
 	life(t, grant, time.Hour+day)
 	life(t, endsWith(t, keys, ":grants"), time.Hour+day)
 	life(t, endsWith(t, keys, ":conns"), time.Hour+5*time.Minute)
+	life(t, endsWith(t, keys, ":user-conns"), time.Hour+5*time.Minute)
+	life(t, endsWith(t, keys, ":owner"), time.Hour)
 	life(t, endsWith(t, keys, ":session"), 20*time.Minute)
 	life(t, endsWith(t, keys, ":agent"), 120*day)
 	life(t, endsWith(t, keys, "{changes}:log"), 30*day)
@@ -318,8 +320,8 @@ func testSlots(t *testing.T, b backend) {
 		sizes = append(sizes, len(keys))
 	}
 	slices.Sort(sizes)
-	// conn, grants and two of grant; agent, conns and jti.
-	if !slices.Equal(sizes, []int{3, 4}) {
+	// conn, owner, grants and two of grant; agent, conns and jti.
+	if !slices.Equal(sizes, []int{3, 5}) {
 		t.Fatalf("the slots hold %v", bySlot)
 	}
 }

@@ -13,7 +13,7 @@ import (
 // PutConnection stores a user's OAuth tokens until the given time; a grant that
 // is put later extends that to its own expiry. It is for a connection that is new:
 // a record that exists is overwritten, with what a newer athd keeps in x.
-// The connection is entered into the index of its agent's.
+// The connection is entered into the indexes of its agent's and its user's.
 func (s *Store) PutConnection(ctx context.Context, tag ath.Tag, c Connection, until time.Time) error {
 	key, err := key(tag, string(connectionKind))
 	if err != nil {
@@ -27,37 +27,51 @@ func (s *Store) PutConnection(ctx context.Context, tag ath.Tag, c Connection, un
 	if err != nil {
 		return err
 	}
-	note, err := s.note(c.Agent, tag, until)
+	note, err := s.note(c.Agent, c.User, tag, until)
+	if err != nil {
+		return err
+	}
+	ownerKey, owner, err := s.sealOwner(tag, owner{Agent: c.Agent, User: c.User, Provider: c.Provider})
 	if err != nil {
 		return err
 	}
 	return s.do(ctx, "put_connection", func(ctx context.Context) error {
-		var noted *redis.Cmd
-		var put *redis.StatusCmd
+		var noted func() error
+		var put, owned *redis.StatusCmd
 		err := s.server.ask(ctx, func(batch redis.Pipeliner) {
+			ttl := time.Duration(s.ttl(until)) * time.Millisecond
 			noted = note(ctx, batch)
-			put = batch.Set(ctx, key, sealed, time.Duration(s.ttl(until))*time.Millisecond)
+			owned = batch.Set(ctx, ownerKey, owner, ttl)
+			put = batch.Set(ctx, key, sealed, ttl)
 		})
 		if err != nil {
 			return err
 		}
-		return errors.Join(put.Err(), noted.Err())
+		return errors.Join(put.Err(), owned.Err(), noted())
 	})
 }
 
-// note enters a connection into the index of its agent's, so that
-// [Store.EndConnections] finds it. It goes in one batch with what it points
-// to, which is in another slot: after an error either may be there without the
-// other. An entry that points to nothing is harmless, and no token was issued
-// for a connection or grant whose write was not acknowledged.
-func (s *Store) note(agentID string, tag ath.Tag, until time.Time) (func(context.Context, redis.Pipeliner) *redis.Cmd, error) {
-	index, err := key(ath.AgentTag(agentID), string(connectionsKind))
+// note enters a connection into the indexes of its agent's and its user's, so
+// that [Store.EndConnections] and [Store.Connections] find it. It goes in one batch
+// with what it points to, which is in another slot: after an error any of them may be
+// there without the others. An entry that points to nothing is harmless, and no
+// token was issued for a connection or grant whose write was not acknowledged.
+func (s *Store) note(agentID, user string, tag ath.Tag, until time.Time) (func(context.Context, redis.Pipeliner) func() error, error) {
+	ofAgent, err := key(ath.AgentTag(agentID), string(connectionsKind))
 	if err != nil {
 		return nil, err
 	}
-	return func(ctx context.Context, batch redis.Pipeliner) *redis.Cmd {
-		return s.scripts.note.plain.Eval(ctx, batch, []string{index},
-			string(tag), until.UnixMilli(), s.ttl(until.Add(clockSkew)), s.now().Add(-clockSkew).UnixMilli())
+	ofUser, err := key(s.keys.userTags(user)[0], string(userConnsKind))
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context, batch redis.Pipeliner) func() error {
+		noted := make([]*redis.Cmd, 0, 2)
+		for _, index := range []string{ofAgent, ofUser} {
+			noted = append(noted, s.scripts.note.plain.Eval(ctx, batch, []string{index},
+				string(tag), until.UnixMilli(), s.ttl(until.Add(clockSkew)), s.now().Add(-clockSkew).UnixMilli()))
+		}
+		return func() error { return errors.Join(noted[0].Err(), noted[1].Err()) }
 	}, nil
 }
 

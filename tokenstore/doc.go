@@ -48,6 +48,15 @@
 //	                                         tombstone          or Config.RememberEnded
 //	ath:{connection tag}:grants              digests of the     as long as the last one
 //	                                         live grants
+//	ath:{connection tag}:owner               whose it is, and   as long as the connection
+//	                                         when it was used
+//	ath:{user tag}:user-conns                tags of the        until the last one's end
+//	                                         user's connections
+//	ath:{user tag}:user-ended                when an operator   an hour
+//	                                         ended the user at
+//	                                         all providers
+//	ath:{user tag}:user-ended:<digest>       at one, by the     an hour
+//	                                         digest of its name
 //	ath:{agent tag}:sessions                 tags of its open    until the last one
 //	                                         sessions            expires
 //	ath:{pending}:…                          who waits for an    7 days from the last
@@ -61,6 +70,11 @@
 //	                                         changed, see [Store.Watch]  last 1,000 of them
 //	ath:{canary}:keyset                      proves which keys   no end
 //	                                         sealed all this
+//
+// The tag of a user follows from the id and the keyset: an HMAC with a key that is
+// derived from the primary, so that keys tell nobody who is a user here. Below each
+// other key of the keyset is looked too, so that rotation loses no entry before it
+// loses the records.
 //
 // A digest is the SHA-256 of a token or value: none is stored itself. Records
 // carry their own expiry too, and are returned past it: callers judge by their
@@ -126,6 +140,13 @@
 //	issuer      all                            where users and secrets are sent. Not in
 //	                                           f1b7ae5, which wants endpoints written
 //
+// Owners, which have no x, decide nothing and may be lost, indexes of users, and
+// marks of their ends are keys of their own that no athd before them knows. A connection that such an athd made has no owner: it is
+// found by the index of its agent's and by its grants, and enters the others when
+// an athd that knows them sees it used or puts a grant. Such an athd does not heed
+// the mark of a user's end, deletes no owner, and lets owner and index end before a
+// connection whose life it has extended, which is then found by its grants too.
+//
 // Marks that a session ended (…:ended), counts of what waits or is open
 // (ath:{pending}:…, …:sessions) and the canary are keys of their own that f1b7ae5
 // does not know: it counts nothing, and would go on with a session that somebody
@@ -167,7 +188,7 @@
 //
 // An ACL user needs the keys ath:*, the channels ath:* and the commands PING, GET, MGET, SET, DEL,
 // EXISTS, PTTL, PEXPIRE, ZADD, ZREM, ZREMRANGEBYSCORE, ZCARD, ZRANGE, SCAN (to
-// list agents; it tells the names of all keys), EVAL, EVALSHA,
+// list agents and connections; it tells the names of all keys), EVAL, EVALSHA,
 // HELLO, CLIENT SETNAME, ROLE, WAIT, PUBLISH and SUBSCRIBE; where the URL names a
 // database SELECT; in a cluster CLUSTER SLOTS and COMMAND. [Examine] tries each,
 // and says which are missing. Without PUBLISH, SUBSCRIBE or the channels, changes are found

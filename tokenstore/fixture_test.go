@@ -126,6 +126,7 @@ func testFixture(t *testing.T, f fixture, start func(*testing.T) backend) {
 		{"grants and connections", testFixtureGrants},
 		{"values used once", testFixtureOnce},
 		{"the index of an agent's connections", testFixtureEnd},
+		{"connections are found and ended", testFixtureConnections},
 		{"suspended hosts", testFixtureHosts},
 		{"what is counted", testFixtureQuota},
 	} {
@@ -300,6 +301,38 @@ func testFixtureEnd(t *testing.T, f fixture, s *tokenstore.Store) {
 		if err != nil || r.Grant == nil || r.Connection != nil || name != "expired" && r.Grant.Revoked.IsZero() {
 			t.Errorf("%s then reads as %+v, %v", name, r, err)
 		}
+	}
+}
+
+// testFixtureConnections finds what was written without owners by the grants. The
+// connection that has none is found where it has an owner.
+func testFixtureConnections(t *testing.T, f fixture, s *tokenstore.Store) {
+	ctx := t.Context()
+	want := []ath.Tag{fixtureTag("conn"), fixtureTag("ended-conn")}
+	if _, owned := f.Keys["ath:{"+string(fixtureTag("consented-conn"))+"}:owner"]; owned {
+		want = []ath.Tag{want[0], fixtureTag("consented-conn"), want[1]}
+	}
+	agent := fixtureAgentID("approved")
+	for _, q := range []tokenstore.ConnectionQuery{{}, {Agent: agent}, {User: "user-1"}, {User: "user-1", Providers: []string{"github"}}} {
+		q.Limit = 2
+		all, corrupt, _ := connections(t, s, q)
+		if got := tagsOf(all); !slices.Equal(got, want) || len(corrupt) != 0 {
+			t.Errorf("%+v: %v and %v, want %v", q, got, corrupt, want)
+		}
+		for _, c := range all {
+			if c.Agent != agent || c.User != "user-1" || c.Provider != "github" {
+				t.Errorf("%+v", c)
+			}
+		}
+	}
+	for _, tag := range want {
+		if was, err := s.EndConnection(ctx, tag, fixtureTime.Add(time.Minute)); err != nil || !was {
+			t.Errorf("%s is not ended: %v, %v", tag, was, err)
+		}
+	}
+	r, err := s.Read(ctx, fixtureToken("conn", "live"), agent)
+	if err != nil || r.Grant == nil || r.Grant.Revoked.IsZero() || r.Connection != nil {
+		t.Errorf("then it reads as %+v, %v", r, err)
 	}
 }
 

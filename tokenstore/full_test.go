@@ -40,8 +40,8 @@ func TestRightsCanBeRevokedWhenTheServerIsFull(t *testing.T) {
 			give := verbs(t, s)
 			_, err := s.Ready(ctx)
 			noErr(t, err)
-			revoked, suspended, removed, denied := newFlow(t), newFlow(t), newFlow(t), newFlow(t)
-			for _, f := range []flow{revoked, suspended, removed, denied} {
+			revoked, suspended, removed, denied, cut := newFlow(t), newFlow(t), newFlow(t), newFlow(t), newFlow(t)
+			for _, f := range []flow{revoked, suspended, removed, denied, cut} {
 				f.store(t, s)
 			}
 			grant, err := s.Grant(ctx, revoked.token)
@@ -74,6 +74,9 @@ func TestRightsCanBeRevokedWhenTheServerIsFull(t *testing.T) {
 			next.Suspended, next.Generation = true, next.Generation+1
 			noErr(t, s.SwapAgent(ctx, agentOf(suspended), next))
 			_, err = s.EndConnections(ctx, suspended.agent.ID, time.Now())
+			noErr(t, err)
+			noErr(t, s.EndUser(ctx, "u1", []string{"github"}, time.Now()))
+			_, err = s.EndConnection(ctx, cut.token.Tag(), time.Now())
 			noErr(t, err)
 			less := agentOf(denied).Value
 			less.Approvals = []tokenstore.Approval{less.Approvals[0]}
@@ -108,7 +111,7 @@ func TestRightsCanBeRevokedWhenTheServerIsFull(t *testing.T) {
 				}
 			}
 
-			for name, f := range map[string]flow{"revoked": revoked, "suspended": suspended, "removed": removed, "denied": denied} {
+			for name, f := range map[string]flow{"revoked": revoked, "suspended": suspended, "removed": removed, "denied": denied, "cut": cut} {
 				r, err := s.Read(ctx, f.token, f.agent.ID)
 				noErr(t, err)
 				live := r.Grant != nil && r.Grant.Revoked.IsZero() && r.Connection != nil

@@ -13,7 +13,7 @@ import (
 
 // PutGrant stores what a token stands for, counts it among the grants of its
 // connection and extends the connection's life to its own, in one step; it also
-// enters the connection into the index of its agent's. ErrNotFound: the
+// enters the connection into the indexes of its agent's and its user's. ErrNotFound: the
 // connection is gone, and nothing was stored.
 func (s *Store) PutGrant(ctx context.Context, token ath.Token, g Grant) error {
 	keys, err := keysOf(token)
@@ -27,22 +27,27 @@ func (s *Store) PutGrant(ctx context.Context, token ath.Token, g Grant) error {
 	if err != nil {
 		return err
 	}
-	note, err := s.note(g.Agent, g.Connection, g.Expires)
+	note, err := s.note(g.Agent, g.User, g.Connection, g.Expires)
+	if err != nil {
+		return err
+	}
+	ownerKey, owner, err := s.sealOwner(g.Connection, owner{Agent: g.Agent, User: g.User, Provider: g.Provider})
 	if err != nil {
 		return err
 	}
 	return s.do(ctx, "put_grant", func(ctx context.Context) error {
-		var noted, put *redis.Cmd
+		var noted func() error
+		var put *redis.Cmd
 		err := s.server.ask(ctx, func(batch redis.Pipeliner) {
 			noted = note(ctx, batch)
-			put = s.scripts.putGrant.plain.Eval(ctx, batch, []string{keys.connection, keys.grant, keys.grants()},
-				sealed, s.ttl(g.Expires.Add(s.rememberEnded)), token.Digest().String(), g.Expires.UnixMilli(), s.ttl(g.Expires))
+			put = s.scripts.putGrant.plain.Eval(ctx, batch, []string{keys.connection, keys.grant, keys.grants(), ownerKey},
+				sealed, s.ttl(g.Expires.Add(s.rememberEnded)), token.Digest().String(), g.Expires.UnixMilli(), s.ttl(g.Expires), owner)
 		})
 		if err != nil {
 			return err
 		}
 		if done, err := put.Int(); err != nil || done == 1 {
-			return errors.Join(err, noted.Err())
+			return errors.Join(err, noted())
 		}
 		return ErrNotFound
 	})
@@ -116,8 +121,9 @@ func (s *Store) bury(ctx context.Context, old Held[Grant], at time.Time) error {
 		return err
 	}
 	grants, _ := key(dead.Connection, string(grantsKind))
+	owner, _ := ownerKey(dead.Connection)
 	digest := old.key[len(old.key)-2*len(ath.Digest{}):]
-	keys, args := s.feed.announcing([]string{connection, old.key, grants},
+	keys, args := s.feed.announcing([]string{connection, old.key, grants, owner},
 		[]any{old.raw, sealed, s.ttl(dead.Expires.Add(s.rememberEnded)), digest, s.now().Add(-clockSkew).UnixMilli()},
 		announce(GrantEnded, dead.Connection, digest), announce(ConnectionEnded, dead.Connection, ""))
 	return s.do(ctx, "revoke", func(ctx context.Context) error {

@@ -17,8 +17,9 @@ const maxKeysetBytes = 64 << 10
 // any number that still open. All replicas must have the same one. It does
 // not print its keys. The zero Keyset is refused by [Open].
 type Keyset struct {
-	handle *keyset.Handle
-	aead   tink.AEAD
+	handle   *keyset.Handle
+	aead     tink.AEAD
+	userKeys [][]byte // the primary's first: see userTags
 }
 
 // NewKeyset returns a keyset with one fresh key.
@@ -54,7 +55,8 @@ func newKeyset(handle *keyset.Handle) (*Keyset, error) {
 	if err != nil {
 		return nil, errors.New("keyset holds a key that is not for AEAD")
 	}
-	return &Keyset{handle: handle, aead: primitive}, nil
+	k := &Keyset{handle: handle, aead: primitive}
+	return k, k.deriveUserKeys()
 }
 
 // Marshal returns the keyset as JSON with its keys in the clear: for a file of

@@ -16,7 +16,7 @@ import (
 const (
 	scanBatch = 1000  // keys that the server looks at in one step
 	readBatch = 100   // records read in one step
-	maxNames  = 10000 // agents' keys held in memory at a time
+	maxNames  = 10000 // keys held in memory at a time
 )
 
 // A Listing is one page of registrations, in the order of their tags: an order
@@ -52,7 +52,7 @@ func (s *Store) Agents(ctx context.Context, after ath.Tag, limit int, keep func(
 	}
 	var page Listing
 	for {
-		keys, more, err := s.agentKeys(ctx, last)
+		keys, more, err := s.keysOf(ctx, "scan_agents", agentKind, last)
 		if err != nil {
 			return Listing{}, err
 		}
@@ -88,10 +88,10 @@ func tagOf(key string) ath.Tag {
 	return ath.Tag(tag)
 }
 
-// agentKeys returns the first keys of agents behind last, sorted, and whether
+// keysOf returns the first keys of a kind behind last, sorted, and whether
 // there are more. It keeps no more than maxNames keys at a time, twice while
 // it sorts.
-func (s *Store) agentKeys(ctx context.Context, last string) (keys []string, more bool, err error) {
+func (s *Store) keysOf(ctx context.Context, op string, of kind, last string) (keys []string, more bool, err error) {
 	var nodes []asker
 	if nodes, err = s.masters(ctx); err != nil {
 		return nil, false, err
@@ -105,10 +105,10 @@ func (s *Store) agentKeys(ctx context.Context, last string) (keys []string, more
 	for _, ask := range nodes {
 		for cursor := uint64(0); ; {
 			var found []string
-			err := s.do(ctx, "scan_agents", func(ctx context.Context) (err error) {
+			err := s.do(ctx, op, func(ctx context.Context) (err error) {
 				var step *redis.ScanCmd
 				err = ask(ctx, func(batch redis.Pipeliner) {
-					step = batch.Scan(ctx, cursor, "ath:{*}:"+string(agentKind), scanBatch)
+					step = batch.Scan(ctx, cursor, "ath:{*}:"+string(of), scanBatch)
 				})
 				if err != nil {
 					return err
@@ -120,7 +120,7 @@ func (s *Store) agentKeys(ctx context.Context, last string) (keys []string, more
 				return nil, false, err
 			}
 			for _, key := range found {
-				if own, err := agentKey(tagOf(key)); err == nil && own == key && key > last {
+				if own, err := appendKey(nil, tagOf(key), string(of)); err == nil && string(own) == key && key > last {
 					keys = append(keys, key)
 				}
 			}

@@ -2,7 +2,6 @@ package tokenstore
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -65,53 +64,14 @@ func (s *Store) EndConnections(ctx context.Context, agentID string, at time.Time
 	return ended, nil
 }
 
-// endConnection returns 1 if there was a connection, else 0.
+// endConnection returns 1 if there was a connection, else 0. An entry that athd did
+// not write may name another agent's: that one stays.
 func (s *Store) endConnection(ctx context.Context, agentID string, tag ath.Tag, at time.Time) (int, error) {
-	connection, err := key(tag, string(connectionKind))
-	if err != nil {
-		return 0, nil //nolint:nilerr // not an entry that athd wrote
-	}
-	index, _ := key(tag, string(grantsKind))
-	var digests []string
-	var there int64
-	err = s.do(ctx, "grants", func(ctx context.Context) (err error) {
-		var exists *redis.IntCmd
-		var found *redis.StringSliceCmd
-		err = s.server.ask(ctx, func(batch redis.Pipeliner) {
-			exists, found = batch.Exists(ctx, connection), batch.ZRange(ctx, index, 0, -1)
-		})
-		if err != nil {
-			return err
-		}
-		there, digests = exists.Val(), found.Val()
-		return errors.Join(exists.Err(), found.Err())
-	})
-	if err != nil {
+	was, err := s.endWith(ctx, tag, at, func(g *Grant) bool { return g.Agent == agentID })
+	if err != nil || !was {
 		return 0, err
 	}
-	for _, digest := range digests {
-		grant, _ := key(tag, string(grantKind), digest)
-		held, err := get(ctx, s, "grant", grant, s.openGrant)
-		switch {
-		case errors.Is(err, ErrNotFound), errors.Is(err, ErrCorrupt): // no token of it works
-			continue
-		case err != nil:
-			return 0, err
-		case held.Value.Agent != agentID:
-			return 0, nil // an entry that athd did not write: the grant is another agent's
-		}
-		if err := s.Revoke(ctx, held, at); err != nil {
-			return 0, err
-		}
-	}
-	keys, args := s.feed.announcing([]string{connection}, nil, announce(ConnectionEnded, tag, ""))
-	err = s.do(ctx, "end_connection", func(ctx context.Context) error {
-		return s.run(ctx, s.scripts.endConnection, ErrChanged, keys, args...)
-	})
-	if err != nil {
-		return 0, err
-	}
-	return int(there), nil
+	return 1, nil
 }
 
 // askInt runs one command and ignores its answer.

@@ -21,6 +21,7 @@ type scripts struct {
 	swapHosts, swapHostsRevoking           script
 	swapIssuer                             script
 	endConnection, logChanges              script
+	ownerScripts
 }
 
 // A script is run as it is, or, if it revokes, with the flag by which Redis 7 runs
@@ -77,11 +78,13 @@ return 1`
 		endSession: whenFull(endSession),
 		swap:       normal(swap), swapRevoking: whenFull(swap), onceRevoking: whenFull(once),
 
-		// KEYS connection, grant, index; ARGV sealed grant, its ttl in ms,
-		// its digest, its expiry in Unix ms, the least ttl of the connection.
-		// An index without a TTL shows -1 and so gets one.
+		// KEYS connection, grant, index, owner; ARGV sealed grant, its ttl in ms,
+		// its digest, its expiry in Unix ms, the least ttl of the connection, the
+		// sealed owner. An index without a TTL shows -1 and so gets one.
 		putGrant: normal(`
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+if redis.call('EXISTS', KEYS[4]) == 0 then redis.call('SET', KEYS[4], ARGV[6], 'PX', ARGV[5]) end
+if redis.call('PTTL', KEYS[4]) < tonumber(ARGV[5]) then redis.call('PEXPIRE', KEYS[4], ARGV[5]) end
 redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
 redis.call('ZADD', KEYS[3], ARGV[4], ARGV[3])
 if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[5]) then redis.call('PEXPIRE', KEYS[1], ARGV[5]) end
@@ -94,7 +97,7 @@ redis.call('DEL', KEYS[1])
 redis.call('ZREM', KEYS[2], ARGV[1])
 return 1`),
 
-		// KEYS connection, grant, index, log; ARGV old bytes, tombstone, its ttl
+		// KEYS connection, grant, index, owner, log; ARGV old bytes, tombstone, its ttl
 		// in ms, digest, Unix ms before which an expired grant holds no
 		// connection, what announces the end of the grant and of the connection
 		revoke: whenFull(announceLua + `
@@ -103,16 +106,19 @@ if now ~= ARGV[1] and now ~= ARGV[2] then return 0 end
 redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
 redis.call('ZREM', KEYS[3], ARGV[4])
 redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', '(' .. ARGV[5])
-if redis.call('ZCARD', KEYS[3]) > 0 then return announce(4, 6, 1) end
-redis.call('DEL', KEYS[1])
-return announce(4, 6, 2)`),
+if redis.call('ZCARD', KEYS[3]) > 0 then return announce(5, 6, 1) end
+redis.call('DEL', KEYS[1], KEYS[4])
+return announce(5, 6, 2)`),
 
-		// KEYS connection, log; ARGV what announces its end
+		// KEYS connection, owner, log; ARGV what announces its end. The SET is there
+		// so that something is written that can be waited for, also the second time.
 		endConnection: whenFull(announceLua + `
-redis.call('DEL', KEYS[1])
-return announce(2, 1, 1)`),
+redis.call('SET', KEYS[1], '', 'PX', 1)
+redis.call('DEL', KEYS[1], KEYS[2])
+return announce(3, 1, 1)`),
 
-		logChanges: whenFull(logChanges),
+		logChanges:   whenFull(logChanges),
+		ownerScripts: newOwnerScripts(),
 
 		// KEYS record, log; ARGV old bytes, what announces the removal. Gone is as
 		// good as removed; the SET is there so that even then something is written

@@ -46,7 +46,7 @@ func TestSizesAreThoseOfTheDocs(t *testing.T) {
 	}
 	got := map[string]int{
 		"agent": size(":agent"), "session": size(":session"), "live token": size(":grant:") + size(":grants"),
-		"connection": size(":conn") + size(":conns"), "jti": size(":jti:"),
+		"connection": size(":conn") + size(":conns") + size(":owner") + size(":user-conns"), "jti": size(":jti:"),
 	}
 	next := session.Value
 	next.Phase = tokenstore.Consumed

@@ -92,6 +92,7 @@ type Store struct {
 	scripts  scripts
 	batcher  *readBatcher
 	feed     *feed
+	uses     *uses
 
 	grants       *decryptCache[Grant]
 	connections  *decryptCache[Connection]
@@ -130,6 +131,7 @@ func Open(c Config) (*Store, error) {
 	}
 	s.stopEvicting = s.evictPeriodically()
 	s.feed.start()
+	s.uses = startUses(s)
 	return s, nil
 }
 
@@ -211,6 +213,7 @@ func newStore(c Config) (*Store, access, error) {
 // Close closes all connections and stops the embedded server.
 func (s *Store) Close() error {
 	s.stopEvicting()
+	s.uses.finish()
 	s.feed.finish()
 	err := s.server.close()
 	s.feed.running.Wait()

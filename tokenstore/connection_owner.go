@@ -1,0 +1,87 @@
+package tokenstore
+
+import (
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+
+	"github.com/tink-crypto/tink-go/v2/insecurecleartextkeyset"
+	tinkpb "github.com/tink-crypto/tink-go/v2/proto/tink_go_proto"
+
+	"github.com/athd/athd/ath"
+)
+
+const (
+	ownerKind     kind = "owner"
+	userConnsKind kind = "user-conns" // an index; it holds tags only and is not sealed
+	userEndedKind kind = "user-ended" // a mark; it holds a time and is not sealed
+)
+
+// An owner says whose a connection is, beside the connection, which opens for
+// nobody else: so that an operator finds it who has no token. It holds a user's
+// id, and is sealed as all records are. Nothing is decided by it, and it may be
+// lost: then the grants tell.
+type owner struct {
+	Agent    string `json:"agent"`
+	User     string `json:"user"`
+	Provider string `json:"p"`
+	Used     int64  `json:"used,omitzero"` // Unix seconds of a call, some minutes apart; 0: none is known
+}
+
+func (s *Store) sealOwner(tag ath.Tag, o owner) (key, sealed string, err error) {
+	if key, err = ownerKey(tag); err != nil {
+		return "", "", err
+	}
+	plain, err := encode(o)
+	if err != nil {
+		return "", "", err
+	}
+	sealed, err = s.keys.seal(ownerKind, key, plain)
+	return key, sealed, err
+}
+
+func (s *Store) openOwner(key, raw string) (owner, error) {
+	plain, err := s.keys.open(ownerKind, key, raw)
+	if err != nil {
+		return owner{}, err
+	}
+	return decode[owner](ownerKind, plain)
+}
+
+func ownerKey(tag ath.Tag) (string, error) { return key(tag, string(ownerKind)) }
+
+// userTags are the tags of a user's index and marks, one for each key of the
+// keyset, the primary's first: what is written goes to the first, and what is
+// looked for may be below any. They tell nothing about the user to who has no
+// key. As records do, entries end with the key that they were made with.
+func (k *Keyset) userTags(user string) []ath.Tag {
+	tags := make([]ath.Tag, len(k.userKeys))
+	for i, key := range k.userKeys {
+		mac := hmac.New(sha256.New, key)
+		mac.Write([]byte(user))
+		tags[i] = ath.Tag(base64.RawURLEncoding.EncodeToString(mac.Sum(nil)[:12]))
+	}
+	return tags
+}
+
+// deriveUserKeys makes a key for users' ids of each key that opens records.
+func (k *Keyset) deriveUserKeys() error {
+	all := insecurecleartextkeyset.KeysetMaterial(k.handle)
+	for _, of := range all.GetKey() {
+		if of.GetStatus() != tinkpb.KeyStatusType_ENABLED {
+			continue
+		}
+		key, err := hkdf.Key(sha256.New, of.GetKeyData().GetValue(), nil, "athd: ids of users, v1", sha256.Size)
+		if err != nil {
+			return fmt.Errorf("deriving a key for users' ids: %w", err)
+		}
+		if of.GetKeyId() == all.GetPrimaryKeyId() {
+			k.userKeys = append([][]byte{key}, k.userKeys...)
+		} else {
+			k.userKeys = append(k.userKeys, key)
+		}
+	}
+	return nil
+}
