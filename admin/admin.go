@@ -65,7 +65,7 @@ func New(c Config) (*API, error) {
 
 // Routes are what operators do below /ath/admin.
 func (s *API) Routes() httpapi.Routes {
-	const agents = ath.AdminAgentsPath + "/"
+	const agents, connections = ath.AdminAgentsPath + "/", ath.AdminConnectionsPath + "/"
 	routes := httpapi.Routes{
 		Paths: map[string]httpapi.Methods{
 			ath.AdminAgentsPath:                {http.MethodGet: operate(s, s.listAgents)},
@@ -75,8 +75,10 @@ func (s *API) Routes() httpapi.Routes {
 			ath.AdminProvidersPath:             {http.MethodGet: operate(s, s.listProviders)},
 			ath.AdminProvidersPath + "/accept": {http.MethodPost: operate(s, s.acceptEndpoints)},
 			ath.AdminRefusalsPath:              {http.MethodGet: operate(s, s.listRefusals)},
+			ath.AdminConnectionsPath:           {http.MethodGet: operate(s, s.listConnections)},
+			ath.AdminUserEndPath:               {http.MethodPost: operate(s, s.endUser)},
 		},
-		Agents: map[[2]string]httpapi.Methods{
+		ByID: map[[2]string]httpapi.Methods{
 			{agents, ""}: {
 				http.MethodGet:    operate(s, s.showAgent),
 				http.MethodDelete: operate(s, s.removeAgent),
@@ -85,6 +87,9 @@ func (s *API) Routes() httpapi.Routes {
 			{agents, "/deny"}:    {http.MethodPost: operate(s, s.denyAgent)},
 			{agents, "/suspend"}: {http.MethodPost: operate(s, s.suspendAgent)},
 			{agents, "/resume"}:  {http.MethodPost: operate(s, s.resumeAgent)},
+
+			{connections, ""}:     {http.MethodGet: operate(s, s.showConnection)},
+			{connections, "/end"}: {http.MethodPost: operate(s, s.endConnection)},
 		},
 	}
 	if s.Explain != nil {

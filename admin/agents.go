@@ -107,15 +107,15 @@ func listingQuery(q url.Values) (status tokenstore.Standing, limit int, cursor a
 		value := values[0]
 		switch {
 		case len(values) > 1:
-			return "", 0, "", httpapi.InvalidField(name, "The parameter is given twice.")
+			return "", 0, "", twice(name)
 		case name == "status":
 			status = tokenstore.Standing(value)
 			if !slices.Contains([]tokenstore.Standing{tokenstore.Approved, tokenstore.Pending, tokenstore.Denied, tokenstore.Suspended}, status) {
 				return "", 0, "", httpapi.InvalidField(name, "status must be approved, pending, denied or suspended.")
 			}
 		case name == "limit":
-			if limit, err = strconv.Atoi(value); err != nil || limit < 1 || limit > maxListing {
-				return "", 0, "", httpapi.InvalidField(name, "limit must be a number between 1 and %d.", maxListing)
+			if limit, err = limitOf(value); err != nil {
+				return "", 0, "", err
 			}
 		case name == "cursor":
 			if cursor, err = ath.ParseTag(value); err != nil {
@@ -126,6 +126,17 @@ func listingQuery(q url.Values) (status tokenstore.Standing, limit int, cursor a
 		}
 	}
 	return status, limit, cursor, nil
+}
+
+func twice(name string) error { return httpapi.InvalidField(name, "The parameter is given twice.") }
+
+// limitOf reads how much a page may hold.
+func limitOf(value string) (int, error) {
+	limit, err := strconv.Atoi(value)
+	if err != nil || limit < 1 || limit > maxListing {
+		return 0, httpapi.InvalidField("limit", "limit must be a number between 1 and %d.", maxListing)
+	}
+	return limit, nil
 }
 
 func (s *API) showAgent(ctx context.Context, c *httpapi.Call, _ *httpapi.EmptyRequest) (api.Agent, error) {

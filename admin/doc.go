@@ -1,6 +1,7 @@
 // Package admin is the operator's API below /ath/admin (O-1, R-6): operators
 // list, show, approve, deny, suspend, resume and remove registrations, suspend
-// hosts, see the providers, and ask how a call would be judged.
+// hosts, see and end what users allowed, see the providers, and ask how a call
+// would be judged.
 //
 // [New] returns an [API]. [API.Handler] serves it on a listener that only
 // operators reach; [API.Routes] are for the listener of the handshake, where

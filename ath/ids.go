@@ -104,3 +104,36 @@ func (c ClientID) Tag() Tag { return c.tag }
 
 // String returns the id.
 func (c ClientID) String() string { return c.text }
+
+// A ConnectionID names a connection to operators, ath_conn_<tag>. It is not
+// secret, and opens nothing.
+type ConnectionID struct{ tag Tag }
+
+const connectionHead = "ath_conn_"
+
+// NewConnectionID returns the id of the connection whose records have this tag.
+func NewConnectionID(tag Tag) ConnectionID { return ConnectionID{tag} }
+
+// ParseConnectionID checks the form of a connection's id.
+func ParseConnectionID(s string) (ConnectionID, error) {
+	rest, ok := strings.CutPrefix(s, connectionHead)
+	if !ok {
+		return ConnectionID{}, ErrMalformed
+	}
+	tag, err := ParseTag(rest)
+	return ConnectionID{tag}, err
+}
+
+// IsZero reports whether c names no connection.
+func (c ConnectionID) IsZero() bool { return c.tag == "" }
+
+// Tag returns the tag of the connection's records.
+func (c ConnectionID) Tag() Tag { return c.tag }
+
+// String returns the id; "" for none.
+func (c ConnectionID) String() string {
+	if c.IsZero() {
+		return ""
+	}
+	return connectionHead + string(c.tag)
+}

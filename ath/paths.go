@@ -36,6 +36,9 @@ const (
 	AdminExplainPath   = AdminPath + "explain"
 	AdminRefusalsPath  = AdminPath + "refusals"
 
+	AdminConnectionsPath = AdminPath + "connections"
+	AdminUserEndPath     = AdminPath + "users/end"
+
 	HealthPath      = "/health"
 	DrainHealthPath = PathRoot + "/health"
 )

@@ -76,6 +76,9 @@ func (f *Flow) callback(ctx context.Context, c *httpapi.Call, w http.ResponseWri
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), redeemTimeout)
 	defer cancel()
 	ours, err := f.redeem(ctx, v, p, ath.NewSecret(code))
+	if errors.Is(err, errUserEnded) {
+		return f.endSession(ctx, v, w, r, ending{tokenstore.Refused, "access_denied", "An operator has ended what this user allowed. Authorize again.", userEnded})
+	}
 	if err != nil {
 		refused := (*provider.ExchangeError)(nil)
 		if !errors.As(err, &refused) {
@@ -189,8 +192,7 @@ func (f *Flow) redeem(ctx context.Context, v *visit, p *provider.Provider, code 
 		Scopes: next.Consented, Created: f.Now().UTC(), Destination: p.Destination(),
 		Renewal: tokenstore.Renewal{RefreshExpires: tokens.RefreshExpires},
 	}
-	// Until a token is made of it, the connection lives as long as the session.
-	if err := f.Store.PutConnection(ctx, next.Connection, connection, s.Expires); err != nil {
+	if err := f.putConnection(ctx, v, next.Connection, connection); err != nil {
 		return ath.Secret{}, err
 	}
 	ours := v.ownCode().Secret

@@ -161,7 +161,7 @@ func (f *Flow) routes() httpapi.Routes {
 			ath.ConsentDonePath:   {http.MethodGet: f.servePage(f.done)},
 			ath.CallbackPath:      {http.MethodGet: f.servePage(f.callback)},
 		},
-		Agents: map[[2]string]httpapi.Methods{
+		ByID: map[[2]string]httpapi.Methods{
 			{ath.AgentsPath, ""}: {
 				http.MethodGet:    httpapi.OptionalJSON(f.Server, f.showOwn),
 				http.MethodDelete: httpapi.OptionalJSON(f.Server, f.removeOwn),

@@ -69,8 +69,11 @@ func noScope(c *httpapi.Call, s *tokenstore.Session, granted api.ScopeIntersecti
 // saidUpstream tells the agent, and the event, what the provider's server said
 // when the session ended.
 func saidUpstream(c *httpapi.Call, s *tokenstore.Session, e *ath.Error) *ath.Error {
-	if s.Upstream == "" {
+	switch s.Upstream {
+	case "":
 		return e
+	case userEnded:
+		return e.WithDetail("reason", userEnded)
 	}
 	c.Event.Upstream = s.Upstream
 	return e.WithDetail("provider_error", s.Upstream)

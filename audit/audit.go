@@ -45,6 +45,13 @@ const (
 	AgentRemoved   Kind = "agent_removed"
 )
 
+// The kinds of ends of what users allowed, by an operator: of one connection, and
+// of all that a user has at a provider, or at all of them.
+const (
+	ConnectionEnded Kind = "connection_ended"
+	UserEnded       Kind = "user_ended"
+)
+
 // The kinds of actions on all agents of some hosts, by an operator.
 const (
 	HostSuspended Kind = "host_suspended"
@@ -69,7 +76,7 @@ const (
 // That is never refused or delayed because it cannot be recorded.
 func (k Kind) Revokes() bool {
 	switch k {
-	case TokenRevoked, AgentDenied, AgentSuspended, AgentRemoved, HostSuspended:
+	case TokenRevoked, AgentDenied, AgentSuspended, AgentRemoved, HostSuspended, ConnectionEnded, UserEnded:
 		return true
 	}
 	return false
@@ -83,6 +90,7 @@ const RequestExplained Kind = "request_explained"
 // happened yet.
 func Kinds() []Kind {
 	return []Kind{AgentRegistered, AgentRegistrationDenied, AttestationFailed, AuthorizationStarted,
+		ConnectionEnded, UserEnded,
 		AccessGranted, AccessDenied, TokenRevoked, ProxyRequest, ScopeViolation,
 		AgentApproved, AgentDenied, AgentSuspended, AgentResumed, AgentRemoved, HostSuspended, HostResumed, RequestExplained,
 		ConnectionRefreshed, ConnectionCondemned, EndpointsMoved, EndpointsAccepted}

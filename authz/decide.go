@@ -38,6 +38,8 @@ type Config struct {
 	// names none: for meshes, whose routes cannot. Without it such a route leads to
 	// no provider.
 	ByHost bool
+	// Used is told of each call that passes; nil: nobody is. It must not wait.
+	Used func(g *tokenstore.Grant, now time.Time)
 	// PublicURL is athd's own, whose discovery a 401 names; "": none.
 	PublicURL string
 	// ConsentHost, without a port, has the consent pages and nothing else, and
@@ -156,6 +158,9 @@ func (d *Decider) evaluate(ctx context.Context, now *snapshot, r Request, watch 
 	q.decision.credential = q.reading.Connection.Access
 	q.decision.Rest = min(q.reading.Grant.Expires.Sub(q.now), q.reading.Agent.ApprovalExpires.Sub(q.now))
 	q.decision.reason, q.decision.allow = Allowed, true
+	if q.Used != nil && watch == nil {
+		q.Used(q.reading.Grant, q.now)
+	}
 	return q.decision
 }
 

@@ -28,11 +28,13 @@ const RequestTimeout = 15 * time.Second
 type Call struct {
 	ID     string
 	Header http.Header
-	Client string     // the client_id in the path, where the route has one
-	Query  url.Values // of the URL
-	From   netip.Addr // of the client; not valid where nobody told it
-	Event  audit.Event
-	Quiet  bool // the step only read: its success is no decision to record
+	Client string // the client_id in the path, where the route has one
+	// Connection is the connection_id in the path, where the route has one.
+	Connection ath.ConnectionID
+	Query      url.Values // of the URL
+	From       netip.Addr // of the client; not valid where nobody told it
+	Event      audit.Event
+	Quiet      bool // the step only read: its success is no decision to record
 
 	committed *audit.Event // is on record already, before the step did what it reports
 	Undo      func()       // takes back what the step did, if it cannot be put on record; may be nil
@@ -41,6 +43,7 @@ type Call struct {
 // NewCall begins a call.
 func (s *Server) NewCall(r *http.Request) *Call {
 	c := &Call{ID: ath.NewDecisionID(), Header: r.Header, Client: r.PathValue(clientIDValue), Query: r.URL.Query(), From: s.ClientAddress(r)}
+	c.Connection, _ = ath.ParseConnectionID(r.PathValue(connectionIDValue))
 	c.Event.DecisionID, c.Event.Client = c.ID, s.Address(r)
 	return c
 }

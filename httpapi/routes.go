@@ -9,9 +9,25 @@ import (
 	"github.com/athd/athd/ath"
 )
 
-// clientIDValue names the part of a path that is a client_id, for
-// [http.Request.PathValue].
-const clientIDValue = "client_id"
+// The parts of a path that are ids, for [http.Request.PathValue].
+const (
+	clientIDValue     = "client_id"
+	connectionIDValue = "connection_id"
+)
+
+// idsInPaths says which paths have an id in them, as one segment behind these.
+var idsInPaths = []struct {
+	before, value string
+	is            func(string) bool
+}{
+	{ath.AgentsPath, clientIDValue, isClientID},
+	{ath.AdminAgentsPath + "/", clientIDValue, isClientID},
+	{ath.AdminConnectionsPath + "/", connectionIDValue, isConnectionID},
+}
+
+func isClientID(s string) bool { _, err := ath.ParseClientID(s); return err == nil }
+
+func isConnectionID(s string) bool { _, err := ath.ParseConnectionID(s); return err == nil }
 
 // Methods maps a route's methods to handlers. HEAD goes with GET.
 type Methods map[string]http.Handler
@@ -37,32 +53,31 @@ func (m Methods) Allow() string {
 // Routes are paths and what they do. Paths are compared as they are written.
 type Routes struct {
 	Paths map[string]Methods
-	// Agents are the paths with a client_id in them, by what stands before and
-	// behind it.
-	Agents map[[2]string]Methods
+	// ByID are the paths with an id in them, by what stands before and behind it.
+	ByID map[[2]string]Methods
 }
 
 // IsZero reports whether there are none.
-func (r Routes) IsZero() bool { return len(r.Paths)+len(r.Agents) == 0 }
+func (r Routes) IsZero() bool { return len(r.Paths)+len(r.ByID) == 0 }
 
 // With returns these routes and others.
 func (r Routes) With(others Routes) Routes {
-	all := Routes{Paths: map[string]Methods{}, Agents: map[[2]string]Methods{}}
+	all := Routes{Paths: map[string]Methods{}, ByID: map[[2]string]Methods{}}
 	for _, some := range []Routes{r, others} {
 		maps.Copy(all.Paths, some.Paths)
-		maps.Copy(all.Agents, some.Agents)
+		maps.Copy(all.ByID, some.ByID)
 	}
 	return all
 }
 
-// Find finds the route of a request: a path, or one with a client_id in it, as
-// one segment of a client_id's form.
+// Find finds the route of a request: a path, or one with an id in it, as one
+// segment of the id's form.
 func (r Routes) Find(req *http.Request) (Methods, bool) {
 	if m, ok := r.Paths[req.URL.Path]; ok {
 		return m, true
 	}
-	for _, before := range []string{ath.AgentsPath, ath.AdminAgentsPath + "/"} {
-		rest, ok := strings.CutPrefix(req.URL.Path, before)
+	for _, in := range idsInPaths {
+		rest, ok := strings.CutPrefix(req.URL.Path, in.before)
 		if !ok {
 			continue
 		}
@@ -70,12 +85,12 @@ func (r Routes) Find(req *http.Request) (Methods, bool) {
 		if i := strings.IndexByte(rest, '/'); i >= 0 {
 			id, behind = rest[:i], rest[i:]
 		}
-		if _, err := ath.ParseClientID(id); err != nil {
+		if !in.is(id) {
 			return nil, false
 		}
-		m, ok := r.Agents[[2]string{before, behind}]
+		m, ok := r.ByID[[2]string{in.before, behind}]
 		if ok {
-			req.SetPathValue(clientIDValue, id)
+			req.SetPathValue(in.value, id)
 		}
 		return m, ok
 	}

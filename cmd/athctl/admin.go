@@ -138,6 +138,9 @@ func (r *refusal) next(ofAgents bool) string {
 			return "athctl agents show CLIENT_ID shows what the agent asked for"
 		}
 	}
+	if r.Code == ath.NotFound && strings.Contains(r.Message, "connection") {
+		return "athctl connections list shows which there are"
+	}
 	if r.Code == ath.NotFound {
 		return "check that --server is athd's public URL, or, with admin.public: false, the address of its listen.admin; and that the athd there is as new as athctl"
 	}

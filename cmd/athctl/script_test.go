@@ -46,6 +46,9 @@ func TestMain(m *testing.M) {
 // commands of testscript there are
 //
 //	register NAME SCOPE...   registers an agent for scopes of the gallery; $NAME is its client_id
+//	connect AGENT USER PROVIDER NAME
+//	                         stores what a user allowed an agent, with a token; $NAME is the connection's id
+//	spoil ID                 spoils the record of a connection
 //	hostile                  stores an agent, $hostile, whose words would steer a terminal
 //	plant                    puts an agent's record into the store that does not open
 //	rekey                    leaves the store as one that was written with another keyset
@@ -70,6 +73,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"register": scriptRegister, "hostile": scriptHostile, "plant": scriptPlant, "rekey": scriptRekey, "away": scriptAway, "logged": scriptLogged, "moves": scriptMoves, "oauth": scriptOAuth,
+			"connect": scriptConnect, "spoil": scriptSpoil,
 		},
 	})
 }
@@ -85,8 +89,9 @@ type companion struct {
 	site  string
 	log   logText
 
-	keeper *issuer.Keeper
-	token  atomic.Pointer[string] // the depot's token endpoint
+	keeper    *issuer.Keeper
+	token     atomic.Pointer[string] // the depot's token endpoint
+	providers *provider.Set
 }
 
 // logText is a log that can be read while it is written.
@@ -143,6 +148,7 @@ func startCompanion(later func(func()), depot bool) (*companion, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.providers = set
 	keys, err := tokenstore.NewKeyset()
 	if err != nil {
 		return nil, err
@@ -274,6 +280,35 @@ func scriptRegister(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv(name+"_id", a.ID())
 }
 
+func scriptConnect(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 4 {
+		ts.Fatalf("usage: connect AGENT USER PROVIDER NAME")
+	}
+	c, ctx, agent, user, at := of(ts), context.Background(), ts.Getenv(args[0]+"_id"), args[1], args[2]
+	if user == "evil" {
+		user = "\x1b[2Jalice"
+	}
+	tag, now := ath.NewTag(), time.Now().UTC()
+	ts.Check(c.store.PutConnection(ctx, tag, tokenstore.Connection{
+		Agent: agent, User: user, Provider: at, Access: ath.NewSecret("token-of-" + args[1]), Refresh: ath.NewSecret("refresh-token-of-" + args[1]),
+		Scopes: ath.Scopes{"pictures:read"}, Created: now, Destination: c.providers.Get(at).Destination(),
+	}, now.Add(10*time.Minute)))
+	ts.Check(c.store.PutGrant(ctx, ath.NewToken(tag), tokenstore.Grant{
+		Agent: agent, ClientID: ts.Getenv(args[0]), User: user, Provider: at, Scopes: ath.Scopes{"pictures:read"},
+		Connection: tag, Issued: now, Expires: now.Add(time.Hour),
+	}))
+	ts.Setenv(args[3], ath.NewConnectionID(tag).String())
+}
+
+func scriptSpoil(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: spoil ID")
+	}
+	id, err := ath.ParseConnectionID(args[0])
+	ts.Check(err)
+	ts.Check(of(ts).redis.Set("ath:{"+string(id.Tag())+"}:conn", "\x01nobody's"))
+}
+
 // scriptHostile writes what a registration would not let through.
 func scriptHostile(ts *testscript.TestScript, _ bool, _ []string) {
 	id, err := ath.ParseAgentID("https://hostile.example/", false)
@@ -383,6 +418,8 @@ func TestExitCodes(t *testing.T) {
 		{"an unknown flag is a wrong usage", append([]string{"agents", "list", "--frobnicate"}, at...), cli.ExitUsage},
 		{"an argument too many is a wrong usage", append([]string{"agents", "list", "x"}, at...), cli.ExitUsage},
 		{"an unknown status is a wrong usage", append([]string{"agents", "list", "--status", "all"}, at...), cli.ExitUsage},
+		{"a user to end wants a name", append([]string{"users", "end", ""}, at...), cli.ExitUsage},
+		{"an id that is none is a wrong usage", append([]string{"connections", "end", "ath_conn_x"}, at...), cli.ExitUsage},
 		{"show wants an agent", append([]string{"agents", "show"}, at...), cli.ExitUsage},
 		{"two agents are one too many", append([]string{"agents", "suspend", client, client}, at...), cli.ExitUsage},
 		{"what is no client_id is a wrong usage", append([]string{"agents", "suspend", "../" + client[3:]}, at...), cli.ExitUsage},

@@ -65,6 +65,7 @@ func assemble(s *config.Settings, log *slog.Logger, events io.Writer) (_ *assemb
 	decider, err := authz.New(authz.Config{
 		Store: store, Renewer: refresher, Providers: providers, Audit: trail, Logger: log, Observe: m.observeDecision,
 		PublicURL: s.PublicURL, ByHost: s.Envoy.Destination == config.DestinationByHostAndPath, ConsentHost: s.ConsentHost(), CallbackPerProvider: s.CallbackPerProvider,
+		Used: store.Used,
 	})
 	if err != nil {
 		return nil, err
@@ -87,6 +88,7 @@ func assemble(s *config.Settings, log *slog.Logger, events io.Writer) (_ *assemb
 	}
 	ready := &readiness{store: store.Ready, feed: store.Feed, audit: trail.Unwritten, issuers: issuers.Status, warnings: s.Warnings}
 	m.showIssuers(issuers.Status)
+	m.showUses(store.UsesDropped)
 	m.showReadiness(ready)
 	m.showUnwritten(trail)
 	m.showFeed(store.Feed)

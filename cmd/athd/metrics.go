@@ -191,6 +191,12 @@ func (m *metrics) showUnwritten(l *audit.Log) {
 	}))
 }
 
+func (m *metrics) showUses(dropped func() uint64) {
+	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "athd_connection_uses_dropped_total", Help: "Times that the use of a connection was not noted, since too many waited.",
+	}, func() float64 { return float64(dropped()) }))
+}
+
 func (m *metrics) handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 10 * time.Second})
 }

@@ -1,0 +1,66 @@
+package api
+
+// A Connection is one agent's OAuth grant for one user at one provider, as
+// operators see it. It holds no token, neither of athd's nor of the user's.
+type Connection struct {
+	ID       string   `json:"connection_id"`
+	Agent    string   `json:"agent_id"`
+	User     string   `json:"user_id"`
+	Provider string   `json:"provider_id"`
+	Scopes   []string `json:"scopes"` // that the user consented to
+	Since    string   `json:"since"`  // RFC 3339
+	LastUsed string   `json:"last_used,omitempty"`
+
+	Tokens      int    `json:"tokens"`                    // live ATH tokens
+	TokensUntil string `json:"tokens_expire,omitempty"`   // the last of them
+	Expires     string `json:"expires,omitempty"`         // of the user's token at the provider; not there where the provider did not say
+	State       string `json:"state"`                     // one of the States of connections
+	Refreshable bool   `json:"refreshable"`               // athd can get another token when this one has expired
+	Refresh     string `json:"refresh"`                   // why it can, or not
+	LastError   string `json:"last_error,omitempty"`      // what was wrong with it last
+	AtProvider  string `json:"end_at_provider,omitempty"` // of one connection: what its end does at the provider
+}
+
+// The states of connections.
+const (
+	ConnectionLive    = "live"    // there is a token that works, or will be one in a moment
+	ConnectionIdle    = "idle"    // no live ATH token
+	ConnectionExpired = "expired" // the user's token has expired, and nothing can refresh it
+	ConnectionRefused = "refused" // the provider no longer accepts the user's token
+	ConnectionMoved   = "moved"   // the provider's endpoints are not those that the user agreed to
+)
+
+// A ConnectionList is one page of GET /ath/admin/connections. A page may be short,
+// or empty, and not be the last. What is used meanwhile may be on two.
+type ConnectionList struct {
+	Connections []Connection `json:"connections"`
+	Unreadable  []string     `json:"unreadable"` // ids of records that do not open
+	Next        string       `json:"next_cursor,omitempty"`
+}
+
+// A ConnectionEndReply says whether there was anything to end: a second time
+// there is not.
+type ConnectionEndReply struct {
+	ID    string `json:"connection_id"`
+	Ended bool   `json:"ended"`
+}
+
+// A UserEndRequest names a user, by the id at the provider, and a provider, or
+// all. With the cursor of a reply it goes on where that one stopped.
+type UserEndRequest struct {
+	User     string `json:"user_id"`
+	Provider string `json:"provider_id,omitempty"`
+	Cursor   string `json:"cursor,omitempty"`
+}
+
+// A UserEndReply counts the connections that the request ended. With a cursor it
+// is not through.
+type UserEndReply struct {
+	User     string `json:"user_id"`
+	Provider string `json:"provider_id,omitempty"`
+	Ended    int    `json:"ended_connections"`
+	Next     string `json:"next_cursor,omitempty"`
+}
+
+// MaxUserBytes bounds the id of a user in a request.
+const MaxUserBytes = 1024

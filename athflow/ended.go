@@ -1,0 +1,45 @@
+package athflow
+
+import (
+	"context"
+	"errors"
+
+	"github.com/athd/athd/ath"
+	"github.com/athd/athd/tokenstore"
+)
+
+// userEnded is why a session ended whose user an operator ended meanwhile, in its
+// record and event.
+const userEnded = "user_ended"
+
+// errUserEnded: what the user has just allowed was ended before it came here.
+var errUserEnded = errors.New("an operator ended what this user allowed, after the authorization began")
+
+// putConnection stores what a user has just allowed, unless an operator ended that
+// user since the authorization began. That can happen up to the very moment: who
+// ends a user writes the mark first, and then ends what is stored, so that of
+// both one sees the other.
+//
+// Until a token is made of it, the connection lives as long as the session.
+func (f *Flow) putConnection(ctx context.Context, v *visit, tag ath.Tag, c tokenstore.Connection) error {
+	before, err := f.Store.UserEnd(ctx, c.User, c.Provider)
+	if err != nil {
+		return err
+	}
+	if before.At.After(v.session.Created) {
+		v.Event.UserID = c.User
+		return errUserEnded
+	}
+	if err := f.Store.PutConnection(ctx, tag, c, v.session.Expires); err != nil {
+		return err
+	}
+	after, err := f.Store.UserEnd(ctx, c.User, c.Provider)
+	if err != nil || after == before {
+		return err
+	}
+	if _, err := f.Store.EndConnection(ctx, tag, f.Now().UTC()); err != nil {
+		return err // no token is made of it, since the session does not go on
+	}
+	v.Event.UserID = c.User
+	return errUserEnded
+}

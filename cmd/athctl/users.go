@@ -1,0 +1,88 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+
+	"github.com/spf13/cobra"
+
+	"github.com/athd/athd/ath"
+	"github.com/athd/athd/ath/api"
+	"github.com/athd/athd/internal/cli"
+)
+
+func newUsers(t cli.Terminal) *cobra.Command {
+	c := &cobra.Command{
+		Use:     "users",
+		Short:   "end all that a user allowed",
+		GroupID: groupAgents,
+		Example: "  athctl users end 583231 --provider github",
+	}
+	c.AddCommand(newEndUser(t))
+	return c
+}
+
+func newEndUser(t cli.Terminal) *cobra.Command {
+	c := newCommand(t, &cobra.Command{
+		Use:   "end USER",
+		Short: "end all connections of a user, at a provider or at all",
+		Long: `end ends all connections of a user, who is named by the id at the provider, as
+athctl connections list shows it. Ids are a provider's own: without --provider
+everybody is meant who has this id at any of them.
+
+What the user allowed before is ended, also where the consent finishes only now. What
+the user allows in an authorization that begins later is a new connection.`,
+		Example: `  athctl users end 583231 --provider github
+  athctl users end 'auth0|507f1f77bcf86cd799439011'`,
+	})
+	provider := c.Flags().String("provider", "", "at this `PROVIDER` only")
+	return c.runs(func(ctx context.Context, plain []string) error {
+		switch {
+		case len(plain) != 1 || plain[0] == "":
+			return cli.Wrong("want one USER, the id at the provider; athctl connections list shows them")
+		case *provider == "" && c.Flags().Changed("provider"):
+			return cli.Wrong("--provider is empty")
+		}
+		return c.endUser(ctx, api.UserEndRequest{User: plain[0], Provider: *provider})
+	})
+}
+
+// endUser asks until all of it is done: one request goes on for some seconds only.
+func (c *command) endUser(ctx context.Context, request api.UserEndRequest) error {
+	server, err := c.connect()
+	if err != nil {
+		return err
+	}
+	total := api.UserEndReply{User: request.User, Provider: request.Provider}
+	for pages := (cursors{}); ; {
+		var reply api.UserEndReply
+		if err := server.ask(ctx, http.MethodPost, ath.AdminUserEndPath, request, &reply); err != nil {
+			if total.Ended > 0 {
+				fmt.Fprintf(c.Stderr, "athctl: %d connections have ended before this; give the command again\n", total.Ended)
+			}
+			return err
+		}
+		total.Ended += reply.Ended
+		if reply.Next == "" {
+			break
+		}
+		if err := pages.next(reply.Next); err != nil {
+			return err
+		}
+		request.Cursor = reply.Next
+	}
+	if *c.format == cli.JSON {
+		return c.JSON(total)
+	}
+	where := "all providers"
+	if request.Provider != "" {
+		where = cli.Printable(request.Provider, 127)
+	}
+	what := "connections"
+	if total.Ended == 1 {
+		what = "connection"
+	}
+	_, err = fmt.Fprintf(c.Stdout, "ended %d %s of %s at %s.\n", total.Ended, what, cli.Printable(request.User, api.MaxUserBytes), where)
+	return err
+}
