@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/athd/athd/admin"
+	"github.com/athd/athd/ath"
 	"github.com/athd/athd/authz"
 	"github.com/athd/athd/httpapi"
 )
@@ -120,12 +121,16 @@ func TestEveryRouteOfOperatorsWantsAnAdminToken(t *testing.T) {
 			routes = append(routes, method+" "+path)
 		}
 	}
-	for around, methods := range operate.Routes().Agents {
+	for around, methods := range operate.Routes().ByID {
 		for method := range methods {
-			routes = append(routes, method+" "+around[0]+a.clientID+around[1])
+			id := a.clientID
+			if around[0] == ath.AdminConnectionsPath+"/" {
+				id = ath.NewConnectionID(ath.NewTag()).String()
+			}
+			routes = append(routes, method+" "+around[0]+id+around[1])
 		}
 	}
-	if len(routes) < 13 {
+	if len(routes) < 17 {
 		t.Fatalf("too few routes: %v", routes)
 	}
 	slices.Sort(routes)

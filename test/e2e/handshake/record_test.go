@@ -74,6 +74,7 @@ func TestALogThatCannotBeWrittenStopsWhatGivesRightsAlone(t *testing.T) {
 			denied, deniedToken := w.live(t, "denied")
 			removed, removedToken := w.live(t, "removed")
 			leaving, leavingToken := w.live(t, "leaving")
+			cut, cutToken := w.live(t, "cut")
 			resumed, _ := w.live(t, "resumed")
 			w.operate("POST", resumed.adminPath()+"/suspend", "")
 			narrowed, _ := w.live(t, "narrowed")
@@ -134,6 +135,9 @@ func TestALogThatCannotBeWrittenStopsWhatGivesRightsAlone(t *testing.T) {
 				quickly(t, func() reply { return w.operate("POST", suspended.adminPath()+"/suspend", "") }, http.StatusOK)
 				quickly(t, func() reply { return w.operate("POST", "/ath/admin/hosts/suspend", `{"host":"other.example"}`) }, http.StatusOK)
 				quickly(t, func() reply { return w.operate("POST", denied.adminPath()+"/deny", reading) }, http.StatusOK)
+				connection := "/ath/admin/connections/" + connectionOf(t, cutToken)
+				quickly(t, func() reply { return w.operate("POST", connection+"/end", "") }, http.StatusOK)
+				quickly(t, func() reply { return w.operate("POST", "/ath/admin/users/end", `{"user_id":"somebody"}`) }, http.StatusOK)
 				quickly(t, func() reply { return w.operate("DELETE", removed.adminPath(), "") }, http.StatusOK)
 				quickly(t, func() reply {
 					return w.ask("DELETE", leaving.path(), "", "Authorization", basic(leaving.clientID, leaving.secret))
@@ -141,7 +145,7 @@ func TestALogThatCannotBeWrittenStopsWhatGivesRightsAlone(t *testing.T) {
 				for _, c := range []struct {
 					of    *actor
 					token string
-				}{{revoked, token}, {own, ownToken}, {suspended, suspendedToken}, {denied, deniedToken}, {removed, removedToken}, {leaving, leavingToken}} {
+				}{{revoked, token}, {own, ownToken}, {suspended, suspendedToken}, {denied, deniedToken}, {removed, removedToken}, {leaving, leavingToken}, {cut, cutToken}} {
 					if got := w.decide(t, c.of, c.token); got == authz.Allowed {
 						t.Errorf("the token of %s still passes", c.of.id)
 					}
@@ -175,6 +179,7 @@ func TestALogThatCannotBeWrittenStopsWhatGivesRightsAlone(t *testing.T) {
 				all := d.String()
 				for kind, n := range map[audit.Kind]int{
 					audit.TokenRevoked: 2, audit.AgentSuspended: 2, audit.AgentDenied: 2, audit.AgentRemoved: 2,
+					audit.ConnectionEnded: 1, audit.UserEnded: 1,
 				} {
 					if got := strings.Count(all, `"event":"`+string(kind)+`"`); got != n {
 						t.Errorf("%d events %s, want %d", got, kind, n)
