@@ -22,25 +22,39 @@ func (s *API) connectionOf(i *tokenstore.ConnectionInfo) api.Connection {
 	if p != nil {
 		v.Provider = p.ID
 	}
-	v.Refresh = whyNotRefreshed(i)
-	v.State, v.LastError = s.stateOf(i, p)
+	v.Refreshable, v.Refresh = s.refreshOf(i, p)
+	v.State, v.LastError = s.stateOf(i, p, v.Refreshable)
 	return v
 }
 
-// whyNotRefreshed says why athd cannot get another token for the user when the
-// present one has expired.
-func whyNotRefreshed(i *tokenstore.ConnectionInfo) string {
+// refreshOf says whether athd can get another token for the user when the present
+// one has expired, and why.
+func (s *API) refreshOf(i *tokenstore.ConnectionInfo, p *provider.Provider) (bool, string) {
+	r := &i.Renewal
 	switch {
-	case i.Ended:
-		return "the provider no longer accepts what it gave"
+	case i.Ended, !r.Refused.IsZero():
+		return false, "the provider no longer accepts what it gave"
 	case !i.Refreshable:
-		return "the provider gave no refresh token"
+		return false, "the provider gave no refresh token"
+	case p == nil:
+		return false, "the provider is not configured any more"
+	case p.Refresh.Off:
+		return false, "refresh is off for this provider"
+	case !r.RefreshExpires.IsZero() && !s.Now().Before(r.RefreshExpires):
+		return false, "the refresh token has expired"
+	case !r.Refreshed.IsZero():
+		return true, "it was refreshed last at " + instant(r.Refreshed)
 	}
-	return "this athd does not use refresh tokens"
+	return true, "there is a refresh token, which was not used yet"
 }
 
 // stateOf judges as a call would be judged (P-6, O-2), and says what is wrong.
-func (s *API) stateOf(i *tokenstore.ConnectionInfo, p *provider.Provider) (state, wrong string) {
+func (s *API) stateOf(i *tokenstore.ConnectionInfo, p *provider.Provider, refreshable bool) (state, wrong string) {
+	over := !i.Expires.IsZero() && !s.Now().Before(i.Expires)
+	refused := ""
+	if r := &i.Renewal; !r.Refused.IsZero() {
+		refused = "the provider refused to refresh the user's token at " + instant(r.Refused) + ": " + r.RefusedFor
+	}
 	switch {
 	case p == nil:
 		return api.ConnectionMoved, "the provider is not configured any more"
@@ -48,10 +62,12 @@ func (s *API) stateOf(i *tokenstore.ConnectionInfo, p *provider.Provider) (state
 		return api.ConnectionMoved, "the provider's token endpoint, client or API host is another one than the user agreed to: authorize again"
 	case i.Ended:
 		return api.ConnectionRefused, "the provider no longer accepts the user's token: authorize again"
-	case !i.Expires.IsZero() && !s.Now().Before(i.Expires):
+	case over && refused != "":
+		return api.ConnectionRefused, refused
+	case over && !refreshable:
 		return api.ConnectionExpired, "the user's token has expired: authorize again"
 	case i.Tokens == 0:
-		return api.ConnectionIdle, ""
+		return api.ConnectionIdle, refused
 	}
-	return api.ConnectionLive, ""
+	return api.ConnectionLive, refused
 }

@@ -30,6 +30,7 @@ type ConnectionInfo struct {
 	Refreshable           bool      // there is a refresh token
 	Ended                 bool      // the provider no longer accepts it
 	Destination           string
+	Renewal               Renewal
 
 	Tokens int       // live ATH tokens
 	Until  time.Time // the last of them expires; zero: there is none

@@ -161,7 +161,7 @@ func (s *Store) finishRead(r *connectionRead, tag ath.Tag) {
 	}
 	i := &r.info
 	i.Tag, i.Scopes, i.Created, i.Expires, i.Ended, i.Destination = tag, c.Scopes, c.Created, c.Expires, c.Ended, c.Destination
-	i.Refreshable = !c.Refresh.IsZero()
+	i.Refreshable, i.Renewal = !c.Refresh.IsZero(), c.Renewal
 	for _, z := range r.grants {
 		if until := time.UnixMilli(int64(z.Score)).UTC(); until.After(s.now()) {
 			i.Tokens++

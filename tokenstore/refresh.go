@@ -188,9 +188,33 @@ func (s *Store) FinishRefresh(ctx context.Context, r *Refresh, next *Connection,
 		}
 		r.next, r.sealed, r.replaced = next, sealed, r.State.raw
 	}
+	owner, err := ownerKey(r.State.ref.Tag)
+	if err != nil {
+		return err
+	}
+	if keep > 0 { // beyond its grants: who ends the user must find it
+		if err := s.noteUntil(ctx, r.State.ref, s.now().Add(keep)); err != nil {
+			return err
+		}
+	}
 	return s.do(ctx, "finish_refresh", func(ctx context.Context) error {
-		return s.confirmed(ctx, s.scripts.finishRefresh, ErrChanged, []string{k.connection, k.lease, k.attempt},
+		return s.confirmed(ctx, s.scripts.finishRefresh, ErrChanged, []string{k.connection, k.lease, k.attempt, owner},
 			r.State.raw, r.sealed, r.lease, r.mine, keep.Milliseconds())
+	})
+}
+
+// noteUntil enters a connection into the indexes.
+func (s *Store) noteUntil(ctx context.Context, ref ConnectionRef, until time.Time) error {
+	note, err := s.note(ref.Agent, ref.User, ref.Tag, until)
+	if err != nil {
+		return err
+	}
+	return s.do(ctx, "note_connection", func(ctx context.Context) error {
+		var noted func() error
+		if err := s.server.ask(ctx, func(batch redis.Pipeliner) { noted = note(ctx, batch) }); err != nil {
+			return err
+		}
+		return noted()
 	})
 }
 

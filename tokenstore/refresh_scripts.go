@@ -29,7 +29,7 @@ if holder and holder ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return 1`),
 
-		// KEYS connection, lease, attempt; ARGV the connection's old bytes, its next
+		// KEYS connection, lease, attempt, owner; ARGV the connection's old bytes, its next
 		// bytes, this caller's lease, its attempt, the connection's least ttl in ms.
 		// A connection that has ended is not brought back. Somebody else's lease and
 		// attempt stay.
@@ -38,6 +38,7 @@ local now = redis.call('GET', KEYS[1])
 if now ~= ARGV[1] and now ~= ARGV[2] then return 0 end
 local left = math.max(redis.call('PTTL', KEYS[1]), tonumber(ARGV[5]), 1)
 redis.call('SET', KEYS[1], ARGV[2], 'PX', string.format('%.0f', left))
+redis.call('PEXPIRE', KEYS[4], string.format('%.0f', left))
 if redis.call('GET', KEYS[3]) == ARGV[4] then redis.call('DEL', KEYS[3]) end
 if redis.call('GET', KEYS[2]) == ARGV[3] then redis.call('DEL', KEYS[2]) end
 return 1`),

@@ -224,6 +224,18 @@ func testRefreshRecords(t *testing.T, b backend) {
 	if ttl := b.raw.PTTL(ctx, key+"conn").Val(); ttl <= 23*time.Hour {
 		t.Errorf("the connection's ttl is %v", ttl)
 	}
+	// Who ends the user finds it, though its grants may be over by then.
+	if ttl := b.raw.PTTL(ctx, key+"owner").Val(); ttl <= 23*time.Hour {
+		t.Errorf("the owner's ttl is %v", ttl)
+	}
+	later := b.open(t, func(c *tokenstore.Config) { c.Now = func() time.Time { return time.Now().Add(20 * time.Hour) } })
+	for _, q := range []tokenstore.ConnectionQuery{{User: f.connection.User}, {Agent: f.agent.ID}} {
+		q.Limit = 10
+		all, _, _ := connections(t, later, q)
+		if len(all) != 1 || all[0].Tag != f.token.Tag() || all[0].Tokens != 0 || all[0].Renewal.Refreshed.IsZero() {
+			t.Errorf("%+v: %+v", q, all)
+		}
+	}
 	if n := b.raw.Exists(ctx, key+"lease").Val() + b.raw.Exists(ctx, key+"refresh").Val(); n != 0 {
 		t.Errorf("%d keys are left", n)
 	}
