@@ -196,13 +196,12 @@ func scriptFront(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 func scriptIssuer(ts *testscript.TestScript, _ bool, args []string) {
-	var server *httptest.Server
-	server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/.well-known/oauth-authorization-server" {
 			http.NotFound(w, r)
 			return
 		}
-		fmt.Fprintf(w, `{"issuer":%q,"authorization_endpoint":"%[1]s/authorize","token_endpoint":"%[1]s/token"%[2]s}`, server.URL, strings.Join(args, ""))
+		fmt.Fprintf(w, `{"issuer":%q,"authorization_endpoint":"%[1]s/authorize","token_endpoint":"%[1]s/token"%[2]s}`, "http://"+r.Host, strings.Join(args, ""))
 	}))
 	ts.Defer(server.Close)
 	ts.Setenv("ISSUER", server.URL)
