@@ -150,8 +150,11 @@ self.addEventListener("fetch", e => {
 		e.respondWith(fetch(u.searchParams.get("link"), {credentials: "include"}).then(r => r.text()).then(text => new Response(text), () => new Response("failed")));
 });`
 
+// registering is a page that is ready once the worker stands between it and the
+// network: an active worker may not have claimed it yet.
 func registering(path, scope string) string {
 	return fmt.Sprintf(`<script>navigator.serviceWorker.register(%q, {scope: %q}).then(() => navigator.serviceWorker.ready)
+.then(() => new Promise(is => navigator.serviceWorker.controller ? is() : navigator.serviceWorker.addEventListener("controllerchange", is)))
 .then(() => { document.title = "ready" }, e => { document.title = "refused: " + e.name })</script>`, path, scope)
 }
 
