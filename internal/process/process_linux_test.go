@@ -113,9 +113,6 @@ func TestMain(m *testing.M) {
 
 // A killed program stops nothing any more: the kernel does.
 func TestChildEndsWithAParentThatIsKilled(t *testing.T) {
-	if !process.EndsWithParent {
-		t.Skip("only Linux ends children of a killed parent")
-	}
 	parent := exec.Command(os.Args[0])
 	parent.Env = append(os.Environ(), parentOfSleep+"="+filepath.Join(t.TempDir(), "log"))
 	out, err := parent.StdoutPipe()
