@@ -210,6 +210,7 @@ func (c *check) scopes(p *Provider, list []string, rules []ruleEntry) {
 	if p.Scopes, _ = ath.ParseScopes(list); len(list) > ath.MaxScopes {
 		c.fail("available_scopes", fmt.Sprintf("more than %d scopes", ath.MaxScopes))
 	}
+	c.aliases(p)
 	for i, r := range rules {
 		p.Rules = append(p.Rules, c.rule(p, i, r))
 	}
@@ -218,7 +219,7 @@ func (c *check) scopes(p *Provider, list []string, rules []ruleEntry) {
 	case c.Doc.Has(c.full("scope_rules")...):
 	case c.opens != nil:
 		p.Rules = c.opens.rules(p.Scopes, c.moved)
-	case c.speaks == nil && len(presetsAt(c.presets, p.AuthorizeURL, p.TokenURL, p.UserinfoURL, p.APIBase, c.issuer)) == 0:
+	case !c.speaks.describesAPI() && len(presetsAt(c.presets, p.AuthorizeURL, p.TokenURL, p.UserinfoURL, p.APIBase, c.issuer)) == 0:
 		p.Rules, p.Derived = derive(p.Scopes), true
 	}
 	c.checkRules(p)

@@ -2,6 +2,7 @@ package provider
 
 import (
 	"cmp"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -56,6 +57,7 @@ func (c *check) choose(p *Provider, s *serverFields, noBase bool) {
 		return
 	}
 	c.ruleOut(p, s)
+	c.adviseParameters(p, s)
 	c.fill(p, s, c.speaks)
 	d, ok := c.speaks.OAuth.kind(s.TokenKind)
 	switch {
@@ -72,6 +74,7 @@ func (c *check) choose(p *Provider, s *serverFields, noBase bool) {
 // taken only beside the service's own OAuth server: another one's tokens are
 // not for that API.
 func (c *check) defaultBase(p *Provider, at []*presetFile) *url.URL {
+	at = slices.DeleteFunc(slices.Clone(at), func(f *presetFile) bool { return !f.describesAPI() })
 	switch {
 	case p.Discovered && (len(at) != 1 || !at[0].knows(c.issuer)):
 		c.fail("api_base_url", "is missing")
@@ -97,7 +100,7 @@ func (c *check) chooseRules(p *Provider, named int) {
 		return // the API is one's own
 	}
 	written := c.Doc.Has(c.full("scope_rules")...)
-	if named >= 0 {
+	if named >= 0 && c.presets[named].describesAPI() {
 		f := &c.presets[named]
 		moved, ok := f.place(p.APIBase)
 		if !ok && len(presetsAt(c.presets, p.APIBase)) > 0 { // another API, known to be one
@@ -109,7 +112,7 @@ func (c *check) chooseRules(p *Provider, named int) {
 		c.api, c.moved = f, moved
 	} else {
 		for i := range c.presets {
-			if c.presets[i].ByName {
+			if c.presets[i].ByName || !c.presets[i].describesAPI() {
 				continue
 			}
 			moved, ok := c.presets[i].place(p.APIBase)
@@ -134,6 +137,20 @@ func (c *check) adviseByName(p *Provider, s *serverFields) {
 		f := &c.presets[i]
 		if f.ByName && f.knows(p.TokenURL) && slices.ContainsFunc(f.ClientIDs, func(begin string) bool { return strings.HasPrefix(s.ClientID, begin) }) {
 			c.warn("client_id", "looks like that of a "+f.Title+", whose tokens have no scopes, so that every consent would end without a token: set preset: "+f.Name)
+		}
+	}
+}
+
+// adviseParameters warns of a parameter without which the server does what is
+// probably not meant. An indicator of the resource (RFC 8707) says as much.
+func (c *check) adviseParameters(p *Provider, s *serverFields) {
+	for _, param := range slices.Sorted(maps.Keys(c.speaks.OAuth.WantsAuthorize)) {
+		_, given := s.ExtraAuthorize[param]
+		if p.AuthorizeURL != nil {
+			given = given || p.AuthorizeURL.Query().Has(param)
+		}
+		if !given && s.Resource == "" {
+			c.warn("preset", "without "+param+" in extra_authorize_params, "+c.speaks.OAuth.WantsAuthorize[param])
 		}
 	}
 }

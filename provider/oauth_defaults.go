@@ -1,9 +1,12 @@
 package provider
 
 import (
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/athd/athd/ath"
 )
 
 // oauthDefaults are a preset's defaults for its OAuth server, under the names of
@@ -16,10 +19,14 @@ type oauthDefaults struct {
 	ExtraAuthorize   map[string]string `yaml:"extra_authorize_params"`
 	ExtraToken       map[string]string `yaml:"extra_token_params"`
 	ScopeAliases     map[string]string `yaml:"scope_aliases"`
+	ScopePrefix      string            `yaml:"scope_prefix"` // the server returns scopes that begin with it without it
 	EmptyScope       string            `yaml:"empty_scope"`
+	ExtraScopes      []string          `yaml:"extra_scopes"` // of presets that are chosen by name only
 	RefreshScope     bool              `yaml:"refresh_scope"`
 	RefreshDenied    []string          `yaml:"refresh_denied_errors"`
 	NeverAuthorize   []string          `yaml:"never_authorize_params"` // the operator cannot set these
+	WantsAuthorize   map[string]string `yaml:"wants_authorize_params"` // what is probably not meant where one is missing
+	Sources          []string          `yaml:"sources"`                // pages of the service that say so
 	TokenKinds       []dialect         `yaml:"token_kinds"`            // the first is the default; empty: standard replies
 }
 
@@ -93,7 +100,7 @@ func (c *check) fill(p *Provider, s *serverFields, f *presetFile) {
 	if f.knows(p.TokenURL) {
 		c.unwritten("issuer", &s.Issuer, h.Issuer)
 		c.unwritten("userinfo_endpoint", &s.UserinfoEndpoint, h.UserinfoEndpoint)
-	} else if rest, below := strings.CutPrefix(h.UserinfoEndpoint, f.APIBase); below && p.APIBase != nil && !c.native {
+	} else if rest, below := strings.CutPrefix(h.UserinfoEndpoint, f.APIBase); below && rest != "" && p.APIBase != nil && !c.native {
 		c.unwritten("userinfo_endpoint", &s.UserinfoEndpoint, p.APIBase.String()+rest)
 	}
 	if s.UserinfoEndpoint != "" {
@@ -107,6 +114,9 @@ func (c *check) fill(p *Provider, s *serverFields, f *presetFile) {
 	if !c.Doc.Has(c.full("refresh_denied_errors")...) {
 		s.RefreshDenied = h.RefreshDenied
 	}
+	if !c.Doc.Has(c.full("extra_scopes")...) {
+		c.extraScopes(p, h.ExtraScopes, s.Refresh)
+	}
 	s.ScopeAliases = fillParams(s.ScopeAliases, h.ScopeAliases)
 	s.ExtraAuthorize = fillParams(s.ExtraAuthorize, h.ExtraAuthorize)
 	s.ExtraToken = fillParams(s.ExtraToken, h.ExtraToken)
@@ -116,6 +126,36 @@ func (c *check) unwritten(name string, value *string, preset string) {
 	if !c.Doc.Has(c.full(name)...) {
 		*value = preset
 	}
+}
+
+// offlineAccess is the scope that asks for a refresh token (OpenID Connect Core,
+// section 11).
+const offlineAccess = "offline_access"
+
+// extraScopes are the preset's. Where nothing is refreshed no refresh token is
+// asked for.
+func (c *check) extraScopes(p *Provider, preset []string, refresh *bool) {
+	for _, scope := range preset {
+		if scope != offlineAccess || refresh == nil || *refresh {
+			p.ExtraScopes = append(p.ExtraScopes, scope)
+		}
+	}
+}
+
+// prefixed returns the aliases with one for each scope that begins with the
+// server's prefix, where it has none of its own.
+func (h *oauthDefaults) prefixed(aliases map[string]string, available ath.Scopes) map[string]string {
+	if h.ScopePrefix == "" {
+		return aliases
+	}
+	all := maps.Clone(aliases)
+	for _, s := range available {
+		short, begins := strings.CutPrefix(s, h.ScopePrefix)
+		if _, own := all[s]; begins && short != "" && !own && !available.Has(short) {
+			all[s] = short
+		}
+	}
+	return all
 }
 
 // fillParams adds the preset's parameters to the operator's. One that the

@@ -19,7 +19,9 @@ type Preset struct {
 	Name          string // as in the field preset of providers.json
 	Title         string
 	Documentation string        // URL of the API's reference
-	APIBase       string        // what its rules' paths are relative to
+	Sources       []string      // URLs of pages that say how its OAuth server behaves
+	APIBase       string        // what its rules' paths are relative to; "": it knows an OAuth server, and no API
+	ByName        bool          // it is chosen by the field preset only
 	Encoded       ath.Encodable // what the API's ids hold, percent-encoded
 	Scopes        []PresetScope
 	Start         PresetStart
@@ -129,7 +131,7 @@ func readPresets() []presetFile {
 }
 
 func (f *presetFile) preset() Preset {
-	p := Preset{Name: f.Name, Title: f.Title, Documentation: f.Documentation, APIBase: f.APIBase, Encoded: f.encoded(), Start: f.Start}
+	p := Preset{Name: f.Name, Title: f.Title, Documentation: f.Documentation, APIBase: f.APIBase, ByName: f.ByName, Encoded: f.encoded(), Sources: f.OAuth.Sources, Start: f.Start}
 	for _, s := range f.Scopes {
 		p.Scopes = append(p.Scopes, PresetScope{s.Scope, s.Documentation, f.rules(ath.Scopes{s.Scope}, rebase{})})
 	}
@@ -170,6 +172,11 @@ func (f *presetFile) rules(available ath.Scopes, moved rebase) []Rule {
 	}
 	return rules
 }
+
+// describesAPI reports whether the preset is of a service with an API of its own.
+// One that is not has the habits of an OAuth server only: the API behind it is
+// somebody's own, and so is what its scopes mean.
+func (f *presetFile) describesAPI() bool { return f != nil && f.APIBase != "" }
 
 // knows reports whether one of the URLs is at the service's hosts.
 func (f *presetFile) knows(urls ...*url.URL) bool {

@@ -27,6 +27,15 @@ func TestPresetsAreSound(t *testing.T) {
 				t.Error("PresetNamed does not find it, or it has no title")
 			}
 			isPage(t, preset.Documentation)
+			for _, page := range preset.Sources {
+				isPage(t, page)
+			}
+			if preset.APIBase == "" {
+				if len(preset.Scopes) > 0 || !preset.ByName || len(preset.Sources) == 0 {
+					t.Error("it describes no API, and has scopes, is chosen by hosts, or cites nobody")
+				}
+				return
+			}
 			var scopes []string
 			var rules []map[string]any
 			for _, s := range preset.Scopes {
@@ -62,7 +71,7 @@ func TestPresetsAreSound(t *testing.T) {
 			}
 		})
 	}
-	if want := []string{"github", "github-app", "gmail", "google-calendar", "google-drive", "slack"}; !slices.Equal(names, want) {
+	if want := strings.Fields("auth0 clerk dex entra github github-app gmail google-calendar google-drive keycloak oidc okta slack"); !slices.Equal(names, want) {
 		t.Errorf("got %q", names)
 	}
 	if _, ok := provider.PresetNamed("none"); ok {
@@ -85,7 +94,7 @@ func TestPresetsAtOneHostSpeakAlike(t *testing.T) {
 			OAuth  any
 			ByName bool `json:"by_name"`
 		}
-		if err := json.Unmarshal(text, &f); err != nil || len(f.Hosts) == 0 || f.OAuth == nil {
+		if err := json.Unmarshal(text, &f); err != nil || len(f.Hosts) == 0 && !f.ByName || f.OAuth == nil {
 			t.Fatalf("%s: %+v, %v", preset.Name, f, err)
 		}
 		if f.ByName {
@@ -297,7 +306,7 @@ func TestChoiceOfPreset(t *testing.T) {
 
 func TestPresetFaults(t *testing.T) {
 	for _, tt := range []struct{ name, members, want string }{
-		{"unknown", `"preset": "GitHub"`, "f:2:1: preset: want one of github, github-app, gmail, google-calendar, google-drive, slack or none"},
+		{"unknown", `"preset": "GitHub"`, "f:2:1: preset: want one of auth0, clerk, dex, entra, github, github-app, gmail, google-calendar, google-drive, keycloak, oidc, okta, slack or none"},
 		{"beside the base", `"preset": "gmail", "api_base_url": "https://www.googleapis.com/drive/v3"`, "f:2:20: api_base_url: the rules of preset gmail are written for https://gmail.googleapis.com/gmail/v1, and this is neither above nor below it"},
 		{"at another API of Google's", `"preset": "google-calendar", "api_base_url": "https://people.googleapis.com"`, "f:2:30: api_base_url: the rules of preset google-calendar are written for https://www.googleapis.com/calendar/v3, and this is neither above nor below it"},
 		{"at another service", `"preset": "slack", "api_base_url": "https://api.github.com"`, "f:2:20: api_base_url: the rules of preset slack are written for https://slack.com/api, and this is neither above nor below it"},

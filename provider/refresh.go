@@ -89,7 +89,7 @@ func (c *Client) RefreshTokens(ctx context.Context, p *Provider, refresh ath.Sec
 	}
 	form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {refresh.Reveal()}}
 	if p.Refresh.SendScope && len(scopes) > 0 {
-		form.Set("scope", strings.Join(scopes, " "))
+		form.Set("scope", strings.Join(p.asked(scopes), " ")) // offline_access, too: Entra gives no refresh token without it
 	}
 	var connected atomic.Bool
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }})

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/big"
 	"net/url"
 	"slices"
 	"strconv"
@@ -172,7 +173,9 @@ func (r reply) user(field string) string {
 	var id string
 	switch v := value.(type) {
 	case json.Number:
-		id = v.String()
+		if _, whole := new(big.Int).SetString(v.String(), 10); whole && len(v) <= maxUserBytes {
+			id = v.String() // 1e3 and 1000.0 would be other users than 1000
+		}
 	case string:
 		id = v
 	}

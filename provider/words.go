@@ -47,13 +47,15 @@ func (p *Provider) tokenTypes() []string {
 	return types
 }
 
-// consented interprets the scope of a token reply of this provider (C-4).
+// consented interprets the scope of a token reply of this provider (C-4). Aliases
+// are of the names that the reply has, and of no other alias.
 func (p *Provider) consented(told ath.Scopes, given bool) (ath.Scopes, bool) {
 	if given && len(told) == 0 && p.EmptyScope == EmptyAsRequested {
 		return nil, false
 	}
+	said := told
 	for _, asked := range slices.Sorted(maps.Keys(p.ScopeAliases)) {
-		if told.Has(p.ScopeAliases[asked]) && !told.Has(asked) {
+		if said.Has(p.ScopeAliases[asked]) && !told.Has(asked) {
 			told = append(slices.Clip(told), asked)
 		}
 	}
@@ -99,4 +101,26 @@ func (c *check) words(p *Provider, s serverFields) {
 		c.fail("empty_scope", "want "+EmptyAsNothing+" or "+EmptyAsRequested)
 	}
 	p.TokenTypes, p.DeniedErrors, p.ScopeAliases = s.TokenTypes, s.DeniedErrors, s.ScopeAliases
+}
+
+// aliases adds those that the preset's prefix makes, and looks for aliases that
+// do nothing or too much. It needs the available scopes.
+func (c *check) aliases(p *Provider) {
+	own := slices.Sorted(maps.Keys(p.ScopeAliases))
+	if c.speaks != nil {
+		own = slices.DeleteFunc(own, func(asked string) bool { return c.speaks.OAuth.ScopeAliases[asked] != "" })
+		p.ScopeAliases = c.speaks.OAuth.prefixed(p.ScopeAliases, p.Scopes)
+	}
+	first := map[string]string{}
+	for _, asked := range own {
+		told := p.ScopeAliases[asked]
+		if !slices.Contains(p.Scopes, asked) && !slices.Contains(p.ExtraScopes, asked) {
+			c.warn("scope_aliases", "is of no scope in available_scopes", asked)
+		}
+		if other, ok := first[told]; ok {
+			c.warn("scope_aliases", "the server returns this scope and "+Quoted(other)+" under one name, so that a user who allows one of them allows both", asked)
+			continue
+		}
+		first[told] = asked
+	}
 }

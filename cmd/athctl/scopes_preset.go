@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"text/tabwriter"
@@ -41,6 +42,13 @@ func (c *command) presetScopes(name string) error {
 	if *c.format == cli.JSON {
 		return c.JSON(viewOf(&p))
 	}
+	if p.APIBase == "" {
+		fmt.Fprintf(c.Stdout, "%s: an OAuth server, and no API: what scopes open is scope_rules' to say\n\n", p.Title)
+		for _, page := range p.Sources {
+			fmt.Fprintln(c.Stdout, page)
+		}
+		return nil
+	}
 	fmt.Fprintf(c.Stdout, "%s (%s): paths below %s\n\n", p.Title, p.Documentation, p.APIBase)
 	t := scopeTable{columns: []string{"SCOPE", "METHODS", "PATHS", "DOCUMENTATION"}}
 	for _, s := range p.Scopes {
@@ -77,7 +85,7 @@ func (c *command) listPresets() error {
 	w := tabwriter.NewWriter(c.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "PRESET\tSERVICE\tAPI\tSCOPES")
 	for _, p := range all {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%d\n", p.Name, p.Title, p.APIBase, len(p.Scopes))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d\n", p.Name, p.Title, cmp.Or(p.APIBase, "-"), len(p.Scopes))
 	}
 	return w.Flush()
 }
