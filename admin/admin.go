@@ -16,6 +16,8 @@ import (
 	"github.com/athd/athd/httpapi"
 	"github.com/athd/athd/issuer"
 	"github.com/athd/athd/provider"
+	"github.com/athd/athd/tokenstore"
+	"github.com/athd/athd/vault"
 )
 
 // Config configures an [API].
@@ -34,6 +36,10 @@ type Config struct {
 	// Explain judges a call that nobody makes: [Explainer] of a decider. nil:
 	// nobody can ask for that.
 	Explain func(context.Context, authz.Question) (*api.Explanation, error)
+
+	// Refresh gets a new token for a connection: [vault.Vault.Ask]. nil: nobody can
+	// ask for that.
+	Refresh func(context.Context, *provider.Provider, tokenstore.ConnectionRef) vault.Report
 }
 
 // An API is the operator's. It keeps nothing: all state is in the store.
@@ -91,6 +97,9 @@ func (s *API) Routes() httpapi.Routes {
 			{connections, ""}:     {http.MethodGet: operate(s, s.showConnection)},
 			{connections, "/end"}: {http.MethodPost: operate(s, s.endConnection)},
 		},
+	}
+	if s.Refresh != nil {
+		routes.ByID[[2]string{connections, "/refresh"}] = httpapi.Methods{http.MethodPost: operate(s, s.refreshConnection)}
 	}
 	if s.Explain != nil {
 		routes.Paths[ath.AdminExplainPath] = httpapi.Methods{http.MethodPost: operate(s, s.explain)}

@@ -110,7 +110,7 @@ func (s *API) providerNames(field, name string) ([]string, error) {
 func (s *API) showConnection(ctx context.Context, c *httpapi.Call, _ *httpapi.EmptyRequest) (api.Connection, error) {
 	info, err := s.Store.Connection(ctx, c.Connection.Tag())
 	if errors.Is(err, tokenstore.ErrNotFound) {
-		return api.Connection{}, ath.Errorf(ath.NotFound, "There is no such connection: it has ended, or never was.")
+		return api.Connection{}, noConnection()
 	}
 	if err != nil {
 		return api.Connection{}, err

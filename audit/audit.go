@@ -52,6 +52,11 @@ const (
 	UserEnded       Kind = "user_ended"
 )
 
+// ConnectionRefreshAsked is an operator's wish that a connection's token be
+// refreshed now, on record before it is done. What comes of it has the event of
+// any refresh.
+const ConnectionRefreshAsked Kind = "connection_refresh_asked"
+
 // The kinds of actions on all agents of some hosts, by an operator.
 const (
 	HostSuspended Kind = "host_suspended"
@@ -93,7 +98,7 @@ func Kinds() []Kind {
 		ConnectionEnded, UserEnded,
 		AccessGranted, AccessDenied, TokenRevoked, ProxyRequest, ScopeViolation,
 		AgentApproved, AgentDenied, AgentSuspended, AgentResumed, AgentRemoved, HostSuspended, HostResumed, RequestExplained,
-		ConnectionRefreshed, ConnectionCondemned, EndpointsMoved, EndpointsAccepted}
+		ConnectionRefreshAsked, ConnectionRefreshed, ConnectionCondemned, EndpointsMoved, EndpointsAccepted}
 }
 
 // An Event is one decision, with the fields of U-1.

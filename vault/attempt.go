@@ -145,6 +145,7 @@ func (a *attempt) call(gate *gate) Result {
 	}
 	c := a.refresh.State.Connection
 	a.calls.Add(1)
+	a.flight.called = true
 	began := time.Now()
 	tokens, err := a.OAuth.RefreshTokens(ctx, a.provider, c.Refresh, c.Scopes)
 	a.calls.Add(-1)

@@ -29,13 +29,24 @@ const (
 type work struct {
 	ref      tokenstore.ConnectionRef
 	provider *provider.Provider
-	demanded bool // a decision waits; else ahead of the token's end
+	cause    cause
 }
+
+// A cause is why a token is refreshed.
+type cause int
+
+const (
+	ahead    cause = iota // it ends soon, and was used lately
+	demanded              // a decision waits for it
+	asked                 // an operator wants it
+)
 
 // A flight is what one athd does about one connection, for all who want it.
 type flight struct {
 	done    chan struct{}
+	cause   cause
 	result  Result      // once done
+	called  bool        // the provider was asked; once done
 	atStore atomic.Bool // it waits for Redis
 	events  []audit.Event
 }
@@ -50,7 +61,7 @@ func (v *Vault) Renew(ctx context.Context, p *provider.Provider, g *tokenstore.G
 	ctx, cancel := context.WithTimeout(ctx, v.Wait)
 	defer cancel()
 	for {
-		f := v.join(work{refOf(g), p, true})
+		f := v.join(work{refOf(g), p, demanded})
 		if f == nil {
 			return ProviderAway
 		}
@@ -85,7 +96,7 @@ func (v *Vault) join(w work) *flight {
 	if v.closed || len(v.flights) >= maxFlights {
 		return nil
 	}
-	f := &flight{done: make(chan struct{}), result: StoreAway}
+	f := &flight{done: make(chan struct{}), cause: w.cause, result: StoreAway}
 	v.flights[w.ref.Tag] = f
 	v.flying.Go(func() {
 		defer v.land(w.ref.Tag, f)
@@ -114,7 +125,7 @@ func (v *Vault) fly(w work, f *flight) Result {
 	for {
 		state, err := v.Store.RefreshState(v.ctx, w.ref)
 		switch {
-		case errors.Is(err, tokenstore.ErrNotFound), errors.Is(err, tokenstore.ErrCorrupt):
+		case isGone(err):
 			return Renewed // the decision reads that too, and knows what to say
 		case err != nil:
 			return StoreAway
@@ -128,7 +139,7 @@ func (v *Vault) fly(w work, f *flight) Result {
 			continue
 		case result != pending:
 			return result
-		case !w.demanded || !time.Now().Before(until) || !v.sleep(poll):
+		case w.cause == ahead || !time.Now().Before(until) || !v.sleep(poll):
 			return pending
 		}
 	}
@@ -137,10 +148,6 @@ func (v *Vault) fly(w work, f *flight) Result {
 // judge says what the store's state demands; again: a call to the provider.
 func (v *Vault) judge(w work, s *tokenstore.RefreshState) Result {
 	c := &s.Connection
-	due := c.Expires
-	if !w.demanded {
-		due = due.Add(-w.provider.Margin(life(c)))
-	}
 	switch {
 	case c.Ended || !w.provider.Refreshable(c.Refresh):
 		return Refused
@@ -148,21 +155,57 @@ func (v *Vault) judge(w work, s *tokenstore.RefreshState) Result {
 		return ProviderAway // its issuer has not told its endpoints yet: whose the refresh token is is not known
 	case c.Destination != w.provider.Destination():
 		return Refused // O-2: this refresh token is not for that server
-	case c.Expires.IsZero() || v.Now().Before(due):
+	case !v.due(w, c):
 		return Renewed
-	case !v.mayTry(c) || !w.demanded && !c.Renewal.Refused.IsZero():
+	case !v.mayTryFor(w.cause, c):
 		return Refused
 	case s.Leased:
 		return pending
 	}
 	a := attemptOf(s)
 	switch {
-	case s.Age >= time.Duration(a.Wait)*time.Millisecond:
+	case s.Age >= v.waitFor(w.cause, &a):
 		return again
 	case a.Unknown:
 		return pending
 	}
 	return ProviderAway
+}
+
+// due reports whether the time has come for what is to be done.
+func (v *Vault) due(w work, c *tokenstore.Connection) bool {
+	switch w.cause {
+	case asked:
+		return c.Renewal.Refreshed.IsZero() || v.Now().Sub(c.Renewal.Refreshed) >= askedEvery
+	case demanded:
+		return !c.Expires.IsZero() && !v.Now().Before(c.Expires)
+	}
+	return !c.Expires.IsZero() && !v.Now().Before(c.Expires.Add(-w.provider.Margin(life(c))))
+}
+
+// mayTryFor is false of a token that was refused: nobody tries it ahead of time.
+func (v *Vault) mayTryFor(why cause, c *tokenstore.Connection) bool {
+	switch refused := c.Renewal.Refused; {
+	case refused.IsZero():
+		return true
+	case why == asked:
+		return v.Now().Sub(refused) >= askedEvery
+	}
+	return why == demanded && v.mayTry(c)
+}
+
+// waitFor is how old an attempt must be before there is another.
+func (v *Vault) waitFor(why cause, a *tokenstore.Attempt) time.Duration {
+	wait := time.Duration(a.Wait) * time.Millisecond
+	if why == asked && *a != (tokenstore.Attempt{}) {
+		wait = max(wait, askedEvery)
+	}
+	return wait
+}
+
+// isGone reports whether there is no connection that could be refreshed.
+func isGone(err error) bool {
+	return errors.Is(err, tokenstore.ErrNotFound) || errors.Is(err, tokenstore.ErrCorrupt)
 }
 
 // attemptOf is the last attempt with the present refresh token; the zero one:

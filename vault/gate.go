@@ -110,6 +110,16 @@ func (g *gate) shut(now time.Time) bool {
 	return g.failures >= shutAfter && now.Before(g.until)
 }
 
+// left is how long nobody passes.
+func (g *gate) left(now time.Time) time.Duration {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.failures < shutAfter {
+		return 0
+	}
+	return max(0, g.until.Sub(now))
+}
+
 // growing doubles a pause n times, up to most.
 func growing(pause, most time.Duration, n int) time.Duration {
 	for ; n > 0 && pause < most; n-- {

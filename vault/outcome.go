@@ -61,9 +61,14 @@ func renewed(c tokenstore.Connection, t provider.Tokens, now time.Time) tokensto
 func (a *attempt) condemn(err error, took time.Duration) Result {
 	e, _ := errors.AsType[*provider.ExchangeError](err)
 	now, second := a.Now(), !a.refresh.State.Connection.Renewal.Refused.IsZero()
-	outcome, result := a.write(keepDead, func(c tokenstore.Connection) tokenstore.Connection {
+	keep := keepDead
+	if second && a.cause == asked { // however often an operator tries, it goes a day after the first refusal
+		keep = 0
+	}
+	outcome, result := a.write(keep, func(c tokenstore.Connection) tokenstore.Connection {
 		r := &c.Renewal
-		r.Refused, r.RefusedFor, r.TriedAgain = now, e.Code, second
+		r.Refused, r.RefusedFor = now, e.Code
+		r.TriedAgain = r.TriedAgain || second && a.cause != asked // whose try is not the agent's one
 		return c
 	})
 	if outcome == "" {

@@ -73,7 +73,7 @@ func (v *Vault) Soon(p *provider.Provider, g *tokenstore.Grant, c *tokenstore.Co
 	if left > margin+Lately {
 		return
 	}
-	w := work{ref: refOf(g), provider: p}
+	w := work{refOf(g), p, ahead}
 	expires := c.Expires
 	v.schedule.set(g.Connection, max(0, left-jitter(margin)), false, func() { v.refreshDue(w, expires, time.Second) })
 }

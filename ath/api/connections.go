@@ -45,6 +45,29 @@ type ConnectionEndReply struct {
 	Ended bool   `json:"ended"`
 }
 
+// A ConnectionRefreshReply says what came of an operator's refresh.
+type ConnectionRefreshReply struct {
+	ID       string `json:"connection_id"`
+	Outcome  string `json:"outcome"`                    // one of the Outcomes of refreshes
+	Said     string `json:"said"`                       // the same for people
+	Expires  string `json:"expires,omitempty"`          // of the user's token that is stored now
+	Upstream string `json:"upstream_error,omitempty"`   // the code by which the provider refused
+	Again    int    `json:"again_in_seconds,omitempty"` // when it is worth to ask next
+}
+
+// The outcomes of refreshes that operators ask for. With the first two there is a
+// fresh token; with all others there is not, or not yet.
+const (
+	RefreshDone           = "refreshed"       // the provider gave a token now
+	RefreshFresh          = "fresh"           // it did so some seconds ago, and was not asked again
+	RefreshNothing        = "not_refreshable" // there is nothing to refresh by
+	RefreshRefused        = "refused"         // the provider refuses: the user must authorize again
+	RefreshProviderAway   = "provider_away"   // it gave no token; the user's grant is kept
+	RefreshStoreAway      = "store_away"      // Redis does not answer; what came back is written once it does
+	RefreshUnderWay       = "under_way"       // somebody is at it
+	RefreshConnectionGone = "gone"            // the connection ended meanwhile
+)
+
 // A UserEndRequest names a user, by the id at the provider, and a provider, or
 // all. With the cursor of a reply it goes on where that one stopped.
 type UserEndRequest struct {

@@ -19,17 +19,18 @@ import (
 func newConnections(t cli.Terminal) *cobra.Command {
 	c := &cobra.Command{
 		Use:     "connections",
-		Short:   "list, show and end what users allowed agents",
+		Short:   "list, show, refresh and end what users allowed agents",
 		GroupID: groupAgents,
-		Long: `athctl connections: list, show and end what users allowed agents
+		Long: `athctl connections: list, show, refresh and end what users allowed agents
 
 A connection is what one user allowed one agent at one provider. It is named by
 an id that is no token: ath_conn_…, as list shows it.`,
 		Example: `  athctl connections list --provider github
   athctl connections show CONNECTION_ID
+  athctl connections refresh CONNECTION_ID
   athctl connections end CONNECTION_ID`,
 	}
-	c.AddCommand(newListConnections(t), newShowConnection(t), newEndConnection(t))
+	c.AddCommand(newListConnections(t), newShowConnection(t), newRefreshConnection(t), newEndConnection(t))
 	return c
 }
 

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -32,6 +33,7 @@ import (
 	"github.com/athd/athd/issuer"
 	"github.com/athd/athd/provider"
 	"github.com/athd/athd/tokenstore"
+	"github.com/athd/athd/vault"
 )
 
 const adminToken = "admin-token-for-the-operator-0123456789"
@@ -73,7 +75,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"register": scriptRegister, "hostile": scriptHostile, "plant": scriptPlant, "rekey": scriptRekey, "away": scriptAway, "logged": scriptLogged, "moves": scriptMoves, "oauth": scriptOAuth,
-			"connect": scriptConnect, "spoil": scriptSpoil,
+			"connect": scriptConnect, "provider-says": scriptProviderSays, "spoil": scriptSpoil,
 		},
 	})
 }
@@ -91,6 +93,7 @@ type companion struct {
 
 	keeper    *issuer.Keeper
 	token     atomic.Pointer[string] // the depot's token endpoint
+	refresh   atomic.Pointer[string] // what the archive's answers: a status, a space, a body
 	providers *provider.Set
 }
 
@@ -137,7 +140,7 @@ func startCompanion(later func(func()), depot bool) (*companion, error) {
 		"authorize_endpoint": "https://login.example.com/authorize", "token_endpoint": "https://login.example.com/token",
 		"client_id": "athd", "client_secret": "secret"}, "archive": {
 		"display_name": "The Archive", "available_scopes": ["boxes", "openid"], "api_base_url": "https://archive.example/api",
-		"authorize_endpoint": "https://login.example.com/authorize", "token_endpoint": "https://login.example.com/token",
+		"authorize_endpoint": "https://login.example.com/authorize", "token_endpoint": "`+c.site+`/archive/token",
 		"client_id": "athd", "client_secret": "secret", "scope_rules": [
 			{"scope": "boxes", "methods": ["GET"], "paths": ["/boxes", "/boxes/*"]},
 			{"scope": "boxes", "methods": ["POST", "PUT"], "paths": ["/boxes/**"]}]}`+more+`}`), provider.Options{PublicURL: c.url, AllowHTTP: true})
@@ -181,7 +184,20 @@ func startCompanion(later func(func()), depot bool) (*companion, error) {
 	if err := c.keepIssuer(providers, server, later); err != nil {
 		return nil, err
 	}
-	operators, err := admin.New(admin.Config{Server: server, Issuers: c.keeper, Providers: providers, Attest: verifier, Policy: policy, Explain: explain, Destination: "route"})
+	c.sites.HandleFunc("/archive/token", func(w http.ResponseWriter, _ *http.Request) {
+		status, body, _ := strings.Cut(*c.refresh.Load(), " ")
+		code, _ := strconv.Atoi(status)
+		w.WriteHeader(code)
+		io.WriteString(w, body)
+	})
+	refresher, err := vault.New(vault.Config{
+		Store: store, OAuth: provider.NewClient(provider.ClientConfig{AllowHTTP: true, AllowPrivate: true}), Audit: server.Audit, Logger: logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	later(func() { refresher.Close(context.Background()) })
+	operators, err := admin.New(admin.Config{Server: server, Refresh: refresher.Ask, Issuers: c.keeper, Providers: providers, Attest: verifier, Policy: policy, Explain: explain, Destination: "route"})
 	if err != nil {
 		return nil, err
 	}
@@ -298,6 +314,15 @@ func scriptConnect(ts *testscript.TestScript, neg bool, args []string) {
 		Connection: tag, Issued: now, Expires: now.Add(time.Hour),
 	}))
 	ts.Setenv(args[3], ath.NewConnectionID(tag).String())
+}
+
+// scriptProviderSays sets what the archive's token endpoint answers from now on.
+func scriptProviderSays(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: provider-says STATUS BODY")
+	}
+	says := strings.Join(args, " ")
+	of(ts).refresh.Store(&says)
 }
 
 func scriptSpoil(ts *testscript.TestScript, neg bool, args []string) {

@@ -82,7 +82,7 @@ func assemble(s *config.Settings, log *slog.Logger, events io.Writer) (_ *assemb
 	if err != nil {
 		return nil, err
 	}
-	companion, operators, err := newCompanion(s, providers, store, oauth, issuers, decider, trail, m, log)
+	companion, operators, err := newCompanion(s, providers, store, oauth, issuers, decider, refresher, trail, m, log)
 	if err != nil {
 		return nil, err
 	}
@@ -98,7 +98,7 @@ func assemble(s *config.Settings, log *slog.Logger, events io.Writer) (_ *assemb
 
 // newCompanion returns what serves the handshake, and what serves operators on
 // the admin listener: nil where they use the handshake's.
-func newCompanion(s *config.Settings, providers *provider.Providers, store *tokenstore.Store, oauth *provider.Client, issuers *issuer.Keeper, decider *authz.Decider, trail *audit.Log, m *metrics, log *slog.Logger) (companion, operators http.Handler, err error) {
+func newCompanion(s *config.Settings, providers *provider.Providers, store *tokenstore.Store, oauth *provider.Client, issuers *issuer.Keeper, decider *authz.Decider, refresher *vault.Vault, trail *audit.Log, m *metrics, log *slog.Logger) (companion, operators http.Handler, err error) {
 	d := s.Development
 	turns := httpapi.NewTurns()
 	verifier, err := attest.New(attest.Config{
@@ -120,7 +120,7 @@ func newCompanion(s *config.Settings, providers *provider.Providers, store *toke
 	}
 	operate, err := admin.New(admin.Config{
 		Server: server, Providers: providers, Attest: verifier, Policy: s.Policy, Issuers: issuers,
-		Destination: s.Envoy.Destination, ConsentHost: s.ConsentHost(), CallbackPerProvider: s.CallbackPerProvider, Explain: admin.Explainer(decider),
+		Destination: s.Envoy.Destination, ConsentHost: s.ConsentHost(), CallbackPerProvider: s.CallbackPerProvider, Explain: admin.Explainer(decider), Refresh: refresher.Ask,
 	})
 	if err != nil {
 		return nil, nil, err

@@ -40,7 +40,7 @@ var allowedImports = []struct {
 	{"approval", []string{"ath"}},
 	{"httpapi", []string{"ath", "ath/api", "audit", "tokenstore"}},
 	{"athflow", []string{"ath", "ath/api", "approval", "attest", "provider", "tokenstore", "audit", "httpapi"}},
-	{"admin", []string{"ath", "ath/api", "approval", "attest", "provider", "tokenstore", "audit", "httpapi", "authz", "issuer"}},
+	{"admin", []string{"ath", "ath/api", "approval", "attest", "provider", "tokenstore", "audit", "httpapi", "vault", "authz", "issuer"}},
 	{"envoy", []string{"ath", "provider"}},
 	{"envoy/extauthz", []string{"ath", "authz", "envoy"}},
 	{"envoy/bootstrap", []string{"ath", "provider", "envoy"}},
