@@ -60,6 +60,8 @@ func (s *API) stateOf(i *tokenstore.ConnectionInfo, p *provider.Provider, refres
 		return api.ConnectionMoved, "the provider is not configured any more"
 	case i.Destination != p.Destination():
 		return api.ConnectionMoved, "the provider's token endpoint, client or API host is another one than the user agreed to: authorize again"
+	case i.Ended && i.Renewal.RefusedFor == tokenstore.OtherUser:
+		return api.ConnectionRefused, "a refresh gave a token of another user, which was dropped: authorize again, and ask the provider"
 	case i.Ended:
 		return api.ConnectionRefused, "the provider no longer accepts the user's token: authorize again"
 	case over && refused != "":

@@ -190,7 +190,7 @@ func (f *Flow) redeem(ctx context.Context, v *visit, p *provider.Provider, code 
 		Agent: s.AgentID, User: next.User, Provider: s.Provider,
 		Access: tokens.Access, Refresh: tokens.Refresh, Expires: tokens.Expires,
 		Scopes: next.Consented, Created: f.Now().UTC(), Destination: p.Destination(),
-		Renewal: tokenstore.Renewal{RefreshExpires: tokens.RefreshExpires},
+		Renewal: tokenstore.Renewal{RefreshExpires: tokens.RefreshExpires, Subject: tokens.Subject},
 	}
 	if err := f.putConnection(ctx, v, next.Connection, connection); err != nil {
 		return ath.Secret{}, err

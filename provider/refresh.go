@@ -105,6 +105,7 @@ func (c *Client) RefreshTokens(ctx context.Context, p *Provider, refresh ath.Sec
 	if message != "" {
 		return Tokens{}, call.fault(message)
 	}
+	t.idToken = r.idTokenOf()
 	// An empty scope says nothing here: what has no scope left is refused.
 	t.ScopesGiven = t.ScopesGiven && len(t.Scopes) > 0
 	t.Scopes, t.ScopesGiven = p.consented(t.Scopes, t.ScopesGiven)

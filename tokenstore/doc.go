@@ -131,7 +131,7 @@
 //	connection  all but those of x             whose, for where, until when
 //	            x: refreshed refresh_exp       nothing: [Renewal]. Who ignores it uses the
 //	            refused refused_for            access token to its end, and refreshes nothing.
-//	            tried_again narrowed           f1b7ae5 knows no x and refuses such a connection
+//	            tried_again narrowed sub       f1b7ae5 knows no x and refuses such a connection
 //	refresh     all                            when there may be another call. Not in f1b7ae5 and
 //	                                           v0.1.0, which call nobody
 //	hosts       hosts                          whom operators have suspended. Not in

@@ -27,7 +27,14 @@ type Renewal struct {
 	// Narrowed: a refresh gave fewer scopes than the user had allowed, so that
 	// [Connection].Scopes bounds the grants of before.
 	Narrowed bool `json:"narrowed,omitzero"`
+	// Subject is the user as ID tokens name them, where that is not
+	// [Connection].User.
+	Subject string `json:"sub,omitzero"`
 }
+
+// OtherUser is what [Renewal].RefusedFor says where the reply to a refresh was of
+// another user, or of nobody knows whom: the connection has ended.
+const OtherUser = "refresh_other_user"
 
 // connectionExtra is x of a connection: what this athd knows of it, and the
 // members that it carries over.

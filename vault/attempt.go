@@ -153,6 +153,9 @@ func (a *attempt) call(gate *gate) Result {
 	switch {
 	case err == nil:
 		gate.succeeded()
+		if err := a.provider.SameUser(tokens, a.subject()); err != nil {
+			return a.otherUser(err, took)
+		}
 		return a.store(tokens, took)
 	case a.provider.RefusesRefresh(err):
 		gate.succeeded() // it answers

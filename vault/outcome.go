@@ -17,12 +17,13 @@ const (
 	outcomeFailed     = "failed"     // an answer without tokens, or no connection; nothing is lost
 	outcomeUnanswered = "unanswered" // the call may have spent the refresh token
 	outcomeDiscarded  = "discarded"  // the connection ended meanwhile, or had newer tokens
+	outcomeOtherUser  = "other_user" // the reply was of another user: nothing of it is kept, and the connection has ended
 	outcomeUnwritten  = "unwritten"  // new tokens were lost: athd ended before Redis took them
 )
 
 // Outcomes lists them, so that metrics can show those that have not happened yet.
 func Outcomes() []string {
-	return []string{outcomeRefreshed, outcomeRefused, outcomeFailed, outcomeUnanswered, outcomeDiscarded, outcomeUnwritten}
+	return []string{outcomeRefreshed, outcomeRefused, outcomeFailed, outcomeUnanswered, outcomeDiscarded, outcomeUnwritten, outcomeOtherUser}
 }
 
 // store writes the new tokens until they are written.
@@ -44,7 +45,7 @@ func (a *attempt) store(t provider.Tokens, took time.Duration) Result {
 func renewed(c tokenstore.Connection, t provider.Tokens, now time.Time) tokenstore.Connection {
 	narrowed := c.Renewal.Narrowed
 	c.Access, c.Expires = t.Access, t.Expires
-	c.Renewal = tokenstore.Renewal{Refreshed: now, RefreshExpires: t.RefreshExpires}
+	c.Renewal = tokenstore.Renewal{Refreshed: now, RefreshExpires: t.RefreshExpires, Subject: c.Renewal.Subject}
 	if !t.Refresh.IsZero() {
 		c.Refresh = t.Refresh
 	}
@@ -80,6 +81,38 @@ func (a *attempt) condemn(err error, took time.Duration) Result {
 		a.event(audit.ConnectionCondemned, nil, reason, e.Said())
 		a.Logger.Warn("refresh token refused", "provider_id", a.provider.ID, "upstream_error", e.Said(),
 			"hint", "the user must authorize the agent again once the access token has ended")
+	}
+	a.Observe(a.provider.ID, outcome, took)
+	return result
+}
+
+// subject is the user as ID tokens name them; "": not known.
+func (a *attempt) subject() string {
+	if s := a.refresh.State.Connection.Renewal.Subject; s != "" {
+		return s
+	}
+	if !a.provider.NamesBySubject() || a.ref.User == string(a.ref.Tag) { // T-7: nobody said who the user is
+		return ""
+	}
+	return a.ref.User
+}
+
+// otherUser ends a connection whose refresh gave tokens of somebody else: none of
+// them is kept, and what the server says of whose a token is does not count any
+// more. The user must authorize again.
+func (a *attempt) otherUser(err error, took time.Duration) Result {
+	e, _ := errors.AsType[*provider.ExchangeError](err)
+	now := a.Now()
+	outcome, result := a.write(0, func(c tokenstore.Connection) tokenstore.Connection {
+		c.Ended = true
+		c.Renewal.Refused, c.Renewal.RefusedFor, c.Renewal.TriedAgain = now, tokenstore.OtherUser, true
+		return c
+	})
+	if outcome == "" {
+		outcome, result = outcomeOtherUser, Refused
+		a.event(audit.ConnectionCondemned, nil, tokenstore.OtherUser, e.Said())
+		a.Logger.Error("refresh gave another user's token", "provider_id", a.provider.ID, "upstream_error", e.Said(),
+			"hint", "it was dropped and the connection ended: the user must authorize the agent again; tell the provider")
 	}
 	a.Observe(a.provider.ID, outcome, took)
 	return result
