@@ -131,14 +131,14 @@ func (s *API) endConnection(ctx context.Context, c *httpapi.Call, _ *httpapi.Emp
 	}
 	c.Event.Kind = audit.ConnectionEnded
 	c.Event.AgentID, c.Event.UserID, c.Event.ProviderID, c.Event.Effective = info.Agent, info.User, info.Provider, nil
-	was, err := s.Store.EndConnection(ctx, id.Tag(), s.Now().UTC())
+	end, err := s.Store.EndConnection(ctx, id.Tag(), s.Now().UTC())
 	if err != nil {
 		return api.ConnectionEndReply{}, err
 	}
-	if !was {
+	if !end.Was {
 		c.Event.Reason = "unknown connection"
 	}
-	return api.ConnectionEndReply{ID: id.String(), Ended: was}, nil
+	return api.ConnectionEndReply{ID: id.String(), Ended: end.Was}, nil
 }
 
 // endingTime is how long one request goes on ending a user's connections. What is
@@ -203,11 +203,11 @@ func (s *API) endAll(ctx context.Context, c *httpapi.Call, q tokenstore.Connecti
 
 // endOne ends one of a user's connections, which has an event of its own.
 func (s *API) endOne(ctx context.Context, c *httpapi.Call, info *tokenstore.ConnectionInfo) (bool, error) {
-	was, err := s.Store.EndConnection(ctx, info.Tag, s.Now().UTC())
-	if err == nil && was {
+	end, err := s.Store.EndConnection(ctx, info.Tag, s.Now().UTC())
+	if err == nil && end.Was {
 		own := c.Event
 		own.Kind, own.AgentID, own.ProviderID = audit.ConnectionEnded, info.Agent, info.Provider
 		s.Record(ctx, own)
 	}
-	return was, err
+	return end.Was, err
 }

@@ -54,7 +54,12 @@ func TestACL(t *testing.T) {
 				change = func(*tokenstore.Config) {}
 			}
 			b := backend{url: strings.Replace(url, "PASSWORD", password, 1), keys: newKeyset(t)}
-			s := b.open(t, change)
+			s := b.revoking(t, &policy{}, change)
+			entries, err := s.DueRevocations(t.Context(), 1)
+			if err != nil || len(entries) != 0 {
+				t.Errorf("due is %v, %v", entries, err)
+			}
+			noErr(t, s.WakeRevocations(t.Context(), "u1"))
 			for name, do := range verbs(t, s) {
 				if err := do(t.Context(), s); err != nil {
 					t.Errorf("%s: %v", name, err)

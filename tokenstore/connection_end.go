@@ -15,50 +15,60 @@ import (
 	"github.com/athd/athd/ath"
 )
 
+// An End is what became of a connection that was to end.
+type End struct {
+	Was      bool     // there was anything to end
+	Upstream Upstream // what becomes of the user's grant at the provider
+}
+
 // EndConnection deletes a user's tokens and revokes every grant of the connection:
 // every decision that starts after it has returned nil refuses its ATH tokens
 // (V-4). It also ends a connection that does not open. It reports whether there was
 // anything to end: a second time there is not. After an error, call it again. It
 // waits for replicas as [Config].WaitReplicas says, and succeeds also when the
 // server is full.
-func (s *Store) EndConnection(ctx context.Context, tag ath.Tag, at time.Time) (was bool, err error) {
+func (s *Store) EndConnection(ctx context.Context, tag ath.Tag, at time.Time) (End, error) {
 	return s.endWith(ctx, tag, at, func(*Grant) bool { return true })
 }
 
 // endWith deletes a connection before its grants get their tombstones: without it
 // no token works, and no grant can be put any more that this would miss. A
 // connection that has a grant which is not among those that are meant stays.
-func (s *Store) endWith(ctx context.Context, tag ath.Tag, at time.Time, meant func(*Grant) bool) (was bool, err error) {
+func (s *Store) endWith(ctx context.Context, tag ath.Tag, at time.Time, meant func(*Grant) bool) (out End, err error) {
 	connection, err := key(tag, string(connectionKind))
 	if err != nil {
-		return false, nil //nolint:nilerr // not an entry that athd wrote
+		return End{}, nil //nolint:nilerr // not an entry that athd wrote
 	}
-	owner, _ := ownerKey(tag)
 	there, grants, err := s.grantsOf(ctx, connection, tag)
 	if err != nil {
-		return false, err
+		return End{}, err
 	}
 	if slices.ContainsFunc(grants, func(g Held[Grant]) bool { return !meant(&g.Value) }) {
-		return false, nil
+		return End{}, nil
 	}
-	keys, args := s.feed.announcing([]string{connection, owner}, nil, announce(ConnectionEnded, tag, ""))
-	err = s.do(ctx, "end_connection", func(ctx context.Context) error {
-		return s.confirmed(ctx, s.scripts.endConnection, ErrChanged, keys, args...)
+	owner, _ := ownerKey(tag)
+	out.Upstream, err = s.end(ctx, tag, grants, true, at, func(e ending) error {
+		keys, args := s.feed.announcing([]string{connection, owner, e.key}, []any{e.connection, e.revocation, e.ttl}, announce(ConnectionEnded, tag, ""))
+		return s.do(ctx, "end_connection", func(ctx context.Context) error {
+			return s.confirmed(ctx, s.scripts.endConnection, ErrChanged, keys, args...)
+		})
 	})
 	if err != nil {
-		return false, err
+		return End{}, err
 	}
 	s.connections.drop(connection)
+	out.Was = there
 	// Again: a grant may have been put since.
 	if _, grants, err = s.grantsOf(ctx, connection, tag); err != nil {
-		return there, err
+		return out, err
 	}
 	for _, g := range grants {
 		if err := s.Revoke(ctx, g, at); err != nil {
-			return there, err
+			return out, err
 		}
 	}
-	return there || len(grants) > 0, nil
+	out.Was = there || len(grants) > 0
+	return out, nil
 }
 
 // grantsOf reads the grants of a connection that are not revoked, and whether it is

@@ -277,9 +277,9 @@ func testConnectionIndex(t *testing.T, b backend) {
 		if !slices.Equal(corrupt, []ath.Tag{f.token.Tag()}) {
 			t.Errorf("corrupt are %v", corrupt)
 		}
-		was, err := s.EndConnection(ctx, f.token.Tag(), time.Now())
+		end, err := s.EndConnection(ctx, f.token.Tag(), time.Now())
 		noErr(t, err)
-		if !was || b.raw.Exists(ctx, "ath:{"+tag+"}:conn", owner).Val() != 0 {
+		if !end.Was || b.raw.Exists(ctx, "ath:{"+tag+"}:conn", owner).Val() != 0 {
 			t.Error("it is there after its end")
 		}
 	})
@@ -301,9 +301,9 @@ func testEndConnection(t *testing.T, b backend) {
 	defer w.Close()
 
 	at := f.grant.Issued.Add(time.Minute)
-	was, err := s.EndConnection(ctx, f.token.Tag(), at)
+	end, err := s.EndConnection(ctx, f.token.Tag(), at)
 	noErr(t, err)
-	if !was {
+	if !end.Was {
 		t.Error("there was nothing to end")
 	}
 	for _, token := range []ath.Token{f.token, second} {
@@ -322,12 +322,12 @@ func testEndConnection(t *testing.T, b backend) {
 	}
 	wantErr(t, s.PutGrant(ctx, ath.NewToken(f.token.Tag()), f.grant), tokenstore.ErrNotFound)
 	for range 2 {
-		if was, err = other.EndConnection(ctx, f.token.Tag(), at); err != nil || was {
-			t.Errorf("ended again: %v, %v", was, err)
+		if end, err = other.EndConnection(ctx, f.token.Tag(), at); err != nil || end.Was {
+			t.Errorf("ended again: %v, %v", end, err)
 		}
 	}
-	if was, err = s.EndConnection(ctx, ath.NewTag(), at); err != nil || was {
-		t.Errorf("what never was: %v, %v", was, err)
+	if end, err = s.EndConnection(ctx, ath.NewTag(), at); err != nil || end.Was {
+		t.Errorf("what never was: %v, %v", end, err)
 	}
 	_, err = s.Connection(ctx, f.token.Tag())
 	wantErr(t, err, tokenstore.ErrNotFound)

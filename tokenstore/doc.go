@@ -50,6 +50,14 @@
 //	                                         live grants
 //	ath:{connection tag}:owner               whose it is, and   as long as the connection
 //	                                         when it was used
+//	ath:{connection tag}:revocation          what is to be      until the provider has revoked it, or
+//	                                         revoked at the     31 days after the connection ended
+//	                                         provider
+//	ath:{revocations}:due                    tags of those, by  no end
+//	                                         when they are due
+//	ath:{user tag}:waiting                   tags of those that 30 days from the last
+//	                                         wait for the user's
+//	                                         other connections
 //	ath:{user tag}:user-conns                tags of the        until the last one's end
 //	                                         user's connections
 //	ath:{user tag}:user-ended                when an operator   an hour
@@ -112,7 +120,7 @@
 //     lost by it.
 //   - The rest of the record is read wrongly without it: version is raised.
 //
-// Agents, sessions, grants, connections and attempts have one x each, hosts that operators
+// Agents, sessions, grants, connections, attempts and revocations have one x each, hosts that operators
 // suspended one for each entry. Indexes, marks and the canary have none; the
 // first two hold tags and digests only, and may be lost.
 //
@@ -134,6 +142,8 @@
 //	            tried_again narrowed sub       f1b7ae5 knows no x and refuses such a connection
 //	refresh     all                            when there may be another call. Not in f1b7ae5 and
 //	                                           v0.1.0, which call nobody
+//	revocation  all                            which token the provider is to revoke. Not in 998e869 and
+//	                                           before, which revoke nothing there, and leave it
 //	hosts       hosts                          whom operators have suspended. Not in
 //	                                           f1b7ae5, which does not look there
 //	            by at                          shown to people

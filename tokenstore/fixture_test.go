@@ -326,8 +326,8 @@ func testFixtureConnections(t *testing.T, f fixture, s *tokenstore.Store) {
 		}
 	}
 	for _, tag := range want {
-		if was, err := s.EndConnection(ctx, tag, fixtureTime.Add(time.Minute)); err != nil || !was {
-			t.Errorf("%s is not ended: %v, %v", tag, was, err)
+		if end, err := s.EndConnection(ctx, tag, fixtureTime.Add(time.Minute)); err != nil || !end.Was {
+			t.Errorf("%s is not ended: %v, %v", tag, end, err)
 		}
 	}
 	r, err := s.Read(ctx, fixtureToken("conn", "live"), agent)

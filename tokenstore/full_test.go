@@ -36,7 +36,7 @@ func TestRightsCanBeRevokedWhenTheServerIsFull(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b, servers := start(t)
 			b.keys = newKeyset(t)
-			s, ctx := b.open(t), t.Context()
+			s, ctx := b.revoking(t, &policy{}), t.Context()
 			give := verbs(t, s)
 			_, err := s.Ready(ctx)
 			noErr(t, err)
@@ -78,6 +78,9 @@ func TestRightsCanBeRevokedWhenTheServerIsFull(t *testing.T) {
 			noErr(t, s.EndUser(ctx, "u1", []string{"github"}, time.Now()))
 			_, err = s.EndConnection(ctx, cut.token.Tag(), time.Now())
 			noErr(t, err)
+			for _, f := range []flow{revoked, suspended, cut} {
+				queued(t, s, f) // V-5
+			}
 			less := agentOf(denied).Value
 			less.Approvals = []tokenstore.Approval{less.Approvals[0]}
 			less.Approvals[0].Approved, less.Approvals[0].Denied = nil, ath.Scopes{"admin", "repo"}

@@ -123,12 +123,15 @@ func (s *Store) bury(ctx context.Context, old Held[Grant], at time.Time) error {
 	grants, _ := key(dead.Connection, string(grantsKind))
 	owner, _ := ownerKey(dead.Connection)
 	digest := old.key[len(old.key)-2*len(ath.Digest{}):]
-	keys, args := s.feed.announcing([]string{connection, old.key, grants, owner},
-		[]any{old.raw, sealed, s.ttl(dead.Expires.Add(s.rememberEnded)), digest, s.now().Add(-clockSkew).UnixMilli()},
-		announce(GrantEnded, dead.Connection, digest), announce(ConnectionEnded, dead.Connection, ""))
-	return s.do(ctx, "revoke", func(ctx context.Context) error {
-		return s.confirmed(ctx, s.scripts.revoke, ErrChanged, keys, args...)
+	_, err = s.end(ctx, dead.Connection, []Held[Grant]{old}, false, at, func(e ending) error {
+		keys, args := s.feed.announcing([]string{connection, old.key, grants, owner, e.key},
+			[]any{old.raw, sealed, s.ttl(dead.Expires.Add(s.rememberEnded)), digest, s.now().Add(-clockSkew).UnixMilli(), e.connection, e.revocation, e.ttl},
+			announce(GrantEnded, dead.Connection, digest), announce(ConnectionEnded, dead.Connection, ""))
+		return s.do(ctx, "revoke", func(ctx context.Context) error {
+			return s.confirmed(ctx, s.scripts.revoke, ErrChanged, keys, args...)
+		})
 	})
+	return err
 }
 
 func (s *Store) sealGrant(key string, g Grant, x extra) (string, error) {

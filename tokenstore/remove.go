@@ -67,8 +67,8 @@ func (s *Store) EndConnections(ctx context.Context, agentID string, at time.Time
 // endConnection returns 1 if there was a connection, else 0. An entry that athd did
 // not write may name another agent's: that one stays.
 func (s *Store) endConnection(ctx context.Context, agentID string, tag ath.Tag, at time.Time) (int, error) {
-	was, err := s.endWith(ctx, tag, at, func(g *Grant) bool { return g.Agent == agentID })
-	if err != nil || !was {
+	end, err := s.endWith(ctx, tag, at, func(g *Grant) bool { return g.Agent == agentID })
+	if err != nil || !end.Was {
 		return 0, err
 	}
 	return 1, nil

@@ -15,6 +15,7 @@ import (
 type scripts struct {
 	quotaScripts
 	refreshScripts
+	revocationScripts
 	swap, putGrant, deleteGrant, revoke, remove, note script
 	// swapRevoking, endSession and onceRevoking are for revocations.
 	swapRevoking, endSession, onceRevoking script
@@ -71,8 +72,8 @@ redis.call('SET', KEYS[2], ARGV[4], 'PX', ARGV[3])
 return 1`
 	return scripts{
 		quotaScripts:   newQuotaScripts(),
-		refreshScripts: newRefreshScripts(),
-		swapHosts:      normal(swapHosts), swapHostsRevoking: whenFull(swapHosts),
+		refreshScripts: newRefreshScripts(), revocationScripts: newRevocationScripts(),
+		swapHosts: normal(swapHosts), swapHostsRevoking: whenFull(swapHosts),
 
 		swapIssuer: normal(swapIssuer),
 		endSession: whenFull(endSession),
@@ -97,25 +98,34 @@ redis.call('DEL', KEYS[1])
 redis.call('ZREM', KEYS[2], ARGV[1])
 return 1`),
 
-		// KEYS connection, grant, index, owner, log; ARGV old bytes, tombstone, its ttl
-		// in ms, digest, Unix ms before which an expired grant holds no
-		// connection, what announces the end of the grant and of the connection
-		revoke: whenFull(announceLua + `
+		// KEYS connection, grant, index, owner, revocation, log; ARGV old bytes,
+		// tombstone, its ttl in ms, digest, Unix ms before which an expired grant
+		// holds no connection, what endLua needs, what announces the end of the grant
+		// and of the connection. Nothing of a grant is written before it is known that
+		// the connection ends as it should: the second time there is no grant to tell.
+		revoke: whenFull(announceLua + endLua + `
 local now = redis.call('GET', KEYS[2])
 if now ~= ARGV[1] and now ~= ARGV[2] then return 0 end
+redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', '(' .. ARGV[5])
+local last = true
+for _, digest in ipairs(redis.call('ZRANGE', KEYS[3], 0, 1)) do
+  if digest ~= ARGV[4] then last = false end
+end
+if last and not ends(1, 5, 6) then return 0 end
 redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
 redis.call('ZREM', KEYS[3], ARGV[4])
-redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', '(' .. ARGV[5])
-if redis.call('ZCARD', KEYS[3]) > 0 then return announce(5, 6, 1) end
+if not last then return announce(6, 9, 1) end
 redis.call('DEL', KEYS[1], KEYS[4])
-return announce(5, 6, 2)`),
+return announce(6, 9, 2)`),
 
-		// KEYS connection, owner, log; ARGV what announces its end. The SET is there
-		// so that something is written that can be waited for, also the second time.
-		endConnection: whenFull(announceLua + `
+		// KEYS connection, owner, revocation, log; ARGV what endLua needs, what
+		// announces its end. The SET is there so that something is written that can be
+		// waited for, also the second time.
+		endConnection: whenFull(announceLua + endLua + `
+if not ends(1, 3, 1) then return 0 end
 redis.call('SET', KEYS[1], '', 'PX', 1)
 redis.call('DEL', KEYS[1], KEYS[2])
-return announce(3, 1, 1)`),
+return announce(4, 4, 1)`),
 
 		logChanges:   whenFull(logChanges),
 		ownerScripts: newOwnerScripts(),

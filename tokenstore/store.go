@@ -60,6 +60,9 @@ type Config struct {
 	// Observe, if any, is called for each operation with its name, how long it
 	// took and how it failed. It must return quickly.
 	Observe func(op string, took time.Duration, err error)
+	// Upstream, if any, decides what becomes of users' grants at providers when
+	// their connections end; nil: nothing does.
+	Upstream UpstreamPolicy
 	// Logger, if any, gets a line when Redis becomes unavailable and when it is
 	// available again.
 	Logger *slog.Logger
@@ -93,6 +96,8 @@ type Store struct {
 	batcher  *readBatcher
 	feed     *feed
 	uses     *uses
+	upstream UpstreamPolicy // nil: nothing becomes of grants at providers
+	unlisted *unlisted
 
 	grants       *decryptCache[Grant]
 	connections  *decryptCache[Connection]
@@ -139,7 +144,7 @@ func Open(c Config) (*Store, error) {
 func newStore(c Config) (*Store, access, error) {
 	s := &Store{
 		keys: c.Keyset, now: c.Now, timeout: c.Timeout, waitReplicas: c.WaitReplicas, rememberEnded: c.RememberEnded,
-		observe: c.Observe, log: c.Logger,
+		observe: c.Observe, log: c.Logger, upstream: c.Upstream, unlisted: newUnlisted(),
 	}
 	if s.now == nil {
 		s.now = time.Now

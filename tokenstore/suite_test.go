@@ -107,6 +107,8 @@ func testStore(t *testing.T, start func(*testing.T) backend) {
 		{"the listing of connections", testConnectionListing, false},
 		{"the end of a connection", testEndConnection, false},
 		{"the mark of a user's end", testUserEnd, false},
+		{"what is to be revoked at the provider", testRevocations, false},
+		{"the records of what is to be revoked", testRevocationRecords, true},
 		{"races", testRaces, false},
 		{"refresh", testRefresh, false},
 		{"the records of a refresh", testRefreshRecords, true},
