@@ -44,9 +44,9 @@ test-compose: ## docker-compose.yaml for real: build, up, the whole walk, restar
 	$(SETUP) go
 	@tools/testcompose
 
-setup: ## make Envoy, redis-server, Chromium, the examples' packages and golangci-lint available below .tools
-	@echo "== set-up: Envoy, Redis, Chromium, the examples' packages and golangci-lint, from PATH or fetched into .tools =="
-	$(SETUP) toolchain envoy redis chromium clients lint
+setup: ## make Envoy, redis-server, Chromium, the examples' packages, OAuth servers and golangci-lint available below .tools
+	@echo "== set-up: Envoy, Redis, Chromium, the examples' packages, OAuth servers and golangci-lint, from PATH or fetched into .tools =="
+	$(SETUP) toolchain envoy redis chromium clients oauth lint
 
 lint: ## gofmt, golangci-lint (.golangci.yaml), go vet and go mod tidy change and find nothing
 	@echo "== lint: gofmt, golangci-lint, go mod tidy =="

@@ -14,7 +14,7 @@ import unittest
 TOOLS = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(TOOLS))
 
-from parts import clients, debian, lint, run, shelf, toolchain, wheel  # noqa: E402
+from parts import clients, debian, lint, node, oauth, run, shelf, toolchain, wheel  # noqa: E402
 
 
 def program(path, words):
@@ -141,7 +141,8 @@ class Setup(InFolder):
     def test_what_is_to_be_left_out_is_said(self):
         out = self.ok("redis", "chromium", ATHD_TEST_SKIP="chromium,redis")
         self.assertEqual(out.count("left out (ATHD_TEST_SKIP)"), 2)
-        self.assertIn("left out", self.ok("clients", ATHD_TEST_SKIP="clients"))
+        for name in ("clients", "oauth"):
+            self.assertIn("left out", self.ok(name, ATHD_TEST_SKIP=name))
         self.assertIn("ATHD_TEST_SKIP names chrome", self.refused("envoy", ATHD_TEST_SKIP="chrome"))
 
     def test_all_missing_tools_are_named(self):
@@ -299,14 +300,14 @@ class Clients(InFolder):
         program(self.folder / "one" / "npm", "9.2.0")
 
     def test_the_first_node_that_fits_is_taken(self):
-        node = program(self.folder / "two" / "node", "v20.20.2")
+        found = program(self.folder / "two" / "node", "v20.20.2")
         npm = program(self.folder / "two" / "npm", "10.9.0")
-        self.assertEqual(clients.system_node(self.shelf), ([str(npm)], node))
+        self.assertEqual(node.on_system(self.shelf), ([str(npm)], found))
 
     def test_a_node_without_npm_is_not_taken(self):
         program(self.folder / "two" / "node", "v24.1.0")
         os.environ["PATH"] = f"{self.folder}/one:{self.folder}/two"
-        self.assertIsNone(clients.system_node(self.shelf))
+        self.assertIsNone(node.on_system(self.shelf))
 
     def test_packages_are_fetched_again_when_the_example_names_others(self):
         before = clients.wanted()
@@ -317,10 +318,21 @@ class Clients(InFolder):
         clients.REQUIREMENTS.write_text(kept.read_text() + "# another\n")
         self.assertNotEqual(before, clients.wanted())
 
+    def test_oauth_servers_are_had_again_when_their_files_are_others(self):
+        before, kept = oauth.wanted(), oauth.ZITADEL
+        self.assertEqual(before, oauth.WANTED)
+        self.addCleanup(setattr, oauth, "ZITADEL", kept)
+        self.addCleanup(setattr, oauth, "NODE_FILES", oauth.NODE_FILES)
+        oauth.ZITADEL = kept[:-1]
+        self.assertNotEqual(before, oauth.wanted())
+        oauth.ZITADEL, oauth.NODE_FILES = kept, oauth.NODE_FILES[:-1]
+        self.assertNotEqual(before, oauth.wanted())
+
     def test_packages_are_pinned_by_digest_and_no_host_is_named(self):
-        lock = clients.NODE_FILES[1].read_text()
-        self.assertNotIn('"resolved"', lock)
-        self.assertEqual(lock.count('"version"') - lock.count('"integrity"'), 0)
+        for files in (clients.NODE_FILES, oauth.NODE_FILES):
+            lock = files[1].read_text()
+            self.assertNotIn('"resolved"', lock)
+            self.assertEqual(lock.count('"version"') - lock.count('"integrity"'), 0)
         names = [line for line in clients.REQUIREMENTS.read_text().splitlines() if "==" in line and not line.startswith("#")]
         self.assertTrue(names)
         for line in names:

@@ -93,6 +93,8 @@ type Options struct {
 	// NoMetadata, while it is true, keeps the OAuth server's metadata away; may
 	// be nil.
 	NoMetadata *atomic.Bool
+	// Listen is Envoy's address, for who has to know it before; "": one of its own.
+	Listen string
 	// Envoy makes Envoy's configuration with athd bootstrap, of which it gets
 	// what it prints; nil: all that it prints, as it is.
 	Envoy func(listen string, bootstrap func(args ...string) []byte) []byte
@@ -177,7 +179,10 @@ func Start(t testing.TB, o Options) *Stage {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	envoyListen, httpListen, admin := reserve.Addr(t), reserve.Addr(t), reserve.Addr(t)
+	envoyListen, httpListen, admin := o.Listen, reserve.Addr(t), reserve.Addr(t)
+	if envoyListen == "" {
+		envoyListen = reserve.Addr(t)
+	}
 	authority := realenvoy.NewAuthority(t)
 	s := &Stage{Dir: dir, Authority: authority, t: t, admin: admin, site: http.NewServeMux()}
 	s.Public = public(envoyListen, o)
