@@ -323,8 +323,11 @@ func FuzzTokenReply(f *testing.F) {
 	plain := parseOne(f, `"user_id_field": "uid"`)
 	user := parseOne(f, `"preset": "slack", "api_base_url": "https://slack.example"`)
 	bot := parseOne(f, `"preset": "slack", "api_base_url": "https://slack.example", "token_kind": "bot"`)
+	f.Add("application/json", `{"access_token":"at","scope":"x y a:read","data":{"viewer":{"id":17}}}`)
+	f.Add("application/json", `{"access_token":"at","scope":["Mail.Read","x"],"data":{"viewer":{"id":1e3}},"data.viewer.id":null}`)
+	dotted := parseOne(f, `"user_id_field": "data.viewer.id", "scope_aliases": {"a:read": "x", "b": "a:read"}, "token_types": ["user"]`)
 	f.Fuzz(func(t *testing.T, contentType, body string) {
-		for _, p := range []*provider.Provider{plain, user, bot} {
+		for _, p := range []*provider.Provider{plain, user, bot, dotted} {
 			redeem(t, p, contentType, body)
 		}
 	})
@@ -336,10 +339,16 @@ func redeem(t *testing.T, p *provider.Provider, contentType, body string) {
 		return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {contentType}}, Body: io.NopCloser(strings.NewReader(body))}
 	})})
 	got, err := c.Exchange(t.Context(), p, provider.Redemption{Code: ath.NewSecret(code), Verifier: ath.NewSecret(verifier), RedirectURI: redirect, Scopes: ath.Scopes{"openid"}})
-	if err != nil {
-		if _, ok := errors.AsType[*provider.ExchangeError](err); !ok {
+	again, failed := c.RefreshTokens(t.Context(), p, ath.NewSecret("refresh"), ath.Scopes{"a:read"})
+	for _, err := range []error{err, failed} {
+		if _, ok := errors.AsType[*provider.ExchangeError](err); err != nil && !ok {
 			t.Errorf("not an ExchangeError: %v", err)
 		}
+	}
+	if failed == nil && !sound(again.Scopes) {
+		t.Errorf("malformed scopes %q of a refresh", again.Scopes)
+	}
+	if err != nil {
 		return
 	}
 	access := got.Access.Reveal()
@@ -349,7 +358,13 @@ func redeem(t *testing.T, p *provider.Provider, contentType, body string) {
 	if !got.Expires.IsZero() && got.Expires.Before(now) || got.User == "" || len(got.User) > 256 {
 		t.Errorf("got %+v", got)
 	}
-	if again, err := ath.ParseScopes(got.Scopes); err != nil || len(again) != len(got.Scopes) {
+	if !sound(got.Scopes) {
 		t.Errorf("malformed scopes %q", got.Scopes)
 	}
+}
+
+// sound reports whether they are scopes, each once.
+func sound(scopes ath.Scopes) bool {
+	again, err := ath.ParseScopes(scopes)
+	return err == nil && len(again) == len(scopes)
 }

@@ -88,8 +88,12 @@ func (c *Client) RefreshTokens(ctx context.Context, p *Provider, refresh ath.Sec
 		return unsent("is not an https URL")
 	}
 	form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {refresh.Reveal()}}
-	if p.Refresh.SendScope && len(scopes) > 0 {
-		form.Set("scope", strings.Join(p.asked(scopes), " ")) // offline_access, too: Entra gives no refresh token without it
+	// The server's replies name more than athd may ask for: scopes under other
+	// names, and those that the user gave to somebody else's request. What was
+	// asked beside the agent's is sent, too: without offline_access Entra gives no
+	// further refresh token.
+	if scopes = scopes.Intersect(p.Scopes); p.Refresh.SendScope && len(scopes) > 0 {
+		form.Set("scope", strings.Join(p.asked(scopes), " "))
 	}
 	var connected atomic.Bool
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }})

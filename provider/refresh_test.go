@@ -30,7 +30,7 @@ func refreshed(t *testing.T, more, body string, status int) (got provider.Tokens
 	defer s.Close()
 	p := refreshProvider(t, s.URL, more)
 	c := provider.NewClient(provider.ClientConfig{AllowHTTP: true})
-	got, err = c.RefreshTokens(t.Context(), p, ath.NewSecret("refresh-token-1"), ath.Scopes{"a", "b"})
+	got, err = c.RefreshTokens(t.Context(), p, ath.NewSecret("refresh-token-1"), ath.Scopes{"a", "b", "given-to-somebody-else"})
 	return got, form, header, err
 }
 
@@ -54,13 +54,14 @@ func TestARefreshSendsWhatTheConfigurationSays(t *testing.T) {
 		want  url.Values
 		basic bool
 	}{
-		"as RFC 6749 says, and no scope": {"", url.Values{"client_id": {"the client"}, "client_secret": {"hunter2:hunter2"}}, false},
-		"Basic, as for the code":         {`"token_auth_method": "client_secret_basic"`, url.Values{}, true},
-		"Basic for the refresh only":     {`"refresh_token_auth_method": "client_secret_basic"`, url.Values{}, true},
-		"none for the refresh":           {`"refresh_token_auth_method": "none"`, url.Values{"client_id": {"the client"}}, false},
-		"scopes again":                   {`"refresh_scope": true`, url.Values{"client_id": {"the client"}, "client_secret": {"hunter2:hunter2"}, "scope": {"a b"}}, false},
-		"resource, of RFC 8707":          {`"resource": "https://api.example/v1"`, url.Values{"client_id": {"the client"}, "client_secret": {"hunter2:hunter2"}, "resource": {"https://api.example/v1"}}, false},
-		"extra_token_params":             {`"extra_token_params": {"audience": "x"}`, url.Values{"client_id": {"the client"}, "client_secret": {"hunter2:hunter2"}, "audience": {"x"}}, false},
+		"as RFC 6749 says, and no scope":                   {"", url.Values{"client_id": {"the client"}, "client_secret": {"hunter2:hunter2"}}, false},
+		"Basic, as for the code":                           {`"token_auth_method": "client_secret_basic"`, url.Values{}, true},
+		"Basic for the refresh only":                       {`"refresh_token_auth_method": "client_secret_basic"`, url.Values{}, true},
+		"none for the refresh":                             {`"refresh_token_auth_method": "none"`, url.Values{"client_id": {"the client"}}, false},
+		"scopes again":                                     {`"refresh_scope": true`, url.Values{"client_id": {"the client"}, "client_secret": {"hunter2:hunter2"}, "scope": {"a b"}}, false},
+		"scopes, and what is asked for beside the agent's": {`"refresh_scope": true, "extra_scopes": ["offline_access"]`, url.Values{"client_id": {"the client"}, "client_secret": {"hunter2:hunter2"}, "scope": {"a b offline_access"}}, false},
+		"resource, of RFC 8707":                            {`"resource": "https://api.example/v1"`, url.Values{"client_id": {"the client"}, "client_secret": {"hunter2:hunter2"}, "resource": {"https://api.example/v1"}}, false},
+		"extra_token_params":                               {`"extra_token_params": {"audience": "x"}`, url.Values{"client_id": {"the client"}, "client_secret": {"hunter2:hunter2"}, "audience": {"x"}}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, form, header, err := refreshed(t, tt.more, reply, 200)

@@ -1,22 +1,31 @@
 package standins
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"encoding/base64"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/golang-jwt/jwt/v5"
 )
 
 // GoogleUser is the subject of Google's ID tokens.
 const GoogleUser = "110169484474386276334"
+
+// google: an access token lives for about an hour ("expires_in": 3920 in the
+// page's example, 3599 in life), and the reply to a refresh has no refresh token:
+// the first one stays good.
+//
+//	https://developers.google.com/identity/protocols/oauth2/web-server#offline
+var google = rotation{keeps: true, oldStays: true, documented: 3599 * time.Second}
+
+// googleLong are the names that scopes of OpenID have in a reply.
+//
+//	https://developers.google.com/identity/protocols/oauth2/scopes#openid-connect
+var googleLong = map[string]string{
+	"email":   "https://www.googleapis.com/auth/userinfo.email",
+	"profile": "https://www.googleapis.com/auth/userinfo.profile",
+}
 
 // Google stands in for accounts.google.com, oauth2.googleapis.com and the API
 // whose preset it is named with, at the API's own base path: it gives a
@@ -24,14 +33,15 @@ const GoogleUser = "110169484474386276334"
 // and minds if it was not; the user can refuse single scopes, and the reply
 // tells which are left; scope openid brings an ID token. Server.URL is the
 // issuer.
+//
+//	https://developers.google.com/identity/protocols/oauth2/web-server#creatingclient
+//	https://developers.google.com/identity/protocols/oauth2/resources/granular-permissions
+//	https://developers.google.com/identity/openid-connect/openid-connect
 func Google(t testing.TB, preset string) *Server {
 	t.Helper()
 	base := map[string]string{"google-calendar": "/calendar/v3", "google-drive": "/drive/v3", "gmail": "/gmail/v1"}[preset]
 	s := newServer(t, preset, "/o/oauth2/v2/auth", "/token", base)
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	o := s.publish("", GoogleUser, nil)
 	s.authorize("/o/oauth2/v2/auth", func(q url.Values) (Grant, string) {
 		switch {
 		case q.Get("access_type") != "offline" || q.Get("prompt") != "consent":
@@ -43,48 +53,43 @@ func Google(t testing.TB, preset string) *Server {
 		}
 		return Grant{"user", strings.Fields(q.Get("scope"))}, ""
 	})
+	told := func(scopes []string) string {
+		scopes = slices.Clone(scopes)
+		for i, scope := range scopes {
+			if long := googleLong[scope]; long != "" {
+				scopes[i] = long
+			}
+		}
+		return strings.Join(scopes, " ")
+	}
 	s.mux.HandleFunc("POST /token", func(w http.ResponseWriter, r *http.Request) {
+		if refresh, problem := s.refreshing(r, "invalid_client"); refresh != "" || problem != "" {
+			if problem != "" {
+				reply(w, http.StatusUnauthorized, map[string]any{"error": problem, "error_description": "Unauthorized"})
+				return
+			}
+			l, access, _, seconds, ok := s.turn(refresh, r.PostForm.Get("scope"), google)
+			if !ok {
+				reply(w, http.StatusBadRequest, map[string]any{"error": "invalid_grant", "error_description": "Token has been expired or revoked."})
+				return
+			}
+			reply(w, http.StatusOK, map[string]any{"access_token": access, "token_type": "Bearer", "expires_in": seconds, "scope": told(l.Scopes)})
+			return
+		}
 		a, token, problem := s.redeem(r, "invalid_client", "invalid_grant")
 		if problem != "" {
 			reply(w, http.StatusBadRequest, map[string]any{"error": problem, "error_description": "Bad Request"})
 			return
 		}
+		refresh, seconds := s.begin(token, google)
 		members := map[string]any{
-			"access_token": token, "token_type": "Bearer", "expires_in": 3599,
-			"refresh_token": "refresh-" + rand.Text(), "scope": strings.Join(a.Scopes, " "),
+			"access_token": token, "token_type": "Bearer", "expires_in": seconds,
+			"refresh_token": refresh, "scope": told(a.Scopes),
 		}
 		if slices.Contains(a.Scopes, "openid") {
-			now := time.Now()
-			claims := jwt.MapClaims{
-				"iss": s.URL, "aud": ClientID, "azp": ClientID, "sub": GoogleUser, "nonce": a.query.Get("nonce"),
-				"iat": now.Unix(), "exp": now.Add(time.Hour).Unix(),
-			}
-			signed := jwt.NewWithClaims(jwt.SigningMethodES256, claims)
-			signed.Header["kid"] = "1"
-			raw, err := signed.SignedString(key)
-			if err != nil {
-				t.Error(err)
-			}
-			members["id_token"] = raw
+			members["id_token"] = o.idToken(a)
 		}
 		reply(w, http.StatusOK, members)
-	})
-	s.mux.HandleFunc("GET /.well-known/openid-configuration", func(w http.ResponseWriter, r *http.Request) {
-		reply(w, http.StatusOK, map[string]any{
-			"issuer": s.URL, "authorization_endpoint": s.AuthorizeURL, "token_endpoint": s.TokenURL, "jwks_uri": s.URL + "/certs",
-			"id_token_signing_alg_values_supported": []string{"ES256"},
-		})
-	})
-	s.mux.HandleFunc("GET /certs", func(w http.ResponseWriter, r *http.Request) {
-		point, err := key.PublicKey.Bytes() // 4, x and y
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		reply(w, http.StatusOK, map[string]any{"keys": []any{map[string]any{
-			"kty": "EC", "crv": "P-256", "kid": "1", "use": "sig", "alg": "ES256",
-			"x": base64.RawURLEncoding.EncodeToString(point[1:33]), "y": base64.RawURLEncoding.EncodeToString(point[33:]),
-		}}})
 	})
 	return s
 }

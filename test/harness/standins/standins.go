@@ -1,9 +1,10 @@
-// Package standins has servers that speak OAuth as GitHub, Google and Slack
-// document it, with what is theirs in it, and an API behind it that answers
-// every call and remembers it: [GitHub], [Google], [Slack]. There is one user,
-// who agrees to everything that she was not told to refuse. A server checks
-// what it is sent as strictly as the service would, listens on the loopback
-// interface and ends with its test.
+// Package standins has servers that speak OAuth as services document it, with
+// what is theirs in it, and an API behind it that answers every call and
+// remembers it: [GitHub], [GitHubApp], [Google], [Slack], [SlackRotating],
+// [Auth0], [Clerk], [Entra], [Okta]. Each habit stands with the page that says
+// so. There is one user, who agrees to everything that she was not told to
+// refuse. A server checks what it is sent as strictly as the service would,
+// listens on the loopback interface and ends with its test.
 package standins
 
 import (
@@ -33,14 +34,16 @@ type Server struct {
 	AuthorizeURL string
 	TokenURL     string
 	APIBase      string
+	Issuer       string // of those that have one
 
 	t    testing.TB
 	mux  *http.ServeMux
 	mu   sync.Mutex
 	no   []string // scopes that the user refuses
 	code map[string]asked
-	held map[string]Grant
+	held map[string]issued
 	seen []Request
+	turns
 }
 
 // A Grant is what a token stands for.
@@ -65,7 +68,7 @@ type asked struct {
 
 func newServer(t testing.TB, preset, authorize, token, base string) *Server {
 	t.Helper()
-	s := &Server{Preset: preset, t: t, mux: http.NewServeMux(), code: map[string]asked{}, held: map[string]Grant{}}
+	s := &Server{Preset: preset, t: t, mux: http.NewServeMux(), code: map[string]asked{}, held: map[string]issued{}, turns: turns{lines: map[string]*line{}}}
 	srv := httptest.NewServer(s.mux)
 	t.Cleanup(srv.Close)
 	s.URL = srv.URL
@@ -101,8 +104,11 @@ func (s *Server) Refuse(scopes ...string) {
 func (s *Server) Grant(token string) (Grant, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	g, ok := s.held[token]
-	return g, ok
+	h, ok := s.held[token]
+	if !ok {
+		return Grant{}, false
+	}
+	return h.line.Grant, true
 }
 
 // Requests returns the calls that have arrived at the API, with those that ask
@@ -183,8 +189,7 @@ func (s *Server) redeem(r *http.Request, badClient, badCode string) (a asked, to
 	if !ok || a.redirect != r.PostForm.Get("redirect_uri") || a.challenge != base64.RawURLEncoding.EncodeToString(sum[:]) {
 		return asked{}, "", badCode
 	}
-	token = "token-" + rand.Text()
-	s.held[token] = a.Grant
+	token = s.issue(&line{Grant: a.Grant}, 0)
 	return a, token, ""
 }
 
@@ -193,7 +198,7 @@ func (s *Server) api(w http.ResponseWriter, r *http.Request) {
 	token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	s.mu.Lock()
 	s.seen = append(s.seen, Request{r.Method, r.RequestURI, token})
-	_, ok := s.held[token]
+	ok := s.alive(token) && s.held[token].line.Kind != "userinfo"
 	s.mu.Unlock()
 	if !ok {
 		reply(w, http.StatusUnauthorized, map[string]any{"message": "Bad credentials"})
