@@ -91,14 +91,13 @@ func (o *openID) userinfo(path string) {
 
 // A tenant is what a server of somebody's own does in its way.
 type tenant struct {
-	authorize, token string
-	rotation         rotation
-	offline          bool                           // in the scope of a reply, where it was asked for
-	told             func(scopes []string) []string // how the scopes are spelled in a reply; nil: as they are
-	badClient        refusal
-	badCode          refusal
-	badRefresh       refusal
-	refreshing       func(scope string) (refusal, bool) // what it minds of a refresh; may be nil
+	rotation   rotation
+	offline    bool                           // in the scope of a reply, where it was asked for
+	told       func(scopes []string) []string // how the scopes are spelled in a reply; nil: as they are
+	badClient  refusal
+	badCode    refusal
+	badRefresh refusal
+	refreshing func(scope string) (refusal, bool) // what it minds of a refresh; may be nil
 }
 
 // A refusal is an answer of a token endpoint (RFC 6749, section 5.2).
