@@ -36,7 +36,7 @@ func (s *API) refreshConnection(ctx context.Context, c *httpapi.Call, _ *httpapi
 		reply.Outcome, reply.Said = api.RefreshNothing, "there is nothing to refresh by: the provider is not configured any more"
 		return reply, nil
 	}
-	s.tell(&reply, &info, s.Refresh(ctx, p, tokenstore.ConnectionRef{Tag: info.Tag, Agent: info.Agent, User: info.User, Provider: info.Provider}))
+	s.tell(&reply, &info, s.Refresh(ctx, p, info.Ref()))
 	return reply, nil
 }
 

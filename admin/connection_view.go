@@ -17,7 +17,7 @@ func (s *API) connectionOf(i *tokenstore.ConnectionInfo) api.Connection {
 	v := api.Connection{
 		ID: ath.NewConnectionID(i.Tag).String(), Agent: i.Agent, User: i.User, Provider: i.Provider,
 		Scopes: httpapi.List(i.Scopes), Since: instant(i.Created), LastUsed: instant(i.Used),
-		Tokens: i.Tokens, TokensUntil: instant(i.Until), Expires: instant(i.Expires),
+		Tokens: i.Tokens, TokensUntil: instant(i.Until), Expires: instant(i.Expires), RefreshExpires: instant(i.Renewal.RefreshExpires),
 	}
 	if p != nil {
 		v.Provider = p.ID
@@ -40,8 +40,8 @@ func (s *API) refreshOf(i *tokenstore.ConnectionInfo, p *provider.Provider) (boo
 		return false, "the provider is not configured any more"
 	case p.Refresh.Off:
 		return false, "refresh is off for this provider"
-	case !r.RefreshExpires.IsZero() && !s.Now().Before(r.RefreshExpires):
-		return false, "the refresh token has expired"
+	case r.Over(s.Now()):
+		return false, "the refresh token has expired at " + instant(r.RefreshExpires)
 	case !r.Refreshed.IsZero():
 		return true, "it was refreshed last at " + instant(r.Refreshed)
 	}

@@ -243,13 +243,30 @@ func (f *Flow) expiry(ctx context.Context, agent *tokenstore.Agent, s *tokenstor
 	}
 	c := &state.Connection
 	p := f.Providers.Current().Get(s.Provider)
-	if refreshes := p != nil && p.Refreshable(c.Refresh); !refreshes && !c.Expires.IsZero() && c.Expires.Before(expires) {
-		expires = c.Expires // T-9
+	if end := backing(p, c, now); !end.IsZero() && end.Before(expires) {
+		expires = end // T-9
 	}
 	if expires.Sub(now) < time.Second {
 		return time.Time{}, ath.Errorf(ath.OAuthError, "The user's token at the provider has ended already: authorize again.")
 	}
 	return expires, nil
+}
+
+// backing is how long a connection surely lives, though nobody calls; zero: there
+// is no known end.
+func backing(p *provider.Provider, c *tokenstore.Connection, now time.Time) time.Time {
+	end := c.Renewal.RefreshExpires
+	switch {
+	case c.Expires.IsZero():
+		return time.Time{}
+	case p == nil || !p.Refreshable(c.Refresh) || c.Renewal.Over(now):
+		return c.Expires
+	case c.Kept():
+		return time.Time{}
+	case end.Before(c.Expires):
+		return c.Expires
+	}
+	return end
 }
 
 // closeSession uses the session up. A wrong code that was counted meanwhile

@@ -168,6 +168,8 @@ func (q *evaluation) describeCredentialExpiry() string {
 		return said
 	case !c.Renewal.Refused.IsZero():
 		return said + "; the provider refused to refresh it at " + moment(c.Renewal.Refused) + ": " + c.Renewal.RefusedFor
+	case q.provider.Refreshable(c.Refresh) && c.Renewal.Over(q.now):
+		return said + "; the refresh token ended at " + moment(c.Renewal.RefreshExpires)
 	case q.provider.Refreshable(c.Refresh):
 		return said + "; a call refreshes it"
 	case c.Refresh.IsZero():

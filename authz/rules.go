@@ -323,7 +323,7 @@ func (q *evaluation) credentialNotExpired() Reason {
 		return ""
 	case q.Renewer == nil:
 		return ReauthorizationRequired
-	case q.explains && q.provider.Refreshable(c.Refresh) && c.Renewal.Refused.IsZero():
+	case q.explains && q.provider.Refreshable(c.Refresh) && c.Renewal.Refused.IsZero() && !c.Renewal.Over(q.now):
 		return ""
 	case q.explains:
 		return ReauthorizationRequired

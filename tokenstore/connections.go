@@ -36,18 +36,18 @@ func (s *Store) PutConnection(ctx context.Context, tag ath.Tag, c Connection, un
 		return err
 	}
 	return s.do(ctx, "put_connection", func(ctx context.Context) error {
-		var noted func() error
+		var noted, kept func() error
 		var put, owned *redis.StatusCmd
 		err := s.server.ask(ctx, func(batch redis.Pipeliner) {
 			ttl := time.Duration(s.ttl(until)) * time.Millisecond
-			noted = note(ctx, batch)
+			noted, kept = note(ctx, batch), s.noteKeep(ctx, batch, tag, &c)
 			owned = batch.Set(ctx, ownerKey, owner, ttl)
 			put = batch.Set(ctx, key, sealed, ttl)
 		})
 		if err != nil {
 			return err
 		}
-		return errors.Join(put.Err(), owned.Err(), noted())
+		return errors.Join(put.Err(), owned.Err(), noted(), kept())
 	})
 }
 

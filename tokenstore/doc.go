@@ -58,6 +58,9 @@
 //	ath:{user tag}:waiting                   tags of those that 30 days from the last
 //	                                         wait for the user's
 //	                                         other connections
+//	ath:{keep-alive}:due                     tags of connections whose   until the last one's
+//	                                         refresh tokens end, by      refresh token ends
+//	                                         when they are to be used
 //	ath:{user tag}:user-conns                tags of the        until the last one's end
 //	                                         user's connections
 //	ath:{user tag}:user-ended                when an operator   an hour
@@ -149,6 +152,9 @@
 //	            by at                          shown to people
 //	issuer      all                            where users and secrets are sent. Not in
 //	                                           f1b7ae5, which wants endpoints written
+//
+// The index of refresh tokens that end decides nothing and may be lost; an athd
+// that does not know it enters nothing, and lets them end while nobody calls.
 //
 // Owners, which have no x, decide nothing and may be lost, indexes of users, and
 // marks of their ends are keys of their own that no athd before them knows. A connection that such an athd made has no owner: it is

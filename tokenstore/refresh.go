@@ -197,10 +197,29 @@ func (s *Store) FinishRefresh(ctx context.Context, r *Refresh, next *Connection,
 			return err
 		}
 	}
-	return s.do(ctx, "finish_refresh", func(ctx context.Context) error {
+	err = s.do(ctx, "finish_refresh", func(ctx context.Context) error {
 		return s.confirmed(ctx, s.scripts.finishRefresh, ErrChanged, []string{k.connection, k.lease, k.attempt, owner},
 			r.State.raw, r.sealed, r.lease, r.mine, keep.Milliseconds())
 	})
+	if err == nil && !next.KeepBy().IsZero() {
+		s.keepNext(ctx, r.State.ref.Tag, next)
+	}
+	return err
+}
+
+// keepNext enters a refreshed connection into the index of those that are kept
+// alive. Where that fails it is looked at when its token before was due.
+func (s *Store) keepNext(ctx context.Context, tag ath.Tag, c *Connection) {
+	err := s.do(ctx, "note_keep", func(ctx context.Context) error {
+		var noted func() error
+		if err := s.server.ask(ctx, func(batch redis.Pipeliner) { noted = s.noteKeep(ctx, batch, tag, c) }); err != nil {
+			return err
+		}
+		return noted()
+	})
+	if err != nil {
+		s.log.DebugContext(ctx, "refreshed connection not noted", "error", err)
+	}
 }
 
 // noteUntil enters a connection into the indexes.

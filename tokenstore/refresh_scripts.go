@@ -3,7 +3,7 @@ package tokenstore
 // refreshScripts run on a full server too: what they write is small, or no larger
 // than what it replaces, and only who has a live token can cause it.
 type refreshScripts struct {
-	beginRefresh, renewLease, finishRefresh, failRefresh script
+	beginRefresh, renewLease, finishRefresh, failRefresh, noteKeep script
 }
 
 func newRefreshScripts() refreshScripts {
@@ -41,6 +41,12 @@ redis.call('SET', KEYS[1], ARGV[2], 'PX', string.format('%.0f', left))
 redis.call('PEXPIRE', KEYS[4], string.format('%.0f', left))
 if redis.call('GET', KEYS[3]) == ARGV[4] then redis.call('DEL', KEYS[3]) end
 if redis.call('GET', KEYS[2]) == ARGV[3] then redis.call('DEL', KEYS[2]) end
+return 1`),
+
+		// KEYS index; ARGV tag, Unix ms, the least ttl of the index in ms
+		noteKeep: normal(`
+redis.call('ZADD', KEYS[1], ARGV[2], ARGV[1])
+if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[3]) then redis.call('PEXPIRE', KEYS[1], ARGV[3]) end
 return 1`),
 
 		// KEYS lease, attempt; ARGV this caller's lease, its attempt, what replaces

@@ -39,6 +39,7 @@ const (
 	ahead    cause = iota // it ends soon, and was used lately
 	demanded              // a decision waits for it
 	asked                 // an operator wants it
+	idle                  // the refresh token ends, and nobody calls
 )
 
 // A flight is what one athd does about one connection, for all who want it.
@@ -53,8 +54,17 @@ type flight struct {
 
 // Renew is for a decision that has found the access token ended. It waits for a
 // new one for as long as a decision may, and goes on without: then the work does,
-// too.
+// too. A refresh token that has ended, as the provider said when it gave it, is
+// tried nevertheless, but without an answer there is nothing to wait for any more.
 func (v *Vault) Renew(ctx context.Context, p *provider.Provider, g *tokenstore.Grant, c *tokenstore.Connection) Result {
+	result := v.renew(ctx, p, g, c)
+	if result == ProviderAway && c.Renewal.Over(v.Now()) {
+		return Refused
+	}
+	return result
+}
+
+func (v *Vault) renew(ctx context.Context, p *provider.Provider, g *tokenstore.Grant, c *tokenstore.Connection) Result {
 	if c.Ended || !p.Refreshable(c.Refresh) || !v.mayTry(c) {
 		return Refused
 	}
@@ -139,7 +149,7 @@ func (v *Vault) fly(w work, f *flight) Result {
 			continue
 		case result != pending:
 			return result
-		case w.cause == ahead || !time.Now().Before(until) || !v.sleep(poll):
+		case w.cause == ahead || w.cause == idle || !time.Now().Before(until) || !v.sleep(poll):
 			return pending
 		}
 	}
@@ -177,6 +187,9 @@ func (v *Vault) due(w work, c *tokenstore.Connection) bool {
 	switch w.cause {
 	case asked:
 		return c.Renewal.Refreshed.IsZero() || v.Now().Sub(c.Renewal.Refreshed) >= askedEvery
+	case idle:
+		by := c.KeepBy()
+		return !by.IsZero() && !v.Now().Before(by)
 	case demanded:
 		return !c.Expires.IsZero() && !v.Now().Before(c.Expires)
 	}

@@ -45,9 +45,13 @@ func (a *attempt) store(t provider.Tokens, took time.Duration) Result {
 func renewed(c tokenstore.Connection, t provider.Tokens, now time.Time) tokenstore.Connection {
 	narrowed := c.Renewal.Narrowed
 	c.Access, c.Expires = t.Access, t.Expires
+	before := c.Renewal.RefreshExpires
 	c.Renewal = tokenstore.Renewal{Refreshed: now, RefreshExpires: t.RefreshExpires, Subject: c.Renewal.Subject}
-	if !t.Refresh.IsZero() {
+	switch {
+	case !t.Refresh.IsZero():
 		c.Refresh = t.Refresh
+	case t.RefreshExpires.IsZero():
+		c.Renewal.RefreshExpires = before // it is the same token still
 	}
 	if t.ScopesGiven {
 		left := c.Scopes.Intersect(t.Scopes)

@@ -22,6 +22,10 @@ type Store interface {
 	RenewLease(context.Context, *tokenstore.Refresh, time.Duration) error
 	FinishRefresh(context.Context, *tokenstore.Refresh, *tokenstore.Connection, time.Duration) error
 	FailRefresh(context.Context, *tokenstore.Refresh, *tokenstore.Attempt) error
+
+	KeepDue(ctx context.Context, by time.Time, offset, limit int) ([]ath.Tag, error)
+	ConnectionsOf(context.Context, []ath.Tag) (map[ath.Tag]tokenstore.ConnectionInfo, error)
+	KeepLater(context.Context, map[ath.Tag]time.Time) error
 }
 
 // A Refresher calls the provider. [provider.Client] is the one that serves.
@@ -54,6 +58,9 @@ type Config struct {
 	// store it, before there is another. Default 2 s; it is more than the pause
 	// between two tries to store one.
 	Settle time.Duration
+	// Every is how often is looked for refresh tokens that end while nobody
+	// calls. Default 30 s.
+	Every time.Duration
 	// Wait is how long a decision waits for a new token. Default 400 ms: less than
 	// Envoy waits for one of several athd.
 	Wait time.Duration
@@ -106,6 +113,7 @@ func New(c Config) (*Vault, error) {
 	}
 	for at, otherwise := range map[*time.Duration]time.Duration{
 		&c.Lease: 4 * time.Second, &c.Call: 15 * time.Second, &c.Grace: 5 * time.Second, &c.Settle: 2 * writePause, &c.Wait: 400 * time.Millisecond,
+		&c.Every: 30 * time.Second,
 	} {
 		if *at == 0 {
 			*at = otherwise

@@ -11,14 +11,17 @@ type Connection struct {
 	Since    string   `json:"since"`  // RFC 3339
 	LastUsed string   `json:"last_used,omitempty"`
 
-	Tokens      int    `json:"tokens"`                    // live ATH tokens
-	TokensUntil string `json:"tokens_expire,omitempty"`   // the last of them
-	Expires     string `json:"expires,omitempty"`         // of the user's token at the provider; not there where the provider did not say
-	State       string `json:"state"`                     // one of the States of connections
-	Refreshable bool   `json:"refreshable"`               // athd can get another token when this one has expired
-	Refresh     string `json:"refresh"`                   // why it can, or not
-	LastError   string `json:"last_error,omitempty"`      // what was wrong with it last
-	AtProvider  string `json:"end_at_provider,omitempty"` // of one connection: what its end does at the provider
+	Tokens      int    `json:"tokens"`                  // live ATH tokens
+	TokensUntil string `json:"tokens_expire,omitempty"` // the last of them
+	Expires     string `json:"expires,omitempty"`       // of the user's token at the provider; not there where the provider did not say
+	State       string `json:"state"`                   // one of the States of connections
+	// RefreshExpires is the end of the refresh token; not there where it has none, or
+	// the provider did not say.
+	RefreshExpires string `json:"refresh_expires,omitempty"`
+	Refreshable    bool   `json:"refreshable"`               // athd can get another token when this one has expired
+	Refresh        string `json:"refresh"`                   // why it can, or not
+	LastError      string `json:"last_error,omitempty"`      // what was wrong with it last
+	AtProvider     string `json:"end_at_provider,omitempty"` // of one connection: what its end does at the provider
 }
 
 // The states of connections.

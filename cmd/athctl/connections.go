@@ -187,6 +187,9 @@ func (c *command) connectionDetails(one *api.Connection) error {
 	if one.Refreshable {
 		refreshable = "yes: "
 	}
+	if one.RefreshExpires != "" {
+		line("refresh token expires", cli.Printable(one.RefreshExpires, 30)+ended(one.RefreshExpires))
+	}
 	line("refreshable", refreshable+cli.Printable(one.Refresh, 500))
 	line("its end does at the provider", cli.Printable(one.AtProvider, 500))
 	return w.Flush()

@@ -34,6 +34,7 @@ type assembly struct {
 	trail     *audit.Log
 	vault     *vault.Vault
 	issuers   *issuer.Keeper
+	providers *provider.Providers
 }
 
 // assemble builds every part from the settings. It asks nobody: the store may
@@ -93,7 +94,7 @@ func assemble(s *config.Settings, log *slog.Logger, events io.Writer) (_ *assemb
 	m.showUnwritten(trail)
 	m.showFeed(store.Feed)
 	m.showRefreshes(refresher, providers)
-	return &assembly{store: store, operators: operators, checks: checks, companion: companion, metrics: m, ready: ready, trail: trail, vault: refresher, issuers: issuers}, nil
+	return &assembly{store: store, operators: operators, checks: checks, companion: companion, metrics: m, ready: ready, trail: trail, vault: refresher, issuers: issuers, providers: providers}, nil
 }
 
 // newCompanion returns what serves the handshake, and what serves operators on

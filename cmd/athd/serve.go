@@ -111,6 +111,7 @@ func (a *assembly) serveListeners(ctx context.Context, s *config.Settings, l lis
 	keeping, stopKeeping := context.WithCancel(ctx)
 	defer stopKeeping()
 	serving.Go(func() { a.issuers.Run(keeping) })
+	serving.Go(func() { a.vault.KeepAlive(keeping, a.providers) })
 	looking, looked := context.WithTimeout(ctx, issuersPatience)
 	a.issuers.Tried(looking)
 	looked()

@@ -22,6 +22,10 @@ func TestTokenEndsWithTheUsersTokenThatCannotBeRefreshed(t *testing.T) {
 	}{
 		"five minutes, and no refresh token":        {map[string]any{"expires_in": 300}, false, 280, 300},
 		"five minutes, and a refresh token":         {map[string]any{"expires_in": 300, "refresh_token": "r"}, false, 3590, 3600},
+		"a refresh token that is used in time":      {map[string]any{"expires_in": 300, "refresh_token": "r", "refresh_expires_in": 1800}, false, 3590, 3600},
+		"one that ends before anybody looks":        {map[string]any{"expires_in": 30, "refresh_token": "r", "refresh_expires_in": 120}, false, 100, 120},
+		"one that ends before the access token":     {map[string]any{"expires_in": 300, "refresh_token": "r", "refresh_expires_in": 60}, false, 280, 300},
+		"one without an end":                        {map[string]any{"expires_in": 300, "refresh_token": "r", "refresh_expires_in": 0}, false, 3590, 3600},
 		"a refresh token, and refresh is off":       {map[string]any{"expires_in": 300, "refresh_token": "r"}, true, 280, 300},
 		"two hours, and no refresh token":           {map[string]any{"expires_in": 7200}, false, 3590, 3600},
 		"no known end, and no refresh token":        {map[string]any{"expires_in": nil}, false, 3590, 3600},

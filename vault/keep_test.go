@@ -1,0 +1,131 @@
+package vault_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/athd/athd/ath"
+	"github.com/athd/athd/authz"
+	"github.com/athd/athd/test/harness/realredis"
+	"github.com/athd/athd/tokenstore"
+	"github.com/athd/athd/vault"
+)
+
+// keepAlive runs what looks for refresh tokens that end, at every athd.
+func (w *world) keepAlive(some ...*replica) {
+	for _, r := range some {
+		ctx, stop := context.WithCancel(context.Background())
+		ended := make(chan struct{})
+		go func() { r.vault.KeepAlive(ctx, w.list); close(ended) }()
+		w.t.Cleanup(func() { stop(); <-ended })
+	}
+}
+
+func often(c *vault.Config) { c.Every = 100 * time.Millisecond }
+
+// endsIn is a refresh token that lives so long from now, with an access token of
+// which two thirds less is left.
+func endsIn(d time.Duration) func(*tokenstore.Connection) {
+	return func(c *tokenstore.Connection) {
+		now := time.Now()
+		c.Created, c.Expires, c.Renewal.RefreshExpires = now, now.Add(d/3), now.Add(d)
+	}
+}
+
+// A server ends refresh tokens that nobody uses, as Keycloak does after half an
+// hour. An agent that sleeps for longer goes on afterwards.
+func TestARefreshTokenIsUsedBeforeItEndsUnused(t *testing.T) {
+	w := newWorld(t, 3, tokenstore.Config{URL: realredis.Start(t).URL()}, nil, often)
+	w.endpoint.life = time.Second
+	w.endpoint.fields = map[string]any{"refresh_expires_in": 3}
+	w.keepAlive(w.replicas...)
+	c := w.connect(0, endsIn(3*time.Second))
+	until(t, "it is used twice, by nobody's call", 15*time.Second, func() bool { return w.endpoint.Calls() >= 2 })
+	if l := w.endpoint.of(c.first.Refresh.Reveal()); l.dead || l.most != 1 {
+		t.Errorf("the provider's grant is dead: %v; %d calls at the same time", l.dead, l.most)
+	}
+	if got := w.stored(c).Renewal; time.Until(got.RefreshExpires) <= 0 {
+		t.Errorf("the refresh token ended at %v", got.RefreshExpires)
+	}
+	if d := w.replicas[1].ask(c); !d.Allowed() {
+		t.Errorf("the agent is back: %s", d.Reason())
+	}
+}
+
+// What is due is known to an athd that has just started, and had nothing to do
+// with the connection.
+func TestARefreshTokenIsUsedAfterARestart(t *testing.T) {
+	w := newWorld(t, 1, tokenstore.Config{URL: realredis.Start(t).URL()}, nil, often)
+	c := w.connect(0, endsIn(2*time.Second))
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	w.replicas[0].vault.Close(ctx)
+	w.keepAlive(w.start())
+	until(t, "the new one refreshes it", 10*time.Second, func() bool { return w.renewed(c) })
+}
+
+func TestNobodysRefreshTokensAreLeftAlone(t *testing.T) {
+	w := newWorld(t, 1, tokenstore.Config{URL: realredis.Start(t).URL()}, nil, often)
+	r := w.replicas[0]
+	long := w.connect(time.Hour, func(c *tokenstore.Connection) { endsIn(time.Second)(c); c.Expires = time.Now().Add(2 * time.Hour) })
+	never := w.connect(-time.Second)
+	refused := w.connect(-time.Second, endsIn(time.Second), func(c *tokenstore.Connection) { c.Renewal.Refused = time.Now() })
+	elsewhere := w.connect(-time.Second, endsIn(time.Second), func(c *tokenstore.Connection) { c.Destination = "elsewhere" })
+	none := tokenstore.Connection{
+		Agent: agentID, User: "no agent's", Provider: "shop", Access: ath.NewSecret("access-none"), Refresh: ath.NewSecret(w.endpoint.grant()),
+		Destination: w.provider.Destination(),
+	}
+	endsIn(time.Second)(&none)
+	if err := r.store.PutConnection(t.Context(), ath.NewTag(), none, time.Now().Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	w.keepAlive(r)
+	live := w.connect(0, endsIn(3*time.Second)) // due after all of them
+	until(t, "the one that an agent has", 10*time.Second, func() bool { return w.renewed(live) })
+	for name, c := range map[string]tokenstore.Connection{
+		"the access token outlives the agent's": long.first, "0 is never": never.first, "it was refused": refused.first,
+		"the provider is another one": elsewhere.first, "no agent has a token for it": none,
+	} {
+		if l := w.endpoint.of(c.Refresh.Reveal()); l.calls != 0 {
+			t.Errorf("%s: %d calls", name, l.calls)
+		}
+	}
+}
+
+// A server that gives no new refresh token says nothing of the old one's end.
+func TestAKeptRefreshTokenKeepsItsEnd(t *testing.T) {
+	w := newWorld(t, 1, tokenstore.Config{URL: realredis.Start(t).URL()}, nil, nil)
+	w.endpoint.lenient = true
+	end := time.Now().Add(30 * time.Minute).UTC().Truncate(time.Second)
+	c := w.connect(-time.Second, func(c *tokenstore.Connection) { c.Renewal.RefreshExpires = end })
+	until(t, "it is refreshed", 10*time.Second, func() bool { d := w.replicas[0].ask(c); return d.Allowed() })
+	if got := w.stored(c).Renewal.RefreshExpires; !got.Equal(end) {
+		t.Errorf("%v, was %v", got, end)
+	}
+}
+
+// A refresh token that has ended is tried, since the provider knows best; while it
+// gives no answer, there is nothing to wait for.
+//
+// proves: P-6
+func TestAnEndedRefreshTokenIsNoReasonToWait(t *testing.T) {
+	w := newWorld(t, 1, tokenstore.Config{URL: realredis.Start(t).URL()}, nil, nil)
+	r := w.replicas[0]
+	ended := func(c *tokenstore.Connection) {
+		c.Created, c.Renewal.RefreshExpires = time.Now().Add(-time.Hour), time.Now().Add(-time.Minute)
+	}
+	w.endpoint.Answers(says(503, `{"error":"temporarily_unavailable"}`))
+	alive, over := w.connect(-time.Second), w.connect(-time.Second, ended)
+	if d := r.ask(alive); d.Reason() != authz.ProviderUnavailable {
+		t.Errorf("one without an end: %s", d.Reason())
+	}
+	for range 3 {
+		if d := r.ask(over); d.Reason() != authz.ReauthorizationRequired {
+			t.Errorf("one that has ended: %s", d.Reason())
+		}
+	}
+	w.endpoint.Answers(nil)
+	late := w.connect(-time.Second, ended)
+	until(t, "the provider takes it after all", 10*time.Second, func() bool { d := r.ask(late); return d.Allowed() })
+}
