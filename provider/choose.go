@@ -26,7 +26,7 @@ func (c *check) choose(p *Provider, s *serverFields, noBase bool) {
 	named := slices.IndexFunc(c.presets, func(f presetFile) bool { return f.Name == s.Preset })
 	switch {
 	case s.Preset == noPreset:
-		at = nil
+		at, p.noPreset = nil, true
 	case named >= 0:
 		at = []*presetFile{&c.presets[named]}
 	case s.Preset != "":

@@ -31,6 +31,12 @@ func TestServersOfOnesOwnGetNoPresetByTheirHost(t *testing.T) {
 			t.Fatal(faults)
 		}
 		p := all[0]
+		if known, ok := p.Unnamed(); ok != (host != "login.example") || ok && known.Name == "" {
+			t.Errorf("%s: preset %s could be named", host, known.Name)
+		}
+		if _, ok := parseOne(t, strings.ReplaceAll(tenant(`, "preset": "none"`), "shop.eu.auth0.com", host)).Unnamed(); ok {
+			t.Errorf("%s: none was named", host)
+		}
 		u := p.AuthCodeURL(provider.AuthRequest{State: ath.NewSecret("s"), Verifier: ath.NewSecret(verifier), RedirectURI: redirect, Scopes: ath.Scopes{"products:read"}})
 		if p.Preset != "" || len(p.ExtraScopes) > 0 || p.Refresh.SendScope || len(p.Refresh.Denied) > 0 || !p.Derived || len(p.Rules) != 1 || len(warnings) > 0 || !strings.Contains(u, "scope=products%3Aread&") {
 			t.Errorf("%s: %+v, %q, %s", host, p, warnings, u)

@@ -173,6 +173,26 @@ func (f *presetFile) rules(available ath.Scopes, moved rebase) []Rule {
 	return rules
 }
 
+// PresetAt returns the preset of an OAuth server of somebody's own that is at one
+// of these URLs, whom nothing chooses but the field preset; false: none is known.
+func PresetAt(urls ...*url.URL) (Preset, bool) {
+	for _, f := range builtIn() {
+		if f.ByName && !f.describesAPI() && f.knows(urls...) {
+			return f.preset(), true
+		}
+	}
+	return Preset{}, false
+}
+
+// Unnamed returns the preset that knows the provider's OAuth server, where the
+// configuration names neither one nor none.
+func (p *Provider) Unnamed() (Preset, bool) {
+	if p.noPreset || p.Preset != "" {
+		return Preset{}, false
+	}
+	return PresetAt(p.AuthorizeURL, p.TokenURL)
+}
+
 // describesAPI reports whether the preset is of a service with an API of its own.
 // One that is not has the habits of an OAuth server only: the API behind it is
 // somebody's own, and so is what its scopes mean.

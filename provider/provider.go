@@ -58,6 +58,7 @@ type Provider struct {
 
 	RevocationURL *url.URL // RFC 7009, of metadata; nil: not known
 
+	noPreset   bool    // preset: none
 	dialect    dialect // of the OAuth server
 	discovered discovered
 }

@@ -92,6 +92,9 @@ func checkOne(ctx context.Context, client *provider.Client, p *provider.Provider
 			c.Warnings = append(c.Warnings, "the metadata does not list the scope "+scope+"; many servers list only some of theirs")
 		}
 	}
+	if known, ok := p.Unnamed(); ok {
+		c.Warnings = append(c.Warnings, "the OAuth server is at a host of "+known.Title+", whose habits preset: "+known.Name+" knows (or preset: none); athctl scopes "+known.Name+" shows the pages that they are from")
+	}
 	c.Findings = append(c.Findings, client.Preflight(ctx, p, redirectURI)...)
 	return c
 }

@@ -78,7 +78,9 @@ type values struct {
 	GRPCOnTCP                      bool
 	ClientVariable, SecretVariable string
 	NamesUsers                     bool   // the server says who a user is
+	ServerPreset                   string // what is known of such servers
 	Title, APIBase                 string // of the preset
+	ByName                         bool   // no host chooses the preset
 	Start                          provider.PresetStart
 	Admin                          string
 }
@@ -126,6 +128,10 @@ func (v *values) ofServer() (err error) {
 		return err
 	}
 	v.NamesUsers = v.Server.UserinfoEndpoint != ""
+	if issuer, err := url.Parse(v.Server.Issuer); err == nil {
+		known, _ := provider.PresetAt(issuer)
+		v.ServerPreset = known.Name
+	}
 	if method == provider.NoClientAuth {
 		if v.SecretFile != "" {
 			return fmt.Errorf("%s takes public clients only, and a client secret is given", v.Server.Issuer)
@@ -146,7 +152,7 @@ func (v *values) ofPreset() error {
 	if p.Start.HTTPSCallback && !strings.HasPrefix(v.PublicURL, "https:") {
 		return fmt.Errorf("%s sends users back to https only: want a public URL with https", p.Title)
 	}
-	v.Title, v.APIBase, v.Start = p.Title, p.APIBase, p.Start
+	v.Title, v.APIBase, v.Start, v.ByName = p.Title, p.APIBase, p.Start, p.ByName
 	if len(v.Scopes) == 0 {
 		v.Scopes = p.Start.Scopes
 	}
@@ -168,6 +174,7 @@ func Presets() []string {
 func (v *values) providers() ([]byte, error) {
 	type entry struct {
 		DisplayName       string   `json:"display_name"`
+		Preset            string   `json:"preset,omitempty"`
 		AvailableScopes   []string `json:"available_scopes"`
 		AuthorizeEndpoint string   `json:"authorize_endpoint"`
 		TokenEndpoint     string   `json:"token_endpoint"`
@@ -179,6 +186,9 @@ func (v *values) providers() ([]byte, error) {
 	e := entry{
 		DisplayName: v.Title, AvailableScopes: slices.Clone(v.Scopes), AuthorizeEndpoint: v.Start.AuthorizeEndpoint, TokenEndpoint: v.Start.TokenEndpoint,
 		APIBase: v.APIBase, ClientID: cmp.Or(literal(v.ClientID), "${"+v.ClientVariable+"}"), SecretFile: literal(v.SecretFile),
+	}
+	if v.ByName {
+		e.Preset = v.Preset
 	}
 	if v.SecretFile == "" {
 		e.ClientSecret = "${" + v.SecretVariable + "}"

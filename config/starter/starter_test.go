@@ -178,7 +178,7 @@ func TestNothingButTheClientComesFromTheEnvironment(t *testing.T) {
 }
 
 func TestPresetsToStartWith(t *testing.T) {
-	if got := starter.Presets(); !slices.Equal(got, []string{"github", "gmail", "google-calendar", "google-drive", "slack"}) {
+	if got := starter.Presets(); !slices.Equal(got, []string{"github", "github-app", "gmail", "google-calendar", "google-drive", "slack"}) {
 		t.Errorf("presets %q", got)
 	}
 	for _, name := range starter.Presets() {
@@ -190,7 +190,7 @@ func TestPresetsToStartWith(t *testing.T) {
 		}
 		s := load(t, t.TempDir(), f, "")
 		got := s.Providers.Get(name)
-		if got.Preset == "" || got.Derived || len(got.Rules) == 0 || got.DisplayName != p.Title {
+		if got.Preset != name || got.Derived || len(got.Rules) == 0 || got.DisplayName != p.Title {
 			t.Errorf("%s: %q, by names %v, %d rules, %q", name, got.Preset, got.Derived, len(got.Rules), got.DisplayName)
 		}
 	}
@@ -277,7 +277,7 @@ func TestWhatCannotBeMade(t *testing.T) {
 		{"neither server nor preset", func(c *starter.Choices) { c.Server = nil }, "want an OAuth server or a preset"},
 		{"both", func(c *starter.Choices) { c.Preset = "github" }, "want an OAuth server or a preset"},
 		{"an unknown preset", func(c *starter.Choices) { c.Server, c.Preset = nil, "githup" }, `no preset "githup"`},
-		{"a preset without a start", func(c *starter.Choices) { c.Server, c.Preset = nil, "github-app" }, "there are github, gmail"},
+		{"a preset without a start", func(c *starter.Choices) { c.Server, c.Preset = nil, "keycloak" }, "there are github, github-app"},
 		{"an http server in public", func(c *starter.Choices) { c.Server = server(t, "http://127.0.0.1:4000", named) }, "is http"},
 		{"a public URL with a path", func(c *starter.Choices) { c.PublicURL += "/x" }, "public_url: want a URL of scheme and host only"},
 		{"http in public", func(c *starter.Choices) { c.PublicURL = "http://gateway.example.com" }, "public_url: http is for loopback hosts only"},
@@ -344,6 +344,24 @@ func TestFirstConfigurationsAsTheyAre(t *testing.T) {
 			if err != nil || string(want) != string(got) {
 				t.Errorf("%s: %v; go test ./config/starter -update writes it\n%s", path, err, got)
 			}
+		}
+	}
+}
+
+// A new configuration names the preset of a server whose host athd knows; any
+// other server has none.
+func TestAnIssuerAtAKnownHostGetsItsPreset(t *testing.T) {
+	for issuer, want := range map[string]string{
+		"https://shop.eu.auth0.com/": "auth0", "https://shop.okta.com/oauth2/default": "okta", "https://x.clerk.accounts.dev": "clerk",
+		"https://login.microsoftonline.com/9188040d-6c67-4c5b-b112-36a304b66dad/v2.0": "entra", "https://login.example.com": "", "https://auth0.com.example": "",
+	} {
+		f, err := starter.Make(starter.Choices{PublicURL: "http://localhost:8080", Upstream: "http://127.0.0.1:3000", Server: server(t, issuer, named), ClientID: "athd", Dir: t.TempDir()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := load(t, t.TempDir(), f, "").Providers.Get("shop")
+		if p.Preset != want || p.ExtraScopes.Has("offline_access") != (want != "") || !p.Derived {
+			t.Errorf("%s: preset %q, extra scopes %q", issuer, p.Preset, p.ExtraScopes)
 		}
 	}
 }
