@@ -23,11 +23,12 @@ func newRefusals(t cli.Terminal) *cobra.Command {
 		Short:   "list what was refused last, and why",
 		GroupID: groupChecks,
 		Long: `refusals lists what the athd that answers refused last: calls and steps of the
-handshake, the newest first. Other replicas know theirs; the audit log has all.`,
+handshake, the newest first. Other replicas know theirs; the audit log has all.
+athctl refusals list is another name for it, since other lists are called so.`,
 		Example: `  athctl refusals
   athctl refusals list -o json`,
 	})
-	c.AddCommand(list(&cobra.Command{Use: "list", Short: "the same", Example: "  athctl refusals list"}))
+	c.AddCommand(list(&cobra.Command{Use: "list", Short: "another name for athctl refusals", Example: "  athctl refusals list"}))
 	return c
 }
 

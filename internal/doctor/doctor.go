@@ -57,6 +57,7 @@ var subjects = []subject{
 	{name: "public", title: "the public URL", ask: (*doctor).public},
 	{name: "consent", title: "the consent URL", ask: (*doctor).consent},
 	{name: "providers", title: "the providers", ask: (*doctor).providers},
+	{name: "tokens", title: "users' tokens", ask: (*doctor).tokens},
 	{name: "clock", title: "the clocks", ask: (*doctor).clock, after: []string{"redis", "public", "providers"}},
 	{name: "agents", title: "the agents", ask: (*doctor).agents},
 	{name: "refusals", title: "the last refusals", ask: (*doctor).refusals, after: []string{"consent"}},
