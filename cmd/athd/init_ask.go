@@ -21,16 +21,21 @@ func (b *beginning) ask(t terminal) error {
 	return b.questions(bufio.NewReader(io.LimitReader(t.Stdin, 64<<10)), t.Stderr)
 }
 
-// questions are asked in turn; an empty answer leaves things as they are.
+// questions are asked in turn; an empty answer leaves things as they are, and the
+// end of the input (Ctrl-D) all that is not asked yet.
 func (b *beginning) questions(in *bufio.Reader, out io.Writer) (err error) {
 	if b.issuer == "" && b.Upstream == "" {
 		b.Preset, err = question(in, out, "An API of your own, or a known service ("+strings.Join(starter.Presets(), ", ")+")? Its name, or nothing for your own: ")
-		if err != nil {
+		ended := errors.Is(err, io.EOF)
+		if err != nil && !ended {
 			return err
 		}
 		b.Preset = strings.ToLower(b.Preset)
 		if known := starter.Presets(); b.Preset != "" && !slices.Contains(known, b.Preset) {
 			return fmt.Errorf("there is no known service %q: there are %s\nnext: for another one, begin with docs/guides/any-provider.md", cli.Printable(b.Preset, 60), strings.Join(known, ", "))
+		}
+		if ended {
+			return nil
 		}
 	}
 	for _, q := range []struct {
@@ -45,20 +50,23 @@ func (b *beginning) questions(in *bufio.Reader, out io.Writer) (err error) {
 		if *q.to != "" || q.own && b.Preset != "" {
 			continue
 		}
-		if *q.to, err = question(in, out, q.text); err != nil {
+		if *q.to, err = question(in, out, q.text); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// question returns io.EOF with the last answer, where the input ends behind it.
 func question(in *bufio.Reader, out io.Writer, text string) (string, error) {
 	fmt.Fprint(out, text)
 	line, err := in.ReadString('\n')
-	if err != nil && !errors.Is(err, io.EOF) {
-		return "", err
+	if err != nil {
+		fmt.Fprintln(out)
 	}
-	return strings.TrimSpace(line), nil
+	return strings.TrimSpace(line), err
 }
 
 // isTerminal reports whether a person is at the other end.
