@@ -59,15 +59,26 @@ func (a answer) String() string {
 }
 
 // refusesClient reports whether it is the client that the server does not
-// accept (RFC 6749, section 5.2). Keycloak says unauthorized_client.
+// accept (RFC 6749, section 5.2). Keycloak says unauthorized_client, Auth0
+// access_denied with 401, GitHub incorrect_client_credentials and Slack
+// bad_client_secret or invalid_client_id.
 func (a answer) refusesClient() bool {
-	return a.failed == "" && (a.code == "invalid_client" || a.code == "unauthorized_client" || a.code == "" && a.status == http.StatusUnauthorized)
+	switch a.code {
+	case "invalid_client", "unauthorized_client", "incorrect_client_credentials", "bad_client_secret", "invalid_client_id":
+		return a.failed == ""
+	case "", "access_denied":
+		return a.failed == "" && a.status == http.StatusUnauthorized
+	}
+	return false
 }
 
 // refusesGrant reports whether the server came as far as to look at what it
-// never gave out. Dex says invalid_request of a refresh token.
+// never gave out. Dex says invalid_request of a refresh token; GitHub has words
+// of its own for a code and a refresh token, and Slack, too.
 func (a answer) refusesGrant() bool {
-	return a.failed == "" && (a.code == "invalid_grant" || a.code == "invalid_request" || a.code == "bad_verification_code")
+	return a.failed == "" && slices.Contains([]string{
+		"invalid_grant", "invalid_request", "bad_verification_code", "bad_refresh_token", "invalid_code", "invalid_refresh_token",
+	}, a.code)
 }
 
 // probe sends what the server never gave out, by the client as it is told.

@@ -144,6 +144,17 @@ func TestPreflightSaysNothingIsRightWithoutAWitness(t *testing.T) {
 		}
 		return 400, "invalid_grant"
 	}
+	words := func(status int, badCode, badRefresh string, clientStatus int, badClient string) func(_, secret, grant string) (int, string) {
+		return func(_, secret, grant string) (int, string) {
+			switch {
+			case !good(secret):
+				return clientStatus, badClient
+			case grant == "refresh_token":
+				return status, badRefresh
+			}
+			return status, badCode
+		}
+	}
 	for _, tt := range []struct {
 		name string
 		s    standIn
@@ -174,6 +185,10 @@ func TestPreflightSaysNothingIsRightWithoutAWitness(t *testing.T) {
 			}
 			return 400, "invalid_grant"
 		}, toLogin}, verdicts{right, right, untold, untold}},
+		{"Auth0: 403 for a grant, 401 access_denied for a client", standIn{words(403, "invalid_grant", "invalid_grant", 401, "access_denied"), toLogin}, verdicts{right, right, untold, untold}},
+		{"access_denied is not about a client with another status", standIn{words(400, "invalid_grant", "invalid_grant", 400, "access_denied"), toLogin}, verdicts{untold, untold, untold, untold}},
+		{"GitHub: its own words, with 200", standIn{words(200, "bad_verification_code", "bad_refresh_token", 200, "incorrect_client_credentials"), toLogin}, verdicts{right, right, untold, untold}},
+		{"Slack: its own words, with 200", standIn{words(200, "invalid_code", "invalid_refresh_token", 200, "bad_client_secret"), toLogin}, verdicts{right, right, untold, untold}},
 		{"an error page by redirect", standIn{judging, func(q url.Values) (int, string) {
 			if q.Get("redirect_uri") != callback {
 				return 303, "/oauth2/fallbacks/error?error=invalid_request"

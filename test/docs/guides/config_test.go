@@ -19,6 +19,9 @@ func TestConfigurationsLoad(t *testing.T) {
 		}
 		for _, s := range settings(t, page) {
 			shown++
+			if page == commonPage { // the providers are on the other pages
+				s.providers = settings(t, tenantPages+"keycloak.md")[0].providers
+			}
 			dir := t.TempDir()
 			s.write(t, dir, func(text string) string { return text })
 			if out, stderr, err := stage.Run(t, dir, "validate"); err != nil || !strings.Contains(out, "athd.yaml: ok: ") {

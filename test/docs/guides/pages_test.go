@@ -99,7 +99,7 @@ func read(t *testing.T, path string) string {
 func pages(t *testing.T) []string {
 	t.Helper()
 	all := []string{"README.md"}
-	for _, pattern := range []string{"docs/*.md", "docs/guides/*.md"} {
+	for _, pattern := range []string{"docs/*.md", "docs/guides/*.md", "docs/guides/providers/*.md"} {
 		found, err := filepath.Glob(filepath.Join("..", "..", "..", pattern))
 		if err != nil || len(found) == 0 {
 			t.Fatalf("%s: no page was found: %v", pattern, err)
@@ -141,7 +141,7 @@ func settings(t *testing.T, page string) (all []setting) {
 			next := maps.Clone(athd)
 			maps.Copy(next, parse(t, page, b.text))
 			all = append(all, setting{athd: next, providers: providers})
-		case b.kind == "json" && strings.Contains(b.text, `"authorize_endpoint"`):
+		case b.kind == "json" && (b.file == "providers.json" || strings.Contains(b.text, `"authorize_endpoint"`)):
 			if err := json.Unmarshal([]byte(b.text), &providers); err != nil {
 				t.Fatalf("%s: %v\n%s", page, err, b.text)
 			}

@@ -42,6 +42,7 @@ var presets = map[string]string{
 func (p *place) start(s setting) *stage.Athd {
 	p.t.Helper()
 	s.athd["listen"] = object{"grpc": reserve.Addr(p.t), "http": reserve.Addr(p.t), "admin": reserve.Addr(p.t)}
+	s.athd["drain_delay"] = "0s" // nobody asks any more when it ends
 	for id, provider := range s.providers {
 		if preset := presets[id]; preset != "" {
 			provider.(object)["preset"] = preset

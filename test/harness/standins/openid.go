@@ -92,6 +92,7 @@ func (o *openID) userinfo(path string) {
 // A tenant is what a server of somebody's own does in its way.
 type tenant struct {
 	rotation   rotation
+	always     bool                           // a refresh token comes without offline_access, too
 	offline    bool                           // in the scope of a reply, where it was asked for
 	told       func(scopes []string) []string // how the scopes are spelled in a reply; nil: as they are
 	badClient  refusal
@@ -162,7 +163,7 @@ func (o *openID) serve(path string, h tenant) {
 		}
 		var refresh, idToken string
 		seconds := int(s.hasten(token, h.rotation.documented).Seconds())
-		if slices.Contains(a.Scopes, "offline_access") {
+		if h.always || slices.Contains(a.Scopes, "offline_access") {
 			refresh, seconds = s.begin(token, h.rotation)
 		}
 		if slices.Contains(a.Scopes, "openid") {

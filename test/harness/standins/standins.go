@@ -1,7 +1,7 @@
 // Package standins has servers that speak OAuth as services document it, with
 // what is theirs in it, and an API behind it that answers every call and
 // remembers it: [GitHub], [GitHubApp], [Google], [Slack], [SlackRotating],
-// [Auth0], [Clerk], [Entra], [Okta]. Each habit stands with the page that says
+// [Auth0], [Clerk], [Entra], [Keycloak], [Okta]. Each habit stands with the page that says
 // so. There is one user, who agrees to everything that she was not told to
 // refuse. A server checks what it is sent as strictly as the service would,
 // listens on the loopback interface and ends with its test.
@@ -35,6 +35,8 @@ type Server struct {
 	TokenURL     string
 	APIBase      string
 	Issuer       string // of those that have one
+
+	sendsIss bool // with the code (RFC 9207)
 
 	t    testing.TB
 	mux  *http.ServeMux
@@ -170,7 +172,11 @@ func (s *Server) authorize(path string, read func(q url.Values) (g Grant, proble
 		g.Scopes = slices.DeleteFunc(g.Scopes, func(scope string) bool { return slices.Contains(s.no, scope) })
 		code := rand.Text()
 		s.code[code] = asked{g, q.Get("redirect_uri"), q.Get("code_challenge"), q}
-		back.RawQuery = url.Values{"code": {code}, "state": {q.Get("state")}}.Encode()
+		answer := url.Values{"code": {code}, "state": {q.Get("state")}}
+		if s.sendsIss {
+			answer.Set("iss", s.Issuer)
+		}
+		back.RawQuery = answer.Encode()
 		http.Redirect(w, r, back.String(), http.StatusFound)
 	})
 }
