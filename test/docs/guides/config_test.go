@@ -20,6 +20,7 @@ func TestConfigurationsLoad(t *testing.T) {
 		for _, s := range settings(t, page) {
 			shown++
 			if page == commonPage { // the providers are on the other pages
+				t.Setenv("KEYCLOAK_CLIENT_SECRET", "a-value-from-the-environment")
 				s.providers = settings(t, tenantPages+"keycloak.md")[0].providers
 			}
 			dir := t.TempDir()
