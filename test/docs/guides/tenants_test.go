@@ -1,7 +1,6 @@
 package guides
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"net"
@@ -174,7 +173,7 @@ func (v *visit) does(s step) {
 	switch {
 	case strings.HasPrefix(line, "export "):
 		line, _, _ = strings.Cut(line, " #")
-		for _, word := range strings.Fields(strings.TrimPrefix(line, "export ")) {
+		for _, word := range strings.FieldsSeq(strings.TrimPrefix(line, "export ")) {
 			if !strings.ContainsAny(word, "$…") { // these are set
 				v.env = append(v.env, word)
 			}
@@ -306,7 +305,7 @@ func (v *visit) over(server tenant) {
 		}
 		calls = append(calls, r.Token)
 	}
-	if n := len(calls); n < 2 || calls[n-1] != granted[0].Access || bytes.Contains([]byte(strings.Join(calls, " ")), []byte("ath_tk_")) {
+	if n := len(calls); n < 2 || calls[n-1] != granted[0].Access || strings.Contains(strings.Join(calls, " "), "ath_tk_") {
 		v.t.Errorf("the API saw %d calls, and the last one is not with the refreshed token", n)
 	}
 }
