@@ -173,7 +173,7 @@ func (v *visit) does(s step) {
 	switch {
 	case strings.HasPrefix(line, "export "):
 		line, _, _ = strings.Cut(line, " #")
-		for _, word := range strings.FieldsSeq(strings.TrimPrefix(line, "export ")) {
+		for word := range strings.FieldsSeq(strings.TrimPrefix(line, "export ")) {
 			if !strings.ContainsAny(word, "$…") { // these are set
 				v.env = append(v.env, word)
 			}
