@@ -2,10 +2,12 @@ package vault_test
 
 import (
 	"net/http"
+	"os"
 	"testing"
 	"time"
 
 	"github.com/athd/athd/authz"
+	"github.com/athd/athd/test/harness/figures"
 	"github.com/athd/athd/test/harness/realredis"
 	"github.com/athd/athd/tokenstore"
 )
@@ -21,55 +23,44 @@ func TestOneCallForAllReplicas(t *testing.T) {
 	t.Run("ahead of its end", func(t *testing.T) {
 		w := newWorld(t, 8, tokenstore.Config{URL: realredis.Start(t).URL()}, nil, nil)
 		c := w.connect(10 * time.Second)
-		if y := w.storm(requests, c); y.reasons[authz.Allowed] != 8*requests {
-			t.Errorf("decisions: %v", y)
-		}
+		y := w.storm(requests, c)
 		until(t, "the token is refreshed in the background", 15*time.Second, func() bool { return w.renewed(c) })
-		if n := w.endpoint.Calls(); n != 1 {
-			t.Errorf("%d calls to the provider", n)
-		}
+		n, failed := w.endpoint.Calls(), y.but(authz.Allowed)
+		figures.Ahead.Seen(t, n == 1 && failed == 0, "%d call, %d failed", n, failed)
 	})
 	t.Run("ahead of its end, and three times as slow as the lease", func(t *testing.T) {
 		w := newWorld(t, 8, tokenstore.Config{URL: realredis.Start(t).URL()}, nil, nil)
 		w.endpoint.Answers(slow(1200 * time.Millisecond))
 		c := w.connect(10 * time.Second)
+		failed := 0
 		for !w.renewed(c) {
-			if y := w.storm(20, c); y.reasons[authz.Allowed] != 8*20 {
-				t.Fatalf("decisions: %v", y)
-			}
+			failed += w.storm(requests, c).but(authz.Allowed)
 		}
-		if n := w.endpoint.Calls(); n != 1 {
-			t.Errorf("%d calls to the provider", n)
-		}
+		n := w.endpoint.Calls()
+		figures.AheadSlow.Seen(t, n == 1 && failed == 0, "%d call, %d failed", n, failed)
 	})
 	t.Run("P-6: after its end", func(t *testing.T) {
 		w := newWorld(t, 8, tokenstore.Config{URL: realredis.Start(t).URL()}, nil, nil)
 		c := w.connect(-time.Second)
 		y := w.storm(requests, c)
-		if n := w.endpoint.Calls(); n != 1 {
-			t.Errorf("%d calls to the provider", n)
+		again := w.storm(requests, c)
+		n, failed := w.endpoint.Calls(), y.but(authz.Allowed)+again.but(authz.Allowed)
+		if os.Getenv(figures.File) == "" { // beside other tests, or with the race detector, who waits may get tired
+			failed -= y.reasons[authz.ProviderUnavailable]
 		}
-		if y.reasons[authz.Allowed]+y.reasons[authz.ProviderUnavailable] != 8*requests || y.slowest > time.Second {
-			t.Errorf("decisions: %v", y)
-		}
-		if y := w.storm(requests, c); y.reasons[authz.Allowed] != 8*requests {
-			t.Errorf("decisions once it is there: %v", y)
-		}
+		figures.Ended.Seen(t, n == 1 && failed == 0 && y.slowest <= time.Second, "%d call, %d failed; slowest %v", n, failed, y.slowest.Round(time.Millisecond))
 	})
 	t.Run("P-6: after its end, and three times as slow as the lease", func(t *testing.T) {
 		w := newWorld(t, 8, tokenstore.Config{URL: realredis.Start(t).URL()}, nil, nil)
 		w.endpoint.Answers(slow(1200 * time.Millisecond))
 		c := w.connect(-time.Second)
 		y := w.storm(requests, c)
-		if y.reasons[authz.ProviderUnavailable] != 8*requests || y.slowest > time.Second {
-			t.Errorf("decisions: %v", y)
-		}
 		until(t, "the call goes on without who waited", 10*time.Second, func() bool { return w.renewed(c) })
 		if y := w.storm(requests, c); y.reasons[authz.Allowed] != 8*requests {
 			t.Errorf("decisions once it is there: %v", y)
 		}
-		if n := w.endpoint.Calls(); n != 1 {
-			t.Errorf("%d calls to the provider", n)
-		}
+		n, others := w.endpoint.Calls(), y.but(authz.ProviderUnavailable)
+		figures.EndedSlow.Seen(t, n == 1 && others == 0 && y.slowest <= time.Second,
+			"%d call; %d times 503, slowest %v; %d others", n, y.reasons[authz.ProviderUnavailable], y.slowest.Round(time.Millisecond), others)
 	})
 }

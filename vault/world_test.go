@@ -46,6 +46,8 @@ type line struct {
 	current              string
 	dead                 bool
 	calls, running, most int
+	struck               bool  // by a fault, while a call was under way
+	reader               *peer // who had an answer while the line was alive
 }
 
 func newEndpoint(t testing.TB) *endpoint {
@@ -70,6 +72,22 @@ func (e *endpoint) of(refresh string) line {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return *e.lines[refresh]
+}
+
+// struck notes that something happened to who calls.
+func (e *endpoint) struck(refresh string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.lines[refresh].struck = true
+}
+
+// read notes that the answer has reached an athd.
+func (e *endpoint) read(refresh string, by *peer) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if l := e.lines[refresh]; !l.dead {
+		l.reader = by
+	}
 }
 
 // Calls is how often the endpoint was asked.
@@ -178,11 +196,16 @@ func (r *replica) now() time.Time { return time.Now().Add(time.Duration(r.ahead.
 // newWorld starts n athd. more are fields of the provider.
 func newWorld(t testing.TB, n int, config tokenstore.Config, more map[string]any, change func(*vault.Config)) *world {
 	t.Helper()
+	return newWorldWith(t, newEndpoint(t), n, config, more, change)
+}
+
+func newWorldWith(t testing.TB, e *endpoint, n int, config tokenstore.Config, more map[string]any, change func(*vault.Config)) *world {
+	t.Helper()
 	keys, err := tokenstore.NewKeyset()
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, endpoint: newEndpoint(t), keys: keys, config: config, vault: change}
+	w := &world{t: t, endpoint: e, keys: keys, config: config, vault: change}
 	fields := map[string]any{
 		"display_name": "Shop", "available_scopes": []string{"products:read", "orders:write"},
 		"authorize_endpoint": w.endpoint.URL + "/authorize", "token_endpoint": w.endpoint.URL + "/token",
@@ -368,6 +391,19 @@ func (y *tally) String() string {
 	y.mu.Lock()
 	defer y.mu.Unlock()
 	return fmt.Sprint(y.reasons, ", slowest ", y.slowest.Round(time.Millisecond))
+}
+
+// but counts the decisions with another reason.
+func (y *tally) but(reason authz.Reason) int {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	others := 0
+	for of, n := range y.reasons {
+		if of != reason {
+			others += n
+		}
+	}
+	return others
 }
 
 // storm asks each athd n times at once and returns the tally.
