@@ -11,12 +11,14 @@ FUZZ ?=
 TIMEOUT ?= 6m
 ARGS ?=
 ROUNDS ?= 1000
+PROCESS_ROUNDS ?= 4
 BASE ?=
 VERSION ?=
 PUSH ?=
 
 export ATHD_TOOLS := $(CURDIR)/.tools/bin
 BUILD := .tools/build
+FIGURES := $(CURDIR)/$(BUILD)/refresh.jsonl
 
 # Where git cannot say which commit this is (an archive, somebody else's checkout), go build must not ask.
 ifneq ($(shell git rev-parse HEAD >/dev/null 2>&1; echo $$?),0)
@@ -127,8 +129,14 @@ fuzz: ## let each fuzz target, or FUZZ=name only, search for FUZZTIME (10s)
 	$(SETUP) go envoy
 	@tools/fuzz $(FUZZTIME) $(FUZZ)
 
-chaos-refresh: setup ## 1,000 rounds of faults while users' tokens end: how many grants, calls and failed requests (ROUNDS=n)
-	ATHD_CHAOS_ROUNDS=$(ROUNDS) go test -count=1 -timeout 60m -v -run '^(TestChaosRefresh|TestOneCallForAllReplicas)$$' ./vault
+chaos-refresh: setup ## take athd, Redis and providers away while users' tokens are refreshed, and print every figure with its goal (ROUNDS=n)
+	@mkdir -p $(BUILD) && rm -f $(FIGURES)
+	@status=0; export ATHD_FIGURES=$(FIGURES); \
+	go test -count=1 -timeout 10m -v -run '^TestOneCallForAllReplicas$$' ./vault || status=1; \
+	ATHD_CHAOS_ROUNDS=$(ROUNDS) go test -count=1 -timeout 60m -v -run '^TestChaosRefresh$$' ./vault || status=1; \
+	ATHD_ROUNDS=$(PROCESS_ROUNDS) go test -count=1 -timeout 30m -parallel 4 -v ./test/e2e/refresh || status=1; \
+	go test -count=1 -vet=off -timeout 10m -run '^$$' -bench '^BenchmarkBesideRefresh$$' -benchtime 1x ./test/bench -pin=false || status=1; \
+	go run ./test/harness/figures/print $(FIGURES) || status=1; exit $$status
 
 bench: setup ## measure what athd costs on the way of a request, through a real Envoy (BASE=a commit or another athd; ARGS='-rounds 41 -json figures.json')
 	@go test -vet=off -run '^$$' -bench '^BenchmarkRequest$$' -benchtime 1x -timeout 30m ./test/bench $(if $(BASE),-base '$(BASE)') $(ARGS)

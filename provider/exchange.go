@@ -53,6 +53,10 @@ type Client struct {
 	promises  promises
 }
 
+// replyTimeout only ends what has no deadline of its own. A refresh must not end
+// before its own: its call would be under way still when the next one is made.
+const replyTimeout = time.Minute
+
 // NewClient returns a client.
 func NewClient(c ClientConfig) *Client {
 	client := &Client{timeout: cmp.Or(c.Timeout, 10*time.Second), now: c.Now, transport: c.Transport, allowHTTP: c.AllowHTTP, private: c.AllowPrivate}
@@ -63,7 +67,7 @@ func NewClient(c ClientConfig) *Client {
 	if client.transport == nil {
 		client.transport = newTransport()
 		for i, private := range []bool{false, true} {
-			client.named[i] = egress.NewClient(egress.Config{AllowPrivate: private, ReplyTimeout: client.timeout}).Transport
+			client.named[i] = egress.NewClient(egress.Config{AllowPrivate: private, ReplyTimeout: replyTimeout}).Transport
 		}
 	}
 	return client

@@ -132,6 +132,23 @@ func testRefresh(t *testing.T, b backend) {
 			t.Error("the other's lease or attempt is gone")
 		}
 	})
+	// proves: P-6
+	t.Run("who has its lease again keeps others from a call", func(t *testing.T) {
+		if b.still {
+			return
+		}
+		f := fresh(t)
+		slow := newRefresh(t, s, f)
+		noErr(t, s.BeginRefresh(ctx, slow, time.Millisecond))
+		until(t, "the lease ends", func() bool { return !state(t, f).Leased })
+		quick := newRefresh(t, s, f) // it has read that nobody is at it
+		noErr(t, s.RenewLease(ctx, slow, time.Minute))
+		wantErr(t, s.BeginRefresh(ctx, quick, time.Minute), tokenstore.ErrChanged)
+		noErr(t, s.FinishRefresh(ctx, slow, withNewTokens(slow), 0))
+		if st := state(t, f); st.Leased || st.Attempt != nil {
+			t.Errorf("finished: %+v", st)
+		}
+	})
 	t.Run("what failed is remembered, or not", func(t *testing.T) {
 		f := fresh(t)
 		r := newRefresh(t, s, f)

@@ -20,6 +20,7 @@ type attempt struct {
 	refresh *tokenstore.Refresh
 	before  tokenstore.Attempt // the last one with this refresh token
 	until   time.Time          // the call must have ended, or others may make one
+	began   time.Time          // by the clock on the wall, which goes on while a machine sleeps
 }
 
 // attempt makes the call, if nothing is in its way.
@@ -63,6 +64,7 @@ func (a *attempt) begin() Result {
 	began, pause := time.Now(), 50*time.Millisecond
 	for {
 		sent := time.Now()
+		a.began = a.Now().Round(0)
 		err := a.Store.BeginRefresh(a.ctx, a.refresh, a.Lease)
 		switch {
 		case err == nil:
@@ -137,18 +139,14 @@ func (a *attempt) settle() Result {
 
 // call spends the refresh token.
 func (a *attempt) call(gate *gate) Result {
-	ctx, cancel := context.WithDeadline(a.ctx, a.until)
-	defer cancel()
-	if ctx.Err() != nil { // this process was stopped meanwhile
+	if a.late() {
 		a.withdraw()
 		return again
 	}
 	c := a.refresh.State.Connection
-	a.calls.Add(1)
 	a.flight.called = true
 	began := time.Now()
-	tokens, err := a.OAuth.RefreshTokens(ctx, a.provider, c.Refresh, c.Scopes)
-	a.calls.Add(-1)
+	tokens, err := a.send(c.Refresh, c.Scopes)
 	took := time.Since(began)
 	switch {
 	case err == nil:
@@ -165,6 +163,28 @@ func (a *attempt) call(gate *gate) Result {
 		gate.failed(time.Now())
 	}
 	return a.failed(err, took)
+}
+
+// late reports whether this process, or its machine, was stopped for so long since
+// it began that others may be in a call.
+func (a *attempt) late() bool {
+	return !time.Now().Before(a.until) || a.ctx.Err() != nil || a.Now().Round(0).Sub(a.began) >= a.Settle+a.Call
+}
+
+// send makes the call. At its deadline there is a moment left to read an answer
+// that came while this process was stopped: then deadline and answer are there at
+// once.
+func (a *attempt) send(refresh ath.Secret, scopes ath.Scopes) (provider.Tokens, error) {
+	ctx, cancel := context.WithCancelCause(a.ctx)
+	defer cancel(nil)
+	over := time.AfterFunc(time.Until(a.until), func() {
+		last := time.AfterFunc(min(lastRead, a.Grace/2), func() { cancel(context.DeadlineExceeded) })
+		context.AfterFunc(ctx, func() { last.Stop() })
+	})
+	defer over.Stop()
+	a.calls.Add(1)
+	defer a.calls.Add(-1)
+	return a.OAuth.RefreshTokens(ctx, a.provider, refresh, scopes)
 }
 
 // ofProvider reports whether a failure says something of the provider, or of the

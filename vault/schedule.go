@@ -82,6 +82,12 @@ func (v *Vault) Soon(p *provider.Provider, g *tokenstore.Grant, c *tokenstore.Co
 // for as long as the access token lives. After that whoever needs it does.
 func (v *Vault) refreshDue(w work, expires time.Time, pause time.Duration) {
 	next := min(2*pause, shutAtMost)
+	if v.Providers != nil {
+		if w.provider = v.Providers.Current().Get(w.ref.Provider); w.provider == nil {
+			v.schedule.drop(w.ref.Tag)
+			return
+		}
+	}
 	if f := v.join(w); f != nil {
 		<-f.done
 		switch f.result {

@@ -41,6 +41,9 @@ type Config struct {
 	Audit  *audit.Log
 	Logger *slog.Logger
 	Now    func() time.Time // nil: time.Now
+	// Providers are those that are configured now. Work that has waited is done by
+	// them, and not by what was configured as it began to wait; nil: by that.
+	Providers *provider.Providers
 	// Observe, if any, is called with the outcome of each call to a provider, one
 	// of [Outcomes], and how long it took.
 	Observe func(provider, outcome string, took time.Duration)
@@ -78,6 +81,8 @@ const (
 	// has not begun.
 	patience = 10 * time.Second
 	poll     = 30 * time.Millisecond // of who waits for another athd
+	// lastRead is how long an answer is looked for once the call's time is over.
+	lastRead = 500 * time.Millisecond
 )
 
 // A Vault refreshes tokens. It is safe for concurrent use.

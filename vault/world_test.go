@@ -263,7 +263,7 @@ func (w *world) start() *replica {
 	logger := slog.New(slog.NewTextHandler(r.events, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	trail := audit.New(audit.Config{Writer: r.events, JSON: true})
 	vc := vault.Config{
-		Store: r.store, OAuth: provider.NewClient(provider.ClientConfig{AllowHTTP: true}), Audit: trail, Logger: logger,
+		Store: r.store, OAuth: provider.NewClient(provider.ClientConfig{AllowHTTP: true}), Providers: w.list, Audit: trail, Logger: logger,
 		Now:   r.now,
 		Lease: 400 * time.Millisecond, Call: 3 * time.Second, Grace: 300 * time.Millisecond, Settle: 300 * time.Millisecond,
 	}

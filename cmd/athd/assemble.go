@@ -59,7 +59,7 @@ func assemble(s *config.Settings, log *slog.Logger, events io.Writer) (_ *assemb
 		return nil, err
 	}
 	oauth := provider.NewClient(provider.ClientConfig{AllowHTTP: s.Development.AllowHTTP, AllowPrivate: s.Development.AllowPrivateHosts})
-	refresher, err := vault.New(vault.Config{Store: store, OAuth: oauth, Audit: trail, Logger: log, Observe: m.observeRefresh})
+	refresher, err := vault.New(vault.Config{Store: store, OAuth: oauth, Providers: providers, Audit: trail, Logger: log, Observe: m.observeRefresh})
 	if err != nil {
 		return nil, err
 	}

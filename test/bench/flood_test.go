@@ -65,6 +65,12 @@ type floodRig struct {
 
 func newFloodRig(t testing.TB) *floodRig {
 	t.Helper()
+	return newFloodRigOn(t, floodConfiguration)
+}
+
+// newFloodRigOn is newFloodRig on another configuration.
+func newFloodRigOn(t testing.TB, configuration string) *floodRig {
+	t.Helper()
 	binary := stage.Binary(t) // built now: what follows has deadlines
 	dir, err := os.MkdirTemp("", "athd-flood-")
 	if err != nil {
@@ -84,7 +90,7 @@ func newFloodRig(t testing.TB) *floodRig {
 		binary: binary, socket: filepath.Join(r.dir, "athd.sock"), admin: reserve.Addr(t),
 		log: filepath.Join(r.dir, "athd.log"), config: filepath.Join(r.dir, "athd.yaml"),
 	}
-	r.write(t, "athd.yaml", fmt.Sprintf(floodConfiguration, r.dir, r.companion, r.athd.admin, r.redis.Password(), r.upstream, r.athd.socket))
+	r.write(t, "athd.yaml", fmt.Sprintf(configuration, r.dir, r.companion, r.athd.admin, r.redis.Password(), r.upstream, r.athd.socket))
 	r.startAthd(t, athdIs, r.athd)
 	r.stub = startStub(t)
 	r.crowd = newCrowd(t, r.companion)

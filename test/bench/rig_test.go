@@ -128,18 +128,7 @@ func (r *rig) write(t testing.TB, name, text string) {
 // seed stores tokens as the handshake would.
 func (r *rig) seed(t testing.TB) {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(r.dir, "keyset.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	keys, err := tokenstore.ParseKeyset(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	store, err := tokenstore.Open(tokenstore.Config{URL: r.redis.URL(), Keyset: keys, Timeout: 10 * time.Second})
-	if err != nil {
-		t.Fatal(err)
-	}
+	store := r.open(t)
 	defer store.Close()
 	r.calls = make([]call, tokens)
 	var wait sync.WaitGroup
@@ -154,6 +143,24 @@ func (r *rig) seed(t testing.TB) {
 		}
 	}
 	rand.Shuffle(len(r.calls), func(i, j int) { r.calls[i], r.calls[j] = r.calls[j], r.calls[i] })
+}
+
+// open opens the store from beside athd.
+func (r *rig) open(t testing.TB) *tokenstore.Store {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(r.dir, "keyset.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := tokenstore.ParseKeyset(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	store, err := tokenstore.Open(tokenstore.Config{URL: r.redis.URL(), Keyset: keys, Timeout: 10 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return store
 }
 
 // seedAgent registers one agent and stores its tokens, each of another user.

@@ -1,0 +1,159 @@
+// Package refresh takes processes, Redis and the provider away while users' tokens
+// are refreshed: athd as it is built, asked as Envoy asks it, on a real Redis.
+// make chaos-refresh runs many rounds of it.
+package refresh
+
+import (
+	"crypto/rand"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/athd/athd/ath"
+	"github.com/athd/athd/test/harness/reserve"
+	"github.com/athd/athd/test/harness/stage"
+	"github.com/athd/athd/tokenstore"
+)
+
+func TestMain(m *testing.M) { stage.Main(m) }
+
+const (
+	athds   = 3
+	agentID = "https://agents.example/travel.json"
+	api     = "http://api.shop.example"
+)
+
+// A crew is some athd on one store, and the token endpoint that they share.
+type crew struct {
+	t        *testing.T
+	endpoint *endpoint
+	athd     []*member
+	store    *tokenstore.Store
+	client   string // the agent's client_id
+}
+
+// A member is one athd process.
+type member struct {
+	*stage.Athd
+	secret string // its client secret: the endpoint tells it apart by that
+	checks authv3.AuthorizationClient
+}
+
+const configuration = `public_url: http://127.0.0.1:8080
+listen: {grpc: "unix:%[1]s/authz.sock", http: "%[2]s", admin: "%[3]s"}
+store: {%[4]s, keyset_file: ../keyset.json}
+apps:
+- app_id: shop
+  upstream: %[5]s
+  available_scopes: ["products:read"]
+  scope_rules: [{scope: "products:read", methods: [GET], paths: [/**]}]
+  oauth: {authorize_endpoint: "%[6]s", token_endpoint: "%[6]s", client_id: athd, client_secret: %[7]s}
+approval: {default: approve}
+log: {format: json, level: warn}
+development: {allow_http: true, allow_private_hosts: true}
+`
+
+// newCrew starts them. yaml is what their store: is, beside the keyset.
+func newCrew(t *testing.T, yaml string, on tokenstore.Config) *crew {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "athd-crew-") // short: a socket's path is limited
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if _, stderr, err := stage.Run(t, dir, "keys", "new", "-o", "keyset.json"); err != nil {
+		t.Fatalf("athd keys new: %v\n%s", err, stderr)
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "keyset.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if on.Keyset, err = tokenstore.ParseKeyset(text); err != nil {
+		t.Fatal(err)
+	}
+	on.Timeout = 5 * time.Second
+	c := &crew{t: t, endpoint: newEndpoint(t)}
+	if c.store, err = tokenstore.Open(on); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.store.Close() })
+	for i := range athds {
+		home, admin := filepath.Join(dir, fmt.Sprint(i)), reserve.Addr(t)
+		m := &member{secret: fmt.Sprintf("secret-%d-%s", i, rand.Text())}
+		file := fmt.Sprintf(configuration, home, reserve.Addr(t), admin, yaml, api, c.endpoint.url, m.secret)
+		if err := os.Mkdir(home, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(home, "athd.yaml"), []byte(file), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		m.Athd = stage.StartAthd(t, home, admin)
+		conn, err := grpc.NewClient("unix:"+filepath.Join(home, "authz.sock"), grpc.WithTransportCredentials(insecure.NewCredentials()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		m.checks = authv3.NewAuthorizationClient(conn)
+		c.athd = append(c.athd, m)
+	}
+	id, err := ath.ParseAgentID(agentID, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.client = ath.NewClientID(id).String()
+	if err := c.store.CreateAgent(t.Context(), tokenstore.Agent{
+		ID: agentID, ClientID: c.client, ApprovalExpires: time.Now().Add(time.Hour),
+		Approvals: []tokenstore.Approval{{Provider: "shop", Approved: ath.Scopes{"products:read"}}},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// A user is one connection, and the ATH token by which it is used.
+type user struct {
+	token   ath.Token
+	ref     tokenstore.ConnectionRef
+	first   tokenstore.Connection
+	expires time.Time
+}
+
+// connect stores a user's grant whose access token, of an hour, ends after left.
+func (c *crew) connect(left time.Duration) *user {
+	c.t.Helper()
+	now := time.Now()
+	u := &user{token: ath.NewToken(ath.NewTag()), expires: now.Add(left)}
+	u.first = tokenstore.Connection{
+		Agent: agentID, User: "user-" + rand.Text(), Provider: "shop", Access: ath.NewSecret("access-" + rand.Text()),
+		Refresh: ath.NewSecret(c.endpoint.grant()), Expires: u.expires, Created: u.expires.Add(-time.Hour),
+		Scopes: ath.Scopes{"products:read"}, Destination: c.endpoint.url + " athd " + api,
+	}
+	u.ref = tokenstore.ConnectionRef{Tag: u.token.Tag(), Agent: agentID, User: u.first.User, Provider: "shop"}
+	if err := c.store.PutConnection(c.t.Context(), u.ref.Tag, u.first, now.Add(time.Hour)); err != nil {
+		c.t.Fatal(err)
+	}
+	if err := c.store.PutGrant(c.t.Context(), u.token, tokenstore.Grant{
+		Agent: agentID, ClientID: c.client, User: u.first.User, Provider: "shop", Scopes: u.first.Scopes,
+		Connection: u.ref.Tag, Issued: now, Expires: now.Add(time.Hour),
+	}); err != nil {
+		c.t.Fatal(err)
+	}
+	return u
+}
+
+// renewed reports whether a user has a new access token, and a refresh token that
+// the provider takes.
+func (c *crew) renewed(u *user) bool {
+	state, err := c.store.RefreshState(c.t.Context(), u.ref)
+	if err != nil {
+		return false // Redis is away
+	}
+	now := &state.Connection
+	return !now.Access.Equal(u.first.Access.Reveal()) && c.endpoint.good(now.Refresh.Reveal())
+}
