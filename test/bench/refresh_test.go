@@ -25,7 +25,7 @@ const (
 	refreshDuring = 3 * time.Second
 	refreshRate   = 30          // calls a second of users whose tokens have ended
 	refreshSlow   = time.Second // of the token endpoint
-	besideGoal    = 2.0                    // p99 with / p99 without, as beside a flood
+	besideGoal    = 2.0         // p99 with / p99 without, as beside a flood
 )
 
 // BenchmarkBesideRefresh asks for decisions on tokens that live, beside calls of
