@@ -3,13 +3,14 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: chaos-refresh vulnerabilities release release-tools release-check release-snapshot release-images schema bench-flood help demo test-compose demo-parts build test setup lint scripts kubernetes gotests test-mesh rules mutants fuzz bench clean distclean
+.PHONY: test-oauth chaos-refresh vulnerabilities release release-tools release-check release-snapshot release-images schema bench-flood help demo test-compose demo-parts build test setup lint scripts kubernetes gotests test-mesh rules mutants fuzz bench clean distclean
 .NOTPARALLEL:
 
 FUZZTIME ?= 10s
 FUZZ ?=
 TIMEOUT ?= 6m
 ARGS ?=
+SERVERS ?= dex keycloak
 ROUNDS ?= 1000
 PROCESS_ROUNDS ?= 4
 BASE ?=
@@ -74,6 +75,10 @@ gotests: ## all Go tests (after make setup)
 	tools/gotest -race -vet=off -timeout $(TIMEOUT) \
 	  --stage 'unit: each package, fuzz seeds, the store suite on miniredis and on redis-server; race detector' $$units \
 	  --stage 'end to end: through a real Envoy, Redis and Chromium; race detector' -count=1 ./test/...
+
+test-oauth: setup ## the table of OAuth servers for those that take a while: Dex and Keycloak (SERVERS=dex; wants Java, mvn and a C compiler)
+	$(SETUP) toolchain $(SERVERS)
+	ATHD_OAUTH_SERVERS='$(SERVERS)' go test -count=1 -timeout 20m -tags more -run '^Test(More|ProvidersCheckAtMore)' -v ./test/e2e/oauthservers
 
 test-mesh: setup ## take agents through what Envoy Gateway and Istio themselves make of deploy (builds both: 20 minutes, 5 GB)
 	@mkdir -p $(BUILD)

@@ -21,7 +21,7 @@ func TestRealServers(t *testing.T) { compare(t, oauthservers.Names) }
 // compare fills the table for some servers.
 func compare(t *testing.T, names []string) {
 	st, servers := start(t, names)
-	tb := newTable(names)
+	tb := newTable(servers)
 	t.Run("servers", func(t *testing.T) {
 		for _, s := range servers {
 			for name, habit := range map[string]func(*world){
@@ -30,7 +30,7 @@ func compare(t *testing.T, names []string) {
 			} {
 				t.Run(s.Name+"/"+name, func(t *testing.T) {
 					t.Parallel()
-					habit(&world{t: t, stage: st, server: s, table: tb})
+					habit(&world{t: t, stage: st, server: s.On(t), table: tb})
 				})
 			}
 		}

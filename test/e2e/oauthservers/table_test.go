@@ -6,17 +6,24 @@ import (
 	"sync"
 	"testing"
 	"text/tabwriter"
+
+	"github.com/athd/athd/test/harness/oauthservers"
 )
 
 // A table says what each server does, habit by habit, and what athd makes of it.
 type table struct {
-	names []string
+	names, versions []string
+
 	mu    sync.Mutex
 	cells map[string]map[string]string // row, server
 }
 
-func newTable(names []string) *table {
-	return &table{names: names, cells: map[string]map[string]string{}}
+func newTable(servers []*oauthservers.Server) *table {
+	tb := &table{cells: map[string]map[string]string{}}
+	for _, s := range servers {
+		tb.names, tb.versions = append(tb.names, s.Name), append(tb.versions, s.Version)
+	}
+	return tb
 }
 
 // says puts a cell into the table, and fails the test where it is another than
@@ -43,6 +50,7 @@ func (tb *table) String() string {
 	var text strings.Builder
 	out := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(out, "habit\t%s\n", strings.Join(tb.names, "\t"))
+	fmt.Fprintf(out, "version\t%s\n", strings.Join(tb.versions, "\t"))
 	for _, row := range rows {
 		line := []string{row}
 		for _, name := range tb.names {

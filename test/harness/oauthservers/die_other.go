@@ -2,6 +2,11 @@
 
 package oauthservers
 
-import "syscall"
+import (
+	"os"
+	"syscall"
+)
 
 func diesWithParent() *syscall.SysProcAttr { return nil }
+
+func end(p *os.Process) { p.Kill() }

@@ -145,6 +145,12 @@ func (s *Server) MetadataPlace() string {
 // Rotates reports whether each refresh brings a new refresh token, for one use.
 func (s *Server) Rotates() bool { return !s.kind.keeps }
 
+// Takes reports whether the server takes a configuration that is wrong elsewhere:
+// one that does not mind how a client authenticates.
+func (s *Server) Takes(configuration string) bool {
+	return configuration == "wrong auth method" && s.kind.anyMethod
+}
+
 // Revoke revokes as the other client.
 func (s *Server) Revoke(token, hint string) Reply {
 	s.t.Helper()

@@ -50,14 +50,16 @@ type Server struct {
 	// Proxy is between the server and everybody.
 	Proxy *Proxy
 
-	t     testing.TB
-	kind  kind
-	basic bool // how the other client authenticates
+	t         testing.TB
+	redirects []string // of athd's client
+	kind      kind
+	basic     bool // how the other client authenticates
 }
 
 // A kind is what differs from server to server.
 type kind struct {
-	version string
+	// version finds the version in a file below this folder.
+	version pinned
 	// command is how it runs; what the environment says to it is added.
 	command func(t testing.TB, s *Server, address string) *exec.Cmd
 	path    string // of the issuer, behind the proxy's address
@@ -69,14 +71,15 @@ type kind struct {
 	params map[string]string
 	more   map[string]any // further keys of providers.json
 	// userField is the log-in page's; allow presses the button of any other page.
-	userField string
-	allow     func(*browser.Form) *browser.Form
-	shorten   bool // the proxy makes the lives of athd's tokens short
-	keeps     bool // a refresh token stays good
-	resource  string
-	api       string // path that answers 2xx to a living access token
-	basic     bool
-	patience  time.Duration // until it answers
+	userField, userSuffix string
+	allow                 func(*browser.Form) *browser.Form
+	shorten               bool // the proxy makes the lives of athd's tokens short
+	keeps                 bool // a refresh token stays good
+	resource              string
+	api                   string // path that answers 2xx to a living access token
+	basic                 bool
+	anyMethod             bool          // a client may authenticate by either method
+	patience              time.Duration // until it answers
 }
 
 // Users are people who exist at each server, by one password.
@@ -84,27 +87,35 @@ var Users = []string{"alice", "bob", "carol", "dave", "erin", "frank"}
 
 const password = "wonderland"
 
-// Names are the servers that make test has.
-var Names = []string{"oidc-provider", "cloudflare", "zitadel"}
+// Names are the servers that make test has; More take a while to be had and to
+// start, and are of make test-oauth.
+var (
+	Names = []string{"oidc-provider", "cloudflare", "zitadel"}
+	More  = []string{"dex", "keycloak"}
+)
 
 var kinds = map[string]kind{
 	"oidc-provider": {
-		version: "9.13.3", command: node("oidc-provider.mjs"), ready: "/.well-known/openid-configuration", scope: "products:read",
+		version: pinned{"npm/package.json", `"oidc-provider": "(.*)"`}, command: node("oidc-provider.mjs"), ready: "/.well-known/openid-configuration", scope: "products:read",
 		extra: []string{"openid", "offline_access"}, params: map[string]string{"prompt": "consent"},
-		userField: "login", api: "/me",
+		userField: "login", api: "/me", anyMethod: true,
 		allow: func(f *browser.Form) *browser.Form { return f.Click("Continue") },
 	},
 	"cloudflare": {
-		version: "1.2.3", command: node("cloudflare.mjs"), ready: "/.well-known/oauth-authorization-server", scope: "products:read",
+		version: pinned{"npm/package.json", `"@cloudflare/workers-oauth-provider": "(.*)"`}, command: node("cloudflare.mjs"), ready: "/.well-known/oauth-authorization-server", scope: "products:read",
 		resource: "https://api.shop.example", more: map[string]any{"resource": "https://api.shop.example"}, api: "/api", userField: "username", shorten: true, // lives of less than 60 s are refused
 		allow: func(f *browser.Form) *browser.Form { return f.Click("Allow") },
 	},
 	"zitadel": {
-		version: "3.52.0", path: "/", ready: "/.well-known/openid-configuration", scope: "profile",
-		command: func(t testing.TB, _ *Server, _ string) *exec.Cmd { return exec.Command(tool(t, "oauth-zitadel")) },
-		extra:   []string{"openid", "offline_access"}, shorten: true,
-		userField: "username", api: "/userinfo", basic: true,
+		version: pinned{"zitadel/go.mod", `zitadel/oidc/v3 v(\S+)`}, path: "/", ready: "/.well-known/openid-configuration", scope: "profile",
+		command: func(t testing.TB, _ *Server, _ string) *exec.Cmd {
+			return exec.Command(tool(t, "oauth", "oauth-zitadel"))
+		},
+		extra: []string{"openid", "offline_access"}, shorten: true,
+		userField: "username", api: "/userinfo", basic: true, anyMethod: true,
 	},
+	"keycloak": keycloak,
+	"dex":      dex,
 }
 
 // Start starts a server at which athd's client may be called back at these URIs.
@@ -116,7 +127,7 @@ func Start(t testing.TB, name string, redirectURIs ...string) *Server {
 		t.Fatalf("there is no OAuth server %q", name)
 	}
 	address := reserve.Addr(t)
-	s := &Server{Name: name, Version: k.version, Scope: k.scope, t: t, kind: k, basic: k.basic}
+	s := &Server{Name: name, Version: k.version.in(t), Scope: k.scope, t: t, redirects: redirectURIs, kind: k, basic: k.basic}
 	s.Proxy = newProxy(t, address)
 	s.Issuer = s.Proxy.URL + k.path
 	s.Athd = Client{"athd", rand.Text(), redirectURIs[0]}
@@ -128,6 +139,13 @@ func Start(t testing.TB, name string, redirectURIs ...string) *Server {
 		"SCOPES="+strings.Join([]string{k.scope, "orders:read", "offline_access"}, " "), "LIFE="+strconv.Itoa(Life), "RESOURCE="+k.resource, "PASSWORD="+password)...)
 	s.run(cmd)
 	return s
+}
+
+// On is the server for a subtest, which fails by itself.
+func (s *Server) On(t testing.TB) *Server {
+	on := *s
+	on.t = t
+	return &on
 }
 
 // run starts the server's process and waits until it answers.
@@ -145,7 +163,7 @@ func (s *Server) run(cmd *exec.Cmd) {
 		close(exited)
 	}()
 	s.t.Cleanup(func() {
-		cmd.Process.Kill()
+		end(cmd.Process)
 		<-exited
 		if s.t.Failed() {
 			s.t.Logf("%s wrote:\n%s", s.Name, out)
@@ -222,8 +240,11 @@ func (s *Server) Allow(ctx context.Context, b *browser.Browser, page *browser.Pa
 			return page, nil
 		}
 		form := page.Form()
+		if len(page.Forms) > 1 {
+			form = page.Forms[0] // Dex: the other one declines
+		}
 		if named := len(form.Values(s.kind.userField)) > 0; named {
-			form = form.Fill(s.kind.userField, user)
+			form = form.Fill(s.kind.userField, user+s.kind.userSuffix)
 		}
 		if len(form.Values("password")) > 0 {
 			form = form.Fill("password", password)

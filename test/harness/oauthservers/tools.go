@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -25,13 +26,13 @@ func root(t testing.TB) string {
 	return ""
 }
 
-// tool returns the path of a program of make setup: in $ATHD_TOOLS or in
+// tool returns the path of a program of tools/setup: in $ATHD_TOOLS or in
 // .tools/bin of the checkout. Without it the test fails, unless ATHD_TEST_SKIP
-// names oauth, which skips it.
-func tool(t testing.TB, name string) string {
+// names its part, which skips it.
+func tool(t testing.TB, part, name string) string {
 	t.Helper()
-	if slices.Contains(strings.FieldsFunc(os.Getenv("ATHD_TEST_SKIP"), func(r rune) bool { return r == ',' || r == ' ' }), "oauth") {
-		t.Skip("ATHD_TEST_SKIP names oauth")
+	if slices.Contains(strings.FieldsFunc(os.Getenv("ATHD_TEST_SKIP"), func(r rune) bool { return r == ',' || r == ' ' }), part) {
+		t.Skip("ATHD_TEST_SKIP names " + part)
 	}
 	for _, dir := range []string{os.Getenv("ATHD_TOOLS"), filepath.Join(root(t), ".tools", "bin")} {
 		path, err := filepath.Abs(filepath.Join(dir, name))
@@ -39,7 +40,7 @@ func tool(t testing.TB, name string) string {
 			return path
 		}
 	}
-	t.Fatalf("there is no %s: run make setup, which has it, or name oauth in ATHD_TEST_SKIP", name)
+	t.Fatalf("there is no %s: run tools/setup %s, or name %s in ATHD_TEST_SKIP", name, part, part)
 	return ""
 }
 
@@ -49,7 +50,7 @@ func tool(t testing.TB, name string) string {
 func node(script string) func(testing.TB, *Server, string) *exec.Cmd {
 	return func(t testing.TB, _ *Server, _ string) *exec.Cmd {
 		t.Helper()
-		program, dir := tool(t, "oauth-node"), t.TempDir()
+		program, dir := tool(t, "oauth", "oauth-node"), t.TempDir()
 		place, err := filepath.EvalSymlinks(filepath.Dir(followed(t, program)))
 		if err == nil {
 			err = os.Symlink(filepath.Join(place, "node_modules"), filepath.Join(dir, "node_modules"))
@@ -85,4 +86,20 @@ func followed(t testing.TB, link string) string {
 		return to
 	}
 	return filepath.Join(filepath.Dir(link), to)
+}
+
+// A pinned version stands in a file, where an expression finds it.
+type pinned struct{ file, expression string }
+
+func (p pinned) in(t testing.TB) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(root(t), "test/harness/oauthservers", p.file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	match := regexp.MustCompile(p.expression).FindSubmatch(text)
+	if match == nil {
+		t.Fatalf("%s names no version", p.file)
+	}
+	return string(match[1])
 }
