@@ -55,6 +55,16 @@ func checkScope(s string) error {
 // Has reports whether scope is in the list, compared byte for byte.
 func (s Scopes) Has(scope string) bool { return slices.Contains(s, scope) }
 
+// Contain reports whether all of the other scopes are among s.
+func (s Scopes) Contain(other Scopes) bool {
+	for _, scope := range other {
+		if !s.Has(scope) {
+			return false
+		}
+	}
+	return true
+}
+
 // Intersect returns the scopes of s that are in other too, in the order of s.
 func (s Scopes) Intersect(other Scopes) Scopes { return s.filter(other, true) }
 

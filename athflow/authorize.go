@@ -71,7 +71,7 @@ func (f *Flow) authorize(ctx context.Context, c *httpapi.Call, req *api.Authoriz
 		AgentID: agent.ID, ClientID: agent.ClientID,
 		Provider: p.ID, ProviderAs: req.Provider, Requested: requested,
 		AgentState: req.State, RedirectURI: redirect, CallbackURL: f.callbackURL(p), Resource: req.Resource,
-		Verifier: ath.NewKey(), BrowserKey: ath.NewKey(), Consent: f.Consent,
+		Verifier: ath.NewKey(), BrowserKey: ath.NewKey(), Consent: f.Consent, Shared: p.SharesGrants(),
 		Phase: tokenstore.Started, Created: now, Expires: now.Add(f.SessionTTL),
 	}
 	if err := f.reserveSession(ctx, ath.AgentTag(agent.ID), id.Tag(), session.Expires); err != nil {
@@ -222,18 +222,20 @@ func (f *Flow) authorizationURL(p *provider.Provider, s *tokenstore.Session, sta
 	if s.Consent == ConsentDirect {
 		return providerURL(p, s, state, s.Verifier)
 	}
-	_, query, _ := strings.Cut(p.AuthCodeURL(authRequest(s, state, s.Verifier).Shown()), "?")
+	request := authRequest(p, s, state, s.Verifier)
+	request.Scopes = s.Requested
+	_, query, _ := strings.Cut(p.AuthCodeURL(request.Shown()), "?")
 	return f.ConsentURL + ath.ConsentStartPath + "?" + query
 }
 
 func providerURL(p *provider.Provider, s *tokenstore.Session, state ath.State, verifier ath.Secret) string {
-	return p.AuthCodeURL(authRequest(s, state, verifier))
+	return p.AuthCodeURL(authRequest(p, s, state, verifier))
 }
 
-func authRequest(s *tokenstore.Session, state ath.State, verifier ath.Secret) provider.AuthRequest {
+func authRequest(p *provider.Provider, s *tokenstore.Session, state ath.State, verifier ath.Secret) provider.AuthRequest {
 	return provider.AuthRequest{
 		State: state.Secret(), Verifier: verifier, RedirectURI: s.CallbackURL,
-		Scopes: s.Requested, Resource: s.Resource,
+		Scopes: p.Asked(s.Requested, s.Shared), Resource: s.Resource,
 	}
 }
 

@@ -8,7 +8,6 @@ import (
 	"html/template"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
 
 	"github.com/athd/athd/ath"
@@ -78,6 +77,9 @@ func (f *Flow) callback(ctx context.Context, c *httpapi.Call, w http.ResponseWri
 	ours, err := f.redeem(ctx, v, p, ath.NewSecret(code))
 	if errors.Is(err, errUserEnded) {
 		return f.endSession(ctx, v, w, r, ending{tokenstore.Refused, "access_denied", "An operator has ended what this user allowed. Authorize again.", userEnded})
+	}
+	if why := unshared(err); why != "" {
+		return f.failed(ctx, v, w, r, why+" Authorize again, or tell the operator.", err.Error(), "not_shared")
 	}
 	if err != nil {
 		refused := (*provider.ExchangeError)(nil)
@@ -158,55 +160,6 @@ func mayReturn(v *visit) bool {
 		return true
 	}
 	return false
-}
-
-// redeem trades the provider's code for the user's tokens, stores them sealed
-// and moves the session on to a one-time code of ours (C-3, C-4, C-6).
-func (f *Flow) redeem(ctx context.Context, v *visit, p *provider.Provider, code ath.Secret) (ath.Secret, error) {
-	s := v.session
-	verifier := s.Verifier
-	if s.Consent != ConsentDirect {
-		verifier = upstreamVerifier(s, v.nonce)
-	}
-	tokens, err := f.OAuth.Exchange(ctx, p, provider.Redemption{Code: code, Verifier: verifier, RedirectURI: s.CallbackURL, Scopes: s.Requested})
-	if err != nil {
-		return ath.Secret{}, err
-	}
-	next := *s
-	next.Connection = ath.NewTag()
-	next.User = tokens.User
-	if next.User == "" {
-		next.User = string(next.Connection) // T-7
-	}
-	next.Consented = s.Requested
-	if tokens.ScopesGiven {
-		next.Consented = tokens.Scopes
-	}
-	if len(next.Consented.Intersect(s.Requested)) == 0 {
-		f.Logger.WarnContext(ctx, "the authorization server granted none of the scopes that were asked for: there will be no token",
-			"decision_id", v.ID, "provider_id", p.ID, "asked", s.Requested, "granted", provider.Said(strings.Join(next.Consented, " ")))
-	}
-	connection := tokenstore.Connection{
-		Agent: s.AgentID, User: next.User, Provider: s.Provider,
-		Access: tokens.Access, Refresh: tokens.Refresh, Expires: tokens.Expires,
-		Scopes: next.Consented, Created: f.Now().UTC(), Destination: p.Destination(),
-		Renewal: tokenstore.Renewal{RefreshExpires: tokens.RefreshExpires, Subject: tokens.Subject},
-	}
-	if err := f.putConnection(ctx, v, next.Connection, connection); err != nil {
-		return ath.Secret{}, err
-	}
-	ours := v.ownCode().Secret
-	if ours.IsZero() {
-		ours = ath.NewCode() // no browser can prove itself
-	}
-	next.Code, next.Phase, next.Verifier = ath.DigestOf(ours.Reveal()), tokenstore.Consented, ath.Secret{}
-	held, err := f.Store.SwapSession(ctx, v.held, next)
-	if err != nil {
-		return ath.Secret{}, usedBy(err)
-	}
-	v.held, v.session = held, &held.Value
-	v.Event.UserID = next.User
-	return ours, nil
 }
 
 // leaving is what the agent is told through the browser: a code, or an error

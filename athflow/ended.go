@@ -21,25 +21,26 @@ var errUserEnded = errors.New("an operator ended what this user allowed, after t
 // both one sees the other.
 //
 // Until a token is made of it, the connection lives as long as the session.
-func (f *Flow) putConnection(ctx context.Context, v *visit, tag ath.Tag, c tokenstore.Connection) error {
+func (f *Flow) putConnection(ctx context.Context, v *visit, c tokenstore.Connection, put func() (ath.Tag, error)) (ath.Tag, error) {
 	before, err := f.Store.UserEnd(ctx, c.User, c.Provider)
 	if err != nil {
-		return err
+		return "", err
 	}
 	if before.At.After(v.session.Created) {
 		v.Event.UserID = c.User
-		return errUserEnded
+		return "", errUserEnded
 	}
-	if err := f.Store.PutConnection(ctx, tag, c, v.session.Expires); err != nil {
-		return err
+	tag, err := put()
+	if err != nil {
+		return "", err
 	}
 	after, err := f.Store.UserEnd(ctx, c.User, c.Provider)
 	if err != nil || after == before {
-		return err
+		return tag, err
 	}
 	if _, err := f.Store.EndConnection(ctx, tag, f.Now().UTC()); err != nil {
-		return err // no token is made of it, since the session does not go on
+		return "", err // no token is made of it, since the session does not go on
 	}
 	v.Event.UserID = c.User
-	return errUserEnded
+	return "", errUserEnded
 }

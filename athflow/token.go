@@ -201,7 +201,7 @@ func (f *Flow) issue(ctx context.Context, c *httpapi.Call, agent *tokenstore.Age
 	token := ath.NewToken(session.Connection)
 	grant := tokenstore.Grant{
 		Agent: agent.ID, ClientID: agent.ClientID, User: session.User, Provider: session.Provider,
-		Scopes: granted.Effective, Connection: session.Connection, Issued: now, Expires: expires,
+		Scopes: granted.Effective, Connection: session.Connection, Shared: session.Shared, Issued: now, Expires: expires,
 		Generation: agent.Generation,
 	}
 	if err := f.Store.PutGrant(ctx, token, grant); err != nil {
@@ -234,7 +234,7 @@ func (f *Flow) expiry(ctx context.Context, agent *tokenstore.Agent, s *tokenstor
 	if agent.ApprovalExpires.Before(expires) {
 		expires = agent.ApprovalExpires // T-6
 	}
-	state, err := f.Store.RefreshState(ctx, tokenstore.ConnectionRef{Tag: s.Connection, Agent: s.AgentID, User: s.User, Provider: s.Provider})
+	state, err := f.Store.RefreshState(ctx, s.Ref())
 	switch {
 	case errors.Is(err, tokenstore.ErrNotFound): // the connection is gone: the other exchange, or its end
 		return time.Time{}, ath.Errorf(ath.SessionNotFound, "There is no such session that waits for a token.")

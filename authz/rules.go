@@ -257,8 +257,11 @@ func (q *evaluation) scopeCovers() Reason {
 		return ScopeMissing
 	}
 	held := q.reading.Grant.Scopes.Intersect(approval.Approved)
-	if c := q.reading.Connection; c != nil && c.Renewal.Narrowed {
+	if c := q.reading.Connection; c != nil && (c.Renewal.Narrowed || c.Shared()) && !c.Scopes.Contain(held) {
 		held = held.Intersect(c.Scopes) // the user or the provider took some away
+	}
+	if q.reading.Grant.Shared && q.provider.Derived {
+		held = nil // the token can do more than the agent may: names of scopes are not enough
 	}
 	q.decision.Scopes = held
 	scope, ok := q.provider.Permits(q.request.Method, q.segments, held)

@@ -134,6 +134,7 @@ var schemaValues = map[string]schemaValue{
 	"apps[].oauth.issuer":             pattern(schemaURL),
 	"apps[].oauth.token_auth_method":  oneOf(string(provider.ClientSecretPost), string(provider.ClientSecretBasic), string(provider.NoClientAuth)),
 	"apps[].oauth.scope_separator":    {enum: []any{" ", ","}, neverNumber: true, notEmptyText: true},
+	"apps[].oauth.grants":             oneOf(provider.GrantsPerConsent, provider.GrantsPerUser),
 	"apps[].oauth.empty_scope":        oneOf(provider.EmptyAsNothing, provider.EmptyAsRequested),
 	"apps[].oauth.token_kind":         oneOf("user", "bot"),
 	"apps[].oauth.preset":             oneOf(presets...),

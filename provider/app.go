@@ -158,6 +158,7 @@ func (a AppConfig) provider(c *check, server serverFields) *Provider {
 	c.server(p, server, false)
 	c.encoded(p, a.Encoded)
 	c.scopes(p, a.AvailableScopes, a.ScopeRules)
+	c.grants(p, server)
 	p.App = app
 	return p
 }

@@ -28,7 +28,7 @@ var serverFieldNames = [...]string{
 	"authorize_endpoint", "token_endpoint", "client_id", "client_secret", "client_secret_file", "issuer",
 	"userinfo_endpoint", "user_id_field", "scope_separator", "extra_authorize_params", "extra_token_params",
 	"token_auth_method", "preset", "token_kind", "token_types", "denied_errors", "scope_aliases", "empty_scope",
-	"refresh", "refresh_margin", "refresh_token_auth_method", "refresh_scope", "refresh_denied_errors",
+	"refresh", "refresh_margin", "refresh_token_auth_method", "refresh_scope", "refresh_denied_errors", "grants",
 	"extra_scopes", "resource", "allow_private_issuer",
 }
 

@@ -133,14 +133,6 @@ func (p *Provider) CouldName(d *metadata.Document) bool {
 	return p.UserIDField == "" && d.UserinfoEndpoint != "" && slices.Contains(d.ScopesSupported, openIDScope) && !asksIDToken(p.asked(p.Scopes))
 }
 
-// asked is what the server is asked for, for an agent that wants these scopes.
-func (p *Provider) asked(scopes ath.Scopes) ath.Scopes {
-	if len(p.ExtraScopes) == 0 {
-		return scopes
-	}
-	return slices.Concat(scopes, p.ExtraScopes.Minus(scopes))
-}
-
 // discovery reads the issuer and what belongs to it.
 func (c *check) discovery(p *Provider, s serverFields) {
 	p.Discovered = s.Issuer != "" && (s.AuthorizeEndpoint == "" || s.TokenEndpoint == "")

@@ -21,6 +21,9 @@ type Tokens struct {
 	Scopes         ath.Scopes // as the reply says (C-4)
 	ScopesGiven    bool       // false: the reply says nothing, so the scopes are those requested
 	User           string     // the provider's id of the user; "": not known (T-7)
+	// UserProven: User is of a verified ID token, of userinfo, or of where the
+	// preset says that the service names it; not of a field that somebody configured.
+	UserProven bool
 	// Subject is the user as the ID token of the authorization names them, where
 	// that is not User.
 	Subject string
@@ -110,7 +113,7 @@ func (c *Client) Exchange(ctx context.Context, p *Provider, a Redemption) (Token
 	named := !t.ScopesGiven || t.Scopes.Has(openIDScope)
 	t.Scopes, t.ScopesGiven = p.consented(t.Scopes, t.ScopesGiven)
 	a.identity = asksIDToken(p.asked(a.Scopes)) && named
-	if t.User, t.Subject, err = c.user(ctx, p, call, r, t.Access, a); err != nil {
+	if t.User, t.Subject, t.UserProven, err = c.user(ctx, p, call, r, t.Access, a); err != nil {
 		return Tokens{}, err
 	}
 	if t.Subject == t.User {
@@ -122,21 +125,22 @@ func (c *Client) Exchange(ctx context.Context, p *Provider, a Redemption) (Token
 // user finds out who the user is (T-7): by the ID token, by userinfo, or by a
 // field of the token reply that the operator named. Whatever is there must
 // hold, and must agree.
-func (c *Client) user(ctx context.Context, p *Provider, call *call, r reply, access ath.Secret, a Redemption) (user, subject string, err error) {
+func (c *Client) user(ctx context.Context, p *Provider, call *call, r reply, access ath.Secret, a Redemption) (user, subject string, proven bool, err error) {
 	idToken, ok := r.text("id_token")
 	if !ok {
-		return "", "", call.fault("the reply's id_token is malformed")
+		return "", "", false, call.fault("the reply's id_token is malformed")
 	}
 	if idToken != "" && p.Issuer != "" {
 		if subject, err = c.subject(ctx, p, idToken, access, a); err != nil {
-			return "", "", err
+			return "", "", false, err
 		}
 	}
 	switch {
 	case subject != "" && p.UserIDField == "":
-		return subject, subject, nil
+		return subject, subject, true, nil
 	case p.UserinfoURL != nil && (a.identity || !p.discovered.has(p.UserinfoURL)):
 		user, err = c.userinfo(ctx, p, access, subject)
+		proven = user != ""
 	case p.UserIDField != "":
 		if user = r.user(p.UserIDField); user == "" {
 			err = call.fault("the reply does not hold the configured user_id_field as text or a number")
@@ -145,8 +149,9 @@ func (c *Client) user(ctx context.Context, p *Provider, call *call, r reply, acc
 		if user = p.dialect.user(r); user == "" {
 			err = call.fault("the reply does not name the user where the provider's preset says")
 		}
+		proven = user != ""
 	}
-	return user, subject, err
+	return user, subject, proven, err
 }
 
 // userinfo asks whose token it is (OpenID Connect Core, section 5.3, or the

@@ -73,6 +73,7 @@ type serverFields struct {
 	RefreshAuthMethod string            `yaml:"refresh_token_auth_method"`
 	RefreshScope      bool              `yaml:"refresh_scope"`
 	RefreshDenied     []string          `yaml:"refresh_denied_errors"`
+	Grants            string            `yaml:"grants"`
 	discoveryFields   `yaml:",inline"`
 }
 
@@ -115,5 +116,6 @@ func (e FileConfig) provider(c *check, id string) *Provider {
 	c.server(p, e.serverFields, e.APIBaseURL == "")
 	c.encoded(p, e.Encoded)
 	c.scopes(p, e.Scopes, e.Rules)
+	c.grants(p, e.serverFields)
 	return p
 }

@@ -41,6 +41,7 @@ type Provider struct {
 	ScopeAliases map[string]string // by the requested scope: the name that the server returns for it
 	EmptyScope   string            // [EmptyAsNothing] or [EmptyAsRequested]
 	Refresh      RefreshPolicy
+	Grants       string        // grants: [GrantsPerConsent] or [GrantsPerUser]
 	Preset       string        // the name of the preset that knows the API or, if none does, its OAuth server; "": none
 	Rules        []Rule        // explicit, of a preset, or derived from the scopes' names
 	Derived      bool          // the rules were derived

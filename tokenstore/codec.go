@@ -64,11 +64,21 @@ func decodeSession(record []byte) (Session, extra, error) {
 }
 
 func encodeGrant(g Grant, x extra) ([]byte, error) {
+	if g.Agent == "" {
+		return nil, errors.New("a grant names no agent")
+	}
 	g.Issued, g.Expires, g.Revoked = g.Issued.UTC(), g.Expires.UTC(), g.Revoked.UTC()
 	return encode(stored[Grant]{g, x})
 }
 
-func decodeGrant(record []byte) (Grant, extra, error) { return decodeOne[Grant](grantKind, record) }
+func decodeGrant(record []byte) (Grant, extra, error) {
+	g, x, err := decodeOne[Grant](grantKind, record)
+	if err == nil && g.Agent == "" {
+		// Without an agent it would name a shared connection.
+		return Grant{}, nil, fmt.Errorf("%w: the %s record names no agent", ErrCorrupt, grantKind)
+	}
+	return g, x, err
+}
 
 func encodeConnection(c Connection, x extra) ([]byte, error) {
 	access, refresh := c.Access.Reveal(), c.Refresh.Reveal()

@@ -24,11 +24,11 @@ var (
 	wholeSession = Session{
 		ID: ath.NewSecret("a"), State: ath.DigestOf("b"), AgentID: "https://a.example/x.json", ClientID: "d", Provider: "e", ProviderAs: "f", Requested: ath.Scopes{"g"},
 		AgentState: "h", RedirectURI: "i", CallbackURL: "j", Resource: "k", Verifier: ath.NewSecret("l"), BrowserKey: ath.NewSecret("m"), Consent: "n",
-		Phase: Started, User: "o", Consented: ath.Scopes{"p"}, Connection: "q", Code: ath.DigestOf("r"), BadCodes: 2, Upstream: "s",
+		Phase: Started, User: "o", Consented: ath.Scopes{"p"}, Connection: "q", Shared: true, Code: ath.DigestOf("r"), BadCodes: 2, Upstream: "s",
 		Created: wholeTime, Expires: wholeTime.Add(1),
 	}
 	wholeGrant = Grant{
-		Agent: "https://a.example/x.json", ClientID: "b", User: "c", Provider: "d", Scopes: ath.Scopes{"e"}, Connection: "f",
+		Agent: "https://a.example/x.json", ClientID: "b", User: "c", Provider: "d", Scopes: ath.Scopes{"e"}, Connection: "f", Shared: true,
 		Issued: wholeTime, Expires: wholeTime.Add(1), Revoked: wholeTime.Add(2), Thumbprint: "g", Generation: 3,
 	}
 	wholeConnection = Connection{

@@ -95,6 +95,9 @@ func (s *Store) grantsOf(ctx context.Context, connection string, tag ath.Tag) (t
 		return false, nil, err
 	}
 	for _, digest := range digests {
+		if isHold(digest) {
+			continue
+		}
 		grant, _ := key(tag, string(grantKind), digest)
 		held, err := get(ctx, s, "grant", grant, s.openGrant)
 		switch {

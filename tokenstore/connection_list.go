@@ -23,7 +23,9 @@ const (
 // A ConnectionInfo is what operators see of a connection: no token of anybody.
 type ConnectionInfo struct {
 	Tag                   ath.Tag
-	Agent, User, Provider string
+	Agent, User, Provider string   // Agent is "" of one that the user's agents share
+	Shared                bool     // the user's agents share it
+	Agents                []string // those that share it and have a live token
 	Scopes                ath.Scopes
 	Created               time.Time
 	Expires               time.Time // of the user's access token; zero: not known
@@ -49,7 +51,7 @@ type ConnectionQuery struct {
 }
 
 func (q *ConnectionQuery) matches(c *ConnectionInfo) bool {
-	return (q.Agent == "" || c.Agent == q.Agent) && (q.User == "" || c.User == q.User) &&
+	return (q.Agent == "" || c.Agent == q.Agent || slices.Contains(c.Agents, q.Agent)) && (q.User == "" || c.User == q.User) &&
 		(len(q.Providers) == 0 || slices.Contains(q.Providers, c.Provider))
 }
 
@@ -202,7 +204,7 @@ func (w *connectionWalk) index(ctx context.Context, index string, read []redis.Z
 					return true, nil
 				}
 				w.left--
-				w.take(infos[i], ath.Tag(z.Member.(string)))
+				w.take(infos[i], ath.Tag(z.Member.(string)), index)
 				w.at.score, w.at.member = int64(z.Score), z.Member.(string)
 			}
 		}
@@ -220,8 +222,9 @@ func (w *connectionWalk) index(ctx context.Context, index string, read []redis.Z
 	}
 }
 
-func (w *connectionWalk) take(r connectionRead, tag ath.Tag) {
+func (w *connectionWalk) take(r connectionRead, tag ath.Tag, index string) {
 	switch {
+	case r.there && w.at.stage == stageAll && !r.listedAt(index):
 	case r.corrupt && w.query.User == "" && len(w.query.Providers) == 0:
 		w.page.Corrupt = append(w.page.Corrupt, tag)
 	case r.there && w.query.matches(&r.info):
@@ -229,6 +232,19 @@ func (w *connectionWalk) take(r connectionRead, tag ath.Tag) {
 			w.page.Connections = append(w.page.Connections, r.info)
 		}
 	}
+}
+
+// listedAt reports whether a connection is to be shown where the index of an agent
+// names it. A shared one stands in the indexes of several, and is shown at the
+// first of them.
+func (r *connectionRead) listedAt(index string) bool {
+	first := ""
+	for _, agent := range r.info.Agents {
+		if at, err := key(ath.AgentTag(agent), string(connectionsKind)); err == nil && (first == "" || at < first) {
+			first = at
+		}
+	}
+	return first == "" || first == index
 }
 
 func tagsOf(entries []redis.Z) []ath.Tag {

@@ -5,6 +5,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/binary"
 	"fmt"
 
 	"github.com/tink-crypto/tink-go/v2/insecurecleartextkeyset"
@@ -24,7 +25,7 @@ const (
 // id, and is sealed as all records are. Nothing is decided by it, and it may be
 // lost: then the grants tell.
 type owner struct {
-	Agent    string `json:"agent"`
+	Agent    string `json:"agent"` // "": the user's agents share it
 	User     string `json:"user"`
 	Provider string `json:"p"`
 	Used     int64  `json:"used,omitzero"` // Unix seconds of a call, some minutes apart; 0: none is known
@@ -66,21 +67,41 @@ func (k *Keyset) userTags(user string) []ath.Tag {
 	return tags
 }
 
-// deriveUserKeys makes a key for users' ids of each key that opens records.
+// sharedTags are the tags that the connection of a user at a provider can have which
+// the user's agents share, one for each key of the keyset, the primary's first. Who
+// computes them on any replica gets the same. Another destination is another connection (O-2).
+func (k *Keyset) sharedTags(user, provider, destination string) []ath.Tag {
+	tags := make([]ath.Tag, len(k.sharedKeys))
+	for i, key := range k.sharedKeys {
+		mac := hmac.New(sha256.New, key)
+		for _, part := range []string{user, provider, destination} {
+			mac.Write(binary.BigEndian.AppendUint32(nil, uint32(len(part))))
+			mac.Write([]byte(part))
+		}
+		tags[i] = ath.Tag(base64.RawURLEncoding.EncodeToString(mac.Sum(nil)[:12]))
+	}
+	return tags
+}
+
+// deriveUserKeys makes, of each key that opens records, a key for users' ids and
+// one for the connections that users' agents share.
 func (k *Keyset) deriveUserKeys() error {
 	all := insecurecleartextkeyset.KeysetMaterial(k.handle)
 	for _, of := range all.GetKey() {
 		if of.GetStatus() != tinkpb.KeyStatusType_ENABLED {
 			continue
 		}
-		key, err := hkdf.Key(sha256.New, of.GetKeyData().GetValue(), nil, "athd: ids of users, v1", sha256.Size)
-		if err != nil {
-			return fmt.Errorf("deriving a key for users' ids: %w", err)
-		}
-		if of.GetKeyId() == all.GetPrimaryKeyId() {
-			k.userKeys = append([][]byte{key}, k.userKeys...)
-		} else {
-			k.userKeys = append(k.userKeys, key)
+		primary := of.GetKeyId() == all.GetPrimaryKeyId()
+		for purpose, keys := range map[string]*[][]byte{"athd: ids of users, v1": &k.userKeys, "athd: shared connections, v1": &k.sharedKeys} {
+			key, err := hkdf.Key(sha256.New, of.GetKeyData().GetValue(), nil, purpose, sha256.Size)
+			if err != nil {
+				return fmt.Errorf("deriving a key for users' ids: %w", err)
+			}
+			if primary {
+				*keys = append([][]byte{key}, *keys...)
+			} else {
+				*keys = append(*keys, key)
+			}
 		}
 	}
 	return nil

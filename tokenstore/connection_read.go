@@ -3,6 +3,7 @@ package tokenstore
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -14,6 +15,7 @@ import (
 type connectionRead struct {
 	info           ConnectionInfo
 	there, corrupt bool
+	owned          bool // it is known whose it is
 
 	key, raw string // of the connection
 	grants   []redis.Z
@@ -54,6 +56,7 @@ func (s *Store) readOwned(ctx context.Context, out []connectionRead, tags []ath.
 			all[i].owner, _ = ownerKey(tag)
 			grants, _ := key(tag, string(grantsKind))
 			all[i].values = batch.MGet(ctx, connection, all[i].owner)
+			// With the entries of agents without a token, which are few.
 			all[i].grants = batch.ZRangeArgsWithScores(ctx, redis.ZRangeArgs{Key: grants, Start: 0, Stop: maxLiveGrants - 1, Rev: true})
 		}
 	})
@@ -77,11 +80,15 @@ func (s *Store) readOwned(ctx context.Context, out []connectionRead, tags []ath.
 			continue
 		}
 		r := &out[i]
-		r.raw, r.there, r.grants = raw, true, a.grants.Val()
+		r.raw, r.there, r.grants = raw, true, slices.DeleteFunc(a.grants.Val(), func(z redis.Z) bool {
+			digest, _ := z.Member.(string)
+			return isHold(digest)
+		})
 		if !isOwned {
 			continue
 		}
 		if o, err := s.openOwner(a.owner, owned); err == nil {
+			r.owned = true
 			r.info.Agent, r.info.User, r.info.Provider = o.Agent, o.User, o.Provider
 			if o.Used > 0 {
 				r.info.Used = time.Unix(o.Used, 0).UTC()
@@ -91,14 +98,15 @@ func (s *Store) readOwned(ctx context.Context, out []connectionRead, tags []ath.
 	return nil
 }
 
-// readByGrants reads whose those are that have no owner: their grants say so.
+// readByGrants reads whose those are that have no owner, and which agents share
+// a connection: the grants say so.
 func (s *Store) readByGrants(ctx context.Context, out []connectionRead) error {
 	return s.do(ctx, "read_grants", func(ctx context.Context) error {
 		asked := make([]*redis.SliceCmd, len(out))
 		keys := make([][]string, len(out))
 		n := 0
 		for i := range out {
-			if r := &out[i]; r.there && r.info.Agent == "" {
+			if r := &out[i]; r.there && (!r.owned || r.info.Agent == "") {
 				for _, z := range r.grants {
 					digest, _ := z.Member.(string)
 					grant, _ := key(tagOf(r.key), string(grantKind), digest)
@@ -130,8 +138,11 @@ func (s *Store) readByGrants(ctx context.Context, out []connectionRead) error {
 			}
 			for j, value := range values {
 				raw, _ := value.(string)
-				if g, _, err := s.openGrant(keys[i][j], raw); err == nil {
-					out[i].info.Agent, out[i].info.User, out[i].info.Provider = g.Agent, g.User, g.Provider
+				g, _, err := s.openGrant(keys[i][j], raw)
+				if err != nil {
+					continue
+				}
+				if out[i].take(&g, s.now()); !g.Shared {
 					break
 				}
 			}
@@ -140,27 +151,41 @@ func (s *Store) readByGrants(ctx context.Context, out []connectionRead) error {
 	})
 }
 
+// take learns from a grant whose the connection is, and of a shared one which agents
+// use it. A grant that says otherwise than the owner says nothing.
+func (r *connectionRead) take(g *Grant, now time.Time) {
+	i := &r.info
+	if !r.owned {
+		r.owned = true
+		i.Agent, i.User, i.Provider = g.connectionAgent(), g.User, g.Provider
+	}
+	live := g.Revoked.IsZero() && now.Before(g.Expires)
+	if g.Shared && live && i.Agent == "" && g.User == i.User && g.Provider == i.Provider && !slices.Contains(i.Agents, g.Agent) {
+		i.Agents = append(i.Agents, g.Agent)
+		slices.Sort(i.Agents)
+	}
+}
+
 // finishRead opens the connection for whom it is said to be. It keeps no token.
 func (s *Store) finishRead(r *connectionRead, tag ath.Tag) {
 	if !r.there {
 		return
 	}
-	if r.info.Agent == "" {
+	if !r.owned {
 		r.there = false
 		return
 	}
-	plain, err := s.keys.open(connectionKind, r.key, r.raw, r.info.Agent, r.info.User, r.info.Provider)
-	if err != nil {
-		r.there, r.corrupt = false, true
-		return
-	}
-	c, _, err := decodeConnection(plain)
+	c, _, err := s.openConnectionOf(r.key, r.raw, ConnectionRef{Tag: tag, Agent: r.info.Agent, User: r.info.User, Provider: r.info.Provider})
 	if err != nil {
 		r.there, r.corrupt = false, true
 		return
 	}
 	i := &r.info
 	i.Tag, i.Scopes, i.Created, i.Expires, i.Ended, i.Destination = tag, c.Scopes, c.Created, c.Expires, c.Ended, c.Destination
+	i.Shared = c.Shared()
+	if !i.Shared {
+		i.Agents = nil
+	}
 	i.Refreshable, i.Renewal = !c.Refresh.IsZero(), c.Renewal
 	for _, z := range r.grants {
 		if until := time.UnixMilli(int64(z.Score)).UTC(); until.After(s.now()) {

@@ -1,7 +1,7 @@
 package tokenstore
 
 // ownerScripts are about finding and ending connections without their tokens.
-type ownerScripts struct{ used, endUser script }
+type ownerScripts struct{ used, endUser, share script }
 
 func newOwnerScripts() ownerScripts {
 	return ownerScripts{
@@ -11,6 +11,23 @@ func newOwnerScripts() ownerScripts {
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 local left = math.max(redis.call('PTTL', KEYS[2]), tonumber(ARGV[2]), 1)
 redis.call('SET', KEYS[2], ARGV[1], 'PX', string.format('%.0f', left))
+return 1`),
+
+		// KEYS connection, owner, grants, order; ARGV the connection's old bytes or "" for
+		// none, its next bytes, its least ttl in ms, the sealed owner, the ttl of what says
+		// when its tokens came, or 0 to leave that as it is, the entry of an agent
+		// without a token, its expiry in Unix ms. An attempt to refresh what was there
+		// knows by the bytes that it is over.
+		share: normal(`
+local now = redis.call('GET', KEYS[1]) or ''
+if now ~= ARGV[1] and now ~= ARGV[2] then return 0 end
+local left = string.format('%.0f', math.max(redis.call('PTTL', KEYS[1]), tonumber(ARGV[3]), 1))
+redis.call('SET', KEYS[1], ARGV[2], 'PX', left)
+if redis.call('EXISTS', KEYS[2]) == 0 then redis.call('SET', KEYS[2], ARGV[4], 'PX', left) end
+redis.call('PEXPIRE', KEYS[2], left)
+redis.call('ZADD', KEYS[3], 'GT', ARGV[7], ARGV[6])
+if redis.call('PTTL', KEYS[3]) < tonumber(ARGV[3]) then redis.call('PEXPIRE', KEYS[3], ARGV[3]) end
+if ARGV[5] ~= '0' then redis.call('SET', KEYS[4], '1', 'PX', ARGV[5]) end
 return 1`),
 
 		// KEYS marks; ARGV what they hold, ttl in ms

@@ -130,7 +130,7 @@ func (s *Store) noteUse(ctx context.Context, g *Grant) (func(redis.Pipeliner), e
 	if err != nil {
 		return nil, err
 	}
-	o := owner{Agent: g.Agent, User: g.User, Provider: g.Provider, Used: s.now().Unix()}
+	o := owner{Agent: g.connectionAgent(), User: g.User, Provider: g.Provider, Used: s.now().Unix()}
 	ownerKey, sealed, err := s.sealOwner(g.Connection, o)
 	if err != nil {
 		return nil, err

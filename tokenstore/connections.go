@@ -19,11 +19,10 @@ func (s *Store) PutConnection(ctx context.Context, tag ath.Tag, c Connection, un
 	if err != nil {
 		return err
 	}
-	plain, err := encodeConnection(c, nil)
-	if err != nil {
-		return err
+	if c.Agent == "" {
+		return errors.New("store: a connection of one consent names its agent")
 	}
-	sealed, err := s.keys.seal(connectionKind, key, plain, c.Agent, c.User, c.Provider)
+	sealed, err := s.sealConnection(key, c.ref(tag), c, nil)
 	if err != nil {
 		return err
 	}
@@ -51,44 +50,72 @@ func (s *Store) PutConnection(ctx context.Context, tag ath.Tag, c Connection, un
 	})
 }
 
+// noting fills a batch, and says afterwards whether it went well.
+type noting func(context.Context, redis.Pipeliner) func() error
+
 // note enters a connection into the indexes of its agent's and its user's, so
 // that [Store.EndConnections] and [Store.Connections] find it. It goes in one batch
 // with what it points to, which is in another slot: after an error any of them may be
 // there without the others. An entry that points to nothing is harmless, and no
 // token was issued for a connection or grant whose write was not acknowledged.
-func (s *Store) note(agentID, user string, tag ath.Tag, until time.Time) (func(context.Context, redis.Pipeliner) func() error, error) {
-	ofAgent, err := key(ath.AgentTag(agentID), string(connectionsKind))
-	if err != nil {
-		return nil, err
-	}
+// Without an agent, it is the user's only.
+func (s *Store) note(agentID, user string, tag ath.Tag, until time.Time) (noting, error) {
 	ofUser, err := key(s.keys.userTags(user)[0], string(userConnsKind))
 	if err != nil {
 		return nil, err
 	}
+	indexes := []string{ofUser}
+	if agentID != "" {
+		ofAgent, err := key(ath.AgentTag(agentID), string(connectionsKind))
+		if err != nil {
+			return nil, err
+		}
+		indexes = append(indexes, ofAgent)
+	}
 	return func(ctx context.Context, batch redis.Pipeliner) func() error {
 		noted := make([]*redis.Cmd, 0, 2)
-		for _, index := range []string{ofAgent, ofUser} {
+		for _, index := range indexes {
 			noted = append(noted, s.scripts.note.plain.Eval(ctx, batch, []string{index},
 				string(tag), until.UnixMilli(), s.ttl(until.Add(clockSkew)), s.now().Add(-clockSkew).UnixMilli()))
 		}
-		return func() error { return errors.Join(noted[0].Err(), noted[1].Err()) }
+		return func() error {
+			var err error
+			for _, n := range noted {
+				err = errors.Join(err, n.Err())
+			}
+			return err
+		}
 	}, nil
 }
 
 // openConnection opens a connection for one grant only: it must have been
-// sealed for the same agent, user and provider. The result is shared.
+// sealed for the same agent, or for all agents if the grant says so, and for the
+// same user and provider. The result is shared.
 func (s *Store) openConnection(key, raw string, g *Grant) (*Connection, error) {
-	if c := s.connections.lookup(key, raw); c != nil && c.Agent == g.Agent && c.User == g.User && c.Provider == g.Provider {
+	agent := g.connectionAgent()
+	if c := s.connections.lookup(key, raw); c != nil && c.Agent == agent && c.User == g.User && c.Provider == g.Provider {
 		return c, nil
 	}
-	plain, err := s.keys.open(connectionKind, key, raw, g.Agent, g.User, g.Provider)
-	if err != nil {
-		return nil, err
-	}
-	c, _, err := decodeConnection(plain)
+	c, _, err := s.openConnectionOf(key, raw, g.Ref())
 	if err != nil {
 		return nil, err
 	}
 	s.connections.add(&decryptedRecord[Connection]{key: key, raw: raw, value: &c})
 	return &c, nil
+}
+
+func (s *Store) sealConnection(key string, ref ConnectionRef, c Connection, x extra) (string, error) {
+	plain, err := encodeConnection(c, x)
+	if err != nil {
+		return "", err
+	}
+	return s.keys.seal(connectionKind, key, plain, ref.binding()...)
+}
+
+func (s *Store) openConnectionOf(key, raw string, ref ConnectionRef) (Connection, extra, error) {
+	plain, err := s.keys.open(connectionKind, key, raw, ref.binding()...)
+	if err != nil {
+		return Connection{}, nil, err
+	}
+	return decodeConnection(plain)
 }

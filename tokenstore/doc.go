@@ -41,13 +41,17 @@
 //	ath:{session tag}:session                an authorization   until 10 minutes after it expires
 //	ath:{session tag}:ended                  that it ended      as long
 //	ath:{connection tag}:conn                a user's tokens    as given, then until its last grant expires
+//	ath:{connection tag}:order               when the tokens of a       a minute
+//	                                         shared one came
 //	ath:{connection tag}:lease              an athd refreshes them     some seconds, renewed meanwhile
 //	ath:{connection tag}:refresh            a call to the provider     until its outcome is stored, 24 hours at most
 //	                                         whose outcome is not stored
 //	ath:{connection tag}:grant:<digest>      a grant, or its    until 24 hours after it expires,
 //	                                         tombstone          or Config.RememberEnded
 //	ath:{connection tag}:grants              digests of the     as long as the last one
-//	                                         live grants
+//	                                         live grants, and
+//	                                         agents that share it
+//	                                         and wait for one
 //	ath:{connection tag}:owner               whose it is, and   as long as the connection
 //	                                         when it was used
 //	ath:{connection tag}:revocation          what is to be      until the provider has revoked it, or
@@ -87,6 +91,9 @@
 // other key of the keyset is looked too, so that rotation loses no entry before it
 // loses the records.
 //
+// The tag of a connection that a user's agents share follows, likewise, from user,
+// provider and destination, by another key, so that every replica chooses the same.
+//
 // A digest is the SHA-256 of a token or value: none is stored itself. Records
 // carry their own expiry too, and are returned past it: callers judge by their
 // own clock, and can say "expired" instead of "unknown" until the TTL ends.
@@ -101,7 +108,7 @@
 //
 // with the version, the kind of record and the whole key as associated data,
 // for connections also agent, user and provider as the opened grant names
-// them. So a record that was moved to another key, or a connection that was
+// them; for shared ones with no agent, where the grant says that it is shared. So a record that was moved to another key, or a connection that was
 // put below another user's grant, does not open; so for the attempts to refresh it. What this cannot prevent is
 // that an older state of a record is put back under its own key.
 //
@@ -133,12 +140,14 @@
 //	            approvals until suspended gen  what it may do
 //	            name dev purpose at            shown to people; beside x since
 //	                                           before there was one
-//	session     all but said                   what may follow, and for whom
+//	session     all but said                   what may follow, and for whom. shared is not in
+//	                                           f1b7ae5 and v0.1.0, which refuse such a session
 //	            said                           nothing: shown to people. Not in
 //	                                           f1b7ae5, which knows no x either and
 //	                                           refuses such a session, whose end it
 //	                                           is, until that is forgotten
-//	grant       all                            what the token is good for
+//	grant       all                            what the token is good for. shared is not in
+//	                                           f1b7ae5 and v0.1.0, which refuse such a grant
 //	connection  all but those of x             whose, for where, until when
 //	            x: refreshed refresh_exp       nothing: [Renewal]. Who ignores it uses the
 //	            refused refused_for            access token to its end, and refreshes nothing.

@@ -146,7 +146,7 @@ func (s *Store) prepareEnd(ctx context.Context, tag ath.Tag, of string, grants [
 		return e, nil
 	}
 	for _, g := range grants {
-		e.whose.Agent, e.whose.User, e.whose.Provider = g.Value.Agent, g.Value.User, g.Value.Provider
+		e.whose = g.Value.Ref()
 	}
 	if len(grants) == 0 {
 		if o, err := s.openOwner(ownedBy, ownedRaw); err == nil {
@@ -154,11 +154,7 @@ func (s *Store) prepareEnd(ctx context.Context, tag ath.Tag, of string, grants [
 		}
 	}
 	e.upstream = UpstreamUnreadable
-	plain, err := s.keys.open(connectionKind, connection, e.connection, e.whose.Agent, e.whose.User, e.whose.Provider)
-	if err != nil {
-		return e, nil //nolint:nilerr // it ends all the same
-	}
-	c, _, err := decodeConnection(plain)
+	c, _, err := s.openConnectionOf(connection, e.connection, e.whose)
 	if err != nil {
 		return e, nil //nolint:nilerr // it ends all the same
 	}

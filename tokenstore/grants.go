@@ -31,7 +31,7 @@ func (s *Store) PutGrant(ctx context.Context, token ath.Token, g Grant) error {
 	if err != nil {
 		return err
 	}
-	ownerKey, owner, err := s.sealOwner(g.Connection, owner{Agent: g.Agent, User: g.User, Provider: g.Provider})
+	ownerKey, owner, err := s.sealOwner(g.Connection, owner{Agent: g.connectionAgent(), User: g.User, Provider: g.Provider})
 	if err != nil {
 		return err
 	}
@@ -41,7 +41,7 @@ func (s *Store) PutGrant(ctx context.Context, token ath.Token, g Grant) error {
 		err := s.server.ask(ctx, func(batch redis.Pipeliner) {
 			noted = note(ctx, batch)
 			put = s.scripts.putGrant.plain.Eval(ctx, batch, []string{keys.connection, keys.grant, keys.grants(), ownerKey},
-				sealed, s.ttl(g.Expires.Add(s.rememberEnded)), token.Digest().String(), g.Expires.UnixMilli(), s.ttl(g.Expires), owner)
+				sealed, s.ttl(g.Expires.Add(s.rememberEnded)), token.Digest().String(), g.Expires.UnixMilli(), s.ttl(g.Expires), owner, holdOf(g.Agent))
 		})
 		if err != nil {
 			return err

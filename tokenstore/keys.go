@@ -55,7 +55,7 @@ func onceKey(tag ath.Tag, what, value string) (string, error) {
 	switch kind(what) {
 	case agentKind, sessionKind, grantKind, connectionKind, grantsKind, connectionsKind, hostsKind, issuerKind, endedKind, canaryKind, attemptKind, leaseKind, "":
 		return "", errors.New("what is used once needs a name of its own")
-	case ownerKind, userConnsKind, userEndedKind, revocationKind, waitingKind:
+	case ownerKind, userConnsKind, userEndedKind, orderKind, revocationKind, waitingKind:
 		return "", errors.New("what is used once cannot be named as a record of connections")
 	}
 	for _, c := range []byte(what) {

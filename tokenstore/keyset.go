@@ -17,9 +17,10 @@ const maxKeysetBytes = 64 << 10
 // any number that still open. All replicas must have the same one. It does
 // not print its keys. The zero Keyset is refused by [Open].
 type Keyset struct {
-	handle   *keyset.Handle
-	aead     tink.AEAD
-	userKeys [][]byte // the primary's first: see userTags
+	handle *keyset.Handle
+	aead   tink.AEAD
+	// The primary's first: see userTags and sharedTags.
+	userKeys, sharedKeys [][]byte
 }
 
 // NewKeyset returns a keyset with one fresh key.

@@ -131,9 +131,10 @@ type Session struct {
 	User       string     `json:"user,omitzero"`
 	Consented  ath.Scopes `json:"got,omitempty"`
 	Connection ath.Tag    `json:"conn,omitzero"`
-	Code       ath.Digest `json:"code,omitzero"` // of the one-time code (C-6)
-	BadCodes   int        `json:"bad,omitzero"`  // wrong guesses of it; five end the session (T-1)
-	Upstream   string     `json:"said,omitzero"` // why the provider's server ended it: its error code, or a text of athd's
+	Shared     bool       `json:"shared,omitzero"` // the connection is to be one that the user's agents share, as it was at authorize
+	Code       ath.Digest `json:"code,omitzero"`   // of the one-time code (C-6)
+	BadCodes   int        `json:"bad,omitzero"`    // wrong guesses of it; five end the session (T-1)
+	Upstream   string     `json:"said,omitzero"`   // why the provider's server ended it: its error code, or a text of athd's
 
 	Created time.Time `json:"at,omitzero"`
 	Expires time.Time `json:"exp,omitzero"`
@@ -148,6 +149,7 @@ type Grant struct {
 	Provider   string     `json:"p"`
 	Scopes     ath.Scopes `json:"scopes,omitempty"`
 	Connection ath.Tag    `json:"conn"`
+	Shared     bool       `json:"shared,omitzero"` // Connection is one that the user's agents share
 	Issued     time.Time  `json:"at,omitzero"`
 	Expires    time.Time  `json:"exp,omitzero"`
 	Revoked    time.Time  `json:"rev,omitzero"` // zero: live. A revoked grant stays as a tombstone for a day (P-1)
@@ -155,9 +157,10 @@ type Grant struct {
 	Generation int        `json:"gen,omitzero"` // of the agent when the grant was issued
 }
 
-// A Connection is one agent's OAuth grant for one user at one provider.
+// A Connection is one agent's OAuth grant for one user at one provider; or, where
+// the provider keeps one grant per user, that of all of the user's agents there.
 type Connection struct {
-	Agent    string `json:"agent"`
+	Agent    string `json:"agent"` // "": the user's agents share it
 	User     string `json:"user"`
 	Provider string `json:"p"`
 

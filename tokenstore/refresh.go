@@ -15,13 +15,6 @@ import (
 // pause between calls.
 const keepAttempt = 24 * time.Hour
 
-// A ConnectionRef names a connection, and whose it is: the record opens for
-// nobody else.
-type ConnectionRef struct {
-	Tag                   ath.Tag
-	Agent, User, Provider string
-}
-
 // A RefreshState is a connection as it stands before its token is refreshed, at
 // one moment of the server's.
 type RefreshState struct {
@@ -84,24 +77,22 @@ func (s *Store) RefreshState(ctx context.Context, ref ConnectionRef) (RefreshSta
 	return out, nil
 }
 
-func (s *Store) readRefreshState(out *RefreshState, got []any, left time.Duration) (err error) {
+func (s *Store) readRefreshState(out *RefreshState, got []any, left time.Duration) error {
 	var there bool
 	if out.raw, there = got[0].(string); !there {
 		return ErrNotFound
 	}
 	ref := out.ref
-	plain, err := s.keys.open(connectionKind, out.keys.connection, out.raw, ref.Agent, ref.User, ref.Provider)
-	if err != nil {
-		return err
-	}
-	if out.Connection, out.x, err = decodeConnection(plain); err != nil {
+	var err error
+	if out.Connection, out.x, err = s.openConnectionOf(out.keys.connection, out.raw, ref); err != nil {
 		return err
 	}
 	_, out.Leased = got[1].(string)
 	if out.rawAttempt, there = got[2].(string); !there {
 		return nil
 	}
-	if plain, err = s.keys.open(attemptKind, out.keys.attempt, out.rawAttempt, ref.Agent, ref.User, ref.Provider); err != nil {
+	plain, err := s.keys.open(attemptKind, out.keys.attempt, out.rawAttempt, ref.binding()...)
+	if err != nil {
 		return err
 	}
 	attempt, x, err := decodeAttempt(plain)
@@ -148,8 +139,7 @@ func (s *Store) sealAttempt(state *RefreshState, a Attempt) (sealed string, keep
 	if err != nil {
 		return "", 0, err
 	}
-	ref := state.ref
-	sealed, err = s.keys.seal(attemptKind, state.keys.attempt, plain, ref.Agent, ref.User, ref.Provider)
+	sealed, err = s.keys.seal(attemptKind, state.keys.attempt, plain, state.ref.binding()...)
 	return sealed, a.Keep, err
 }
 
@@ -228,6 +218,10 @@ func (s *Store) noteUntil(ctx context.Context, ref ConnectionRef, until time.Tim
 	if err != nil {
 		return err
 	}
+	return s.noteNow(ctx, note)
+}
+
+func (s *Store) noteNow(ctx context.Context, note noting) error {
 	return s.do(ctx, "note_connection", func(ctx context.Context) error {
 		var noted func() error
 		if err := s.server.ask(ctx, func(batch redis.Pipeliner) { noted = note(ctx, batch) }); err != nil {
@@ -238,12 +232,7 @@ func (s *Store) noteUntil(ctx context.Context, ref ConnectionRef, until time.Tim
 }
 
 func (s *Store) sealNext(r *Refresh, next *Connection) (string, error) {
-	plain, err := encodeConnection(*next, r.State.x)
-	if err != nil {
-		return "", err
-	}
-	ref := r.State.ref
-	return s.keys.seal(connectionKind, r.State.keys.connection, plain, ref.Agent, ref.User, ref.Provider)
+	return s.sealConnection(r.State.keys.connection, r.State.ref, *next, r.State.x)
 }
 
 // FailRefresh gives the lease back without a new token. next is what others must

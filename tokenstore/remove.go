@@ -65,8 +65,17 @@ func (s *Store) EndConnections(ctx context.Context, agentID string, at time.Time
 }
 
 // endConnection returns 1 if there was a connection, else 0. An entry that athd did
-// not write may name another agent's: that one stays.
+// not write may name another agent's: that one stays. Of one that a user's agents
+// share, the agent's part ends.
 func (s *Store) endConnection(ctx context.Context, agentID string, tag ath.Tag, at time.Time) (int, error) {
+	switch isShared, ended, err := s.endShare(ctx, agentID, tag, at); {
+	case err != nil:
+		return 0, err
+	case isShared && ended:
+		return 1, nil
+	case isShared:
+		return 0, nil
+	}
 	end, err := s.endWith(ctx, tag, at, func(g *Grant) bool { return g.Agent == agentID })
 	if err != nil || !end.Was {
 		return 0, err

@@ -30,6 +30,7 @@ const (
 	endedKind       kind = "ended" // the mark of a session's end; it holds nothing
 	connectionsKind kind = "conns" // an index; it holds tags only and is not sealed
 	attemptKind     kind = "refresh"
+	orderKind       kind = "order" // a mark; it holds nothing but its TTL and is not sealed
 	leaseKind       kind = "lease" // it holds a random value and is not sealed
 )
 

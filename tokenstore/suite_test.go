@@ -111,6 +111,8 @@ func testStore(t *testing.T, start func(*testing.T) backend) {
 		{"the records of what is to be revoked", testRevocationRecords, true},
 		{"races", testRaces, false},
 		{"refresh", testRefresh, false},
+		{"shared connections", testSharedConnections, false},
+		{"shared connections from behind", testSharedFromBehind, true},
 		{"the records of a refresh", testRefreshRecords, true},
 		{"ready", testReady, false},
 		{"ttl", testTTL, true},

@@ -71,7 +71,7 @@ func (v *Vault) renew(ctx context.Context, p *provider.Provider, g *tokenstore.G
 	ctx, cancel := context.WithTimeout(ctx, v.Wait)
 	defer cancel()
 	for {
-		f := v.join(work{refOf(g), p, demanded})
+		f := v.join(work{g.Ref(), p, demanded})
 		if f == nil {
 			return ProviderAway
 		}

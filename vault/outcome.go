@@ -146,8 +146,8 @@ func (a *attempt) write(keep time.Duration, next func(tokenstore.Connection) tok
 		var state tokenstore.RefreshState
 		if errors.Is(err, tokenstore.ErrChanged) {
 			if state, err = a.Store.RefreshState(a.ctx, a.ref); err == nil {
-				if !state.Connection.Access.Equal(base.Access.Reveal()) {
-					if state.Connection.Access.Equal(value.Access.Reveal()) {
+				if !sameTokens(&state.Connection, &base) {
+					if sameTokens(&state.Connection, &value) {
 						return "", Renewed // a first try, whose answer was lost
 					}
 					return outcomeDiscarded, Renewed
@@ -176,6 +176,12 @@ func (a *attempt) write(keep time.Duration, next func(tokenstore.Connection) tok
 		}
 		pause = min(2*pause, writePause)
 	}
+}
+
+// sameTokens compares both: there are servers that give the same access token at
+// a new consent, with another refresh token.
+func sameTokens(a, b *tokenstore.Connection) bool {
+	return a.Access.Equal(b.Access.Reveal()) && (a.Refresh.IsZero() && b.Refresh.IsZero() || a.Refresh.Equal(b.Refresh.Reveal()))
 }
 
 func (a *attempt) event(kind audit.Kind, left ath.Scopes, reason, upstream string) {

@@ -73,7 +73,7 @@ func (v *Vault) Soon(p *provider.Provider, g *tokenstore.Grant, c *tokenstore.Co
 	if left > margin+Lately {
 		return
 	}
-	w := work{refOf(g), p, ahead}
+	w := work{g.Ref(), p, ahead}
 	expires := c.Expires
 	v.schedule.set(g.Connection, max(0, left-jitter(margin)), false, func() { v.refreshDue(w, expires, time.Second) })
 }
@@ -112,8 +112,4 @@ func life(c *tokenstore.Connection) time.Duration {
 		since = c.Created
 	}
 	return c.Expires.Sub(since)
-}
-
-func refOf(g *tokenstore.Grant) tokenstore.ConnectionRef {
-	return tokenstore.ConnectionRef{Tag: g.Connection, Agent: g.Agent, User: g.User, Provider: g.Provider}
 }

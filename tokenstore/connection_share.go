@@ -1,0 +1,141 @@
+package tokenstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/athd/athd/ath"
+)
+
+const (
+	// orderKept is how long it is remembered when the tokens of a shared connection
+	// came: longer than any tokens wait to be stored.
+	orderKept = time.Minute
+	// holdPrefix begins the entries among a connection's grants that are none: an
+	// agent whose user has consented, and who has no token yet.
+	holdPrefix = "hold:"
+	shareTries = 8
+)
+
+// ShareConnection stores a user's OAuth tokens for all of the user's agents at a
+// provider, where the server keeps one grant per user: with a consent for the next agent it
+// may have ended the tokens that are stored, so that these replace them, for all.
+// Whoever calls it for the same user, provider and destination, on any replica, gets
+// the same tag. The connection stays until the given time at least, and until then no
+// end of another agent's last grant ends it, unless this agent has got its own.
+//
+// came is when the tokens came from the provider, by the monotonic clock. Of two
+// consents at once, the tokens stay that came last, in whatever order they are stored:
+// the server has ended the others. What a newer athd keeps in x stays, too. A
+// record that does not open is not replaced: ErrCorrupt.
+func (s *Store) ShareConnection(ctx context.Context, agentID string, c Connection, until, came time.Time) (ath.Tag, error) {
+	if agentID == "" || c.Agent != "" || c.User == "" || c.Provider == "" || c.Destination == "" {
+		return "", errors.New("store: a shared connection is of a user, a provider and a destination, and of no agent")
+	}
+	for range shareTries {
+		age := max(0, time.Since(came)) // before it is compared: in doubt these are the last
+		at, err := s.sharedState(ctx, c.User, c.Provider, c.Destination)
+		if err != nil {
+			return "", err
+		}
+		err = s.share(ctx, at, agentID, c, until, age)
+		if !errors.Is(err, ErrChanged) {
+			return at.ref.Tag, err
+		}
+	}
+	return "", fmt.Errorf("store: share_connection: %w, again and again", ErrChanged)
+}
+
+// A sharedState is a shared connection as it stands, or the place for one.
+type sharedState struct {
+	ref  ConnectionRef
+	key  string
+	raw  string // "": there is none
+	x    extra
+	came time.Duration // ago, its tokens came; orderKept: or longer
+}
+
+// sharedState finds the connection that a user's agents share. It may be below the
+// tag of any key of the keyset; a new one is below the primary's.
+func (s *Store) sharedState(ctx context.Context, user, provider, destination string) (sharedState, error) {
+	var out sharedState
+	tags := s.keys.sharedTags(user, provider, destination)
+	err := s.do(ctx, "shared_state", func(ctx context.Context) error {
+		raws, left := make([]*redis.StringCmd, len(tags)), make([]*redis.DurationCmd, len(tags))
+		err := s.server.ask(ctx, func(batch redis.Pipeliner) {
+			for i, tag := range tags {
+				connection, _ := key(tag, string(connectionKind))
+				order, _ := key(tag, string(orderKind))
+				raws[i], left[i] = batch.Get(ctx, connection), batch.PTTL(ctx, order)
+			}
+		})
+		if err != nil {
+			return err
+		}
+		for i, tag := range tags {
+			raw, err := raws[i].Result()
+			if err != nil && !errors.Is(err, redis.Nil) || left[i].Err() != nil {
+				return errors.Join(err, left[i].Err())
+			}
+			if i > 0 && raw == "" {
+				continue
+			}
+			out = sharedState{ref: ConnectionRef{Tag: tag, User: user, Provider: provider}, raw: raw}
+			out.came = orderKept - max(0, left[i].Val())
+			if raw != "" {
+				break
+			}
+		}
+		out.key, err = key(out.ref.Tag, string(connectionKind))
+		if err != nil || out.raw == "" {
+			return err
+		}
+		var there Connection
+		if there, out.x, err = s.openConnectionOf(out.key, out.raw, out.ref); err == nil && there.Destination != destination {
+			err = fmt.Errorf("%w: a shared connection is for another destination than its tag", ErrCorrupt)
+		}
+		return err
+	})
+	return out, err
+}
+
+func (s *Store) share(ctx context.Context, at sharedState, agentID string, c Connection, until time.Time, age time.Duration) error {
+	tag := at.ref.Tag
+	older := at.raw != "" && at.came < age // what is stored came after these tokens
+	sealed, order := at.raw, int64(0)
+	if !older {
+		var err error
+		if sealed, err = s.sealConnection(at.key, at.ref, c, at.x); err != nil {
+			return err
+		}
+		order = max(1, (orderKept - age).Milliseconds())
+	}
+	ownerKey, owner, err := s.sealOwner(tag, owner{User: c.User, Provider: c.Provider})
+	if err != nil {
+		return err
+	}
+	note, err := s.note(agentID, c.User, tag, until)
+	if err != nil {
+		return err
+	}
+	if err := s.noteNow(ctx, note); err != nil {
+		return err
+	}
+	grants, _ := key(tag, string(grantsKind))
+	orderKey, _ := key(tag, string(orderKind))
+	return s.do(ctx, "share_connection", func(ctx context.Context) error {
+		return s.confirmed(ctx, s.scripts.share, ErrChanged, []string{at.key, ownerKey, grants, orderKey},
+			at.raw, sealed, s.ttl(until), owner, order, holdOf(agentID), until.UnixMilli())
+	})
+}
+
+// holdOf is the entry among a shared connection's grants of an agent that has no
+// token yet.
+func holdOf(agentID string) string { return holdPrefix + string(ath.AgentTag(agentID)) }
+
+func isHold(member string) bool { return strings.HasPrefix(member, holdPrefix) }
