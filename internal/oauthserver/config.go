@@ -22,6 +22,9 @@ type Client struct {
 	// AlwaysRefreshable clients get a refresh token also where they did not
 	// ask for the scope offline_access.
 	AlwaysRefreshable bool
+	// OneGrantPerUser: a new consent of a user ends the client's older grant, as at
+	// Cloudflare's workers-oauth-provider.
+	OneGrantPerUser bool
 }
 
 // A User is somebody who can log in.

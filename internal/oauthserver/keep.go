@@ -25,6 +25,7 @@ type kept struct {
 // would overwrite it.
 func openStore(file string) (*store, error) {
 	s := &store{
+		alone:    map[string]bool{},
 		sessions: map[string]goidc.AuthnSession{},
 		kept: kept{
 			Grants: map[string]goidc.Grant{}, Tokens: map[string]goidc.Token{},

@@ -38,6 +38,7 @@ func (s *Server) provider() (*provider.Provider, error) {
 	for _, c := range s.config.Clients {
 		clients = append(clients, c.registration())
 		refreshable[c.ID] = c.AlwaysRefreshable
+		s.store.alone[c.ID] = c.OneGrantPerUser
 		for _, name := range c.Scopes {
 			if !slices.ContainsFunc(scopes, func(known goidc.Scope) bool { return known.ID == name }) {
 				scopes = append(scopes, goidc.NewScope(name))

@@ -21,7 +21,8 @@ type store struct {
 	sessions map[string]goidc.AuthnSession
 	kept
 	reuses int
-	file   string // where kept is written at each change; "": nowhere
+	alone  map[string]bool // clients that have one grant for each user
+	file   string          // where kept is written at each change; "": nowhere
 }
 
 var (
@@ -62,6 +63,9 @@ func (s *store) Session(_ context.Context, id string) (*goidc.AuthnSession, erro
 func (s *store) SaveGrant(_ context.Context, grant *goidc.Grant) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if _, known := s.Grants[grant.ID]; !known && s.alone[grant.ClientID] {
+		s.endOthers(grant)
+	}
 	s.Grants[grant.ID] = *grant
 	if grant.AuthCode != "" {
 		s.Codes[grant.AuthCode] = grant.ID
@@ -70,6 +74,16 @@ func (s *store) SaveGrant(_ context.Context, grant *goidc.Grant) error {
 		s.Refresh[grant.RefreshToken] = grant.ID
 	}
 	return s.save()
+}
+
+// endOthers ends what the client has of the user already.
+func (s *store) endOthers(by *goidc.Grant) {
+	for id, g := range s.Grants {
+		if g.ClientID == by.ClientID && g.Subject == by.Subject && g.RevokedAt == 0 {
+			g.RevokedAt = int(time.Now().Unix())
+			s.Grants[id] = g
+		}
+	}
 }
 
 // Grant implements [goidc.GrantManager].

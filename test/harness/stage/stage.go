@@ -75,6 +75,9 @@ type Options struct {
 	AccessTTL time.Duration
 	// Refreshable: the OAuth server gives refresh tokens, each for one use.
 	Refreshable bool
+	// OneGrantPerUser: at the OAuth server a user's new consent ends the older grant.
+	OneGrantPerUser bool
+	Grants          string // grants of the app; default per_consent
 	// Host is the name of Envoy in public_url, default 127.0.0.1. With
 	// localhost the OAuth server is another site to browsers, as it is in life.
 	Host string
@@ -137,7 +140,7 @@ store: {url: "{{.Store}}", keyset_file: keyset.json, timeout: {{.StoreTimeout}}}
   availableScopes: ["products:read", "cart:write", "orders:read"]
   unauthenticated: {{.Unauthenticated}}
   path_prefix: "{{.PathPrefix}}"
-  oauth: {issuer: "{{.OAuth}}", {{if not .IssuerAlone}}authorize_endpoint: "{{.OAuth}}/authorize", token_endpoint: "{{.OAuth}}/token", userinfo_endpoint: "{{.OAuth}}/userinfo", {{end}}client_id: athd, client_secret: {{.Secret}}}
+  oauth: {issuer: "{{.OAuth}}", {{if not .IssuerAlone}}authorize_endpoint: "{{.OAuth}}/authorize", token_endpoint: "{{.OAuth}}/token", userinfo_endpoint: "{{.OAuth}}/userinfo", {{end}}{{with .Grants}}grants: {{.}}, {{end}}client_id: athd, client_secret: {{.Secret}}}
 {{end}}admin: {tokens: [{name: ops, token_file: admin.token}]}
 approval:
 {{.Approval}}
@@ -226,7 +229,7 @@ func Start(t testing.TB, o Options) *Stage {
 		"StoreTimeout": or(o.StoreTimeout, "900ms"), "Approval": or(o.Approval, "  default: approve"), "TokenTTL": or(o.TokenTTL, "1h"), "SessionTTL": or(o.SessionTTL, "10m"),
 		"Consent": or(o.Consent, "page"), "EnvoyListen": envoyListen, "CA": authority.CAFile, "Extra": o.Extra,
 		"TLS": pairs, "ConsentURL": consentURL, "Unauthenticated": or(o.Unauthenticated, "deny"), "PathPrefix": o.PathPrefix, "AppID": or(o.AppID, App), "AppMore": o.AppMore, "PerProvider": o.PerProvider,
-		"Destination": o.Destination, "IssuerAlone": o.IssuerAlone,
+		"Destination": o.Destination, "IssuerAlone": o.IssuerAlone, "Grants": o.Grants,
 	}
 	s.write("athd.yaml", fill(t, configuration, values))
 	s.write("providers.json", withProviders(t, fill(t, providers, values), o.Providers))
@@ -269,7 +272,7 @@ func (s *Stage) startOAuth(o Options) string {
 		Clients: []oauthserver.Client{{
 			ID: "athd", Name: "athd", Secret: Secret, RedirectURIs: s.callbacks(o),
 			Scopes:            append(append([]string{}, AppScopes...), ProviderScopes...),
-			AlwaysRefreshable: o.Refreshable,
+			AlwaysRefreshable: o.Refreshable, OneGrantPerUser: o.OneGrantPerUser,
 		}},
 		Users: []oauthserver.User{
 			{ID: UserID, Name: User, Password: Password},
