@@ -19,6 +19,7 @@ func (s *API) connectionOf(i *tokenstore.ConnectionInfo) api.Connection {
 		Scopes: httpapi.List(i.Scopes), Since: instant(i.Created), LastUsed: instant(i.Used),
 		Tokens: i.Tokens, TokensUntil: instant(i.Until), Expires: instant(i.Expires), RefreshExpires: instant(i.Renewal.RefreshExpires),
 	}
+	v.Shared, v.Agents = i.Shared, i.Agents
 	if p != nil {
 		v.Provider = p.ID
 	}

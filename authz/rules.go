@@ -257,7 +257,7 @@ func (q *evaluation) scopeCovers() Reason {
 		return ScopeMissing
 	}
 	held := q.reading.Grant.Scopes.Intersect(approval.Approved)
-	if c := q.reading.Connection; c != nil && (c.Renewal.Narrowed || c.Shared()) && !c.Scopes.Contain(held) {
+	if c := q.reading.Connection; c != nil && (c.Renewal.Narrowed || q.reading.Grant.Shared) && !c.Scopes.Contain(held) {
 		held = held.Intersect(c.Scopes) // the user or the provider took some away
 	}
 	if q.reading.Grant.Shared && q.provider.Derived {

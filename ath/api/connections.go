@@ -1,10 +1,13 @@
 package api
 
-// A Connection is one agent's OAuth grant for one user at one provider, as
+// A Connection is the OAuth grant of one agent, or of all of the user's agents that
+// share it, for one user at one provider, as
 // operators see it. It holds no token, neither of athd's nor of the user's.
 type Connection struct {
 	ID       string   `json:"connection_id"`
-	Agent    string   `json:"agent_id"`
+	Agent    string   `json:"agent_id"`         // "" of one that the user's agents share
+	Shared   bool     `json:"shared,omitempty"` // grants: per_user
+	Agents   []string `json:"agents,omitempty"` // that share it and have a live ATH token
 	User     string   `json:"user_id"`
 	Provider string   `json:"provider_id"`
 	Scopes   []string `json:"scopes"` // that the user consented to

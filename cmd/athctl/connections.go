@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -104,9 +105,20 @@ func (c *command) runListConnections(ctx context.Context, query url.Values) erro
 	fmt.Fprintln(w, "CONNECTION\tSTATE\tPROVIDER\tUSER\tAGENT ID\tTOKENS\tSINCE\tLAST USED")
 	for _, one := range all.Connections {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\n", cli.Printable(one.ID, 40), cli.Printable(one.State, 20), cli.Printable(one.Provider, 64),
-			cli.Printable(one.User, 60), cli.Printable(one.Agent, 80), one.Tokens, orDash(one.Since, 30), orDash(one.LastUsed, 30))
+			cli.Printable(one.User, 60), cli.Printable(agentsOf(&one), 80), one.Tokens, orDash(one.Since, 30), orDash(one.LastUsed, 30))
 	}
 	return w.Flush()
+}
+
+// agentsOf names the agent of a connection, or those that share it.
+func agentsOf(one *api.Connection) string {
+	switch {
+	case !one.Shared:
+		return one.Agent
+	case len(one.Agents) == 0:
+		return "(shared, no live token)"
+	}
+	return strings.Join(one.Agents, " ")
 }
 
 // cursors are those of the pages that were asked for.
@@ -163,7 +175,11 @@ func (c *command) connectionDetails(one *api.Connection) error {
 	w := tabwriter.NewWriter(c.Stdout, 0, 0, 2, ' ', 0)
 	line := func(name, value string) { fmt.Fprintf(w, "%s:\t%s\n", name, dash(value)) }
 	line("connection", cli.Printable(one.ID, 40))
-	line("agent id", cli.Printable(one.Agent, 2048))
+	if one.Shared {
+		line("shared by", cli.Printable(agentsOf(one), 8192))
+	} else {
+		line("agent id", cli.Printable(one.Agent, 2048))
+	}
 	line("user", cli.Printable(one.User, api.MaxUserBytes))
 	line("provider", cli.Printable(one.Provider, 127))
 	line("state", cli.Printable(one.State, 20))
