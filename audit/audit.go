@@ -77,6 +77,10 @@ const (
 	EndpointsAccepted Kind = "endpoints_accepted"
 )
 
+// RecordUnreadable: a stored record did not open. It was moved or copied from
+// another key or user, changed, or sealed by another keyset or version of athd.
+const RecordUnreadable Kind = "record_unreadable"
+
 // Revokes reports whether events of this kind report that rights were revoked.
 // That is never refused or delayed because it cannot be recorded.
 func (k Kind) Revokes() bool {
@@ -98,7 +102,7 @@ func Kinds() []Kind {
 		ConnectionEnded, UserEnded,
 		AccessGranted, AccessDenied, TokenRevoked, ProxyRequest, ScopeViolation,
 		AgentApproved, AgentDenied, AgentSuspended, AgentResumed, AgentRemoved, HostSuspended, HostResumed, RequestExplained,
-		ConnectionRefreshAsked, ConnectionRefreshed, ConnectionCondemned, EndpointsMoved, EndpointsAccepted}
+		ConnectionRefreshAsked, ConnectionRefreshed, ConnectionCondemned, EndpointsMoved, EndpointsAccepted, RecordUnreadable}
 }
 
 // An Event is one decision, with the fields of U-1.
@@ -114,6 +118,7 @@ type Event struct {
 	Reason     string // denial_reason; "" when nothing was denied
 	DecisionID string
 	Host       string // the hosts of an action on all of their agents: a name, or *. and a name
+	Record     string // the key of a record that does not open, without digests
 	By         string // the operator who did it, for what an operator does
 	Client     string // the client's address, as the nearest trusted proxy gave it; "" where none did
 	Upstream   string // what the provider's server said that ended a handshake, bounded; "" where it said nothing

@@ -40,6 +40,8 @@ var fields = []field{
 		meaning: "Also in the agent's refusal (`details.decision_id`) and in Envoy's access log (`decision`)."},
 	{name: "host", optional: true, text: func(e *Event) string { return e.Host },
 		meaning: "Of an operator's action on all agents of a host: its name, or `*.` and the name above."},
+	{name: "record", optional: true, text: func(e *Event) string { return e.Record },
+		meaning: "Of a record that does not open: its key in Redis, without digests."},
 	{name: "by", optional: true, text: func(e *Event) string { return e.By },
 		meaning: "Of an operator's action: the name of the admin token."},
 	{name: "client_address", optional: true, text: func(e *Event) string { return e.Client },

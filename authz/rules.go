@@ -348,6 +348,8 @@ func (q *evaluation) renew() Reason {
 		return ProviderUnavailable
 	case vault.StoreAway:
 		return StoreUnavailable
+	case vault.Unreadable:
+		return RecordCorrupt
 	}
 	return ReauthorizationRequired
 }

@@ -69,7 +69,7 @@ func (s *Store) sealAgent(key string, a Agent, x extra) (string, error) {
 }
 
 func (s *Store) openAgent(key, raw string) (Agent, extra, error) {
-	plain, err := s.keys.open(agentKind, key, raw)
+	plain, err := s.open(agentKind, key, raw)
 	if err != nil {
 		return Agent{}, nil, err
 	}

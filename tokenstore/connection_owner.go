@@ -44,7 +44,7 @@ func (s *Store) sealOwner(tag ath.Tag, o owner) (key, sealed string, err error) 
 }
 
 func (s *Store) openOwner(key, raw string) (owner, error) {
-	plain, err := s.keys.open(ownerKind, key, raw)
+	plain, err := s.open(ownerKind, key, raw)
 	if err != nil {
 		return owner{}, err
 	}

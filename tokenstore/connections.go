@@ -113,7 +113,7 @@ func (s *Store) sealConnection(key string, ref ConnectionRef, c Connection, x ex
 }
 
 func (s *Store) openConnectionOf(key, raw string, ref ConnectionRef) (Connection, extra, error) {
-	plain, err := s.keys.open(connectionKind, key, raw, ref.binding()...)
+	plain, err := s.open(connectionKind, key, raw, ref.binding()...)
 	if err != nil {
 		return Connection{}, nil, err
 	}

@@ -143,7 +143,7 @@ func (s *Store) sealGrant(key string, g Grant, x extra) (string, error) {
 }
 
 func (s *Store) openGrant(key, raw string) (Grant, extra, error) {
-	plain, err := s.keys.open(grantKind, key, raw)
+	plain, err := s.open(grantKind, key, raw)
 	if err != nil {
 		return Grant{}, nil, err
 	}

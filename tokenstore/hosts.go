@@ -76,7 +76,7 @@ func (s *Store) SwapHostSuspensions(ctx context.Context, old Held[[]HostSuspensi
 }
 
 func (s *Store) openHosts(key, raw string) ([]HostSuspension, extra, error) {
-	plain, err := s.keys.open(hostsKind, key, raw)
+	plain, err := s.open(hostsKind, key, raw)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -41,7 +41,7 @@ func (s *Store) Issuer(ctx context.Context, issuer string) (Held[Issuer], error)
 		return Held[Issuer]{}, err
 	}
 	held, err := get(ctx, s, "issuer", key, func(key, raw string) (Issuer, extra, error) {
-		plain, err := s.keys.open(issuerKind, key, raw, issuer)
+		plain, err := s.open(issuerKind, key, raw, issuer)
 		if err != nil {
 			return Issuer{}, nil, err
 		}

@@ -91,7 +91,7 @@ func (s *Store) readRefreshState(out *RefreshState, got []any, left time.Duratio
 	if out.rawAttempt, there = got[2].(string); !there {
 		return nil
 	}
-	plain, err := s.keys.open(attemptKind, out.keys.attempt, out.rawAttempt, ref.binding()...)
+	plain, err := s.open(attemptKind, out.keys.attempt, out.rawAttempt, ref.binding()...)
 	if err != nil {
 		return err
 	}

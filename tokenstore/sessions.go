@@ -79,7 +79,7 @@ func (s *Store) sealSession(key string, session Session, x extra) (string, error
 }
 
 func (s *Store) openSession(key, raw string) (Session, extra, error) {
-	plain, err := s.keys.open(sessionKind, key, raw)
+	plain, err := s.open(sessionKind, key, raw)
 	if err != nil {
 		return Session{}, nil, err
 	}

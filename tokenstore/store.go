@@ -63,6 +63,10 @@ type Config struct {
 	// Upstream, if any, decides what becomes of users' grants at providers when
 	// their connections end; nil: nothing does.
 	Upstream UpstreamPolicy
+	// Unreadable, if any, is called for each record that was read and did not
+	// open, with its kind, one of [SealedKinds], and its key without digests. It
+	// must return quickly.
+	Unreadable func(record, key string)
 	// Logger, if any, gets a line when Redis becomes unavailable and when it is
 	// available again.
 	Logger *slog.Logger
@@ -116,8 +120,9 @@ type Store struct {
 	foreign      atomic.Bool // written with another keyset, by the last check
 	resealed     atomic.Bool // the canary was sealed again with the primary key
 
-	observe func(string, time.Duration, error)
-	log     *slog.Logger
+	observe    func(string, time.Duration, error)
+	unreadable func(record, key string)
+	log        *slog.Logger
 }
 
 // Open checks the Config and returns a Store. It does not need the server to
@@ -144,7 +149,7 @@ func Open(c Config) (*Store, error) {
 func newStore(c Config) (*Store, access, error) {
 	s := &Store{
 		keys: c.Keyset, now: c.Now, timeout: c.Timeout, waitReplicas: c.WaitReplicas, rememberEnded: c.RememberEnded,
-		observe: c.Observe, log: c.Logger, upstream: c.Upstream, unlisted: newUnlisted(),
+		observe: c.Observe, unreadable: c.Unreadable, log: c.Logger, upstream: c.Upstream, unlisted: newUnlisted(),
 	}
 	if s.now == nil {
 		s.now = time.Now
@@ -157,6 +162,9 @@ func newStore(c Config) (*Store, access, error) {
 		if c.URL == Embedded {
 			s.timeout = embeddedTimeout
 		}
+	}
+	if s.unreadable == nil {
+		s.unreadable = func(string, string) {}
 	}
 	if s.observe == nil {
 		s.observe = func(string, time.Duration, error) {}

@@ -117,6 +117,7 @@ func testStore(t *testing.T, start func(*testing.T) backend) {
 		{"ready", testReady, false},
 		{"ttl", testTTL, true},
 		{"sealing", testSealing, true},
+		{"copied records", testCopied, true},
 		{"the index of an agent's connections", testConnectionsIndex, true},
 		{"the index of a user's connections", testConnectionIndex, true},
 		{"a corrupt record is listed", testListingCorrupt, true},

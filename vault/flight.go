@@ -21,6 +21,7 @@ const (
 	Renewed                    // read the store again
 	ProviderAway               // not now: no answer of the provider's yet
 	StoreAway                  // not now: no answer of Redis
+	Unreadable                 // a record that tells of it does not open
 	pending                    // somebody else is at it, or the outcome of a call is unknown
 	again                      // look once more
 )
@@ -135,6 +136,8 @@ func (v *Vault) fly(w work, f *flight) Result {
 	for {
 		state, err := v.Store.RefreshState(v.ctx, w.ref)
 		switch {
+		case errors.Is(err, tokenstore.ErrCorrupt):
+			return Unreadable
 		case isGone(err):
 			return Renewed // the decision reads that too, and knows what to say
 		case err != nil:

@@ -44,7 +44,12 @@ func assemble(s *config.Settings, log *slog.Logger, events io.Writer) (_ *assemb
 	m := newMetrics(providers)
 	where := s.Store
 	where.URL = s.StoreURL.Reveal()
+	found := &unreadables{now: time.Now}
 	where.Observe, where.Logger = m.observeStore, log
+	where.Unreadable = func(record, key string) {
+		m.unreadable.WithLabelValues(record).Inc()
+		found.tell(record, key)
+	}
 	store, err := tokenstore.Open(where)
 	if err != nil {
 		return nil, err
@@ -58,6 +63,7 @@ func assemble(s *config.Settings, log *slog.Logger, events io.Writer) (_ *assemb
 	if err != nil {
 		return nil, err
 	}
+	found.trail.Store(trail)
 	oauth := provider.NewClient(provider.ClientConfig{AllowHTTP: s.Development.AllowHTTP, AllowPrivate: s.Development.AllowPrivateHosts})
 	refresher, err := vault.New(vault.Config{Store: store, OAuth: oauth, Providers: providers, Audit: trail, Logger: log, Observe: m.observeRefresh})
 	if err != nil {

@@ -28,6 +28,7 @@ type metrics struct {
 	dropped      prometheus.Counter
 	storeTime    *prometheus.HistogramVec
 	storeErrors  *prometheus.CounterVec
+	unreadable   *prometheus.CounterVec
 	limited      *prometheus.CounterVec
 	changes      *prometheus.CounterVec
 	refreshes    *prometheus.CounterVec
@@ -74,6 +75,9 @@ func newMetrics(providers *provider.Providers) *metrics {
 			Name: "athd_store_errors_total",
 			Help: "Operations of the store that failed: it was away, or a record did not open.",
 		}, []string{"op"}),
+		unreadable: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "athd_records_unreadable_total", Help: "Times that a stored record was read and did not open, by its kind.",
+		}, []string{"record"}),
 		limited: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "athd_limited_total", Help: "Requests of the handshake that were too much, by the limit.",
 		}, []string{"limit"}),
@@ -87,7 +91,7 @@ func newMetrics(providers *provider.Providers) *metrics {
 	}, []string{"version", "revision", "go"})
 	running := version.Current()
 	build.WithLabelValues(running.Version, running.Revision, running.Go).Set(1)
-	m.registry.MustRegister(m.decisions, m.decisionTime, m.events, m.dropped, m.storeTime, m.storeErrors, m.limited, m.changes, m.refreshes, m.refreshTime, build,
+	m.registry.MustRegister(m.decisions, m.decisionTime, m.events, m.dropped, m.storeTime, m.storeErrors, m.unreadable, m.limited, m.changes, m.refreshes, m.refreshTime, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 
 	// A counter that starts with its first increase loses that increase.
@@ -97,6 +101,9 @@ func newMetrics(providers *provider.Providers) *metrics {
 	providers.Each(m.showProviders)
 	for _, limit := range httpapi.LimitNames() {
 		m.limited.WithLabelValues(limit)
+	}
+	for _, kind := range tokenstore.SealedKinds() {
+		m.unreadable.WithLabelValues(kind)
 	}
 	for _, kind := range audit.Kinds() {
 		m.events.WithLabelValues(string(kind))
