@@ -31,6 +31,15 @@ func (x *told) take() []string {
 	return out
 }
 
+// queues has every grant revoked at its provider.
+type queues struct{}
+
+func (queues) Judge(ath.Tag, *tokenstore.Connection) tokenstore.Upstream {
+	return tokenstore.UpstreamQueued
+}
+
+func (queues) Ended(tokenstore.ConnectionRef, tokenstore.Upstream) {}
+
 // testCopied copies the bytes of each sealed record over those of each other one,
 // of the same user and of another, of another version and of another keyset: none
 // is read, and each is told.
@@ -39,7 +48,7 @@ func (x *told) take() []string {
 func testCopied(t *testing.T, b backend) {
 	ctx := t.Context()
 	var unreadable told
-	s := b.open(t, func(c *tokenstore.Config) { c.Unreadable = unreadable.tell })
+	s := b.open(t, func(c *tokenstore.Config) { c.Unreadable, c.Upstream = unreadable.tell, queues{} })
 	at := func(tag ath.Tag, rest string) string { return "ath:{" + string(tag) + "}:" + rest }
 	type record struct {
 		kind, key, said string
@@ -50,7 +59,9 @@ func testCopied(t *testing.T, b backend) {
 		f.store(t, s)
 		r := newRefresh(t, s, f)
 		noErr(t, s.BeginRefresh(ctx, r, time.Minute))
-		tag := f.token.Tag()
+		tag, left := f.token.Tag(), ath.NewTag()
+		_, err := s.HandRevocation(ctx, left, &f.connection)
+		noErr(t, err)
 		return []record{
 			{"agent", at(ath.AgentTag(f.agent.ID), "agent"), at(ath.AgentTag(f.agent.ID), "agent"), func() error { _, err := s.Agent(ctx, ath.AgentTag(f.agent.ID)); return err }},
 			{"session", at(f.sessionID.Tag(), "session"), at(f.sessionID.Tag(), "session"), func() error { _, err := s.Session(ctx, f.sessionID.Tag()); return err }},
@@ -58,6 +69,7 @@ func testCopied(t *testing.T, b backend) {
 			{"conn", at(tag, "conn"), at(tag, "conn"), func() error { _, err := s.Read(ctx, f.token, f.agent.ID); return err }},
 			{"refresh", at(tag, "refresh"), at(tag, "refresh"), func() error { _, err := s.RefreshState(ctx, refOf(f)); return err }},
 			{"owner", at(tag, "owner"), at(tag, "owner"), func() error { _, err := s.Connection(ctx, tag); return err }},
+			{"revocation", at(left, "revocation"), at(left, "revocation"), func() error { _, err := s.Revocation(ctx, left); return err }},
 		}
 	}
 	mine, others := newFlow(t), newFlow(t)

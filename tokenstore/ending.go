@@ -154,6 +154,9 @@ func (s *Store) prepareEnd(ctx context.Context, tag ath.Tag, of string, grants [
 		}
 	}
 	e.upstream = UpstreamUnreadable
+	if e.whose.User == "" {
+		return e, nil // nobody can tell for whom it would open
+	}
 	c, _, err := s.openConnectionOf(connection, e.connection, e.whose)
 	if err != nil {
 		return e, nil //nolint:nilerr // it ends all the same

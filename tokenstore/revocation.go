@@ -80,7 +80,7 @@ func (s *Store) sealRevocation(key string, r Revocation, x extra) (string, error
 }
 
 func (s *Store) openRevocation(key, raw string) (Revocation, extra, error) {
-	plain, err := s.keys.open(revocationKind, key, raw)
+	plain, err := s.open(revocationKind, key, raw)
 	if err != nil {
 		return Revocation{}, nil, err
 	}

@@ -21,7 +21,7 @@ func (s *Store) open(kind kind, key, stored string, binding ...string) ([]byte, 
 
 // SealedKinds are the kinds of records that [Config].Unreadable names.
 func SealedKinds() []string {
-	kinds := []kind{agentKind, sessionKind, grantKind, connectionKind, ownerKind, attemptKind, hostsKind, issuerKind}
+	kinds := []kind{agentKind, sessionKind, grantKind, connectionKind, ownerKind, attemptKind, hostsKind, issuerKind, revocationKind}
 	out := make([]string, len(kinds))
 	for i, k := range kinds {
 		out[i] = string(k)
