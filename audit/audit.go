@@ -77,7 +77,7 @@ const (
 	EndpointsAccepted Kind = "endpoints_accepted"
 )
 
-// RecordUnreadable: a stored record did not open. It was moved or copied from
+// RecordUnreadable is that a stored record did not open. It was moved or copied from
 // another key or user, changed, or sealed by another keyset or version of athd.
 const RecordUnreadable Kind = "record_unreadable"
 

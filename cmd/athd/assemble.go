@@ -48,7 +48,7 @@ func assemble(s *config.Settings, log *slog.Logger, events io.Writer) (_ *assemb
 	where.Observe, where.Logger = m.observeStore, log
 	where.Unreadable = func(record, key string) {
 		m.unreadable.WithLabelValues(record).Inc()
-		found.tell(record, key)
+		found.tell(key)
 	}
 	store, err := tokenstore.Open(where)
 	if err != nil {

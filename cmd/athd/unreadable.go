@@ -28,8 +28,8 @@ type unreadables struct {
 	told  map[string]bool
 }
 
-// tell is [tokenstore.Config].Unreadable.
-func (u *unreadables) tell(record, key string) {
+// tell is for [tokenstore.Config].Unreadable.
+func (u *unreadables) tell(key string) {
 	trail := u.trail.Load()
 	if trail == nil || !u.isNew(key) {
 		return

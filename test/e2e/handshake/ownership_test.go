@@ -216,9 +216,7 @@ func newOwnership(t *testing.T, at string, forward func(time.Duration), fail fun
 			"token_endpoint": "https://" + id + ".example/token", "api_base_url": "https://api." + id + ".example", "client_id": "athd-" + id, "client_secret": "secret",
 			"scope_rules": []map[string]any{{"scope": "items:read", "methods": []string{"GET"}, "paths": []string{"/items/**"}}},
 		}
-		for k, v := range more {
-			fields[k] = v
-		}
+		maps.Copy(fields, more)
 		all[id] = fields
 	}
 	text, err := json.Marshal(all)
