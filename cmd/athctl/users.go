@@ -32,7 +32,11 @@ athctl connections list shows it. Ids are a provider's own: without --provider
 everybody is meant who has this id at any of them.
 
 What the user allowed before is ended, also where the consent finishes only now. What
-the user allows in an authorization that begins later is a new connection.`,
+the user allows in an authorization that begins later is a new connection.
+
+A user without any connection is no fault: the exit code is 0, so that a script may give
+the command twice; ended_connections of -o json is how many ended. Quote an id that holds
+a character of the shell's, such as the | of Auth0.`,
 		Example: `  athctl users end 583231 --provider github
   athctl users end 'auth0|507f1f77bcf86cd799439011'`,
 	})
@@ -72,17 +76,28 @@ func (c *command) endUser(ctx context.Context, request api.UserEndRequest) error
 		}
 		request.Cursor = reply.Next
 	}
+	user, where := cli.Printable(request.User, api.MaxUserBytes), "all providers"
+	if request.Provider != "" {
+		where = cli.Printable(request.Provider, 127)
+	}
+	if total.Ended == 0 {
+		// First, and to stderr: where the shell cut the id at a |, nobody reads stdout.
+		fmt.Fprintf(c.Stderr, "athctl: no connection is of the user %q: is that the whole id? athctl connections list shows them; one that holds a | must be quoted\n", user)
+	}
 	if *c.format == cli.JSON {
 		return c.JSON(total)
 	}
-	where := "all providers"
-	if request.Provider != "" {
-		where = cli.Printable(request.Provider, 127)
+	if total.Ended == 0 {
+		if request.Provider == "" {
+			where = "any provider"
+		}
+		_, err = fmt.Fprintf(c.Stdout, "there is no connection of %s at %s: all have ended, or there never was one.\n", user, where)
+		return err
 	}
 	what := "connections"
 	if total.Ended == 1 {
 		what = "connection"
 	}
-	_, err = fmt.Fprintf(c.Stdout, "ended %d %s of %s at %s.\n", total.Ended, what, cli.Printable(request.User, api.MaxUserBytes), where)
+	_, err = fmt.Fprintf(c.Stdout, "ended %d %s of %s at %s.\n", total.Ended, what, user, where)
 	return err
 }
