@@ -91,7 +91,7 @@ func runUp(path, program string, t terminal) error {
 	}
 	if ctx.Err() != nil {
 		err = nil // whatever ended then, it was meant to
-		u.line("\nstopping: Envoy's calls under way may end, %v at most; then athd", envoy.DrainTimeout)
+		u.line("\nstopping: Envoy, whose calls under way may end for %v unless it got the signal too, as on Ctrl-C; then athd", envoy.DrainTimeout)
 	}
 	stop() // the second signal finds no handler
 	return errors.Join(err, u.end())
@@ -145,7 +145,10 @@ func (u *upRun) wait(ctx context.Context) error {
 func (u *upRun) end() error {
 	var err error
 	if u.envoy != nil {
-		err = envoy.Stop(context.Background(), u.envoy, onThisMachine(u.s.Envoy.Admin))
+		var drained bool
+		if drained, err = envoy.Stop(context.Background(), u.envoy, onThisMachine(u.s.Envoy.Admin)); !drained {
+			u.line("calls that were still under way, if any, were cut off with Envoy's end")
+		}
 	}
 	if u.stop != nil {
 		u.stop()

@@ -98,26 +98,27 @@ func FreeToListen(ctx context.Context, address string) error {
 
 // Stop ends Envoy: it listens no more, calls under way may end, and then it is
 // told to end, and made to. admin is where its admin pages are, host:port, or
-// "": then it is told at once.
-func Stop(ctx context.Context, p *process.Process, admin string) error {
+// "": then it is told at once. It reports whether no call was cut off: of an Envoy
+// that has ended by itself, as Ctrl-C makes it, that is not known.
+func Stop(ctx context.Context, p *process.Process, admin string) (drained bool, err error) {
 	select {
 	case <-p.Done():
-		return nil
+		return false, nil
 	default:
 	}
 	if admin != "" {
-		drain(ctx, p, admin)
+		drained = drain(ctx, p, admin)
 	}
-	return p.Stop()
+	return drained, p.Stop()
 }
 
-// drain returns when no call is under way, or when that takes too long. An
-// Envoy that cannot be asked is not waited for.
-func drain(ctx context.Context, p *process.Process, admin string) {
+// drain returns when no call is under way, or when that takes too long, and says
+// which. An Envoy that cannot be asked is not waited for.
+func drain(ctx context.Context, p *process.Process, admin string) (idle bool) {
 	ctx, cancel := context.WithTimeout(ctx, DrainTimeout)
 	defer cancel()
 	if _, err := ask(ctx, http.MethodPost, "http://"+admin+"/drain_listeners"); err != nil {
-		return
+		return false
 	}
 	gone := errors.New("it cannot be asked")
 	// The end of ctx is the end of patience, and nobody is told.
@@ -134,8 +135,10 @@ func drain(ctx context.Context, p *process.Process, admin string) {
 		if n := callsUnderWay(active); n > 0 {
 			return strconv.Itoa(n) + " calls", nil
 		}
+		idle = true
 		return "", nil
 	}, func(string) {})
+	return idle
 }
 
 // callsUnderWay sums up the requests that listeners but the admin one answer.

@@ -111,19 +111,24 @@ func eventually(t *testing.T, what string, there func() bool) {
 }
 
 func TestASignalEndsBoth(t *testing.T) {
-	for name, press := range map[string]func(*running){
-		"Ctrl-C":          func(r *running) { r.Press(syscall.SIGINT) },
-		"SIGTERM to athd": func(r *running) { r.Signal(syscall.SIGTERM) },
-		"a closed window": func(r *running) { r.Press(syscall.SIGHUP) },
+	for name, c := range map[string]struct {
+		press  func(*running)
+		cutOff bool // Envoy gets the signal too, and lets no call end
+	}{
+		"Ctrl-C":          {func(r *running) { r.Press(syscall.SIGINT) }, true},
+		"SIGTERM to athd": {func(r *running) { r.Signal(syscall.SIGTERM) }, false},
+		"a closed window": {func(r *running) { r.Press(syscall.SIGHUP) }, false}, // Envoy ignores it
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := start(t, "")
-			press(r)
+			c.press(r)
 			if code := r.Ends(); code != 0 {
 				t.Errorf("exit code %d", code)
 			}
 			if said := r.Printed(); !strings.Contains(said, "\nboth have ended\n") || strings.Contains(said, "Envoy ended") {
 				t.Errorf("it printed\n%s", said)
+			} else if got := strings.Contains(said, "\ncalls that were still under way, if any, were cut off"); got != c.cutOff {
+				t.Errorf("it says that calls were cut off: %v, want %v\n%s", got, c.cutOff, said)
 			}
 			r.gone()
 		})
