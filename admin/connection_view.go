@@ -1,6 +1,8 @@
 package admin
 
 import (
+	"context"
+
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/ath/api"
 	"github.com/athd/athd/httpapi"
@@ -8,8 +10,41 @@ import (
 	"github.com/athd/athd/tokenstore"
 )
 
-// atProvider says what the end of a connection does not do.
-const atProvider = "nothing: athd deletes its tokens, and the grant lives on at the provider until the user or its administrator revokes it there, or it expires"
+// atProvider says what the end of a connection does at the provider (V-5).
+func (s *API) atProvider(i *tokenstore.ConnectionInfo) string {
+	p := s.Providers.Current().Lookup(i.Provider)
+	if p == nil {
+		return "nothing, as long as the provider is not configured"
+	}
+	switch tokenstore.UpstreamOf(p, i.User != string(i.Tag)) {
+	case tokenstore.UpstreamNever:
+		return "nothing: revocation is never for this provider, and the grant lives on there until it is revoked there, or expires"
+	case tokenstore.UpstreamUnsupported:
+		return "nothing: the provider has no revocation endpoint that athd knows, and the grant lives on there until it is revoked there, or expires; set revocation_endpoint if it has one"
+	case tokenstore.UpstreamUserUnknown:
+		return "nothing: who the user is is not known, so that others of the user's connections could die with it; set userinfo_endpoint, or issuer and the scope openid, or revocation: each"
+	}
+	if p.Revocation == provider.RevokeEach {
+		return "the grant is revoked there, too"
+	}
+	return "the grant is revoked there, too, once no other connection of the user's with the same OAuth client lives"
+}
+
+// becomes says what becomes of the grant of a connection that has ended.
+func (s *API) becomes(ctx context.Context, i *tokenstore.ConnectionInfo, end tokenstore.End) (string, error) {
+	p := s.Providers.Current().Lookup(i.Provider)
+	if end.Upstream != tokenstore.UpstreamQueued || p == nil || p.Revocation == provider.RevokeEach || i.User == "" {
+		return string(end.Upstream), nil
+	}
+	what := api.EndQueued
+	err := s.Store.OfUser(ctx, i.User, func(c *tokenstore.ConnectionInfo) bool {
+		if !c.Ended && provider.SameClient(c.Destination, i.Destination) {
+			what = api.EndWaits
+		}
+		return what == api.EndQueued
+	})
+	return what, err
+}
 
 // connectionOf shows a connection without its tokens.
 func (s *API) connectionOf(i *tokenstore.ConnectionInfo) api.Connection {

@@ -117,7 +117,7 @@ func (s *API) showConnection(ctx context.Context, c *httpapi.Call, _ *httpapi.Em
 	}
 	c.Quiet = true
 	v := s.connectionOf(&info)
-	v.AtProvider = atProvider
+	v.AtProvider = s.atProvider(&info)
 	return v, nil
 }
 
@@ -138,7 +138,11 @@ func (s *API) endConnection(ctx context.Context, c *httpapi.Call, _ *httpapi.Emp
 	if !end.Was {
 		c.Event.Reason = "unknown connection"
 	}
-	return api.ConnectionEndReply{ID: id.String(), Ended: end.Was}, nil
+	reply := api.ConnectionEndReply{ID: id.String(), Ended: end.Was}
+	if reply.AtProvider, err = s.becomes(ctx, &info, end); err != nil {
+		reply.AtProvider = string(end.Upstream) // it has ended, whatever cannot be said of it
+	}
+	return reply, nil
 }
 
 // endingTime is how long one request goes on ending a user's connections. What is
@@ -186,12 +190,18 @@ func (s *API) endAll(ctx context.Context, c *httpapi.Call, q tokenstore.Connecti
 			return err
 		}
 		for i := range page.Connections {
-			was, err := s.endOne(ctx, c, &page.Connections[i])
+			end, err := s.endOne(ctx, c, &page.Connections[i])
 			if err != nil {
 				return err
 			}
-			if was {
+			if end.Was {
 				reply.Ended++
+			}
+			if end.Upstream != tokenstore.UpstreamNone {
+				if reply.AtProvider == nil {
+					reply.AtProvider = map[string]int{}
+				}
+				reply.AtProvider[string(end.Upstream)]++
 			}
 		}
 		if q.After = page.Next; q.After == "" || time.Since(begun) > endingTime {
@@ -202,12 +212,12 @@ func (s *API) endAll(ctx context.Context, c *httpapi.Call, q tokenstore.Connecti
 }
 
 // endOne ends one of a user's connections, which has an event of its own.
-func (s *API) endOne(ctx context.Context, c *httpapi.Call, info *tokenstore.ConnectionInfo) (bool, error) {
+func (s *API) endOne(ctx context.Context, c *httpapi.Call, info *tokenstore.ConnectionInfo) (tokenstore.End, error) {
 	end, err := s.Store.EndConnection(ctx, info.Tag, s.Now().UTC())
 	if err == nil && end.Was {
 		own := c.Event
 		own.Kind, own.AgentID, own.ProviderID = audit.ConnectionEnded, info.Agent, info.Provider
 		s.Record(ctx, own)
 	}
-	return end.Was, err
+	return end, err
 }

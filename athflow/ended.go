@@ -44,3 +44,16 @@ func (f *Flow) putConnection(ctx context.Context, v *visit, c tokenstore.Connect
 	v.Event.UserID = c.User
 	return "", errUserEnded
 }
+
+// discard has the provider told that what the user has just allowed is not taken
+// (V-5): no token is made of it.
+func (f *Flow) discard(ctx context.Context, v *visit, tag ath.Tag, c *tokenstore.Connection) {
+	end, err := f.Store.EndConnection(ctx, tag, f.Now().UTC()) // it may have been stored nevertheless
+	if err == nil && !end.Was {
+		_, err = f.Store.HandRevocation(ctx, tag, c)
+	}
+	if err != nil {
+		f.Logger.WarnContext(ctx, "upstream grant not revoked", "decision_id", v.ID, "provider_id", c.Provider, "reason", tokenstore.Reason(err),
+			"hint", "the user allowed what could not be stored; the grant lives on at the provider until it expires there")
+	}
+}

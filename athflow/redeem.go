@@ -2,6 +2,7 @@ package athflow
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -58,9 +59,15 @@ func (f *Flow) redeem(ctx context.Context, v *visit, p *provider.Provider, code 
 		if connection.User == "" {
 			connection.User = string(tag) // T-7
 		}
+		stored := false
 		next.Connection, err = f.putConnection(ctx, v, connection, func() (ath.Tag, error) {
-			return tag, f.Store.PutConnection(ctx, tag, connection, s.Expires)
+			err := f.Store.PutConnection(ctx, tag, connection, s.Expires)
+			stored = err == nil
+			return tag, err
 		})
+		if err != nil && !stored {
+			f.discard(ctx, v, tag, &connection)
+		}
 	}
 	if err != nil {
 		return ath.Secret{}, err
@@ -73,6 +80,10 @@ func (f *Flow) redeem(ctx context.Context, v *visit, p *provider.Provider, code 
 	next.Code, next.Phase, next.Verifier = ath.DigestOf(ours.Reveal()), tokenstore.Consented, ath.Secret{}
 	held, err := f.Store.SwapSession(ctx, v.held, next)
 	if err != nil {
+		lost := errors.Is(err, tokenstore.ErrChanged) || errors.Is(err, tokenstore.ErrNotFound) // else it may have moved on
+		if lost && !s.Shared {
+			f.discard(ctx, v, next.Connection, &connection)
+		}
 		return ath.Secret{}, usedBy(err)
 	}
 	v.held, v.session = held, &held.Value

@@ -68,6 +68,10 @@ const (
 const (
 	ConnectionRefreshed Kind = "connection_refreshed"
 	ConnectionCondemned Kind = "connection_condemned"
+	// ConnectionRevoked and RevocationFailed are of connections that have ended: the
+	// provider has ended the grant too, or nobody tells it any more.
+	ConnectionRevoked Kind = "connection_revoked"
+	RevocationFailed  Kind = "revocation_failed"
 )
 
 // What becomes of endpoints that an issuer names: later metadata moves them to
@@ -102,7 +106,7 @@ func Kinds() []Kind {
 		ConnectionEnded, UserEnded,
 		AccessGranted, AccessDenied, TokenRevoked, ProxyRequest, ScopeViolation,
 		AgentApproved, AgentDenied, AgentSuspended, AgentResumed, AgentRemoved, HostSuspended, HostResumed, RequestExplained,
-		ConnectionRefreshAsked, ConnectionRefreshed, ConnectionCondemned, EndpointsMoved, EndpointsAccepted, RecordUnreadable}
+		ConnectionRefreshAsked, ConnectionRefreshed, ConnectionCondemned, ConnectionRevoked, RevocationFailed, EndpointsMoved, EndpointsAccepted, RecordUnreadable}
 }
 
 // An Event is one decision, with the fields of U-1.

@@ -94,22 +94,13 @@ func (c *call) token(ctx context.Context, p *Provider, form url.Values, method A
 	for name, value := range p.ExtraToken {
 		form.Set(name, value)
 	}
-	switch method {
-	case ClientSecretBasic:
-	case NoClientAuth:
-		form.Set("client_id", p.ClientID)
-	default:
-		form.Set("client_id", p.ClientID)
-		form.Set("client_secret", p.ClientSecret.Reveal())
-	}
+	p.identify(form, method)
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, p.TokenURL.String(), strings.NewReader(form.Encode()))
 	if err != nil {
 		return nil, c.fault("cannot be asked")
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	if method == ClientSecretBasic {
-		req.SetBasicAuth(url.QueryEscape(p.ClientID), url.QueryEscape(p.ClientSecret.Reveal()))
-	}
+	p.sign(req, method)
 	if err := c.do(req); err != nil {
 		return nil, err
 	}
@@ -120,13 +111,33 @@ func (c *call) token(ctx context.Context, p *Provider, form url.Values, method A
 	return r, err
 }
 
+// identify says in a form who asks, if that is where the server wants it
+// (RFC 6749, section 2.3.1).
+func (p *Provider) identify(form url.Values, method AuthMethod) {
+	switch method {
+	case ClientSecretBasic:
+	case NoClientAuth:
+		form.Set("client_id", p.ClientID)
+	default:
+		form.Set("client_id", p.ClientID)
+		form.Set("client_secret", p.ClientSecret.Reveal())
+	}
+}
+
+// sign says it in the header, if that is where.
+func (p *Provider) sign(req *http.Request, method AuthMethod) {
+	if method == ClientSecretBasic {
+		req.SetBasicAuth(url.QueryEscape(p.ClientID), url.QueryEscape(p.ClientSecret.Reveal()))
+	}
+}
+
 // echoes reports whether an error code is something that was sent and that no
 // log may hold.
 func echoes(code string, form url.Values, p *Provider) bool {
 	if len(code) < 8 {
 		return false
 	}
-	for _, secret := range []string{form.Get("code"), form.Get("code_verifier"), form.Get("refresh_token"), p.ClientSecret.Reveal()} {
+	for _, secret := range []string{form.Get("code"), form.Get("code_verifier"), form.Get("refresh_token"), form.Get("token"), p.ClientSecret.Reveal()} {
 		if strings.Contains(secret, code) || secret != "" && strings.Contains(code, secret) {
 			return true
 		}
@@ -168,7 +179,9 @@ func (c *call) reply() (reply, error) {
 // error the response is there if its head arrived; its body is closed.
 func fetch(transport http.RoundTripper, req *http.Request) (*http.Response, []byte, error) {
 	req = req.Clone(req.Context())
-	req.Header.Set("Accept", "application/json") // else GitHub answers with a form
+	if req.Header.Get("Accept") == "" {
+		req.Header.Set("Accept", "application/json") // else GitHub answers with a form
+	}
 	req.Header.Set("User-Agent", "athd")
 	ath.AskPlain(req.Header)
 	res, err := transport.RoundTrip(req)

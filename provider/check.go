@@ -29,7 +29,7 @@ var serverFieldNames = [...]string{
 	"userinfo_endpoint", "user_id_field", "scope_separator", "extra_authorize_params", "extra_token_params",
 	"token_auth_method", "preset", "token_kind", "token_types", "denied_errors", "scope_aliases", "empty_scope",
 	"refresh", "refresh_margin", "refresh_token_auth_method", "refresh_scope", "refresh_denied_errors", "grants",
-	"extra_scopes", "resource", "allow_private_issuer",
+	"revocation", "revocation_endpoint", "extra_scopes", "resource", "allow_private_issuer",
 }
 
 func (c *check) at(name string) []any {
@@ -124,6 +124,7 @@ func (c *check) server(p *Provider, s serverFields, noBase bool) {
 	}
 	c.clientAuth(p, s)
 	c.refresh(p, s)
+	c.revocation(p, s)
 	c.words(p, s)
 	p.ExtraAuthz = c.extra("extra_authorize_params", s.ExtraAuthorize, authorizeParams)
 	p.ExtraToken = c.extra("extra_token_params", s.ExtraToken, tokenParams)

@@ -12,22 +12,24 @@ import (
 // oauthDefaults are a preset's defaults for its OAuth server, under the names of
 // providers.json where that has one: a field that the operator writes wins.
 type oauthDefaults struct {
-	Issuer           string            `yaml:"issuer"`
-	UserinfoEndpoint string            `yaml:"userinfo_endpoint"`
-	UserIDField      string            `yaml:"user_id_field"` // of userinfo
-	ScopeSeparator   string            `yaml:"scope_separator"`
-	ExtraAuthorize   map[string]string `yaml:"extra_authorize_params"`
-	ExtraToken       map[string]string `yaml:"extra_token_params"`
-	ScopeAliases     map[string]string `yaml:"scope_aliases"`
-	ScopePrefix      string            `yaml:"scope_prefix"` // the server returns scopes that begin with it without it
-	EmptyScope       string            `yaml:"empty_scope"`
-	ExtraScopes      []string          `yaml:"extra_scopes"` // of presets that are chosen by name only
-	RefreshScope     bool              `yaml:"refresh_scope"`
-	RefreshDenied    []string          `yaml:"refresh_denied_errors"`
-	NeverAuthorize   []string          `yaml:"never_authorize_params"` // the operator cannot set these
-	WantsAuthorize   map[string]string `yaml:"wants_authorize_params"` // what is probably not meant where one is missing
-	Sources          []string          `yaml:"sources"`                // pages of the service that say so
-	TokenKinds       []dialect         `yaml:"token_kinds"`            // the first is the default; empty: standard replies
+	Issuer             string            `yaml:"issuer"`
+	UserinfoEndpoint   string            `yaml:"userinfo_endpoint"`
+	UserIDField        string            `yaml:"user_id_field"` // of userinfo
+	ScopeSeparator     string            `yaml:"scope_separator"`
+	ExtraAuthorize     map[string]string `yaml:"extra_authorize_params"`
+	ExtraToken         map[string]string `yaml:"extra_token_params"`
+	ScopeAliases       map[string]string `yaml:"scope_aliases"`
+	ScopePrefix        string            `yaml:"scope_prefix"` // the server returns scopes that begin with it without it
+	EmptyScope         string            `yaml:"empty_scope"`
+	ExtraScopes        []string          `yaml:"extra_scopes"` // of presets that are chosen by name only
+	RefreshScope       bool              `yaml:"refresh_scope"`
+	RefreshDenied      []string          `yaml:"refresh_denied_errors"`
+	RevocationEndpoint string            `yaml:"revocation_endpoint"`
+	RevocationStyle    RevocationStyle   `yaml:"revocation_style"`       // "": RFC 7009
+	NeverAuthorize     []string          `yaml:"never_authorize_params"` // the operator cannot set these
+	WantsAuthorize     map[string]string `yaml:"wants_authorize_params"` // what is probably not meant where one is missing
+	Sources            []string          `yaml:"sources"`                // pages of the service that say so
+	TokenKinds         []dialect         `yaml:"token_kinds"`            // the first is the default; empty: standard replies
 }
 
 // A dialect is how an OAuth server's requests and replies differ from RFC 6749.
@@ -100,9 +102,14 @@ func (c *check) fill(p *Provider, s *serverFields, f *presetFile) {
 	if f.knows(p.TokenURL) {
 		c.unwritten("issuer", &s.Issuer, h.Issuer)
 		c.unwritten("userinfo_endpoint", &s.UserinfoEndpoint, h.UserinfoEndpoint)
+		c.unwritten("revocation_endpoint", &s.RevocationEndpoint, h.RevocationEndpoint)
 	} else if rest, below := strings.CutPrefix(h.UserinfoEndpoint, f.APIBase); below && rest != "" && p.APIBase != nil && !c.native {
 		c.unwritten("userinfo_endpoint", &s.UserinfoEndpoint, p.APIBase.String()+rest)
+		if rest, below := strings.CutPrefix(h.RevocationEndpoint, f.APIBase); below && rest != "" {
+			c.unwritten("revocation_endpoint", &s.RevocationEndpoint, p.APIBase.String()+rest)
+		}
 	}
+	p.revocation = h.RevocationStyle
 	if s.UserinfoEndpoint != "" {
 		c.unwritten("user_id_field", &s.UserIDField, h.UserIDField)
 	}

@@ -50,31 +50,33 @@ type providersFile struct {
 
 // serverFields is what providers and apps say of their OAuth server.
 type serverFields struct {
-	AuthorizeEndpoint string            `yaml:"authorize_endpoint"`
-	TokenEndpoint     string            `yaml:"token_endpoint"`
-	ClientID          string            `yaml:"client_id"`
-	ClientSecret      ath.SecretText    `yaml:"client_secret"`
-	ClientSecretFile  string            `yaml:"client_secret_file"`
-	Issuer            string            `yaml:"issuer"`
-	UserinfoEndpoint  string            `yaml:"userinfo_endpoint"`
-	UserIDField       string            `yaml:"user_id_field"`
-	ScopeSeparator    string            `yaml:"scope_separator"`
-	ExtraAuthorize    map[string]string `yaml:"extra_authorize_params"`
-	ExtraToken        map[string]string `yaml:"extra_token_params"`
-	TokenAuthMethod   string            `yaml:"token_auth_method"`
-	Preset            string            `yaml:"preset"`
-	TokenKind         string            `yaml:"token_kind"`
-	TokenTypes        []string          `yaml:"token_types"`
-	DeniedErrors      []string          `yaml:"denied_errors"`
-	ScopeAliases      map[string]string `yaml:"scope_aliases"`
-	EmptyScope        string            `yaml:"empty_scope"`
-	Refresh           *bool             `yaml:"refresh"`
-	RefreshMargin     string            `yaml:"refresh_margin"`
-	RefreshAuthMethod string            `yaml:"refresh_token_auth_method"`
-	RefreshScope      bool              `yaml:"refresh_scope"`
-	RefreshDenied     []string          `yaml:"refresh_denied_errors"`
-	Grants            string            `yaml:"grants"`
-	discoveryFields   `yaml:",inline"`
+	AuthorizeEndpoint  string            `yaml:"authorize_endpoint"`
+	TokenEndpoint      string            `yaml:"token_endpoint"`
+	ClientID           string            `yaml:"client_id"`
+	ClientSecret       ath.SecretText    `yaml:"client_secret"`
+	ClientSecretFile   string            `yaml:"client_secret_file"`
+	Issuer             string            `yaml:"issuer"`
+	UserinfoEndpoint   string            `yaml:"userinfo_endpoint"`
+	UserIDField        string            `yaml:"user_id_field"`
+	ScopeSeparator     string            `yaml:"scope_separator"`
+	ExtraAuthorize     map[string]string `yaml:"extra_authorize_params"`
+	ExtraToken         map[string]string `yaml:"extra_token_params"`
+	TokenAuthMethod    string            `yaml:"token_auth_method"`
+	Preset             string            `yaml:"preset"`
+	TokenKind          string            `yaml:"token_kind"`
+	TokenTypes         []string          `yaml:"token_types"`
+	DeniedErrors       []string          `yaml:"denied_errors"`
+	ScopeAliases       map[string]string `yaml:"scope_aliases"`
+	EmptyScope         string            `yaml:"empty_scope"`
+	Refresh            *bool             `yaml:"refresh"`
+	RefreshMargin      string            `yaml:"refresh_margin"`
+	RefreshAuthMethod  string            `yaml:"refresh_token_auth_method"`
+	RefreshScope       bool              `yaml:"refresh_scope"`
+	RefreshDenied      []string          `yaml:"refresh_denied_errors"`
+	Grants             string            `yaml:"grants"`
+	Revocation         string            `yaml:"revocation"`
+	RevocationEndpoint string            `yaml:"revocation_endpoint"`
+	discoveryFields    `yaml:",inline"`
 }
 
 type ruleEntry struct {

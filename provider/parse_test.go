@@ -208,9 +208,9 @@ f:1:11: client_id: is missing
 f:1:11: client_secret: is missing
 f:1:11: display_name: is missing
 f:1:11: token_endpoint: is missing`},
-		{"features to come are unknown keys", oneProvider(`"revocation_endpoint": "x", "later": "x"`),
-			`f:2:1: unknown key "revocation_endpoint"
-f:2:29: unknown key "later"`},
+		{"features to come are unknown keys", oneProvider(`"later": "x"`), `f:2:1: unknown key "later"`},
+		{"revocation", oneProvider(`"revocation": "always", "revocation_endpoint": "x"`), `f:2:1: revocation: want last, each or never
+f:2:25: revocation_endpoint: not an absolute URL`},
 		{"refresh_margin", oneProvider(`"refresh_margin": "x"`), "f:2:1: refresh_margin: want a time from 0s to 1h, as 30s or 2m"},
 		{"refresh_margin, of no more than an hour", oneProvider(`"refresh_margin": "61m"`), "f:2:1: refresh_margin: want a time from 0s to 1h, as 30s or 2m"},
 		{"refresh_margin, not negative", oneProvider(`"refresh_margin": "-1ns"`), "f:2:1: refresh_margin: want a time from 0s to 1h, as 30s or 2m"},

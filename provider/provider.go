@@ -57,7 +57,9 @@ type Provider struct {
 	Discovered    bool
 	PrivateIssuer bool // allow_private_issuer
 
-	RevocationURL *url.URL // RFC 7009, of metadata; nil: not known
+	Revocation    Revocation // when a user's grant is revoked here, after a connection has ended
+	RevocationURL *url.URL   // RFC 7009, or where the provider's own way begins; nil: not known
+	revocation    RevocationStyle
 
 	noPreset   bool    // preset: none
 	dialect    dialect // of the OAuth server

@@ -9,6 +9,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/athd/athd/ath"
+	"github.com/athd/athd/provider"
 )
 
 const (
@@ -113,6 +114,20 @@ const (
 	UpstreamUserUnknown Upstream = "user_unknown" // whether the user has other connections cannot be known (T-7)
 	UpstreamUnreadable  Upstream = "unreadable"   // the connection does not open, or changed again and again
 )
+
+// UpstreamOf says what becomes of a grant at a provider when its connection ends,
+// by whether the user is known (T-7).
+func UpstreamOf(p *provider.Provider, userKnown bool) Upstream {
+	switch {
+	case p.Revocation == provider.RevokeNever:
+		return UpstreamNever
+	case !p.Revocable():
+		return UpstreamUnsupported
+	case p.Revocation != provider.RevokeEach && !userKnown:
+		return UpstreamUserUnknown
+	}
+	return UpstreamQueued
+}
 
 // An UpstreamPolicy decides what becomes of users' grants at providers.
 type UpstreamPolicy interface {

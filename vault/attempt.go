@@ -21,6 +21,7 @@ type attempt struct {
 	before  tokenstore.Attempt // the last one with this refresh token
 	until   time.Time          // the call must have ended, or others may make one
 	began   time.Time          // by the clock on the wall, which goes on while a machine sleeps
+	gone    bool               // the connection has ended since it was read
 }
 
 // attempt makes the call, if nothing is in its way.

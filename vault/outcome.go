@@ -30,6 +30,9 @@ func Outcomes() []string {
 func (a *attempt) store(t provider.Tokens, took time.Duration) Result {
 	now := a.Now()
 	outcome, result := a.write(0, func(c tokenstore.Connection) tokenstore.Connection { return renewed(c, t, now) })
+	if a.gone {
+		a.handOver(renewed(a.refresh.State.Connection, t, now))
+	}
 	if outcome == "" {
 		outcome = outcomeRefreshed
 		a.event(audit.ConnectionRefreshed, renewed(a.refresh.State.Connection, t, now).Scopes, "", "")
@@ -39,6 +42,22 @@ func (a *attempt) store(t provider.Tokens, took time.Duration) Result {
 	}
 	a.Observe(a.provider.ID, outcome, took)
 	return result
+}
+
+// handOver has the new tokens revoked of a connection that ended while they were on
+// their way: what its end has queued is the token of before (V-5).
+func (a *attempt) handOver(c tokenstore.Connection) {
+	for pause := 20 * time.Millisecond; ; pause = min(2*pause, writePause) {
+		_, err := a.Store.HandRevocation(a.ctx, a.ref.Tag, &c)
+		if err == nil {
+			return
+		}
+		if !errors.Is(err, tokenstore.ErrUnavailable) || !a.sleep(jitter(pause)) {
+			a.Logger.Error("upstream grant not revoked", "provider_id", a.provider.ID, "reason", "unwritten", "error", err,
+				"hint", "the connection ended while it was refreshed, and the new tokens could not be queued: revoke the user's grant at the provider")
+			return
+		}
+	}
 }
 
 // renewed is a connection with new tokens. Scopes may become fewer, never more.
@@ -158,6 +177,7 @@ func (a *attempt) write(keep time.Duration, next func(tokenstore.Connection) tok
 			}
 		}
 		if errors.Is(err, tokenstore.ErrNotFound) || errors.Is(err, tokenstore.ErrCorrupt) {
+			a.gone = errors.Is(err, tokenstore.ErrNotFound)
 			return outcomeDiscarded, Renewed
 		}
 		if !errors.Is(err, tokenstore.ErrUnavailable) {

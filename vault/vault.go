@@ -22,6 +22,7 @@ type Store interface {
 	RenewLease(context.Context, *tokenstore.Refresh, time.Duration) error
 	FinishRefresh(context.Context, *tokenstore.Refresh, *tokenstore.Connection, time.Duration) error
 	FailRefresh(context.Context, *tokenstore.Refresh, *tokenstore.Attempt) error
+	HandRevocation(context.Context, ath.Tag, *tokenstore.Connection) (tokenstore.Upstream, error)
 
 	KeepDue(ctx context.Context, by time.Time, offset, limit int) ([]ath.Tag, error)
 	ConnectionsOf(context.Context, []ath.Tag) (map[ath.Tag]tokenstore.ConnectionInfo, error)

@@ -49,7 +49,19 @@ type ConnectionList struct {
 type ConnectionEndReply struct {
 	ID    string `json:"connection_id"`
 	Ended bool   `json:"ended"`
+	// AtProvider is one of the Ends at providers; not there where nothing ended.
+	AtProvider string `json:"at_provider,omitempty"`
 }
+
+// What becomes of a user's grant at the provider when its connection ends.
+const (
+	EndQueued      = "queued"       // it is revoked there within moments, or as soon as the provider answers
+	EndWaits       = "waits"        // it is, once the user's other connections with the same OAuth client have ended
+	EndNever       = "never"        // the configuration says so
+	EndUnsupported = "unsupported"  // the provider has no way to
+	EndUserUnknown = "user_unknown" // whether the user has other connections cannot be known
+	EndUnreadable  = "unreadable"   // the connection did not open
+)
 
 // A ConnectionRefreshReply says what came of an operator's refresh.
 type ConnectionRefreshReply struct {
@@ -88,7 +100,10 @@ type UserEndReply struct {
 	User     string `json:"user_id"`
 	Provider string `json:"provider_id,omitempty"`
 	Ended    int    `json:"ended_connections"`
-	Next     string `json:"next_cursor,omitempty"`
+	// AtProvider counts them by what becomes of the grant at the provider: queued
+	// includes what waits.
+	AtProvider map[string]int `json:"at_provider,omitempty"`
+	Next       string         `json:"next_cursor,omitempty"`
 }
 
 // MaxUserBytes bounds the id of a user in a request.

@@ -241,6 +241,30 @@ is no fault.`,
 			return err
 		}
 		_, err = fmt.Fprintf(c.Stdout, "ended %s: the agent's tokens for it are dead, and the user's are deleted.\n", id)
+		if said := atProvider(reply.AtProvider); err == nil && said != "" {
+			_, err = fmt.Fprintf(c.Stdout, "at the provider: %s.\n", said)
+		}
 		return err
 	})
+}
+
+// atProvider says for people what becomes of a grant at the provider.
+func atProvider(word string) string {
+	switch word {
+	case "":
+		return ""
+	case api.EndQueued:
+		return "the grant is revoked there, too"
+	case api.EndWaits:
+		return "the grant is revoked there once the user's other connections with the same OAuth client have ended"
+	case api.EndNever:
+		return "the grant lives on there, as revocation: never wants it"
+	case api.EndUnsupported:
+		return "the grant lives on there: no revocation_endpoint is known"
+	case api.EndUserUnknown:
+		return "the grant lives on there: who the user is is not known, see athctl providers check"
+	case api.EndUnreadable:
+		return "the grant lives on there: the connection did not open, revoke it there"
+	}
+	return cli.Printable(word, 64)
 }

@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -68,6 +70,12 @@ func (c *command) endUser(ctx context.Context, request api.UserEndRequest) error
 			return err
 		}
 		total.Ended += reply.Ended
+		for what, n := range reply.AtProvider {
+			if total.AtProvider == nil {
+				total.AtProvider = map[string]int{}
+			}
+			total.AtProvider[what] += n
+		}
 		if reply.Next == "" {
 			break
 		}
@@ -99,5 +107,10 @@ func (c *command) endUser(ctx context.Context, request api.UserEndRequest) error
 		what = "connection"
 	}
 	_, err = fmt.Fprintf(c.Stdout, "ended %d %s of %s at %s.\n", total.Ended, what, user, where)
+	for _, word := range slices.Sorted(maps.Keys(total.AtProvider)) {
+		if err == nil {
+			_, err = fmt.Fprintf(c.Stdout, "at the provider, of %d: %s.\n", total.AtProvider[word], atProvider(word))
+		}
+	}
 	return err
 }

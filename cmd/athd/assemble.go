@@ -19,6 +19,7 @@ import (
 	"github.com/athd/athd/httpapi"
 	"github.com/athd/athd/issuer"
 	"github.com/athd/athd/provider"
+	"github.com/athd/athd/revocation"
 	"github.com/athd/athd/tokenstore"
 	"github.com/athd/athd/vault"
 )
@@ -33,6 +34,7 @@ type assembly struct {
 	metrics   *metrics
 	trail     *audit.Log
 	vault     *vault.Vault
+	revoker   *revocation.Worker
 	issuers   *issuer.Keeper
 	providers *provider.Providers
 }
@@ -45,11 +47,12 @@ func assemble(s *config.Settings, log *slog.Logger, events io.Writer) (_ *assemb
 	where := s.Store
 	where.URL = s.StoreURL.Reveal()
 	found := &unreadables{now: time.Now}
-	where.Observe, where.Logger = m.observeStore, log
 	where.Unreadable = func(record, key string) {
 		m.unreadable.WithLabelValues(record).Inc()
 		found.tell(key)
 	}
+	policy := &revocation.Policy{Providers: providers, Logger: log, Observe: m.observeRevocation}
+	where.Observe, where.Logger, where.Upstream = m.observeStore, log, policy
 	store, err := tokenstore.Open(where)
 	if err != nil {
 		return nil, err
@@ -100,7 +103,12 @@ func assemble(s *config.Settings, log *slog.Logger, events io.Writer) (_ *assemb
 	m.showUnwritten(trail)
 	m.showFeed(store.Feed)
 	m.showRefreshes(refresher, providers)
-	return &assembly{store: store, operators: operators, checks: checks, companion: companion, metrics: m, ready: ready, trail: trail, vault: refresher, issuers: issuers, providers: providers}, nil
+	revoker, err := revocation.New(revocation.Config{Policy: policy, Store: store, OAuth: oauth, Audit: trail})
+	if err != nil {
+		return nil, err
+	}
+	m.showRevocations(revoker.Queue)
+	return &assembly{store: store, operators: operators, checks: checks, companion: companion, metrics: m, ready: ready, trail: trail, vault: refresher, revoker: revoker, issuers: issuers, providers: providers}, nil
 }
 
 // newCompanion returns what serves the handshake, and what serves operators on

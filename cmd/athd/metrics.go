@@ -15,6 +15,7 @@ import (
 	"github.com/athd/athd/httpapi"
 	"github.com/athd/athd/internal/version"
 	"github.com/athd/athd/provider"
+	"github.com/athd/athd/revocation"
 	"github.com/athd/athd/tokenstore"
 	"github.com/athd/athd/vault"
 )
@@ -32,6 +33,7 @@ type metrics struct {
 	limited      *prometheus.CounterVec
 	changes      *prometheus.CounterVec
 	refreshes    *prometheus.CounterVec
+	revocations  *prometheus.CounterVec
 	refreshTime  *prometheus.HistogramVec
 
 	// Of those that every request asks for. Their labels are of closed sets.
@@ -86,12 +88,13 @@ func newMetrics(providers *provider.Providers) *metrics {
 		}, []string{"kind"}),
 	}
 	m.newRefreshes()
+	m.newRevocations()
 	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "athd_build_info", Help: "Always 1; its labels tell what runs.",
 	}, []string{"version", "revision", "go"})
 	running := version.Current()
 	build.WithLabelValues(running.Version, running.Revision, running.Go).Set(1)
-	m.registry.MustRegister(m.decisions, m.decisionTime, m.events, m.dropped, m.storeTime, m.storeErrors, m.unreadable, m.limited, m.changes, m.refreshes, m.refreshTime, build,
+	m.registry.MustRegister(m.decisions, m.decisionTime, m.events, m.dropped, m.storeTime, m.storeErrors, m.unreadable, m.limited, m.changes, m.refreshes, m.refreshTime, m.revocations, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 
 	// A counter that starts with its first increase loses that increase.
@@ -117,6 +120,11 @@ func (m *metrics) showProviders(set *provider.Set) {
 	for _, reason := range authz.Reasons() {
 		for _, p := range set.All() {
 			m.decisions.WithLabelValues(string(reason), p.ID)
+		}
+	}
+	for _, outcome := range revocation.Outcomes() {
+		for _, p := range set.All() {
+			m.revocations.WithLabelValues(p.ID, outcome)
 		}
 	}
 	for _, outcome := range vault.Outcomes() {

@@ -121,6 +121,7 @@ func (a *assembly) serveListeners(ctx context.Context, s *config.Settings, l lis
 		}
 		return http.ErrServerClosed
 	})
+	a.revoker.Start()
 	start("http", web, companion.Serve)
 	start("admin", l.admin, admin.Serve)
 	a.ready.grpc.Store(true)
@@ -159,6 +160,7 @@ func (a *assembly) serveListeners(ctx context.Context, s *config.Settings, l lis
 	draining.Go(func() { a.checks.Shutdown(drain) })
 	draining.Go(func() { shutdown(drain, companion) })
 	draining.Wait()
+	a.revoker.Close(drain)
 	a.vault.Close(drain) // a refresh that has begun ends, and what it brought is stored
 	shutdown(drain, admin)
 	stopCounting()

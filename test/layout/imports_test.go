@@ -35,6 +35,7 @@ var allowedImports = []struct {
 	{"client", []string{"ath", "ath/api"}},
 	{"tokenstore", []string{"ath", "provider", "audit"}},
 	{"vault", []string{"ath", "provider", "tokenstore", "audit"}},
+	{"revocation", []string{"ath", "provider", "tokenstore", "audit"}},
 	{"authz", []string{"ath", "provider", "tokenstore", "audit", "vault"}},
 	{"issuer", []string{"ath", "provider", "provider/metadata", "tokenstore", "audit"}},
 	{"approval", []string{"ath"}},
