@@ -140,7 +140,7 @@ store: {url: "{{.Store}}", keyset_file: keyset.json, timeout: {{.StoreTimeout}}}
   availableScopes: ["products:read", "cart:write", "orders:read"]
   unauthenticated: {{.Unauthenticated}}
   path_prefix: "{{.PathPrefix}}"
-  oauth: {issuer: "{{.OAuth}}", {{if not .IssuerAlone}}authorize_endpoint: "{{.OAuth}}/authorize", token_endpoint: "{{.OAuth}}/token", userinfo_endpoint: "{{.OAuth}}/userinfo", {{end}}{{with .Grants}}grants: {{.}}, {{end}}client_id: athd, client_secret: {{.Secret}}}
+  oauth: {issuer: "{{.OAuth}}", {{if not .IssuerAlone}}authorize_endpoint: "{{.OAuth}}/authorize", token_endpoint: "{{.OAuth}}/token", userinfo_endpoint: "{{.OAuth}}/userinfo", revocation_endpoint: "{{.OAuth}}/revoke", {{end}}{{with .Grants}}grants: {{.}}, {{end}}client_id: athd, client_secret: {{.Secret}}}
 {{end}}admin: {tokens: [{name: ops, token_file: admin.token}]}
 approval:
 {{.Approval}}
@@ -162,6 +162,7 @@ const providers = `{
 {{if not .IssuerAlone}}		"authorize_endpoint": "{{.OAuth}}/authorize",
 		"token_endpoint": "{{.OAuth}}/token",
 		"userinfo_endpoint": "{{.OAuth}}/userinfo",
+		"revocation_endpoint": "{{.OAuth}}/revoke",
 {{end}}		"api_base_url": "{{.GalleryURL}}/v1",
 		"client_id": "athd",
 		"client_secret": "{{.Secret}}",
