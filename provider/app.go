@@ -159,6 +159,7 @@ func (a AppConfig) provider(c *check, server serverFields) *Provider {
 	c.encoded(p, a.Encoded)
 	c.scopes(p, a.AvailableScopes, a.ScopeRules)
 	c.grants(p, server)
+	c.revocable(p)
 	p.App = app
 	return p
 }

@@ -119,5 +119,6 @@ func (e FileConfig) provider(c *check, id string) *Provider {
 	c.encoded(p, e.Encoded)
 	c.scopes(p, e.Scopes, e.Rules)
 	c.grants(p, e.serverFields)
+	c.revocable(p)
 	return p
 }

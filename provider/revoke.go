@@ -218,8 +218,16 @@ func (c *check) revocation(p *Provider, s serverFields) {
 	}
 }
 
-// CannotKnowUser reports whether no user of this provider is known (T-7), so that
-// "last" revokes nothing: whose other connections there are cannot be known.
-func (p *Provider) CannotKnowUser() bool {
-	return p.Ready() && p.UserinfoURL == nil && p.UserIDField == "" && len(p.dialect.UserID) == 0 && !asksIDToken(p.asked(p.Scopes))
+// revocable warns where an endpoint is written that is never asked.
+func (c *check) revocable(p *Provider) {
+	if p.Revocation == RevokeLast && p.RevocationURL != nil && c.Doc.Has(c.full("revocation_endpoint")...) && p.namesNobody() {
+		c.warn("revocation_endpoint", "nothing is revoked there, since who the user is is not known, so that others of the user's connections could die with it: "+
+			"set userinfo_endpoint, or issuer and the scope openid, or revocation: each")
+	}
+}
+
+// namesNobody reports whether no user of this provider is known (T-7), as far as
+// its configuration tells.
+func (p *Provider) namesNobody() bool {
+	return !p.Discovered && p.UserinfoURL == nil && p.UserIDField == "" && len(p.dialect.UserID) == 0 && (p.Issuer == "" || !asksIDToken(p.asked(p.Scopes)))
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/athd/athd/ath"
+	"github.com/athd/athd/strict"
 )
 
 // A revocationEndpoint remembers what it was asked, and answers in turn.
@@ -180,5 +181,30 @@ func TestDestinationsOfOneClient(t *testing.T) {
 	}
 	if SameClient("", "") {
 		t.Error("nothing is the same as nothing")
+	}
+}
+
+// proves: T-7, V-5
+func TestAnEndpointThatIsNeverAskedIsWarnedOf(t *testing.T) {
+	for more, want := range map[string]int{
+		"":                       1,
+		`"revocation": "each",`:  0,
+		`"revocation": "never",`: 0,
+		`"userinfo_endpoint": "https://a.example/me",`:               0,
+		`"issuer": "https://a.example", "extra_scopes": ["openid"],`: 0,
+		`"issuer": "https://a.example",`:                             1,
+		`"user_id_field": "id",`:                                     0,
+	} {
+		var warned []strict.Fault
+		_, faults := Parse("f", []byte(`{"shop": {"display_name": "Shop", "api_base_url": "https://api.a.example", "available_scopes": ["read"], "client_id": "c", "client_secret": "s", `+more+`
+			"authorize_endpoint": "https://a.example/authorize", "token_endpoint": "https://a.example/token", "revocation_endpoint": "https://a.example/revoke"}}`),
+			Options{Warn: func(f strict.Fault) {
+				if strings.Contains(f.Error(), "nothing is revoked there") {
+					warned = append(warned, f)
+				}
+			}})
+		if len(faults) > 0 || len(warned) != want {
+			t.Errorf("%q: %v, warned of %v", more, faults, warned)
+		}
 	}
 }

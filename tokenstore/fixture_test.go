@@ -133,7 +133,7 @@ func testFixture(t *testing.T, f fixture, start func(*testing.T) backend) {
 		t.Run(part.name, func(t *testing.T) {
 			b := start(t)
 			f.load(t, &b)
-			part.test(t, f, b.open(t, func(c *tokenstore.Config) { c.Now = func() time.Time { return fixtureTime.Add(time.Minute) } }))
+			part.test(t, f, b.revoking(t, &policy{}, func(c *tokenstore.Config) { c.Now = func() time.Time { return fixtureTime.Add(time.Minute) } }))
 		})
 	}
 }
@@ -326,8 +326,11 @@ func testFixtureConnections(t *testing.T, f fixture, s *tokenstore.Store) {
 		}
 	}
 	for _, tag := range want {
-		if end, err := s.EndConnection(ctx, tag, fixtureTime.Add(time.Minute)); err != nil || !end.Was {
+		if end, err := s.EndConnection(ctx, tag, fixtureTime.Add(time.Minute)); err != nil || !end.Was || end.Upstream != tokenstore.UpstreamQueued {
 			t.Errorf("%s is not ended: %v, %v", tag, end, err)
+		}
+		if held, err := s.Revocation(ctx, tag); err != nil || held.Value.User != "user-1" || held.Value.Access.IsZero() { // V-5
+			t.Errorf("of %s this is to be revoked: %+v, %v", tag, held.Value, err)
 		}
 	}
 	r, err := s.Read(ctx, fixtureToken("conn", "live"), agent)
