@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/athd/athd/ath"
 	"github.com/athd/athd/authz"
 	"github.com/athd/athd/test/harness/realredis"
 	"github.com/athd/athd/tokenstore"
@@ -307,9 +308,19 @@ func grantOf(c call) *tokenstore.Grant {
 	return &tokenstore.Grant{Agent: c.ref.Agent, User: c.ref.User, Provider: c.ref.Provider, Connection: c.ref.Tag}
 }
 
-// A connection that ends while its token is being refreshed stays ended.
+// queues has all tokens of connections that end revoked at the provider.
+type queues struct{}
+
+func (queues) Judge(ath.Tag, *tokenstore.Connection) tokenstore.Upstream {
+	return tokenstore.UpstreamQueued
+}
+func (queues) Ended(tokenstore.ConnectionRef, tokenstore.Upstream) {}
+
+// A connection that ends while its token is being refreshed stays ended, and it is
+// the token that comes back then that is revoked at the provider.
+// proves: V-5
 func TestWhatEndsInACallStaysEnded(t *testing.T) {
-	w := newWorld(t, 1, tokenstore.Config{URL: realredis.Start(t).URL()}, nil, nil)
+	w := newWorld(t, 1, tokenstore.Config{URL: realredis.Start(t).URL(), Upstream: queues{}}, nil, nil)
 	c := w.connect(-time.Second)
 	asked, release := w.endpoint.held()
 	r := w.replicas[0]
@@ -322,8 +333,16 @@ func TestWhatEndsInACallStaysEnded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	before, err := r.store.Revocation(t.Context(), c.ref.Tag)
+	if err != nil {
+		t.Fatal(err)
+	}
 	close(release)
 	until(t, "the flight ends", 5*time.Second, func() bool { return r.vault.InFlight() == 0 })
+	until(t, "the newest token is the one that is revoked", 5*time.Second, func() bool {
+		now, err := r.store.Revocation(t.Context(), c.ref.Tag)
+		return err == nil && now.Value.Refresh.Reveal() != before.Value.Refresh.Reveal() && w.endpoint.Alive(now.Value.Refresh.Reveal())
+	})
 	if d := r.ask(c); d.Reason() != authz.TokenRevoked {
 		t.Errorf("reason %s", d.Reason())
 	}
