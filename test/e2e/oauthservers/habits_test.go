@@ -27,6 +27,7 @@ func compare(t *testing.T, names []string) {
 			for name, habit := range map[string]func(*world){
 				"server": itself, "refresh": refreshes, "race": races, "reuse": reuses, "revocation": revoked,
 				"agents of one browser": agentsOfOneBrowser, "agents of two browsers": agentsOfTwoBrowsers,
+				"end": ends,
 			} {
 				t.Run(s.Name+"/"+name, func(t *testing.T) {
 					t.Parallel()
@@ -228,4 +229,54 @@ func agentsOfTwoBrowsers(w *world) {
 	defer c.Close()
 	one, two := w.agent(b, "here", "frank"), w.agent(c, "there", "frank")
 	w.says("athd: two agents of two browsers", afterwards(w.outlives(one, 1))+", "+afterwards(w.outlives(two, 1)))
+}
+
+// ends: two agents of one user, who agreed to both in one browser, give their
+// tokens back, one after the other. At some servers the end of the first grant
+// would be that of the second, too.
+//
+// proves: V-5
+func ends(w *world) {
+	b := browser.New()
+	defer b.Close()
+	one, two := w.agent(b, "leaves", "gina"), w.agent(b, "stays", "gina")
+	grants := []string{w.refreshOf(w.call(one).user), w.refreshOf(w.call(two).user)}
+	if err := one.Revoke(w.t.Context(), one.token.Access); err != nil {
+		w.t.Fatal(err)
+	}
+	goesOn := w.outlives(two, 1)
+	w.says("athd: one of two agents is ended, the other", afterwards(goesOn))
+	if n := w.revoked(grants); n != 0 {
+		w.t.Errorf("with another connection of the user alive, %d grants were revoked", n)
+	}
+	if err := two.Revoke(w.t.Context(), two.token.Access); err != nil {
+		w.t.Fatal(err)
+	}
+	want := known[w.server.Name]["athd: grants revoked with the last agent"]
+	for end := time.Now().Add(patience); want != "0" && fmt.Sprint(w.revoked(grants)) != want && time.Now().Before(end); {
+		time.Sleep(100 * time.Millisecond)
+	}
+	w.says("athd: grants revoked with the last agent", fmt.Sprint(w.revoked(grants)))
+}
+
+// revoked counts the grants, each by a refresh token that it had, of which athd
+// has revoked the newest refresh token.
+func (w *world) revoked(grants []string) (n int) {
+	w.t.Helper()
+	for _, newest := range grants {
+		for _, c := range w.server.Proxy.TokenCalls(w.server.Athd) { // oldest first
+			if c.Refresh == newest && c.Got.Refresh != "" {
+				newest = c.Got.Refresh
+			}
+		}
+		for _, form := range w.server.Proxy.Revocations(w.server.Athd) {
+			if form.Get("token") != newest {
+				continue
+			}
+			if n++; form.Get("token_type_hint") != "refresh_token" {
+				w.t.Errorf("a refresh token is revoked as %q", form.Get("token_type_hint"))
+			}
+		}
+	}
+	return n
 }

@@ -7,6 +7,7 @@ var rows = []string{
 	"… then its access token", "… the user's grant of the same browser", "… of another browser",
 	"athd: handshake by the issuer alone", "athd: knows that it is one user", "athd: calls outlive the access token", "athd: refreshes for 17 calls at once",
 	"athd: after a theft of a spent refresh token", "athd: after the end at the server", "athd: two agents of one browser", "athd: two agents of two browsers",
+	"athd: one of two agents is ended, the other", "athd: grants revoked with the last agent",
 }
 
 // known is what each server does, and what athd makes of it.
@@ -21,6 +22,7 @@ var known = map[string]map[string]string{
 		"athd: refreshes for 17 calls at once": "1", "athd: after a theft of a spent refresh token": "asks for a new consent",
 		"athd: after the end at the server": "asks for a new consent",
 		"athd: two agents of one browser":   "calls go on, calls go on", "athd: two agents of two browsers": "calls go on, calls go on",
+		"athd: one of two agents is ended, the other": "calls go on", "athd: grants revoked with the last agent": "2",
 	},
 	"cloudflare": {
 		"metadata": "RFC 8414", "iss on the callback": "yes", "access token's life": "3600", "refresh token": "yes",
@@ -33,6 +35,7 @@ var known = map[string]map[string]string{
 		"athd: after the end at the server": "asks for a new consent",
 		// A new consent ends all that the user gave to the client before.
 		"athd: two agents of one browser": "asks for a new consent, calls go on", "athd: two agents of two browsers": "asks for a new consent, calls go on",
+		"athd: one of two agents is ended, the other": "calls go on", "athd: grants revoked with the last agent": "0",
 	},
 	"zitadel": {
 		"metadata": "OpenID", "iss on the callback": "no", "access token's life": "299", "refresh token": "yes",
@@ -44,6 +47,7 @@ var known = map[string]map[string]string{
 		"athd: refreshes for 17 calls at once": "1", "athd: after a theft of a spent refresh token": "calls go on",
 		"athd: after the end at the server": "asks for a new consent",
 		"athd: two agents of one browser":   "calls go on, calls go on", "athd: two agents of two browsers": "calls go on, calls go on",
+		"athd: one of two agents is ended, the other": "calls go on", "athd: grants revoked with the last agent": "2",
 	},
 	"dex": {
 		"metadata": "OpenID", "iss on the callback": "no", "access token's life": "599", "refresh token": "yes",
@@ -56,6 +60,7 @@ var known = map[string]map[string]string{
 		"athd: after the end at the server": "-",
 		// There is one refresh token for each user and client.
 		"athd: two agents of one browser": "asks for a new consent, calls go on", "athd: two agents of two browsers": "asks for a new consent, calls go on",
+		"athd: one of two agents is ended, the other": "calls go on", "athd: grants revoked with the last agent": "0",
 	},
 	"keycloak": { // with Revoke Refresh Token
 		"metadata": "OpenID", "iss on the callback": "yes", "access token's life": "300", "refresh token": "yes",
@@ -67,5 +72,6 @@ var known = map[string]map[string]string{
 		"athd: refreshes for 17 calls at once": "1", "athd: after a theft of a spent refresh token": "asks for a new consent",
 		"athd: after the end at the server": "asks for a new consent",
 		"athd: two agents of one browser":   "calls go on, calls go on", "athd: two agents of two browsers": "calls go on, calls go on",
+		"athd: one of two agents is ended, the other": "calls go on", "athd: grants revoked with the last agent": "2",
 	},
 }

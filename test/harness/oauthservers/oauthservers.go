@@ -83,7 +83,7 @@ type kind struct {
 }
 
 // Users are people who exist at each server, by one password.
-var Users = []string{"alice", "bob", "carol", "dave", "erin", "frank"}
+var Users = []string{"alice", "bob", "carol", "dave", "erin", "frank", "gina"}
 
 const password = "wonderland"
 
