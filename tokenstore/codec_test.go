@@ -194,10 +194,10 @@ func TestRewritingCarriesExtraMembersOver(t *testing.T) {
 		}
 		record, err := encodeGrant(wholeGrant, nil)
 		put(grantKind, keys.grant, record, err)
-		if record, err = encodeConnection(Connection{Agent: wholeGrant.Agent, User: wholeGrant.User, Provider: wholeGrant.Provider}, extra(x)); err != nil {
+		if record, err = encodeConnection(Connection{Agent: wholeGrant.connectionAgent(), User: wholeGrant.User, Provider: wholeGrant.Provider}, extra(x)); err != nil {
 			t.Fatal(err)
 		}
-		raw, err := s.keys.seal(connectionKind, keys.connection, record, wholeGrant.Agent, wholeGrant.User, wholeGrant.Provider)
+		raw, err := s.keys.seal(connectionKind, keys.connection, record, wholeGrant.Ref().binding()...)
 		if err != nil {
 			t.Fatal(err)
 		}
