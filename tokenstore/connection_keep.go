@@ -12,13 +12,18 @@ import (
 )
 
 // keepKey is the index of connections whose refresh tokens end if nobody uses
-// them: tags, by when they are to be used. It decides nothing, and may be lost.
+// them: tags, by when they are to be used, or looked at before that. It decides
+// nothing, and may be lost.
 const keepKey = "ath:{keep-alive}:due"
 
 const (
 	// maxKeepMargin is how long before its end a refresh token is used at the
 	// earliest; else when two thirds of its life are over.
 	maxKeepMargin = 24 * time.Hour
+	// keepLook is when a connection in the index is looked at next at the latest. A
+	// connection lives for as long as agents' tokens for it, mostly an hour, and its
+	// refresh token for months: what has ended must not stay for those.
+	keepLook = time.Hour
 	// minKept is how long a refresh token must live so that it is surely used
 	// before its end, though nobody calls.
 	minKept = 3 * time.Minute
@@ -85,12 +90,21 @@ func (s *Store) noteKeep(ctx context.Context, batch redis.Pipeliner, tag ath.Tag
 	if by.IsZero() {
 		return func() error { return nil }
 	}
-	ran := s.scripts.noteKeep.plain.Eval(ctx, batch, []string{keepKey}, string(tag), by.UnixMilli(), s.ttl(c.Renewal.RefreshExpires.Add(clockSkew)))
+	ran := s.scripts.noteKeep.plain.Eval(ctx, batch, []string{keepKey}, string(tag), s.lookBy(by).UnixMilli(), s.ttl(c.Renewal.RefreshExpires.Add(clockSkew)))
 	return ran.Err
 }
 
-// KeepDue returns connections whose refresh tokens are to be used by a time, those
-// that are due first at the front.
+// lookBy is when a connection is looked at that is due by a time.
+func (s *Store) lookBy(by time.Time) time.Time {
+	if latest := s.now().Add(keepLook); by.After(latest) {
+		return latest
+	}
+	return by
+}
+
+// KeepDue returns connections whose refresh tokens are to be used by a time, and
+// those that it is time to look at, since they may have ended; first those that are
+// due first.
 func (s *Store) KeepDue(ctx context.Context, by time.Time, offset, limit int) (tags []ath.Tag, err error) {
 	err = s.do(ctx, "keep_due", func(ctx context.Context) error {
 		var found *redis.StringSliceCmd
@@ -128,8 +142,8 @@ func (s *Store) ConnectionsOf(ctx context.Context, tags []ath.Tag) (map[ath.Tag]
 	return out, nil
 }
 
-// KeepLater says when connections are to be looked at again; the zero time: no
-// more, until they have a new token.
+// KeepLater says when connections are to be looked at again, which is in an hour at
+// the latest; the zero time: no more, until they have a new token.
 func (s *Store) KeepLater(ctx context.Context, at map[ath.Tag]time.Time) error {
 	if len(at) == 0 {
 		return nil
@@ -141,7 +155,7 @@ func (s *Store) KeepLater(ctx context.Context, at map[ath.Tag]time.Time) error {
 				if t.IsZero() {
 					asked = append(asked, batch.ZRem(ctx, keepKey, string(tag)))
 				} else {
-					asked = append(asked, batch.ZAddXX(ctx, keepKey, redis.Z{Score: float64(t.UnixMilli()), Member: string(tag)}))
+					asked = append(asked, batch.ZAddXX(ctx, keepKey, redis.Z{Score: float64(s.lookBy(t).UnixMilli()), Member: string(tag)}))
 				}
 			}
 		})

@@ -41,7 +41,8 @@ func (v *Vault) KeepAlive(ctx context.Context, providers *provider.Providers) {
 // keepDue arms a timer for each connection that is due before the next look.
 func (v *Vault) keepDue(ctx context.Context, providers *provider.Set) error {
 	by := v.Now().Add(v.Every)
-	for offset := 0; offset < maxScheduled; offset += keepPage {
+	offset := 0 // behind those that stay
+	for range maxScheduled / keepPage {
 		tags, err := v.Store.KeepDue(ctx, by, offset, keepPage)
 		if err != nil || len(tags) == 0 {
 			return err
@@ -52,23 +53,23 @@ func (v *Vault) keepDue(ctx context.Context, providers *provider.Set) error {
 				unknown = append(unknown, tag)
 			}
 		}
-		if err := v.keepSome(ctx, providers, unknown); err != nil {
+		moved, err := v.keepSome(ctx, providers, unknown)
+		if err != nil || len(tags) < keepPage {
 			return err
 		}
-		if len(tags) < keepPage {
-			return nil
-		}
+		offset += len(tags) - moved
 	}
 	return nil
 }
 
-func (v *Vault) keepSome(ctx context.Context, providers *provider.Set, tags []ath.Tag) error {
+// keepSome says how many of them are no longer among those that are due.
+func (v *Vault) keepSome(ctx context.Context, providers *provider.Set, tags []ath.Tag) (moved int, err error) {
 	if len(tags) == 0 {
-		return nil
+		return 0, nil
 	}
 	found, err := v.Store.ConnectionsOf(ctx, tags)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	later := map[ath.Tag]time.Time{}
 	for _, tag := range tags {
@@ -81,16 +82,16 @@ func (v *Vault) keepSome(ctx context.Context, providers *provider.Set, tags []at
 		switch {
 		case by.IsZero() || info.Renewal.Over(v.Now()):
 			later[tag] = time.Time{}
+		case by.After(v.Now().Add(v.Every)): // not yet: it was looked whether it has ended
+			later[tag] = by
 		case p == nil || p.Refresh.Off || !p.Ready() || info.Destination != p.Destination() || !info.Waits():
 			again := min(lookAgain, info.Renewal.RefreshExpires.Sub(v.Now())/4)
 			later[tag] = v.Now().Add(max(again, v.Every))
-		case by.After(v.Now().Add(v.Every)): // it was refreshed, which was not noted
-			later[tag] = by
 		default:
 			v.keep(p, &info, by)
 		}
 	}
-	return v.Store.KeepLater(ctx, later)
+	return len(later), v.Store.KeepLater(ctx, later)
 }
 
 // keep arms a timer, at a time that differs from connection to connection and from

@@ -2,6 +2,7 @@ package vault_test
 
 import (
 	"context"
+	"sync"
 	"testing"
 	"time"
 
@@ -90,6 +91,91 @@ func TestNobodysRefreshTokensAreLeftAlone(t *testing.T) {
 		if l := w.endpoint.of(c.Refresh.Reveal()); l.calls != 0 {
 			t.Errorf("%s: %d calls", name, l.calls)
 		}
+	}
+}
+
+// A lookingStore notes what was looked at.
+type lookingStore struct {
+	vault.Store
+	mu    sync.Mutex
+	seen  map[ath.Tag]bool
+	first int // how many different ones at the first look
+}
+
+func (s *lookingStore) KeepDue(ctx context.Context, by time.Time, offset, limit int) ([]ath.Tag, error) {
+	tags, err := s.Store.KeepDue(ctx, by, offset, limit)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, tag := range tags {
+		s.seen[tag] = true
+	}
+	if s.first == 0 && len(tags) < limit {
+		s.first = len(s.seen)
+	}
+	return tags, err
+}
+
+func (s *lookingStore) firstLook() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.first
+}
+
+// What ended, in whatever number, does not push back what is due behind it.
+func TestOneLookReachesAllThatAreDue(t *testing.T) {
+	store := &lookingStore{seen: map[ath.Tag]bool{}}
+	w := newWorld(t, 1, tokenstore.Config{URL: realredis.Start(t).URL()}, nil, func(c *vault.Config) {
+		often(c)
+		store.Store, c.Store = c.Store, store
+	})
+	const many = 350
+	now := time.Now()
+	for range many {
+		gone := tokenstore.Connection{
+			Agent: agentID, User: "left", Provider: "shop", Access: ath.NewSecret("a"), Refresh: ath.NewSecret("r"), Destination: w.provider.Destination(),
+			Created: now.Add(-time.Hour), Expires: now, Renewal: tokenstore.Renewal{RefreshExpires: now.Add(time.Minute)},
+		}
+		if err := w.replicas[0].store.PutConnection(t.Context(), ath.NewTag(), gone, now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.keepAlive(w.replicas[0])
+	until(t, "a look", 10*time.Second, func() bool { return store.firstLook() > 0 })
+	if n := store.firstLook(); n != many {
+		t.Errorf("the first look saw %d of %d", n, many)
+	}
+}
+
+// A refresh token may live for months, and its connection for an hour: who
+// authorizes again and again does not fill Redis with what has ended.
+func TestWhatHasEndedIsForgottenLongBeforeItsRefreshTokenEnds(t *testing.T) {
+	w := newWorld(t, 1, tokenstore.Config{URL: realredis.Start(t).URL()}, nil, often)
+	r := w.replicas[0]
+	halfAYear := func(c *tokenstore.Connection) { c.Renewal.RefreshExpires = time.Now().Add(180 * 24 * time.Hour) }
+	gone := tokenstore.Connection{
+		Agent: agentID, User: "left", Provider: "shop", Access: ath.NewSecret("a"), Refresh: ath.NewSecret("r"), Destination: w.provider.Destination(),
+		Created: time.Now(), Expires: time.Now().Add(8 * time.Hour),
+	}
+	halfAYear(&gone)
+	if err := r.store.PutConnection(t.Context(), ath.NewTag(), gone, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	live := w.connect(8*time.Hour, halfAYear)
+	inAYear := func() []ath.Tag {
+		tags, err := r.store.KeepDue(t.Context(), time.Now().Add(365*24*time.Hour), 0, 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return tags
+	}
+	if n := len(inAYear()); n != 2 {
+		t.Fatalf("%d are kept alive", n)
+	}
+	r.later(61 * time.Minute)
+	w.keepAlive(r)
+	until(t, "the one that lives is left", 10*time.Second, func() bool { tags := inAYear(); return len(tags) == 1 && tags[0] == live.ref.Tag })
+	if n := w.endpoint.Calls(); n != 0 {
+		t.Errorf("%d calls, five months ahead", n)
 	}
 }
 
