@@ -10,8 +10,10 @@ type Connection struct {
 	Agents   []string `json:"agents,omitempty"` // that share it and have a live ATH token
 	User     string   `json:"user_id"`
 	Provider string   `json:"provider_id"`
-	Scopes   []string `json:"scopes"` // that the user consented to
-	Since    string   `json:"since"`  // RFC 3339
+	// Scopes are those that the provider granted, as its reply named them, which may
+	// be more than an agent asked for; those asked for, where it named none.
+	Scopes   []string `json:"scopes"`
+	Since    string   `json:"since"` // RFC 3339
 	LastUsed string   `json:"last_used,omitempty"`
 
 	Tokens      int    `json:"tokens"`                  // live ATH tokens

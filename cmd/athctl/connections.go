@@ -186,7 +186,7 @@ func (c *command) connectionDetails(one *api.Connection) error {
 	if one.LastError != "" {
 		line("last error", cli.Printable(one.LastError, 500))
 	}
-	line("consented to", cli.Scopes(cli.Printable(one.Provider, 127), one.Scopes))
+	line("granted by the provider", cli.Scopes(cli.Printable(one.Provider, 127), one.Scopes))
 	line("since", cli.Printable(one.Since, 30))
 	line("last used", cli.Printable(one.LastUsed, 30))
 	tokens := strconv.Itoa(one.Tokens)
