@@ -210,6 +210,8 @@ func (c *Client) authorizeOutcome(ctx context.Context, p *Provider, redirectURI 
 	if err != nil || !c.allowHTTP && req.URL.Scheme != "https" {
 		return outcome{failed: "the authorization endpoint is not an https URL"}
 	}
+	// As a browser: Spring answers others 401 instead of its log-in page.
+	req.Header.Set("Accept", "text/html,*/*;q=0.8")
 	res, _, err := fetch(c.to(p, p.AuthorizeURL), req) //nolint:bodyclose // fetch has read and closed it
 	if res == nil {
 		call := &call{provider: p.ID, endpoint: "authorization endpoint"}
