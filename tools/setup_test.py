@@ -1,6 +1,7 @@
 """setup and its parts, offline: python3 -m unittest discover -s tools -p '*_test.py'."""
 
 import fcntl
+import hashlib
 import os
 import pathlib
 import re
@@ -14,7 +15,7 @@ import unittest
 TOOLS = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(TOOLS))
 
-from parts import clients, debian, lint, node, oauth, run, shelf, toolchain, wheel  # noqa: E402
+from parts import clients, debian, lint, node, oauth, run, shelf, spring, toolchain, wheel  # noqa: E402
 
 
 def program(path, words):
@@ -337,6 +338,16 @@ class Clients(InFolder):
         self.assertTrue(names)
         for line in names:
             self.assertRegex(line, r"^[\w-]+==[\w.]+ \\$")
+
+
+class Jars(InFolder):
+    def test_only_the_pinned_jars_are_taken(self):
+        (self.folder / "a.jar").write_text("a")
+        line = f"{hashlib.sha256(b'a').hexdigest()}  a.jar\n"
+        spring.check(self.folder, line)
+        for digests in (line.replace("ca97", "ca98"), line + line.replace("a.jar", "b.jar"), ""):
+            with self.assertRaisesRegex(run.SetupError, "a.jar|b.jar"):
+                spring.check(self.folder, digests)
 
 
 class Toolchain(InFolder):

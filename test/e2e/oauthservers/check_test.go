@@ -153,4 +153,8 @@ var found = map[string]map[string]string{
 		"as it should be": "right | right | right | right | right", "wrong secret": "wrong", "wrong auth method": "not told",
 		"unknown scope": "wrong", "unregistered redirect URI": "wrong",
 	},
+	"spring": { // sends to its log-in page even where it refuses the redirect URI
+		"as it should be": "right | right | right | not told | right", "wrong secret": "wrong", "wrong auth method": "wrong",
+		"unknown scope": "wrong", "unregistered redirect URI": "not told",
+	},
 }

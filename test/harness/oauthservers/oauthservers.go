@@ -91,7 +91,7 @@ const password = "wonderland"
 // start, and are of make test-oauth.
 var (
 	Names = []string{"oidc-provider", "cloudflare", "zitadel"}
-	More  = []string{"dex", "keycloak"}
+	More  = []string{"dex", "keycloak", "spring"}
 )
 
 var kinds = map[string]kind{
@@ -116,6 +116,7 @@ var kinds = map[string]kind{
 	},
 	"keycloak": keycloak,
 	"dex":      dex,
+	"spring":   spring,
 }
 
 // Start starts a server at which athd's client may be called back at these URIs.
