@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: test-oauth chaos-refresh vulnerabilities release release-tools release-check release-snapshot release-images schema bench-flood help demo test-compose demo-parts build test setup lint scripts kubernetes gotests test-mesh rules mutants fuzz bench clean distclean
+.PHONY: test-oauth test-upgrade chaos-refresh vulnerabilities release release-tools release-check release-snapshot release-images schema bench-flood help demo test-compose demo-parts build test setup lint scripts kubernetes gotests test-mesh rules mutants fuzz bench clean distclean
 .NOTPARALLEL:
 
 FUZZTIME ?= 10s
@@ -133,6 +133,17 @@ mutants: ## break rules one at a time and show that the tests which name them fa
 fuzz: ## let each fuzz target, or FUZZ=name only, search for FUZZTIME (10s)
 	$(SETUP) go envoy
 	@tools/fuzz $(FUZZTIME) $(FUZZ)
+
+test-upgrade: ## athd of older commits beside this one on one Redis, and a table of what each answers (BASE=a commit, f1b7ae5 and 998e869 by default)
+	$(SETUP) go envoy redis
+	@older=; for base in $(or $(BASE),f1b7ae5 998e869); do \
+		commit=$$(git rev-parse --verify --quiet --end-of-options "$$base^{commit}") || { echo "test-upgrade: there is no commit $$base here; in a shallow clone, git fetch --unshallow brings it" >&2; exit 1; }; \
+		name=$${commit:0:7}; tree=$(CURDIR)/$(BUILD)/older/$$name; rm -rf "$$tree"; mkdir -p "$$tree"; \
+		git archive "$$commit" | tar -x -C "$$tree"; \
+		(cd "$$tree" && CGO_ENABLED=0 go build -buildvcs=false -o "$$tree.athd" ./cmd/athd); \
+		rm -rf "$$tree"; older="$$older $$name=$$tree.athd"; \
+	done; \
+	ATHD_OLDER="$$older" go test -count=1 -timeout 10m -v -run '^TestAnOlderAthdBesideThisOne$$' ./test/e2e/replicas
 
 chaos-refresh: setup ## take athd, Redis and providers away while users' tokens are refreshed, and print every figure with its goal (ROUNDS=n)
 	@mkdir -p $(BUILD) && rm -f $(FIGURES)

@@ -33,6 +33,7 @@ type pair struct {
 	sites    string
 	client   *http.Client
 	store    tokenstore.Config // to look at what they stored
+	older    string            // the second one's binary, as in [store]
 }
 
 // A store is what a pair runs on.
@@ -41,6 +42,8 @@ type store struct {
 	settings tokenstore.Config
 	drain    string // drain_delay of both; "": none
 	alone    bool   // Envoy knows of the first one only
+	older    string // the binary of an athd of before, which is the second one; "": both are this one
+	more     string // keys of the shop's oauth: that only this one knows; OAUTH is its URL
 }
 
 // adminToken is an operator's, one for all pairs.
@@ -53,12 +56,13 @@ apps:
 - app_id: shop
   upstream: {{.API}}
   available_scopes: ["products:read", "cart:write"]
-  oauth: {authorize_endpoint: "{{.OAuth}}/authorize", token_endpoint: "{{.OAuth}}/token", userinfo_endpoint: "{{.OAuth}}/userinfo", client_id: athd, client_secret: client-secret-of-athd}
+{{if .Beside}}  scope_rules: [{scope: "products:read", methods: [GET], paths: ["/api/**"]}]
+{{end}}  oauth: {authorize_endpoint: "{{.OAuth}}/authorize", token_endpoint: "{{.OAuth}}/token", userinfo_endpoint: "{{.OAuth}}/userinfo", client_id: athd, client_secret: client-secret-of-athd{{with .More}}, {{.}}{{end}}}
 approval: {default: approve}
 admin: {tokens: [{name: tests, token_file: ../admin.token}]}
 consent: direct
-drain_delay: {{.Drain}}
-envoy: {listen: "{{.Envoy}}", admin: "127.0.0.1:0", athd_grpc: {{.GRPCs}}, athd_http: {{.HTTPs}}}
+{{if not .Older}}drain_delay: {{.Drain}}
+{{end}}envoy: {listen: "{{.Envoy}}", admin: "127.0.0.1:0"{{if not .Older}}, athd_grpc: {{.GRPCs}}, athd_http: {{.HTTPs}}{{end}}}
 limits: {per_address: off, registrations_per_address: off, per_agent: off, concurrent_per_address: 500}
 log: {format: json, level: warn}
 development: {allow_http: true, allow_private_hosts: true}
@@ -75,7 +79,7 @@ func newPair(t testing.TB, on store) *pair {
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	transport := &http.Transport{MaxIdleConnsPerHost: 128}
 	t.Cleanup(transport.CloseIdleConnections)
-	p := &pair{t: t, provider: newProvider(), site: http.NewServeMux(), store: on.settings, client: &http.Client{
+	p := &pair{t: t, provider: newProvider(), site: http.NewServeMux(), store: on.settings, older: on.older, client: &http.Client{
 		Transport: transport, Timeout: 5 * time.Second, // no request may take longer
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
@@ -114,7 +118,12 @@ func newPair(t testing.TB, on store) *pair {
 		known = 1
 	}
 	for i, home := range p.home {
+		older, more := on.older, ""
+		if i == 0 || older == "" {
+			older, more = "", strings.ReplaceAll(on.more, "OAUTH", oauth)
+		}
 		write(t, filepath.Join(home, "athd.yaml"), map[string]string{
+			"Beside": on.older, "Older": older, "More": more,
 			"Public": p.public, "Dir": home, "HTTP": https[i], "Admin": p.admin[i], "Store": on.yaml,
 			"API": api, "OAuth": oauth, "Envoy": envoyListen, "Drain": cmp.Or(on.drain, "0s"),
 			"GRPCs": list(grpcs[:known]), "HTTPs": list(https[:known]),
@@ -132,6 +141,10 @@ func newPair(t testing.TB, on store) *pair {
 // startAthd starts one of the two, also after it has ended.
 func (p *pair) startAthd(i int) {
 	p.t.Helper()
+	if i == 1 && p.older != "" {
+		p.athd[i] = stage.StartOlder(p.t, p.older, p.home[i], p.admin[i])
+		return
+	}
 	p.athd[i] = stage.StartAthd(p.t, p.home[i], p.admin[i])
 }
 

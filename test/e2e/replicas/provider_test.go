@@ -16,6 +16,8 @@ type provider struct {
 	redeemed map[string]int
 	life     int  // of access tokens, in seconds; 0: an hour
 	refresh  bool // it gives refresh tokens
+	many     bool // each code is of another user
+	revoked  int  // calls of its revocation endpoint
 
 	refreshes, running, atOnce int
 	hold                       chan struct{} // the first refresh waits until it is closed
@@ -57,7 +59,15 @@ func (p *provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.mu.Unlock()
 		json.NewEncoder(w).Encode(reply)
 	case "/userinfo":
-		json.NewEncoder(w).Encode(map[string]any{"sub": "user-1"})
+		sub := "user-1"
+		if p.many {
+			sub = "user-" + rand.Text()
+		}
+		json.NewEncoder(w).Encode(map[string]any{"sub": sub})
+	case "/revoke":
+		p.mu.Lock()
+		p.revoked++
+		p.mu.Unlock()
 	default:
 		http.NotFound(w, r)
 	}
@@ -68,6 +78,13 @@ func (p *provider) timesRefreshed() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.refreshes
+}
+
+// timesRevoked returns how often athd has revoked a token.
+func (p *provider) timesRevoked() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.revoked
 }
 
 // timesRedeemed returns how often athd has sent this code.
