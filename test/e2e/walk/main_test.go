@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/athd/athd/test/harness/leak"
 	"github.com/athd/athd/test/harness/stage"
 )
 
@@ -51,6 +52,7 @@ func raw(t *testing.T, s *stage.Stage, lines ...string) reply {
 	if err != nil {
 		t.Fatal(err)
 	}
+	leak.Of(t).Refusal("a call", r.status, []byte(r.body))
 	return r
 }
 
@@ -95,6 +97,11 @@ func do(t *testing.T, req *http.Request) reply {
 	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
 	if err != nil {
 		t.Fatal(err)
+	}
+	watch := leak.Of(t)
+	watch.Refusal("a request", resp.StatusCode, body)
+	if strings.HasPrefix(req.URL.Path, "/ath/admin/") {
+		watch.Place("the reply of "+req.URL.Path, body)
 	}
 	return reply{resp.StatusCode, resp.Header, string(body)}
 }

@@ -1,13 +1,16 @@
 // Package leak looks for secrets in what must not hold them: dumps of the
 // store, logs. It finds a secret in plain, in hex of either case and in
-// base64 of either alphabet at any offset, whatever stands around it.
+// base64 of either alphabet at any offset, whatever stands around it, and as it
+// is written in a URL. A [Watch] gathers the secrets of a test.
 package leak
 
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"net/url"
 	"strings"
 )
 
@@ -41,6 +44,11 @@ func forms(value string) []form {
 	out := []form{
 		{"plain", v}, {"hex", []byte(lower)}, {"hex", []byte(strings.ToUpper(lower))},
 	}
+	for _, escaped := range []string{url.QueryEscape(value), url.PathEscape(value)} {
+		if escaped != value {
+			out = append(out, form{"the spelling of a URL", []byte(escaped)})
+		}
+	}
 	for offset := range 3 {
 		// In base64 a value reads in one of three ways, by how many bytes stand
 		// before it; what its neighbours decide is cut off at both ends.
@@ -51,27 +59,55 @@ func forms(value string) []form {
 		core := encoded[from:to]
 		name := fmt.Sprintf("base64 at offset %d", offset)
 		out = append(out, form{name, []byte(core)})
-		if url := strings.NewReplacer("+", "-", "/", "_").Replace(core); url != core {
-			out = append(out, form{name, []byte(url)})
+		if other := strings.NewReplacer("+", "-", "/", "_").Replace(core); other != core {
+			out = append(out, form{name, []byte(other)})
 		}
 	}
 	return out
 }
 
-// Scan looks for secrets in everything that it is given, by name of place.
+// Scan looks for secrets in everything that it is given, by name of place. Its
+// time does not grow with the number of secrets.
 func Scan(places map[string][]byte, secrets []Secret) ([]Find, error) {
-	var finds []Find
+	type wanted struct {
+		form
+		secret string
+	}
+	starts := map[uint64][]wanted{} // by the first eight bytes
+	var may [1 << 13]uint64         // a bit for each low 19 bits of their hash
 	for _, s := range secrets {
 		if len(s.Value) < minBytes {
 			return nil, fmt.Errorf("%s is too short to be looked for", s.Name)
 		}
 		for _, f := range forms(s.Value) {
-			for where, data := range places {
-				if at := bytes.Index(data, f.text); at >= 0 {
-					finds = append(finds, Find{s.Name, f.name, where, at})
+			key := binary.BigEndian.Uint64(f.text)
+			starts[key] = append(starts[key], wanted{f, s.Name})
+			h := bit(key)
+			may[h/64] |= 1 << (h % 64)
+		}
+	}
+	var finds []Find
+	for where, data := range places {
+		found := map[string]bool{}
+		var key uint64
+		for i, b := range data {
+			key = key<<8 | uint64(b)
+			if i < minBytes-1 {
+				continue
+			}
+			if h := bit(key); may[h/64]>>(h%64)&1 == 0 {
+				continue
+			}
+			at := i - (minBytes - 1)
+			for _, x := range starts[key] {
+				if bytes.HasPrefix(data[at:], x.text) && !found[x.secret+x.name] {
+					found[x.secret+x.name] = true
+					finds = append(finds, Find{x.secret, x.name, where, at})
 				}
 			}
 		}
 	}
 	return finds, nil
 }
+
+func bit(key uint64) uint64 { return key * 0x9e3779b97f4a7c15 >> (64 - 19) }

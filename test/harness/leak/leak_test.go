@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -15,6 +16,7 @@ func TestPlantedSecretsAreFound(t *testing.T) {
 	secrets := []leak.Secret{{Name: "token", Value: secret}}
 	plants := map[string]string{
 		"plain": "x " + secret + " y", "hex": "00" + hex.EncodeToString([]byte(secret)) + "ff",
+		"URL": url.QueryEscape(secret), "path": url.PathEscape(secret),
 		"upper-case hex": strings.ToUpper(hex.EncodeToString([]byte(secret))),
 	}
 	for before := range 7 {

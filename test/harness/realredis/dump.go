@@ -20,7 +20,7 @@ func (s *Server) Dump(t testing.TB) map[string][]byte {
 // Dump is [Server.Dump] for any server.
 func Dump(t testing.TB, client *redis.Client) map[string][]byte {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience) // also when the test has ended
 	defer cancel()
 	out := map[string][]byte{}
 	keys := client.Scan(ctx, 0, "*", 1000).Iterator()

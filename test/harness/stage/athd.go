@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/athd/athd/test/harness/leak"
 	"github.com/athd/athd/test/harness/locked"
 )
 
@@ -102,6 +103,7 @@ func startAthd(t testing.TB, dir, admin string, ready bool, change ...func(*exec
 	}()
 	t.Cleanup(func() {
 		a.Stop()
+		leak.Of(t).Check(t, map[string][]byte{"athd's log and audit events": []byte(a.Logs())})
 		if t.Failed() {
 			t.Logf("athd's log:\n%s", a.Logs())
 		}

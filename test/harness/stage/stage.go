@@ -32,6 +32,7 @@ import (
 	"github.com/athd/athd/internal/oauthserver"
 	"github.com/athd/athd/internal/wire"
 	"github.com/athd/athd/test/harness/identity"
+	"github.com/athd/athd/test/harness/leak"
 	"github.com/athd/athd/test/harness/realenvoy"
 	"github.com/athd/athd/test/harness/realredis"
 	"github.com/athd/athd/test/harness/reserve"
@@ -122,6 +123,8 @@ type Stage struct {
 	Authority *realenvoy.Authority
 
 	t     testing.TB
+	watch *leak.Watch
+	http  string // athd's address behind Envoy
 	admin string
 	site  *http.ServeMux
 }
@@ -188,7 +191,7 @@ func Start(t testing.TB, o Options) *Stage {
 		envoyListen = reserve.Addr(t)
 	}
 	authority := realenvoy.NewAuthority(t)
-	s := &Stage{Dir: dir, Authority: authority, t: t, admin: admin, site: http.NewServeMux()}
+	s := &Stage{Dir: dir, Authority: authority, t: t, watch: leak.Of(t), http: httpListen, admin: admin, site: http.NewServeMux()}
 	s.Public = public(envoyListen, o)
 	s.ConsentURL = s.Public
 	var consentURL string
@@ -250,6 +253,7 @@ func Start(t testing.TB, o Options) *Stage {
 		o.Envoy = func(_ string, bootstrap func(...string) []byte) []byte { return bootstrap() }
 	}
 	s.Envoy = realenvoy.Start(t, o.Envoy(envoyListen, bootstrap))
+	t.Cleanup(s.findLeaks)
 	return s
 }
 
@@ -283,13 +287,13 @@ func (s *Stage) startOAuth(o Options) string {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	srv.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	srv.Config.Handler = s.watch.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if o.NoMetadata != nil && o.NoMetadata.Load() && strings.HasPrefix(r.URL.Path, "/.well-known/") {
 			w.WriteHeader(http.StatusServiceUnavailable)
 			return
 		}
 		s.OAuth.ServeHTTP(w, r)
-	})
+	}))
 	srv.Start()
 	s.t.Cleanup(srv.Close)
 	return issuer
@@ -337,7 +341,7 @@ func (s *Stage) NewAgentVia(name string, by http.RoundTripper) (*client.Client, 
 // nowhere.
 func (s *Stage) ClientOf(a *client.Identity, by http.RoundTripper) *client.Client {
 	s.t.Helper()
-	c, err := client.New(client.Config{Server: s.Public, Agent: a, Transport: by, Timeout: 10 * time.Second, InsecureHTTP: true})
+	c, err := client.New(client.Config{Server: s.Public, Agent: a, Transport: &wire.Recorder{Base: by, Observe: s.watch.Observe}, Timeout: 10 * time.Second, InsecureHTTP: true})
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -361,6 +365,7 @@ func (s *Stage) Call(c *client.Client, token client.Token, method, path string) 
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	s.watch.Refusal("a call", ex.Status, ex.Reply)
 	return ex
 }
 
@@ -385,6 +390,7 @@ func (s *Stage) Consent(b *browser.Browser, authorizationURL string) *browser.Pa
 	if err != nil {
 		s.t.Fatalf("the user's browser: %v\n%v", err, b.Steps())
 	}
+	s.gather(b, page)
 	return page
 }
 

@@ -19,6 +19,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/athd/athd/test/harness/leak"
 )
 
 // The client that the servers know.
@@ -71,7 +73,9 @@ type asked struct {
 func newServer(t testing.TB, preset, authorize, token, base string) *Server {
 	t.Helper()
 	s := &Server{Preset: preset, t: t, mux: http.NewServeMux(), code: map[string]asked{}, held: map[string]issued{}, turns: turns{lines: map[string]*line{}}}
-	srv := httptest.NewServer(s.mux)
+	watch := leak.Of(t)
+	watch.Secret("athd's client secret at "+preset, ClientSecret)
+	srv := httptest.NewServer(watch.Handler(s.mux))
 	t.Cleanup(srv.Close)
 	s.URL = srv.URL
 	s.AuthorizeURL, s.TokenURL, s.APIBase = s.URL+authorize, s.URL+token, s.URL+base
