@@ -52,7 +52,9 @@ func (f *Flow) redeem(ctx context.Context, v *visit, p *provider.Provider, code 
 		}
 		connection.Agent = ""
 		next.Connection, err = f.putConnection(ctx, v, connection, func() (ath.Tag, error) {
-			return f.Store.ShareConnection(ctx, s.AgentID, connection, s.Expires, came)
+			ref, err := f.Store.ShareConnection(ctx, s.AgentID, connection, s.Expires, came)
+			next.Epoch = ref.Epoch
+			return ref.Tag, err
 		})
 	} else {
 		tag := ath.NewTag()

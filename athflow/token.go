@@ -201,7 +201,7 @@ func (f *Flow) issue(ctx context.Context, c *httpapi.Call, agent *tokenstore.Age
 	token := ath.NewToken(session.Connection)
 	grant := tokenstore.Grant{
 		Agent: agent.ID, ClientID: agent.ClientID, User: session.User, Provider: session.Provider,
-		Scopes: granted.Effective, Connection: session.Connection, Shared: session.Shared, Issued: now, Expires: expires,
+		Scopes: granted.Effective, Connection: session.Connection, Shared: session.Shared, Epoch: session.Epoch, Issued: now, Expires: expires,
 		Generation: agent.Generation,
 	}
 	if err := f.Store.PutGrant(ctx, token, grant); err != nil {

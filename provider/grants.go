@@ -15,7 +15,29 @@ const (
 
 // unstable are user ids that a server may give to another person later: who shares
 // tokens by one would share them with a stranger (OpenID Connect Core, section 5.7).
-var unstable = []string{"email", "login", "name", "nickname", "phone_number", "preferred_username", "upn", "user_name", "username"}
+// They are compared in lower case and without underscores.
+var unstable = []string{
+	"displayname", "email", "emailaddress", "handle", "login", "mail", "name", "nickname", "phonenumber",
+	"preferredusername", "screenname", "uniquename", "upn", "username", "userprincipalname",
+}
+
+// ofMany are the ids of what many users have in common: an app, or where they work.
+var ofMany = []string{
+	"aud", "azp", "appid", "botid", "botuserid", "clientid", "customerid", "enterpriseid", "hd", "iss", "orgid",
+	"organizationid", "teamid", "tenant", "tenantid", "tid", "workspaceid",
+}
+
+// holders are objects whose id is one of many.
+var holders = []string{"app", "bot", "client", "company", "enterprise", "org", "organization", "team", "tenant", "workspace"}
+
+func plainName(step string) string { return strings.ToLower(strings.ReplaceAll(step, "_", "")) }
+
+// sharedByMany reports whether a field names what is not one person.
+func sharedByMany(field string) bool {
+	steps := strings.Split(field, ".")
+	last := plainName(steps[len(steps)-1])
+	return slices.Contains(ofMany, last) || last == "id" && len(steps) > 1 && slices.Contains(holders, plainName(steps[len(steps)-2]))
+}
 
 // SharesGrants reports whether a user's agents share one connection.
 func (p *Provider) SharesGrants() bool { return p.Grants == GrantsPerUser }
@@ -58,10 +80,15 @@ func (c *check) grants(p *Provider, s serverFields) {
 		c.fail("grants", GrantsPerUser+" needs scope_rules, or a preset's: the shared token can do more than one agent was allowed, and rules that are derived from the names of scopes must not be all that holds it back")
 	}
 	idToken := p.Issuer != "" && asksIDToken(p.asked(p.Scopes)) && (p.UserIDField == "" || p.Discovered)
+	asksReply := p.UserinfoURL == nil && p.UserIDField == "" // the preset says where
 	switch {
+	case asksReply && slices.ContainsFunc(p.dialect.UserID, sharedByMany):
+		c.fail("grants", GrantsPerUser+" cannot be with token_kind "+p.dialect.Name+": its token is one for many users")
+	case sharedByMany(p.UserIDField):
+		c.fail("user_id_field", "with grants: "+GrantsPerUser+" want the id of a user, not one that many have in common")
 	case p.UserinfoURL == nil && !idToken && (p.UserIDField != "" || len(p.dialect.UserID) == 0):
 		c.fail("grants", GrantsPerUser+" needs to know who the user is: give an issuer and openid in extra_scopes, or userinfo_endpoint")
-	case slices.Contains(unstable, p.UserIDField[strings.LastIndexByte(p.UserIDField, '.')+1:]):
+	case slices.Contains(unstable, plainName(p.UserIDField[strings.LastIndexByte(p.UserIDField, '.')+1:])):
 		c.fail("user_id_field", "with grants: "+GrantsPerUser+" want an id that is never another person's, such as sub or id")
 	}
 }

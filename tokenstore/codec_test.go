@@ -24,16 +24,16 @@ var (
 	wholeSession = Session{
 		ID: ath.NewSecret("a"), State: ath.DigestOf("b"), AgentID: "https://a.example/x.json", ClientID: "d", Provider: "e", ProviderAs: "f", Requested: ath.Scopes{"g"},
 		AgentState: "h", RedirectURI: "i", CallbackURL: "j", Resource: "k", Verifier: ath.NewSecret("l"), BrowserKey: ath.NewSecret("m"), Consent: "n",
-		Phase: Started, User: "o", Consented: ath.Scopes{"p"}, Connection: "q", Shared: true, Code: ath.DigestOf("r"), BadCodes: 2, Upstream: "s",
+		Phase: Started, User: "o", Consented: ath.Scopes{"p"}, Connection: "q", Shared: true, Epoch: "t", Code: ath.DigestOf("r"), BadCodes: 2, Upstream: "s",
 		Created: wholeTime, Expires: wholeTime.Add(1),
 	}
 	wholeGrant = Grant{
-		Agent: "https://a.example/x.json", ClientID: "b", User: "c", Provider: "d", Scopes: ath.Scopes{"e"}, Connection: "f", Shared: true,
+		Agent: "https://a.example/x.json", ClientID: "b", User: "c", Provider: "d", Scopes: ath.Scopes{"e"}, Connection: "f", Shared: true, Epoch: "h",
 		Issued: wholeTime, Expires: wholeTime.Add(1), Revoked: wholeTime.Add(2), Thumbprint: "g", Generation: 3,
 	}
 	wholeConnection = Connection{
 		Agent: "https://a.example/x.json", User: "b", Provider: "c", Access: ath.NewSecret("d"), Refresh: ath.NewSecret("e"), Expires: wholeTime,
-		Scopes: ath.Scopes{"f"}, Created: wholeTime.Add(1), Ended: true, Destination: "g",
+		Scopes: ath.Scopes{"f"}, Created: wholeTime.Add(1), Ended: true, Destination: "g", Epoch: "i",
 		Renewal: Renewal{Refreshed: wholeTime.Add(2), RefreshExpires: wholeTime.Add(3), Refused: wholeTime.Add(4), RefusedFor: "h", TriedAgain: true, Narrowed: true},
 	}
 )
@@ -194,7 +194,7 @@ func TestRewritingCarriesExtraMembersOver(t *testing.T) {
 		}
 		record, err := encodeGrant(wholeGrant, nil)
 		put(grantKind, keys.grant, record, err)
-		if record, err = encodeConnection(Connection{Agent: wholeGrant.connectionAgent(), User: wholeGrant.User, Provider: wholeGrant.Provider}, extra(x)); err != nil {
+		if record, err = encodeConnection(Connection{Agent: wholeGrant.connectionAgent(), User: wholeGrant.User, Provider: wholeGrant.Provider, Epoch: wholeGrant.Epoch}, extra(x)); err != nil {
 			t.Fatal(err)
 		}
 		raw, err := s.keys.seal(connectionKind, keys.connection, record, wholeGrant.Ref().binding()...)

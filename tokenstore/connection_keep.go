@@ -80,7 +80,7 @@ func (i *ConnectionInfo) Waits() bool {
 
 // Ref names the connection, and whose it is.
 func (i *ConnectionInfo) Ref() ConnectionRef {
-	return ConnectionRef{Tag: i.Tag, Agent: i.Agent, User: i.User, Provider: i.Provider}
+	return ConnectionRef{Tag: i.Tag, Agent: i.Agent, User: i.User, Provider: i.Provider, Epoch: i.Epoch}
 }
 
 // noteKeep enters a connection into the index, if its refresh token has an end.

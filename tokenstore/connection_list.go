@@ -26,6 +26,7 @@ type ConnectionInfo struct {
 	Agent, User, Provider string   // Agent is "" of one that the user's agents share
 	Shared                bool     // the user's agents share it
 	Agents                []string // those that share it and have a live token
+	Epoch                 string   // of a shared one; see [Connection]
 	Scopes                ath.Scopes
 	Created               time.Time
 	Expires               time.Time // of the user's access token; zero: not known

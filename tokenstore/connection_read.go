@@ -182,7 +182,7 @@ func (s *Store) finishRead(r *connectionRead, tag ath.Tag) {
 	}
 	i := &r.info
 	i.Tag, i.Scopes, i.Created, i.Expires, i.Ended, i.Destination = tag, c.Scopes, c.Created, c.Expires, c.Ended, c.Destination
-	i.Shared = c.Shared()
+	i.Shared, i.Epoch = c.Shared(), c.Epoch
 	if !i.Shared {
 		i.Agents = nil
 	}

@@ -2,6 +2,7 @@ package tokenstore
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"strings"
@@ -33,22 +34,28 @@ const (
 // consents at once, the tokens stay that came last, in whatever order they are stored:
 // the server has ended the others. What a newer athd keeps in x stays, too. A
 // record that does not open is not replaced: ErrCorrupt.
-func (s *Store) ShareConnection(ctx context.Context, agentID string, c Connection, until, came time.Time) (ath.Tag, error) {
+//
+// The tag comes again after the end of a connection, but with another epoch, so that no
+// grant of before opens the new one, however it was left over: by an end that was
+// interrupted, or by an older athd that cannot read it. Tokens that the provider has
+// refused for a while have ended, too: the user may have taken them back from all
+// agents, and allows but one of them now.
+func (s *Store) ShareConnection(ctx context.Context, agentID string, c Connection, until, came time.Time) (ConnectionRef, error) {
 	if agentID == "" || c.Agent != "" || c.User == "" || c.Provider == "" || c.Destination == "" {
-		return "", errors.New("store: a shared connection is of a user, a provider and a destination, and of no agent")
+		return ConnectionRef{}, errors.New("store: a shared connection is of a user, a provider and a destination, and of no agent")
 	}
 	for range shareTries {
 		age := max(0, time.Since(came)) // before it is compared: in doubt these are the last
 		at, err := s.sharedState(ctx, c.User, c.Provider, c.Destination)
 		if err != nil {
-			return "", err
+			return ConnectionRef{}, err
 		}
 		err = s.share(ctx, at, agentID, c, until, age)
 		if !errors.Is(err, ErrChanged) {
-			return at.ref.Tag, err
+			return at.ref, err
 		}
 	}
-	return "", fmt.Errorf("store: share_connection: %w, again and again", ErrChanged)
+	return ConnectionRef{}, fmt.Errorf("store: share_connection: %w, again and again", ErrChanged)
 }
 
 // A sharedState is a shared connection as it stands, or the place for one.
@@ -57,6 +64,7 @@ type sharedState struct {
 	key  string
 	raw  string // "": there is none
 	x    extra
+	over bool          // what is there has ended
 	came time.Duration // ago, its tokens came; orderKept: or longer
 }
 
@@ -91,22 +99,40 @@ func (s *Store) sharedState(ctx context.Context, user, provider, destination str
 				break
 			}
 		}
+		out.ref.Epoch = rand.Text()
 		out.key, err = key(out.ref.Tag, string(connectionKind))
 		if err != nil || out.raw == "" {
 			return err
 		}
 		var there Connection
-		if there, out.x, err = s.openConnectionOf(out.key, out.raw, out.ref); err == nil && there.Destination != destination {
+		switch there, out.x, err = s.openConnectionOf(out.key, out.raw, out.ref); {
+		case err != nil:
+		case there.Destination != destination:
 			err = fmt.Errorf("%w: a shared connection is for another destination than its tag", ErrCorrupt)
+		case !there.over(s.now()):
+			out.ref.Epoch = there.Epoch
+		default:
+			out.over = true
 		}
 		return err
 	})
 	return out, err
 }
 
+// over reports whether the provider has ended a shared connection, and not just by
+// the consent that is about to replace it.
+func (c *Connection) over(now time.Time) bool {
+	return c.Ended || !c.Renewal.Refused.IsZero() && now.Sub(c.Renewal.Refused) > orderKept
+}
+
 func (s *Store) share(ctx context.Context, at sharedState, agentID string, c Connection, until time.Time, age time.Duration) error {
 	tag := at.ref.Tag
-	older := at.raw != "" && at.came < age // what is stored came after these tokens
+	older := at.raw != "" && !at.over && at.came < age // what is stored came after these tokens
+	c.Epoch = at.ref.Epoch
+	begins := 0
+	if at.raw == "" || at.over {
+		begins = 1
+	}
 	sealed, order := at.raw, int64(0)
 	if !older {
 		var err error
@@ -123,14 +149,21 @@ func (s *Store) share(ctx context.Context, at sharedState, agentID string, c Con
 	if err != nil {
 		return err
 	}
-	if err := s.noteNow(ctx, note); err != nil {
+	if err := s.noteNow(ctx, func(ctx context.Context, batch redis.Pipeliner) func() error {
+		noted, kept := note(ctx, batch), func() error { return nil }
+		if !older {
+			kept = s.noteKeep(ctx, batch, tag, &c)
+		}
+		return func() error { return errors.Join(noted(), kept()) }
+	}); err != nil {
 		return err
 	}
 	grants, _ := key(tag, string(grantsKind))
 	orderKey, _ := key(tag, string(orderKind))
+	revocation, _ := revocationKey(tag)
 	return s.do(ctx, "share_connection", func(ctx context.Context) error {
-		return s.confirmed(ctx, s.scripts.share, ErrChanged, []string{at.key, ownerKey, grants, orderKey},
-			at.raw, sealed, s.ttl(until), owner, order, holdOf(agentID), until.UnixMilli())
+		return s.confirmed(ctx, s.scripts.share, ErrChanged, []string{at.key, ownerKey, grants, orderKey, revocation},
+			at.raw, sealed, s.ttl(until), owner, order, holdOf(agentID), until.UnixMilli(), begins)
 	})
 }
 

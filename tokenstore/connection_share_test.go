@@ -29,10 +29,16 @@ func shared(t *testing.T, user string) flow {
 // share stores the tokens that came then, and the grant of an ATH token on them.
 func (f *flow) share(t *testing.T, s *tokenstore.Store, came time.Time) {
 	t.Helper()
-	tag, err := s.ShareConnection(t.Context(), f.agent.ID, f.connection, f.session.Expires, came)
+	ref, err := s.ShareConnection(t.Context(), f.agent.ID, f.connection, f.session.Expires, came)
 	noErr(t, err)
-	f.on(tag)
+	f.in(ref)
 	noErr(t, s.PutGrant(t.Context(), f.token, f.grant))
+}
+
+// in makes the flow's token one of a shared connection as it is now.
+func (f *flow) in(ref tokenstore.ConnectionRef) {
+	f.on(ref.Tag)
+	f.grant.Epoch = ref.Epoch
 }
 
 // on makes the flow's token one of this connection.
@@ -49,6 +55,30 @@ func (f *flow) reads(t *testing.T, s *tokenstore.Store, want tokenstore.Connecti
 	if got.Connection == nil || !got.Connection.Access.Equal(want.Access.Reveal()) || !got.Connection.Shared() {
 		t.Errorf("the token leads to other tokens than those that came last: %+v", got.Connection)
 	}
+}
+
+// refused is what a provider's refusal of the refresh token leaves.
+func (f *flow) refused(t *testing.T, s *tokenstore.Store, at time.Time) {
+	t.Helper()
+	f.rewrite(t, s, func(c *tokenstore.Connection) { c.Renewal.Refused, c.Renewal.RefusedFor = at, "invalid_grant" })
+}
+
+// ended is what is left where a refresh gave another user's token.
+func (f *flow) ended(t *testing.T, s *tokenstore.Store) {
+	t.Helper()
+	f.rewrite(t, s, func(c *tokenstore.Connection) { c.Ended = true })
+}
+
+func (f *flow) rewrite(t *testing.T, s *tokenstore.Store, change func(*tokenstore.Connection)) {
+	t.Helper()
+	state, err := s.RefreshState(t.Context(), f.grant.Ref())
+	noErr(t, err)
+	r, err := s.NewRefresh(state, tokenstore.Attempt{Of: ath.DigestOf("r"), Unknown: true})
+	noErr(t, err)
+	noErr(t, s.BeginRefresh(t.Context(), r, time.Minute))
+	next := state.Connection
+	change(&next)
+	noErr(t, s.FinishRefresh(t.Context(), r, &next, 0))
 }
 
 // proves: T-7
@@ -89,12 +119,12 @@ func testSharedConnections(t *testing.T, b backend) {
 		} {
 			f := shared(t, "bob")
 			change(&f.connection)
-			tag, err := s.ShareConnection(ctx, f.agent.ID, f.connection, f.session.Expires, time.Now())
+			ref, err := s.ShareConnection(ctx, f.agent.ID, f.connection, f.session.Expires, time.Now())
 			noErr(t, err)
-			if seen[tag] {
+			if seen[ref.Tag] {
 				t.Errorf("%s at %s shares with another", f.connection.User, f.connection.Provider)
 			}
-			seen[tag] = true
+			seen[ref.Tag] = true
 		}
 		for _, change := range []func(*tokenstore.Connection){
 			func(c *tokenstore.Connection) { c.User = "" },
@@ -176,9 +206,9 @@ func testSharedConnections(t *testing.T, b backend) {
 	t.Run("it ends with the last grant, and not before an agent has its token", func(t *testing.T) {
 		one, two := shared(t, "erin"), shared(t, "erin")
 		one.share(t, s, time.Now())
-		tag, err := s.ShareConnection(ctx, two.agent.ID, two.connection, two.session.Expires, time.Now())
+		ref, err := s.ShareConnection(ctx, two.agent.ID, two.connection, two.session.Expires, time.Now())
 		noErr(t, err)
-		two.on(tag)
+		two.in(ref)
 		revoke := func(f flow) {
 			t.Helper()
 			held, err := s.Grant(ctx, f.token)
@@ -266,9 +296,9 @@ func testSharedConnections(t *testing.T, b backend) {
 					came = came.Add(3 * time.Second) // more than any call takes
 				}
 				for {
-					tag, err := stores[i%2].ShareConnection(ctx, flows[i].agent.ID, flows[i].connection, flows[i].session.Expires, came)
+					ref, err := stores[i%2].ShareConnection(ctx, flows[i].agent.ID, flows[i].connection, flows[i].session.Expires, came)
 					if err == nil {
-						flows[i].on(tag)
+						flows[i].in(ref)
 						return
 					}
 					if !errors.Is(err, tokenstore.ErrChanged) {
@@ -352,6 +382,71 @@ func testSharedFromBehind(t *testing.T, b backend) {
 			if left := b.raw.PTTL(ctx, "ath:{"+string(one.token.Tag())+"}:"+kind).Val(); left < 59*time.Minute {
 				t.Errorf("%s goes after %v", kind, left)
 			}
+		}
+	})
+	t.Run("grants of before its end do not come back with it", func(t *testing.T) {
+		s := b.open(t)
+		for name, end := range map[string]func(*flow){
+			"an end that was interrupted": func(f *flow) {
+				tag := "ath:{" + string(f.token.Tag()) + "}"
+				noErr(t, b.raw.Del(ctx, tag+":conn", tag+":owner").Err())
+			},
+			"refused for a while": func(f *flow) { f.refused(t, s, time.Now().Add(-2*time.Minute)) },
+			"of another user":     func(f *flow) { f.ended(t, s) },
+		} {
+			old, next := shared(t, "ken "+name), shared(t, "ken "+name)
+			old.share(t, s, time.Now().Add(-5*time.Second))
+			old.reads(t, s, old.connection)
+			end(&old)
+			next.share(t, s, time.Now().Add(-6*time.Second)) // also where their order is in doubt
+			if next.token.Tag() != old.token.Tag() {
+				t.Fatalf("%s: another tag", name)
+			}
+			for range 2 { // also when the record is decrypted already
+				next.reads(t, s, next.connection)
+				if got, err := s.Read(ctx, old.token, old.agent.ID); err != nil || got.Connection != nil {
+					t.Errorf("%s: a grant of before opens it: %v", name, err)
+				}
+			}
+			if _, err := s.RefreshState(ctx, old.grant.Ref()); !errors.Is(err, tokenstore.ErrNotFound) {
+				t.Errorf("%s: a grant of before refreshes it: %v", name, err)
+			}
+			info, err := s.Connection(ctx, next.token.Tag())
+			noErr(t, err)
+			if _, err := s.RefreshState(ctx, info.Ref()); err != nil || len(info.Agents) != 1 {
+				t.Errorf("%s: operators see %v, and cannot refresh it: %v", name, info.Agents, err)
+			}
+			// Nor do they hold it.
+			held, err := s.Grant(ctx, next.token)
+			noErr(t, err)
+			noErr(t, s.Revoke(ctx, held, time.Now()))
+			_, err = s.RefreshState(ctx, next.grant.Ref())
+			wantErr(t, err, tokenstore.ErrNotFound)
+		}
+	})
+	t.Run("but what the new consent itself ended goes on", func(t *testing.T) {
+		s := b.open(t)
+		one, two := shared(t, "leo"), shared(t, "leo")
+		one.share(t, s, time.Now())
+		one.refused(t, s, time.Now().Add(-5*time.Second))
+		two.share(t, s, time.Now())
+		one.reads(t, s, two.connection)
+	})
+	t.Run("a refresh token that ends is used before, and none of before is revoked", func(t *testing.T) {
+		s := b.revoking(t, &policy{})
+		one, two := shared(t, "mia"), shared(t, "mia")
+		two.connection.Created, two.connection.Renewal.RefreshExpires = time.Now(), time.Now().Add(time.Hour)
+		one.share(t, s, time.Now())
+		held, err := s.Grant(ctx, one.token)
+		noErr(t, err)
+		noErr(t, s.Revoke(ctx, held, time.Now()))
+		queued(t, s, one)
+		two.share(t, s, time.Now())
+		_, err = s.Revocation(ctx, two.token.Tag())
+		wantErr(t, err, tokenstore.ErrNotFound)
+		tags, err := s.KeepDue(ctx, time.Now().Add(time.Hour), 0, 1000)
+		if noErr(t, err); !slices.Contains(tags, two.token.Tag()) {
+			t.Error("nobody uses it before it ends")
 		}
 	})
 	t.Run("keys name nobody", func(t *testing.T) {

@@ -94,14 +94,23 @@ func (s *Store) note(agentID, user string, tag ath.Tag, until time.Time) (noting
 func (s *Store) openConnection(key, raw string, g *Grant) (*Connection, error) {
 	agent := g.connectionAgent()
 	if c := s.connections.lookup(key, raw); c != nil && c.Agent == agent && c.User == g.User && c.Provider == g.Provider {
-		return c, nil
+		return c.in(g.Epoch), nil
 	}
 	c, _, err := s.openConnectionOf(key, raw, g.Ref())
 	if err != nil {
 		return nil, err
 	}
 	s.connections.add(&decryptedRecord[Connection]{key: key, raw: raw, value: &c})
-	return &c, nil
+	return c.in(g.Epoch), nil
+}
+
+// in is the connection for what was issued in an epoch: nil in another one, as after
+// its end.
+func (c *Connection) in(epoch string) *Connection {
+	if c.Epoch != epoch {
+		return nil
+	}
+	return c
 }
 
 func (s *Store) sealConnection(key string, ref ConnectionRef, c Connection, x extra) (string, error) {

@@ -132,6 +132,7 @@ type Session struct {
 	Consented  ath.Scopes `json:"got,omitempty"`
 	Connection ath.Tag    `json:"conn,omitzero"`
 	Shared     bool       `json:"shared,omitzero"` // the connection is to be one that the user's agents share, as it was at authorize
+	Epoch      string     `json:"epoch,omitzero"`  // of the connection, if it is shared
 	Code       ath.Digest `json:"code,omitzero"`   // of the one-time code (C-6)
 	BadCodes   int        `json:"bad,omitzero"`    // wrong guesses of it; five end the session (T-1)
 	Upstream   string     `json:"said,omitzero"`   // why the provider's server ended it: its error code, or a text of athd's
@@ -150,6 +151,7 @@ type Grant struct {
 	Scopes     ath.Scopes `json:"scopes,omitempty"`
 	Connection ath.Tag    `json:"conn"`
 	Shared     bool       `json:"shared,omitzero"` // Connection is one that the user's agents share
+	Epoch      string     `json:"epoch,omitzero"`  // of the connection, if it is shared: in another one the grant opens nothing
 	Issued     time.Time  `json:"at,omitzero"`
 	Expires    time.Time  `json:"exp,omitzero"`
 	Revoked    time.Time  `json:"rev,omitzero"` // zero: live. A revoked grant stays as a tombstone for a day (P-1)
@@ -170,6 +172,10 @@ type Connection struct {
 	Scopes  ath.Scopes `json:"scopes,omitempty"`
 	Created time.Time  `json:"at,omitzero"`
 	Ended   bool       `json:"ended,omitzero"` // the provider no longer accepts it: reauthorization_required (P-6)
+
+	// Epoch is that of a shared connection, whose tag comes again after its end: what
+	// was issued before that is of another epoch. It is random.
+	Epoch string `json:"epoch,omitzero"`
 
 	// Destination is where the user agreed that the token goes: the provider's
 	// Destination at the time (O-2).

@@ -87,6 +87,9 @@ func (s *Store) readRefreshState(out *RefreshState, got []any, left time.Duratio
 	if out.Connection, out.x, err = s.openConnectionOf(out.keys.connection, out.raw, ref); err != nil {
 		return err
 	}
+	if out.Connection.Epoch != ref.Epoch {
+		return ErrNotFound // what is meant has ended, and the user has consented again
+	}
 	_, out.Leased = got[1].(string)
 	if out.rawAttempt, there = got[2].(string); !there {
 		return nil

@@ -153,7 +153,7 @@ func (s *Store) HandRevocation(ctx context.Context, tag ath.Tag, c *Connection) 
 			return UpstreamNone, err
 		}
 	}
-	s.upstream.Ended(ConnectionRef{tag, c.Agent, c.User, c.Provider}, what)
+	s.upstream.Ended(c.ref(tag), what)
 	return what, nil
 }
 
