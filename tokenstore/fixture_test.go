@@ -128,6 +128,7 @@ func testFixture(t *testing.T, f fixture, start func(*testing.T) backend) {
 		{"the index of an agent's connections", testFixtureEnd},
 		{"connections are found and ended", testFixtureConnections},
 		{"suspended hosts", testFixtureHosts},
+		{"what an issuer said", testFixtureIssuer},
 		{"what is counted", testFixtureQuota},
 	} {
 		t.Run(part.name, func(t *testing.T) {
@@ -352,6 +353,16 @@ func testFixtureHosts(t *testing.T, f fixture, s *tokenstore.Store) {
 	}
 	if held, err = s.HostSuspensions(t.Context()); err != nil || !reflect.DeepEqual(held.Value, fixtureHosts()[:1]) {
 		t.Errorf("then suspended are %+v, %v", held.Value, err)
+	}
+}
+
+func testFixtureIssuer(t *testing.T, f fixture, s *tokenstore.Store) {
+	if f.name != "998e869" {
+		return // written before there was one
+	}
+	held, err := s.Issuer(t.Context(), fixtureIssuer().Issuer)
+	if err != nil || !reflect.DeepEqual(held.Value, fixtureIssuer()) {
+		t.Errorf("the issuer is %+v, %v", held.Value, err)
 	}
 }
 
