@@ -81,12 +81,14 @@ return 1`
 
 		// KEYS connection, grant, index, owner; ARGV sealed grant, its ttl in ms,
 		// its digest, its expiry in Unix ms, the least ttl of the connection, the
-		// sealed owner, the entry of an agent without a token. An index without a TTL shows -1 and so gets one.
+		// sealed owner, the entry of an agent without a token. An index without a TTL
+		// shows -1 and so gets one. The grant is written first: a full server refuses a
+		// script's first write only, and PEXPIRE never.
 		putGrant: normal(`
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
 if redis.call('EXISTS', KEYS[4]) == 0 then redis.call('SET', KEYS[4], ARGV[6], 'PX', ARGV[5]) end
 if redis.call('PTTL', KEYS[4]) < tonumber(ARGV[5]) then redis.call('PEXPIRE', KEYS[4], ARGV[5]) end
-redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
 redis.call('ZADD', KEYS[3], ARGV[4], ARGV[3])
 redis.call('ZREM', KEYS[3], ARGV[7])
 if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[5]) then redis.call('PEXPIRE', KEYS[1], ARGV[5]) end
