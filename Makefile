@@ -143,7 +143,7 @@ test-upgrade: ## athd of older commits beside this one on one Redis, and a table
 		(cd "$$tree" && CGO_ENABLED=0 go build -buildvcs=false -o "$$tree.athd" ./cmd/athd); \
 		rm -rf "$$tree"; older="$$older $$name=$$tree.athd"; \
 	done; \
-	ATHD_OLDER="$$older" go test -count=1 -timeout 10m -v -run '^TestAnOlderAthdBesideThisOne$$' ./test/e2e/replicas
+	ATHD_OLDER="$$older" go test -count=1 -timeout 10m -tags older -v -run '^TestAnOlderAthdBesideThisOne$$' ./test/e2e/replicas
 
 chaos-refresh: setup ## take athd, Redis and providers away while users' tokens are refreshed, and print every figure with its goal (ROUNDS=n)
 	@mkdir -p $(BUILD) && rm -f $(FIGURES)

@@ -113,6 +113,9 @@ func (s *Server) Lookup(accessToken string) (user string, scopes []string, ok bo
 	return grant.Subject, strings.Fields(token.Scopes), true
 }
 
+// Whose says whose an access token is or was: also one that has ended.
+func (s *Server) Whose(accessToken string) (user string, ok bool) { return s.store.whose(accessToken) }
+
 // Stats returns the counts so far.
 func (s *Server) Stats() Stats {
 	s.mu.Lock()

@@ -161,6 +161,18 @@ func (s *store) live(accessToken string, now time.Time) (goidc.Token, goidc.Gran
 	return token, grant, true
 }
 
+// whose says whose an access token is or was.
+func (s *store) whose(accessToken string) (user string, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	token, ok := s.Tokens[accessToken]
+	if !ok {
+		return "", false
+	}
+	grant, ok := s.Grants[token.GrantID]
+	return grant.Subject, ok
+}
+
 // issued returns every code, access and refresh token that was ever given out.
 func (s *store) issued() []string {
 	s.mu.Lock()

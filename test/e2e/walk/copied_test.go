@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/client"
@@ -95,7 +96,11 @@ func TestCopiedRecordsAreRefusedAndAudited(t *testing.T) {
 		if err := raw.Set(t.Context(), tt.key, good, 0).Err(); err != nil {
 			t.Fatal(err)
 		}
-		if !strings.Contains(s.Athd.Logs(), `"record":"`+tt.at+`"`) {
+		named := func() bool { return strings.Contains(s.Athd.Logs(), `"record":"`+tt.at+`"`) }
+		for end := time.Now().Add(5 * time.Second); !named() && time.Now().Before(end); { // events of calls are written behind the reply
+			time.Sleep(5 * time.Millisecond)
+		}
+		if !named() {
 			t.Errorf("no event names the record %s", tt.at)
 		}
 		_, metrics := s.Athd.Get("/metrics")

@@ -2,6 +2,7 @@ package standins
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -99,6 +100,24 @@ func gitHub(t testing.TB, preset string, grant func(s *Server, token string, sco
 		}
 		w.Header().Set("Content-Type", "application/x-www-form-urlencoded; charset=utf-8")
 		io.WriteString(w, form.Encode())
+	})
+	// "Delete an app authorization": the token's grant ends with all of its tokens,
+	// and 204 is the answer; a token that is not the app's is 422, "Validation failed".
+	//
+	//	https://docs.github.com/en/rest/apps/oauth-applications
+	s.mux.HandleFunc("DELETE /applications/"+ClientID+"/grant", func(w http.ResponseWriter, r *http.Request) {
+		var body struct {
+			Token string `json:"access_token"`
+		}
+		id, secret, _ := r.BasicAuth()
+		switch {
+		case id != ClientID || secret != ClientSecret:
+			reply(w, http.StatusUnauthorized, map[string]any{"message": "Bad credentials"})
+		case json.NewDecoder(io.LimitReader(r.Body, 1<<10)).Decode(&body) != nil || !s.revoke(body.Token):
+			reply(w, http.StatusUnprocessableEntity, map[string]any{"message": "Validation Failed"})
+		default:
+			w.WriteHeader(http.StatusNoContent)
+		}
 	})
 	return s
 }

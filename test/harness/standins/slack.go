@@ -58,6 +58,17 @@ func slack(t testing.TB, rotates bool) *Server {
 		}
 		return Grant{}, "no scope was asked for"
 	})
+	// "revoked": true where the token is dead now; what was no token is "invalid_auth".
+	//
+	//	https://docs.slack.dev/reference/methods/auth.revoke
+	s.mux.HandleFunc("POST /api/auth.revoke", func(w http.ResponseWriter, r *http.Request) {
+		token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		if !s.revoke(token) {
+			reply(w, http.StatusOK, map[string]any{"ok": false, "error": "invalid_auth"})
+			return
+		}
+		reply(w, http.StatusOK, map[string]any{"ok": true, "revoked": true})
+	})
 	s.mux.HandleFunc("POST /api/oauth.v2.access", func(w http.ResponseWriter, r *http.Request) {
 		members := map[string]any{
 			"ok": true, "app_id": "A0APP", "is_enterprise_install": false, "enterprise": nil,

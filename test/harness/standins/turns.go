@@ -94,6 +94,17 @@ func (s *Server) alive(token string) bool {
 	return ok && !h.line.dead && slices.Contains(h.line.access, token) && (h.dies.IsZero() || time.Now().Before(h.dies))
 }
 
+// revoke ends all tokens of an access token's line, and reports whether it was alive.
+func (s *Server) revoke(token string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	was := s.alive(token)
+	if was {
+		s.held[token].line.dead = true
+	}
+	return was
+}
+
 // hasten gives an access token that has just been issued its end.
 func (s *Server) hasten(access string, documented time.Duration) time.Duration {
 	s.mu.Lock()
