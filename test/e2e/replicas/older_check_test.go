@@ -57,3 +57,10 @@ func (p *pair) check(i int, a *actor, token string) reply {
 	}
 	return out
 }
+
+// timesRevoked returns how often athd has revoked a token.
+func (p *provider) timesRevoked() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.revoked
+}

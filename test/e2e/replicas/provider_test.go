@@ -80,13 +80,6 @@ func (p *provider) timesRefreshed() int {
 	return p.refreshes
 }
 
-// timesRevoked returns how often athd has revoked a token.
-func (p *provider) timesRevoked() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.revoked
-}
-
 // timesRedeemed returns how often athd has sent this code.
 func (p *provider) timesRedeemed(code string) int {
 	p.mu.Lock()
