@@ -41,7 +41,7 @@ func (m mesh) start(t *testing.T) *stage.Stage {
 
 func (m mesh) startWith(t *testing.T, o stage.Options) *stage.Stage {
 	t.Helper()
-	o.Destination, o.ConsentHost = "host_and_path", m.consentHost
+	o.Destination, o.ConsentHost, o.AccessLogOf = "host_and_path", m.consentHost, "the mesh"
 	o.Envoy = func(listen string, bootstrap func(...string) []byte) []byte {
 		return m.config(t, listen, bootstrap("--part", "clusters"))
 	}

@@ -35,9 +35,9 @@ func (s *Stage) findLeaks() {
 	for _, issued := range s.OAuth.Issued() {
 		s.watch.Secret("a code or token of the OAuth server", issued)
 	}
-	places := map[string][]byte{
-		"Envoy's access log": []byte(strings.Join(s.Envoy.AccessLog(), "\n")),
-		"Envoy's log":        []byte(s.Envoy.Log()),
+	places := map[string][]byte{"Envoy's log": []byte(s.Envoy.Log())}
+	if s.accessLogOf == "" {
+		places["Envoy's access log"] = []byte(strings.Join(s.Envoy.AccessLog(), "\n"))
 	}
 	if _, metrics := s.Athd.Get("/metrics"); metrics != "" {
 		places["metrics"] = []byte(metrics)

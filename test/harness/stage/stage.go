@@ -86,6 +86,10 @@ type Options struct {
 	// ConsentHost is the name of consent_url, whose port is Envoy's, too; "":
 	// there is none.
 	ConsentHost string
+	// AccessLogOf says whose the access log's format is, if it is not one of athd's
+	// configuration: then what it holds is not athd's to say, and it is not searched
+	// for secrets.
+	AccessLogOf string
 	// Unauthenticated is the app's: deny (the default) or passthrough.
 	Unauthenticated string
 	PathPrefix      string // the app's
@@ -127,6 +131,8 @@ type Stage struct {
 	http  string // athd's address behind Envoy
 	admin string
 	site  *http.ServeMux
+
+	accessLogOf string // Options.AccessLogOf
 }
 
 const configuration = `public_url: {{.Public}}
@@ -253,6 +259,7 @@ func Start(t testing.TB, o Options) *Stage {
 		o.Envoy = func(_ string, bootstrap func(...string) []byte) []byte { return bootstrap() }
 	}
 	s.Envoy = realenvoy.Start(t, o.Envoy(envoyListen, bootstrap))
+	s.accessLogOf = o.AccessLogOf
 	t.Cleanup(s.findLeaks)
 	return s
 }

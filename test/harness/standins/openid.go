@@ -54,7 +54,27 @@ func (s *Server) publish(below, subject string, more map[string]any) *openID {
 			"x": base64.RawURLEncoding.EncodeToString(point[1:33]), "y": base64.RawURLEncoding.EncodeToString(point[33:]),
 		}}})
 	})
+	if endpoint, ok := more["revocation_endpoint"].(string); ok {
+		s.mux.HandleFunc("POST "+strings.TrimPrefix(endpoint, s.URL), s.revocation)
+	}
 	return o
+}
+
+// revocation ends all tokens of a consent (RFC 7009, section 2.1): those of its
+// refresh token, too. What is no token is answered 200, as section 2.2 has it.
+func (s *Server) revocation(w http.ResponseWriter, r *http.Request) {
+	if r.ParseForm() != nil || r.PostForm.Get("client_id") != ClientID || r.PostForm.Get("client_secret") != ClientSecret {
+		reply(w, http.StatusUnauthorized, map[string]any{"error": "invalid_client"})
+		return
+	}
+	token := r.PostForm.Get("token")
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if l := s.lines[token]; l != nil {
+		l.dead = true
+	} else if h, ok := s.held[token]; ok {
+		h.line.dead = true
+	}
 }
 
 // idToken signs who the user is, for an authorization that asked for openid.
