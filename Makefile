@@ -10,7 +10,7 @@ FUZZTIME ?= 10s
 FUZZ ?=
 TIMEOUT ?= 6m
 ARGS ?=
-SERVERS ?= dex keycloak spring
+SERVERS ?= dex keycloak spring hydra
 ROUNDS ?= 1000
 PROCESS_ROUNDS ?= 4
 BASE ?=
@@ -76,7 +76,7 @@ gotests: ## all Go tests (after make setup)
 	  --stage 'unit: each package, fuzz seeds, the store suite on miniredis and on redis-server; race detector' $$units \
 	  --stage 'end to end: through a real Envoy, Redis and Chromium; race detector' -count=1 ./test/...
 
-test-oauth: setup ## the table of OAuth servers for those that take a while: Dex, Keycloak and Spring (SERVERS=dex; wants a JDK, mvn and a C compiler)
+test-oauth: setup ## the table of OAuth servers for those that take a while: Dex, Keycloak, Spring and Hydra (SERVERS=dex; wants a JDK, mvn and a C compiler)
 	$(SETUP) toolchain $(SERVERS)
 	ATHD_OAUTH_SERVERS='$(SERVERS)' go test -count=1 -timeout 20m -tags more -run '^Test(More|ProvidersCheckAtMore)' -v ./test/e2e/oauthservers
 

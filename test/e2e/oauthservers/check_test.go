@@ -157,4 +157,8 @@ var found = map[string]map[string]string{
 		"as it should be": "right | right | right | not told | right", "wrong secret": "wrong", "wrong auth method": "wrong",
 		"unknown scope": "wrong", "unregistered redirect URI": "not told",
 	},
+	"hydra": {
+		"as it should be": "right | right | right | right | right", "wrong secret": "wrong", "wrong auth method": "wrong",
+		"unknown scope": "wrong", "unregistered redirect URI": "wrong",
+	},
 }

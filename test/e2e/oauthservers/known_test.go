@@ -86,4 +86,17 @@ var known = map[string]map[string]string{
 		"athd: two agents of one browser":   "calls go on, calls go on", "athd: two agents of two browsers": "calls go on, calls go on",
 		"athd: one of two agents is ended, the other": "calls go on", "athd: grants revoked with the last agent": "2",
 	},
+	"hydra": { // as it comes: without rotation_grace_period
+		"metadata": "OpenID", "iss on the callback": "no", "access token's life": "299|300", "refresh token": "yes",
+		"a refresh rotates": "yes", "a refresh ends the old access token": "yes", "garbage as refresh token": "400 invalid_grant",
+		"a refresh token twice": "400 invalid_grant", "… then the newer one": "400 invalid_grant",
+		// Where both get tokens, only the later pair is good, and trying the other one ends it, too.
+		"two refreshes at once": "1 of 2, 0 can go on|2 of 2, 1 can go on|2 of 2, 0 can go on", "a refresh token is revoked": "200", "… then its access token": "dead",
+		"… the user's grant of the same browser": "lives", "… of another browser": "lives",
+		"athd: handshake by the issuer alone": "yes", "athd: knows that it is one user": "yes", "athd: calls outlive the access token": "yes",
+		"athd: refreshes for 17 calls at once": "1", "athd: after a theft of a spent refresh token": "asks for a new consent",
+		"athd: after the end at the server": "asks for a new consent",
+		"athd: two agents of one browser":   "calls go on, calls go on", "athd: two agents of two browsers": "calls go on, calls go on",
+		"athd: one of two agents is ended, the other": "calls go on", "athd: grants revoked with the last agent": "2",
+	},
 }

@@ -14,6 +14,7 @@ import (
 	"encoding/json"
 	"maps"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"strconv"
@@ -54,6 +55,10 @@ type Server struct {
 	redirects []string // of athd's client
 	kind      kind
 	basic     bool // how the other client authenticates
+	// pages is the URL of log-in pages that are not the server's own, and setUp what
+	// is done once it answers; both are for a command to set.
+	pages string
+	setUp func()
 }
 
 // A kind is what differs from server to server.
@@ -91,7 +96,7 @@ const password = "wonderland"
 // start, and are of make test-oauth.
 var (
 	Names = []string{"oidc-provider", "cloudflare", "zitadel"}
-	More  = []string{"dex", "keycloak", "spring"}
+	More  = []string{"dex", "keycloak", "spring", "hydra"}
 )
 
 var kinds = map[string]kind{
@@ -117,6 +122,7 @@ var kinds = map[string]kind{
 	"keycloak": keycloak,
 	"dex":      dex,
 	"spring":   spring,
+	"hydra":    hydra,
 }
 
 // Start starts a server at which athd's client may be called back at these URIs.
@@ -179,6 +185,9 @@ func (s *Server) run(cmd *exec.Cmd) {
 			res.Body.Close()
 			if res.StatusCode == http.StatusOK {
 				s.readClients(out.String())
+				if s.setUp != nil {
+					s.setUp()
+				}
 				if s.kind.shorten {
 					s.Proxy.shorten = s.Athd.ID
 				}
@@ -237,7 +246,7 @@ func (s *Server) Fields(api string) map[string]any {
 // agrees, and returns the first page that is somebody else's.
 func (s *Server) Allow(ctx context.Context, b *browser.Browser, page *browser.Page, user string) (*browser.Page, error) {
 	for range 8 {
-		if page.Stopped || !strings.HasPrefix(page.URL.String(), s.Proxy.URL+"/") || page.Status >= 400 {
+		if page.Stopped || !s.shows(page.URL) || page.Status >= 400 {
 			return page, nil
 		}
 		form := page.Form()
@@ -259,4 +268,10 @@ func (s *Server) Allow(ctx context.Context, b *browser.Browser, page *browser.Pa
 		page = next
 	}
 	return page, nil
+}
+
+// shows reports whether a page is the server's, or one of its log-in pages.
+func (s *Server) shows(page *url.URL) bool {
+	at := page.Scheme + "://" + page.Host
+	return at == s.Proxy.URL || at == s.pages
 }
