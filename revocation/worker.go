@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/athd/athd/ath"
@@ -155,6 +156,7 @@ func (w *Worker) round() (more bool) {
 		return false // the store's own breaker says so
 	}
 	var all sync.WaitGroup
+	var failed atomic.Int64
 	for _, e := range entries {
 		select {
 		case <-w.stop:
@@ -164,7 +166,8 @@ func (w *Worker) round() (more bool) {
 		}
 		all.Go(func() {
 			defer func() { <-w.slots }()
-			if err := w.one(e); err != nil {
+			if err := w.look(e); err != nil {
+				failed.Add(1)
 				w.Logger.Debug("revocation not looked at", "error", err)
 			}
 		})
@@ -175,7 +178,20 @@ func (w *Worker) round() (more bool) {
 		w.queue = queue
 		w.mu.Unlock()
 	}
-	return len(entries) == batch
+	// What failed is due still: without any progress the next round is not at once.
+	return len(entries) == batch && failed.Load() < batch
+}
+
+// look does what is to be done about one entry. One that makes athd panic is left
+// alone for an hour, and does not end the process, nor that of the next replica.
+func (w *Worker) look(e tokenstore.RevocationEntry) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			w.Logger.Error("revocation panicked", "panic", fmt.Sprintf("%T", p))
+			err = w.Store.PostponeRevocation(w.ctx, e.Tag, w.Now().Add(lookAgain))
+		}
+	}()
+	return w.one(e)
 }
 
 // paused reports until when a provider is left alone.
