@@ -2,10 +2,6 @@ package process
 
 import "syscall"
 
-// EndsWithParent reports whether children end even where this program is
-// killed.
-const EndsWithParent = true
-
 // attributes have the kernel end a child when the thread that started it
 // ends, so that nothing is left running even after a SIGKILL.
 func attributes(ownGroup bool) *syscall.SysProcAttr {

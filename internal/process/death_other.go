@@ -4,11 +4,8 @@ package process
 
 import "syscall"
 
-// EndsWithParent reports whether children end even where this program is
-// killed: only Linux can do that.
-const EndsWithParent = false
-
-// attributes are those of a child.
+// attributes are those of a child, which goes on where this program is killed:
+// only Linux can end it then.
 func attributes(ownGroup bool) *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: ownGroup}
 }
