@@ -20,6 +20,7 @@ import (
 	"github.com/athd/athd/audit"
 	"github.com/athd/athd/issuer"
 	"github.com/athd/athd/provider"
+	"github.com/athd/athd/provider/metadata"
 	"github.com/athd/athd/tokenstore"
 )
 
@@ -98,6 +99,7 @@ type world struct {
 	ids    []string
 
 	ageless atomic.Bool // no turn ends
+	panics  atomic.Bool // whoever asks the issuer
 }
 
 func newWorld(t *testing.T, s *server) *world {
@@ -156,7 +158,12 @@ func (w *world) start(t *testing.T) *replica {
 	t.Cleanup(func() { trail.Close() })
 	client := provider.NewClient(provider.ClientConfig{AllowHTTP: true, AllowPrivate: true})
 	r.Keeper, err = issuer.New(issuer.Config{
-		Store: store, Providers: r.providers, Fetch: client.Metadata, Audit: trail, Logger: slog.New(slog.DiscardHandler),
+		Store: store, Providers: r.providers, Fetch: func(ctx context.Context, p *provider.Provider) (*metadata.Document, error) {
+			if w.panics.Load() {
+				panic("a fault")
+			}
+			return client.Metadata(ctx, p)
+		}, Audit: trail, Logger: slog.New(slog.DiscardHandler),
 		Every: w.every, Retry: 10 * time.Millisecond,
 	})
 	if err != nil {
@@ -179,6 +186,19 @@ func until(t *testing.T, what string, is func() bool) {
 			t.Fatalf("%s: not within 20 seconds", what)
 		}
 	}
+}
+
+func TestAPanicWhileAnIssuerIsAskedIsAFailure(t *testing.T) {
+	s := newServer(t)
+	w := newWorld(t, s)
+	w.panics.Store(true)
+	r := w.start(t)
+	r.Tried(t.Context())
+	if r.shop().Ready() {
+		t.Error("there are endpoints")
+	}
+	w.panics.Store(false)
+	until(t, "it is asked again", func() bool { return r.shop().Ready() })
 }
 
 // proves: C-2

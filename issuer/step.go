@@ -16,6 +16,12 @@ import (
 
 // step goes on with an issuer, and returns when there is more to do.
 func (k *Keeper) step(ctx context.Context, i *kept) (wait time.Duration) {
+	defer func() {
+		if p := recover(); p != nil { // what one server says must not end athd
+			k.Logger.ErrorContext(ctx, "a look at an issuer panicked", "issuer", i.issuer, "panic", fmt.Sprintf("%T", p))
+			wait = k.failed(ctx, i, errors.New("a fault of athd"))
+		}
+	}()
 	held, err := k.Store.Issuer(ctx, i.issuer)
 	if err != nil {
 		// Without the store nothing is known of what was accepted, and nothing new

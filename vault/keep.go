@@ -39,7 +39,13 @@ func (v *Vault) KeepAlive(ctx context.Context, providers *provider.Providers) {
 }
 
 // keepDue arms a timer for each connection that is due before the next look.
-func (v *Vault) keepDue(ctx context.Context, providers *provider.Set) error {
+func (v *Vault) keepDue(ctx context.Context, providers *provider.Set) (err error) {
+	defer func() {
+		if p := recover(); p != nil { // one record must not end athd
+			v.Logger.ErrorContext(ctx, "refresh panicked", "panic", typeName(p))
+			err = nil
+		}
+	}()
 	by := v.Now().Add(v.Every)
 	offset := 0 // behind those that stay
 	for range maxScheduled / keepPage {
