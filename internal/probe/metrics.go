@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"regexp"
 	"strconv"
@@ -26,20 +25,7 @@ var label = regexp.MustCompile(`([a-z_]+)="((?:[^"\\]|\\.)*)"`)
 // Metrics returns what /metrics says on an admin listener of the metrics whose
 // names begin with one of these: network is tcp or unix.
 func Metrics(ctx context.Context, network, at string, prefixes ...string) ([]Sample, error) {
-	client := &http.Client{
-		Transport: &http.Transport{
-			DisableKeepAlives: true, MaxResponseHeaderBytes: maxBytes,
-			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-				return new(net.Dialer).DialContext(ctx, network, at)
-			},
-		},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://athd/metrics", nil)
-	if err != nil {
-		return nil, err
-	}
-	resp, err := client.Do(req)
+	resp, err := get(ctx, network, at, "/metrics")
 	if err != nil {
 		return nil, err
 	}

@@ -5,30 +5,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 
 	"github.com/athd/athd/ath/api"
 )
 
-const maxBytes = 64 << 10
-
 // Ready returns what /readyz says on an admin listener: network is tcp or unix.
 func Ready(ctx context.Context, network, at string) (*api.Readiness, error) {
-	client := &http.Client{
-		Transport: &http.Transport{
-			DisableKeepAlives: true, MaxResponseHeaderBytes: maxBytes,
-			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-				return new(net.Dialer).DialContext(ctx, network, at)
-			},
-		},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://athd/readyz", nil)
-	if err != nil {
-		return nil, err
-	}
-	resp, err := client.Do(req)
+	resp, err := get(ctx, network, at, "/readyz")
 	if err != nil {
 		return nil, err
 	}
