@@ -36,6 +36,7 @@ import (
 	"github.com/athd/athd/internal/oauthserver"
 	"github.com/athd/athd/provider"
 	"github.com/athd/athd/test/harness/identity"
+	"github.com/athd/athd/test/harness/leak"
 	"github.com/athd/athd/tokenstore"
 )
 
@@ -55,6 +56,8 @@ type world struct {
 	site   *http.ServeMux
 	sites  string
 	config settings
+
+	watch *leak.Watch
 
 	mu    sync.Mutex
 	ahead time.Duration
@@ -144,7 +147,20 @@ func newWorld(t testing.TB, options ...option) *world {
 		o(&w.config)
 	}
 	w.serve(srv)
+	w.watch = leak.Of(t)
+	t.Cleanup(w.findLeaks)
 	return w
+}
+
+// findLeaks fails the test if a secret that passed through this world stands in the
+// log, which is kept at debug level with the audit events, or in a refusal.
+func (w *world) findLeaks() {
+	w.watch.Secret("athd's client secret", oauthSecret)
+	w.watch.Secret("the operator's token", adminToken)
+	for _, issued := range w.oauth.Issued() {
+		w.watch.Secret("a code or token of the OAuth server", issued)
+	}
+	w.watch.Check(w.t, map[string][]byte{"athd's log": []byte(w.log())})
 }
 
 func (w *world) serve(srv *httptest.Server) {
@@ -395,6 +411,10 @@ func (w *world) send(req *http.Request) reply {
 	text, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
 	if err != nil {
 		w.t.Error(err)
+	}
+	w.watch.Refusal(req.URL.Path, resp.StatusCode, text)
+	if resp.StatusCode < http.StatusBadRequest {
+		w.watch.Text(string(text))
 	}
 	r := reply{status: resp.StatusCode, header: resp.Header, raw: string(text)}
 	json.Unmarshal(text, &r.json)
