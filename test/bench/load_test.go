@@ -91,14 +91,19 @@ func dialHTTP(t testing.TB, addr string, requests [][]byte) []client {
 	t.Helper()
 	clients := make([]client, connections)
 	for i := range clients {
-		conn, err := net.Dial("tcp", addr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { conn.Close() })
-		in := bufio.NewReader(conn)
+		// Dialled when it is first used: Envoy closes those that say nothing for some seconds.
+		var conn net.Conn
+		var in *bufio.Reader
 		next := i
 		clients[i] = func() error {
+			if conn == nil {
+				c, err := net.Dial("tcp", addr)
+				if err != nil {
+					return err
+				}
+				t.Cleanup(func() { c.Close() })
+				conn, in = c, bufio.NewReader(c)
+			}
 			if _, err := conn.Write(requests[next%len(requests)]); err != nil {
 				return err
 			}
