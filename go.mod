@@ -6,6 +6,7 @@ require (
 	github.com/alicebob/miniredis/v2 v2.40.0 // the embedded store: a Redis work-alike in the process
 	github.com/chromedp/cdproto v0.159.0 // tests: the types of what chromedp sends
 	github.com/chromedp/chromedp v0.23.0 // tests: drives the real Chromium
+	github.com/cncf/xds/go v0.0.0-20260202195803-dba9d589def2 // Envoy's API: the matchers that choose how a run-time API is spoken to
 	github.com/compose-spec/compose-go/v2 v2.16.2 // tests: reads docker-compose.yaml as compose does
 	github.com/coreos/go-oidc/v3 v3.21.0 // verifies providers' ID tokens (T-7)
 	github.com/envoyproxy/go-control-plane/envoy v1.40.0 // Envoy's API: ext_authz and configuration
@@ -25,7 +26,8 @@ require (
 	golang.org/x/oauth2 v0.37.0 // authorization URLs, PKCE and code exchange
 	golang.org/x/sync v0.24.0 // one fetch in flight per identity document
 	golang.org/x/sys v0.49.0 // tests: which processor runs what while make bench measures
-	golang.org/x/time v0.16.0 // rate limits of the companion
+	golang.org/x/time v0.16.0 // rate limits of the companion and of calls
+	google.golang.org/genproto/googleapis/api v0.0.0-20260817212433-ac3dfec99bb1 // the condition of a guard in Envoy's configuration, as a parsed expression
 	google.golang.org/genproto/googleapis/rpc v0.0.0-20260817212433-ac3dfec99bb1 // the status in Envoy's CheckResponse
 	google.golang.org/grpc v1.85.0 // the server that Envoy asks
 	google.golang.org/protobuf v1.36.12 // messages of Envoy's API
@@ -36,7 +38,6 @@ require (
 	github.com/beorn7/perks v1.0.1 // indirect
 	github.com/bits-and-blooms/bitset v1.24.4 // indirect
 	github.com/cespare/xxhash/v2 v2.3.0 // indirect
-	github.com/cncf/xds/go v0.0.0-20260202195803-dba9d589def2 // indirect
 	github.com/distribution/reference v0.5.0 // indirect
 	github.com/docker/go-connections v0.4.0 // indirect
 	github.com/docker/go-units v0.5.0 // indirect
@@ -59,5 +60,4 @@ require (
 	golang.org/x/crypto v0.58.0 // indirect
 	golang.org/x/text v0.43.0 // indirect
 	golang.org/x/tools v0.51.0 // indirect
-	google.golang.org/genproto/googleapis/api v0.0.0-20260817212433-ac3dfec99bb1 // indirect
 )
