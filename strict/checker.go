@@ -13,6 +13,8 @@ type Checker struct {
 	Base   []any       // leads to what is checked; no message repeats it
 	Warn   func(Fault) // is given each warning; nil: they are dropped
 	Faults Faults
+	// Bare leaves the path out of messages: for readers who have [Fault].Pointer.
+	Bare bool
 }
 
 // Fail adds a fault of the value at path, whose message begins with the path's
@@ -51,7 +53,7 @@ func (c *Checker) fault(message string, path []any) (f Fault, ok bool) {
 	if len(path) > 0 && c.Doc.Faulty(full...) {
 		return Fault{}, false
 	}
-	if label := Label(path...); label != "" {
+	if label := Label(path...); label != "" && !c.Bare {
 		message = label + ": " + message
 	}
 	return c.Doc.Fault(message, full...), true

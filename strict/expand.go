@@ -49,7 +49,7 @@ func (d *Document) expand(env func(string) (string, bool), n *yaml.Node, faults 
 		d.expanded[n] = true
 		text, err := Expand(n.Value, env)
 		if err != nil {
-			*faults = append(*faults, Fault{d.file, n.Line, n.Column, err.Error()})
+			*faults = append(*faults, Fault{File: d.file, Line: n.Line, Column: n.Column, Message: err.Error()})
 			return
 		}
 		n.Value = text
@@ -57,7 +57,7 @@ func (d *Document) expand(env func(string) (string, bool), n *yaml.Node, faults 
 }
 
 // Expand replaces ${NAME} in one text as [Document.Expand] does. The error
-// names the variable, never a value. A nil env knows no variable.
+// names the variable, never a value. A nil env: variables are not for this document.
 func Expand(text string, env func(string) (string, bool)) (string, error) {
 	var out strings.Builder
 	for {
@@ -75,10 +75,10 @@ func Expand(text string, env func(string) (string, bool)) (string, error) {
 		if !closed || !isVariable(name) {
 			return "", errors.New("want ${NAME} with a name of letters, digits and _; write $${ for a plain ${")
 		}
-		value, set := "", false
-		if env != nil {
-			value, set = env(name)
+		if env == nil {
+			return "", errors.New("environment variables are not read here: write the value itself, or $${ for a plain ${")
 		}
+		value, set := env(name)
 		if !set {
 			return "", fmt.Errorf("environment variable %s is not set", name)
 		}

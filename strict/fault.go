@@ -13,6 +13,9 @@ type Fault struct {
 	Line    int // from 1; 0: the file as a whole
 	Column  int // in characters, from 1
 	Message string
+	// Pointer is the place in a JSON document (RFC 6901), for whoever sees no lines.
+	// What is missing has one, too. "": the document as a whole.
+	Pointer string
 }
 
 // String returns the fault as compilers print theirs:

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
+	"sync"
 	"time"
 
 	"go.yaml.in/yaml/v4"
@@ -22,7 +23,7 @@ type shape struct {
 }
 
 func (s *shape) add(n *yaml.Node, format string, args ...any) {
-	s.faults = append(s.faults, Fault{s.doc.file, n.Line, n.Column, fmt.Sprintf(format, args...)})
+	s.faults = append(s.faults, Fault{File: s.doc.file, Line: n.Line, Column: n.Column, Message: fmt.Sprintf(format, args...)})
 }
 
 // checkStyle refuses what no field may hold, whatever its type, and keys
@@ -106,6 +107,11 @@ func (s *shape) check(n *yaml.Node, t reflect.Type) {
 	}
 	if oneOrMore && n.Kind == yaml.SequenceNode {
 		s.checkList(n, t.Elem())
+		return
+	}
+	// An object that a word may stand for.
+	if p.Implements(yamlUnmarshaler) && t.Kind() == reflect.Struct && t != nodeType && n.Kind != yaml.ScalarNode {
+		s.checkStruct(n, t)
 		return
 	}
 	if t == nodeType || p.Implements(yamlUnmarshaler) || n.Tag == "!!null" {
@@ -193,8 +199,7 @@ func (s *shape) checkStruct(n *yaml.Node, t reflect.Type) {
 	if !s.want(n, n.Kind == yaml.MappingNode, "an object") {
 		return
 	}
-	fields := map[string]reflect.Type{}
-	others := addFields(fields, t)
+	fields, others := fieldsOf(t)
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		k, v := n.Content[i], n.Content[i+1]
 		if field, known := fields[k.Value]; known {
@@ -207,6 +212,27 @@ func (s *shape) checkStruct(n *yaml.Node, t reflect.Type) {
 			s.add(k, "unknown key %q", clip(k.Value))
 		}
 	}
+}
+
+// structFields are what [addFields] found.
+type structFields struct {
+	fields map[string]reflect.Type
+	others reflect.Type
+}
+
+// knownStructs holds structFields by reflect.Type. They are of code, so that there
+// are few: thousands of providers are read by the same ones.
+var knownStructs sync.Map
+
+func fieldsOf(t reflect.Type) (fields map[string]reflect.Type, others reflect.Type) {
+	if known, ok := knownStructs.Load(t); ok {
+		s := known.(structFields)
+		return s.fields, s.others
+	}
+	fields = map[string]reflect.Type{}
+	others = addFields(fields, t)
+	knownStructs.Store(t, structFields{fields, others})
+	return fields, others
 }
 
 // addFields lists the keys of a struct as the library names them. It returns the

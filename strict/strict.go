@@ -114,7 +114,7 @@ func (d *Document) report(faults Faults) Faults {
 	for _, f := range faults {
 		d.faulty[position{f.Line, f.Column}] = true
 	}
-	return faults
+	return d.point(faults)
 }
 
 // yamlFaults translates the library's errors. Only texts of its scanner and
@@ -190,6 +190,9 @@ func (d *Document) faultyNode(n *yaml.Node) bool {
 
 func (d *Document) at(path []any, message string) Fault {
 	f := Fault{File: d.file, Message: message}
+	if d.json {
+		f.Pointer = Pointer(path...)
+	}
 	if place, _, _ := d.find(path); place != nil {
 		f.Line, f.Column = place.Line, place.Column
 	}
