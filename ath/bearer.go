@@ -30,6 +30,21 @@ const (
 // Authorization header may contain it (P-5).
 const TokenPrefix = tokenHead
 
+// HasTokenPrefix reports whether s begins, in any case, as an ATH token or a renewal
+// token does. It allocates nothing.
+func HasTokenPrefix[T string | []byte](s T) bool {
+	return len(s) >= len(tokenHead) && (isHead(s, tokenHead) || isHead(s, renewalHead))
+}
+
+func isHead[T string | []byte](s T, head string) bool {
+	for i := range len(head) {
+		if c := s[i]; c != head[i] && (c < 'A' || c > 'Z' || c+'a'-'A' != head[i]) {
+			return false
+		}
+	}
+	return true
+}
+
 // NewTag returns a random tag.
 func NewTag() Tag {
 	var b [tagBytes]byte

@@ -54,3 +54,13 @@ func (d *Digest) UnmarshalText(text []byte) error {
 	_, err := hex.Decode(d[:], text)
 	return err
 }
+
+// A Fingerprint is the first eight bytes of a [Digest]: it tells one upstream token
+// of a connection from the next, and is worth nothing to whoever reads it.
+type Fingerprint [8]byte
+
+// FingerprintOf is that of a secret.
+func FingerprintOf(s Secret) Fingerprint {
+	digest := DigestOf(s.Reveal())
+	return Fingerprint(digest[:len(Fingerprint{})])
+}

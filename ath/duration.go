@@ -43,3 +43,23 @@ func ParseDuration(s string) (time.Duration, error) {
 	}
 	return total, nil
 }
+
+// FormatDuration writes whole seconds as [ParseDuration] reads them, in the largest
+// units: 90d, 1d12h, 10m. Less than a second is 0s.
+func FormatDuration(d time.Duration) string {
+	d = max(0, d).Truncate(time.Second)
+	var b strings.Builder
+	for _, unit := range []struct {
+		of   time.Duration
+		name string
+	}{{day, "d"}, {time.Hour, "h"}, {time.Minute, "m"}, {time.Second, "s"}} {
+		if n := int64(d / unit.of); n > 0 {
+			b.WriteString(strconv.FormatInt(n, 10) + unit.name)
+			d %= unit.of
+		}
+	}
+	if b.Len() == 0 {
+		return "0s"
+	}
+	return b.String()
+}

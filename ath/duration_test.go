@@ -21,3 +21,21 @@ func TestParseDuration(t *testing.T) {
 		}
 	}
 }
+
+func TestDurationsAreWrittenAsTheyAreRead(t *testing.T) {
+	for want, d := range map[string]time.Duration{
+		"90d": 90 * 24 * time.Hour, "1d12h": 36 * time.Hour, "1h": time.Hour, "10m": 10 * time.Minute, "1h30m": 90 * time.Minute,
+		"1m30s": 90 * time.Second, "1d1s": 24*time.Hour + time.Second, "59s": time.Minute - time.Millisecond,
+	} {
+		got := FormatDuration(d)
+		if got != want {
+			t.Errorf("%v is written %q, want %q", d, got, want)
+		}
+		if back, err := ParseDuration(got); err != nil || back != d.Truncate(time.Second) {
+			t.Errorf("%q is read as %v, %v", got, back, err)
+		}
+	}
+	if got := FormatDuration(time.Millisecond); got != "0s" {
+		t.Errorf("next to nothing is written %q", got)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"time"
 )
 
 // A Code is an error code of the wire (E-1).
@@ -32,12 +33,22 @@ const (
 
 	InvalidRequest   Code = "INVALID_REQUEST"
 	Unauthorized     Code = "UNAUTHORIZED"
+	Forbidden        Code = "FORBIDDEN" // an operator whose role is too small
 	NotFound         Code = "NOT_FOUND"
 	MethodNotAllowed Code = "METHOD_NOT_ALLOWED"
 	Conflict         Code = "CONFLICT"
 	PayloadTooLarge  Code = "PAYLOAD_TOO_LARGE"
 	RateLimited      Code = "RATE_LIMITED"
 )
+
+// RetryDetail is the detail of a refusal that says in how many seconds to come back.
+const RetryDetail = "retry_after_seconds"
+
+// RetrySeconds is how a wait is said, in that detail and in Retry-After: in whole
+// seconds, one at least.
+func RetrySeconds(wait time.Duration) int {
+	return int(max(1, (wait+time.Second-1)/time.Second))
+}
 
 // Status returns the usual HTTP status of the code. A code that is not in the
 // table answers 500, never a success.
@@ -48,7 +59,7 @@ func (c Code) Status() int {
 	case InvalidAttestation, TokenInvalid, TokenExpired, TokenRevoked, Unauthorized:
 		return http.StatusUnauthorized
 	case AgentNotRegistered, AgentUnapproved, ProviderNotApproved, ScopeNotApproved,
-		AgentIdentityMismatch, ProviderMismatch, UserDenied:
+		AgentIdentityMismatch, ProviderMismatch, UserDenied, Forbidden:
 		return http.StatusForbidden
 	case NotFound:
 		return http.StatusNotFound

@@ -28,6 +28,7 @@ const (
 	ConsentStartPath  = PathRoot + "/consent/start"
 	ConsentDecidePath = PathRoot + "/consent/decide"
 	ConsentDonePath   = PathRoot + "/consent/done"
+	HealPath          = PathRoot + "/heal/" // and a sealed handle
 
 	AdminPath          = PathRoot + "/admin/"
 	AdminAgentsPath    = AdminPath + "agents"
@@ -35,6 +36,7 @@ const (
 	AdminProvidersPath = AdminPath + "providers"
 	AdminExplainPath   = AdminPath + "explain"
 	AdminRefusalsPath  = AdminPath + "refusals"
+	AdminWhoAmIPath    = AdminPath + "whoami"
 
 	AdminConnectionsPath = AdminPath + "connections"
 	AdminUserEndPath     = AdminPath + "users/end"
@@ -98,6 +100,7 @@ var paths = []Path{
 	{Path: ConsentStartPath, Kind: PathConsent, On: OnConsent},
 	{Path: ConsentDecidePath, Kind: PathConsent, On: OnConsent},
 	{Path: ConsentDonePath, Kind: PathConsent, On: OnConsent},
+	{Path: HealPath, Kind: PathConsent, On: OnConsent},
 	{Path: HealthPath, Kind: PathHealth, On: OnPublic},
 	{Path: DrainHealthPath, Kind: PathDrain},
 }

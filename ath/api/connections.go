@@ -4,12 +4,14 @@ package api
 // share it, for one user at one provider, as
 // operators see it. It holds no token, neither of athd's nor of the user's.
 type Connection struct {
-	ID       string   `json:"connection_id"`
-	Agent    string   `json:"agent_id"`         // "" of one that the user's agents share
-	Shared   bool     `json:"shared,omitempty"` // grants: per_user
-	Agents   []string `json:"agents,omitempty"` // that share it and have a live ATH token
-	User     string   `json:"user_id"`
-	Provider string   `json:"provider_id"`
+	ID     string   `json:"connection_id"`
+	Agent  string   `json:"agent_id"`         // "" of one that the user's agents share
+	Shared bool     `json:"shared,omitempty"` // grants: per_user
+	Agents []string `json:"agents,omitempty"` // that share it and have a live ATH token
+	User   string   `json:"user_id"`
+	// UserHidden: the operator that asks is not told who the user is.
+	UserHidden bool   `json:"user_hidden,omitempty"`
+	Provider   string `json:"provider_id"`
 	// Scopes are those that the provider granted, as its reply named them, which may
 	// be more than an agent asked for; those asked for, where it named none.
 	Scopes   []string `json:"scopes"`
@@ -19,7 +21,9 @@ type Connection struct {
 	Tokens      int    `json:"tokens"`                  // live ATH tokens
 	TokensUntil string `json:"tokens_expire,omitempty"` // the last of them
 	Expires     string `json:"expires,omitempty"`       // of the user's token at the provider; not there where the provider did not say
-	State       string `json:"state"`                   // one of the States of connections
+	// Renewals are the standing consents (T-8), the newest first.
+	Renewals []ConnectionRenewal `json:"renewals,omitempty"`
+	State    string              `json:"state"` // one of the States of connections
 	// RefreshExpires is the end of the refresh token; not there where it has none, or
 	// the provider did not say.
 	RefreshExpires string `json:"refresh_expires,omitempty"`
@@ -29,13 +33,27 @@ type Connection struct {
 	AtProvider     string `json:"end_at_provider,omitempty"` // of one connection: what its end does at the provider
 }
 
+// A ConnectionRenewal is a standing consent: its agent gets further ATH tokens
+// without the user. It ends at the first of Until and IdleUntil.
+type ConnectionRenewal struct {
+	Agent     string   `json:"agent_id"`
+	Scopes    []string `json:"scopes"`
+	Since     string   `json:"since"`      // RFC 3339
+	LastUsed  string   `json:"last_used"`  // up to a thirtieth of the idle time behind
+	Until     string   `json:"until"`      // in any case
+	IdleUntil string   `json:"idle_until"` // if it is not used before
+}
+
 // The states of connections.
 const (
-	ConnectionLive    = "live"    // there is a token that works, or will be one in a moment
-	ConnectionIdle    = "idle"    // no live ATH token
-	ConnectionExpired = "expired" // the user's token has expired, and nothing can refresh it
-	ConnectionRefused = "refused" // the provider no longer accepts the user's token
-	ConnectionMoved   = "moved"   // the provider's endpoints are not those that the user agreed to
+	ConnectionLive = "live" // there is a token that works, or will be one in a moment
+	ConnectionIdle = "idle" // no live ATH token
+	// ConnectionStanding has no live ATH token either, but its agent can get one
+	// without the user.
+	ConnectionStanding = "standing"
+	ConnectionExpired  = "expired" // the user's token has expired, and nothing can refresh it
+	ConnectionRefused  = "refused" // the provider no longer accepts the user's token
+	ConnectionMoved    = "moved"   // the provider's endpoints are not those that the user agreed to
 )
 
 // A ConnectionList is one page of GET /ath/admin/connections. A page may be short,

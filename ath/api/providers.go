@@ -8,6 +8,23 @@ type ProviderList struct {
 	Destination string     `json:"destination"`
 	ConsentHost string     `json:"consent_host,omitempty"` // that the consent pages have for themselves
 	Callback    string     `json:"callback"`               // CallbackShared or CallbackPerProvider
+	// RuntimeUnknown: those of run time are missing, since the store has not answered
+	// since athd started.
+	RuntimeUnknown bool `json:"runtime_unknown,omitempty"`
+	// Runtime is nil where Envoy has no route for providers that are added while athd
+	// runs: none can be added then.
+	Runtime *RuntimeRoute `json:"runtime,omitempty"`
+	// Envoy is how Envoy is to ask; nil of an athd that knows ext_authz only.
+	Envoy *EnvoyAsks `json:"envoy,omitempty"`
+}
+
+// EnvoyAsks is by what, and about what, Envoy is to ask athd: the keys of the same
+// names of athd.yaml's envoy.
+type EnvoyAsks struct {
+	Filter        string `json:"filter"`          // ext_authz or ext_proc
+	Streams       string `json:"streams"`         // bounded or watched
+	StreamsOnLoss string `json:"streams_on_loss"` // end or keep
+	Replies       string `json:"replies"`         // cleared or checked
 }
 
 // The redirect URIs that OAuth servers know.
@@ -40,8 +57,60 @@ type Provider struct {
 	Derived           bool           `json:"derived"`
 	EncodedSlash      bool           `json:"allow_encoded_slash"`
 	Encoded           []string       `json:"allow_encoded,omitempty"`
+	RewriteLinks      bool           `json:"rewrite_links,omitempty"`
+	RetryOn401        bool           `json:"retry_on_401,omitempty"`
 	Rules             []ProviderRule `json:"rules"`
 	App               *ProviderApp   `json:"app,omitempty"`
+
+	Origin     string `json:"origin"`               // ProviderOfFile or ProviderOfRuntime
+	State      string `json:"state"`                // one of the states of providers
+	Problem    string `json:"problem,omitempty"`    // why it does not serve, where the state alone does not say
+	HasSecret  bool   `json:"has_secret"`           // a client secret is there
+	Generation uint64 `json:"generation,omitempty"` // of one of run time: what a change may name, so that it changes nothing else
+	Created    string `json:"created_at,omitempty"` // RFC 3339
+	CreatedBy  string `json:"created_by,omitempty"` // the name of an admin token
+	Changed    string `json:"changed_at,omitempty"`
+	ChangedBy  string `json:"changed_by,omitempty"`
+	// Ending: connections of configurations of before are being ended.
+	Ending bool `json:"ending,omitempty"`
+	Left   *int `json:"connections_left,omitempty"` // of one that drains: connections that are yet to be ended and revoked, as far as is known
+}
+
+// Where a provider comes from.
+const (
+	ProviderOfFile    = "file"
+	ProviderOfRuntime = "runtime"
+)
+
+// The states of providers.
+const (
+	ProviderActive   = "active"
+	ProviderDraining = "draining" // removed: it serves nobody, and its connections are being ended
+	ProviderShadowed = "shadowed" // of run time, and a file defines one of this id: that one serves
+	ProviderFaulty   = "faulty"   // its stored configuration cannot be used by this athd: Problem says why
+)
+
+// A ProviderReply is the answer to a change of a provider (O-1): the provider as it
+// is now, what was done, and what is allowed in it but probably not meant.
+type ProviderReply struct {
+	Provider
+	Message  string          `json:"message,omitempty"`
+	Warnings []ProviderFault `json:"warnings,omitempty"`
+	DryRun   bool            `json:"dry_run,omitempty"` // nothing was changed
+}
+
+// A ProviderFault is what is wrong with a provider, and where: a JSON Pointer (RFC
+// 6901) into the request's document. The errors of details of a 400 are such.
+type ProviderFault struct {
+	Pointer string `json:"pointer"`
+	Message string `json:"message"`
+}
+
+// A ProviderRemoveReply is the answer to DELETE /ath/admin/providers/{id}.
+type ProviderRemoveReply struct {
+	ID      string `json:"provider_id"`
+	State   string `json:"state"` // ProviderDraining
+	Message string `json:"message"`
 }
 
 // Metadata is what is known of an issuer whose endpoints are not written.

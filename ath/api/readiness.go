@@ -23,6 +23,9 @@ type ReadinessCheck struct {
 	Persistent *bool  `json:"persistent,omitempty"`
 	Error      string `json:"error,omitempty"`
 
+	// Of the configuration: replicas with the same files have the same one.
+	Digest string `json:"digest,omitempty"`
+
 	// Of the change feed.
 	Mode       string   `json:"mode,omitempty"` // notify or compare
 	Generation *uint64  `json:"generation,omitempty"`

@@ -17,8 +17,11 @@ type AuthorizeReply struct {
 	Session Secret `json:"ath_session_id"`
 }
 
-// GrantAuthorizationCode is the grant_type of POST /ath/token.
-const GrantAuthorizationCode = "authorization_code"
+// The grant_types of POST /ath/token.
+const (
+	GrantAuthorizationCode = "authorization_code"
+	GrantRefreshToken      = "refresh_token" // a renewal (T-8)
+)
 
 // A TokenRequest is the body of POST /ath/token.
 type TokenRequest struct {
@@ -26,8 +29,12 @@ type TokenRequest struct {
 	ClientID     string `json:"client_id"`
 	ClientSecret Secret `json:"client_secret"`
 	Attestation  Secret `json:"agent_attestation"`
-	Code         Secret `json:"code"`
-	Session      Secret `json:"ath_session_id"`
+	Code         Secret `json:"code,omitzero"`
+	Session      Secret `json:"ath_session_id,omitzero"`
+	RefreshToken Secret `json:"refresh_token,omitzero"` // of a renewal, in place of code and session
+	Scope        string `json:"scope,omitempty"`        // of a renewal: fewer scopes, between spaces (RFC 6749, section 6)
+	// Scopes is Scope as a list, in place of it.
+	Scopes []string `json:"scopes,omitempty"`
 }
 
 // A TokenReply is an ATH token and what it is good for.
@@ -39,6 +46,10 @@ type TokenReply struct {
 	ProviderID   string            `json:"provider_id"` // as the agent named it (T-5)
 	AgentID      string            `json:"agent_id"`
 	Intersection ScopeIntersection `json:"scope_intersection"`
+	// RefreshToken renews without the user, where the user agreed to that (T-8). It
+	// stays good when it is used; a reply to a renewal need not repeat it.
+	RefreshToken     Secret `json:"refresh_token,omitzero"`
+	RefreshExpiresIn int64  `json:"refresh_expires_in,omitempty"` // seconds; at the latest
 }
 
 // A ScopeIntersection is how the effective scopes came about (T-2).
