@@ -26,14 +26,14 @@ func TestAddresses(t *testing.T) {
 		"2001:20::1": never, "2001:db8::1": never, "3fff::1": never, "100::1": never, "5f00::1": never, "4000::1": never, "::7f00:1": never, "::127.0.0.1": never,
 	} {
 		addr := netip.MustParseAddr(address)
-		if got := judge(addr, false) == nil; got != (want == always) {
+		if got := (Policy{}).Judge(netip.AddrPortFrom(addr, 443)) == nil; got != (want == always) {
 			t.Errorf("A-7: %s: allowed %v", address, got)
 		}
-		if got := judge(addr, true) == nil; got != (want >= development) {
+		if got := (Policy{AllowPrivate: true}).Judge(netip.AddrPortFrom(addr, 443)) == nil; got != (want >= development) {
 			t.Errorf("A-7: %s: allowed %v where private hosts are", address, got)
 		}
 	}
-	if judge(netip.Addr{}, true) == nil {
+	if (Policy{AllowPrivate: true}).Judge(netip.AddrPort{}) == nil {
 		t.Error("A-7: the zero address is allowed")
 	}
 	for _, tt := range []struct {
@@ -43,7 +43,7 @@ func TestAddresses(t *testing.T) {
 		{"tcp4", "1.1.1.1:443", true}, {"tcp6", "[2606:4700::1111]:8443", true}, {"tcp4", "127.0.0.1:443", false}, {"tcp6", "[::ffff:127.0.0.1]:443", false},
 		{"udp4", "1.1.1.1:443", false}, {"unix", "/run/x", false}, {"tcp4", "name:443", false}, {"tcp6", "[fe80::1%eth0]:443", false}, {"", "", false},
 	} {
-		if got := control(false)(tt.network, tt.address, nil) == nil; got != tt.ok {
+		if got := control(Policy{}.Judge)(tt.network, tt.address, nil) == nil; got != tt.ok {
 			t.Errorf("A-7: %s %s: allowed %v", tt.network, tt.address, got)
 		}
 	}
