@@ -42,6 +42,31 @@ type Rule struct {
 	Expires    time.Duration // of what this rule approves; 0: DefaultApproval
 }
 
+// String is the rule in one line, for logs.
+func (r Rule) String() string {
+	text := string(r.Action)
+	list := func(name string, n int, at func(int) string) {
+		for i := range n {
+			if i == 0 {
+				text += " " + name + "="
+			} else {
+				text += ","
+			}
+			text += at(i)
+		}
+	}
+	globs := func(name string, all []Glob) { list(name, len(all), func(i int) string { return all[i].text }) }
+	globs("agents", r.Agents)
+	list("hosts", len(r.Hosts), func(i int) string { return r.Hosts[i].String() })
+	globs("developers", r.Developers)
+	globs("providers", r.Providers)
+	globs("scopes", r.Scopes)
+	if r.Expires > 0 {
+		text += " expires=" + ath.FormatDuration(r.Expires)
+	}
+	return text
+}
+
 // Check checks a policy once, before it is used.
 func (p *Policy) Check() error {
 	valid := func(a Action) bool { return a == Approve || a == Review || a == Deny }
@@ -108,6 +133,38 @@ func (p *Policy) Judge(scope string) (Action, time.Duration) {
 		}
 	}
 	return p.Default, DefaultApproval
+}
+
+// Denies returns the policy of which only the rules are left that apply to an agent
+// at a provider of these names, for what holds of approvals that stand: what a rule
+// leaves to an operator, or the default does, was decided when they were given. It is
+// nil where nothing can be denied.
+func (p *Policy) Denies(agent ath.AgentID, developer string, names []string) *Policy {
+	out := p.About(agent, developer).At(names)
+	out.Default = Approve
+	if !out.MayDeny() {
+		return nil
+	}
+	return out
+}
+
+// MayDeny reports whether a rule of the policy denies.
+func (p *Policy) MayDeny() bool {
+	return slices.ContainsFunc(p.Rules, func(r Rule) bool { return r.Action == Deny })
+}
+
+// Denied returns those of the scopes that the policy denies; a nil one denies none.
+func (p *Policy) Denied(scopes ath.Scopes) ath.Scopes {
+	if p == nil {
+		return nil
+	}
+	var out ath.Scopes
+	for _, s := range scopes {
+		if action, _ := p.Judge(s); action == Deny {
+			out = append(out, s)
+		}
+	}
+	return out
 }
 
 func (r *Rule) hasHost(h ath.Host) bool {
