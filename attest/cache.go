@@ -46,7 +46,7 @@ type entry struct {
 
 func newDocuments(c Config) *documents {
 	return &documents{
-		client: egress.NewClient(egress.Config{AllowPrivate: c.AllowPrivateHosts, InsecureTestingOnlyRootCAs: c.InsecureTestingOnlyRootCAs}), allowHTTP: c.AllowHTTP, now: c.Now,
+		client: egress.NewClient(egress.Config{Policy: egress.Policy{AllowPrivate: c.AllowPrivateHosts, AllowHTTP: c.AllowHTTP}, InsecureTestingOnlyRootCAs: c.InsecureTestingOnlyRootCAs}), allowHTTP: c.AllowHTTP, now: c.Now,
 		slots: newSlots(), turn: c.Turn,
 		byID: map[string]*list.Element{}, recent: list.New(),
 	}

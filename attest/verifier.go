@@ -74,6 +74,18 @@ func New(c Config) (*Verifier, error) {
 	return &Verifier{once: c.Once, turn: c.Turn, now: c.Now, log: c.Logger, skip: c.SkipVerification, documents: newDocuments(c), pinned: pinned}, nil
 }
 
+// With returns a verifier by which other agents are pinned, and which shares all
+// that v has learned of the rest.
+func (v *Verifier) With(all []Pinned) (*Verifier, error) {
+	pinned, err := pin(all)
+	if err != nil {
+		return nil, err
+	}
+	other := *v
+	other.pinned = pinned
+	return &other, nil
+}
+
 // UnreachableFor is how long the failure of an unreachable host is remembered,
 // and so when it makes sense to try again.
 const UnreachableFor = 2 * time.Second

@@ -68,11 +68,18 @@ const (
 const (
 	ConnectionRefreshed Kind = "connection_refreshed"
 	ConnectionCondemned Kind = "connection_condemned"
+	// ConnectionHealed: the provider had ended it, and the same user has allowed the
+	// same again (P-10).
+	ConnectionHealed Kind = "connection_healed"
 	// ConnectionRevoked and RevocationFailed are of connections that have ended: the
 	// provider has ended the grant too, or nobody tells it any more.
 	ConnectionRevoked Kind = "connection_revoked"
 	RevocationFailed  Kind = "revocation_failed"
 )
+
+// CredentialEchoed says that the head of an API's reply to an agent held the user's
+// token, which was taken out.
+const CredentialEchoed Kind = "credential_echoed"
 
 // What becomes of endpoints that an issuer names: later metadata moves them to
 // another host, which is not followed; an operator accepts that.
@@ -81,15 +88,41 @@ const (
 	EndpointsAccepted Kind = "endpoints_accepted"
 )
 
+// The kinds of an operator's actions on providers that are added while athd runs
+// (O-1). Before and After say what changed.
+const (
+	ProviderAdded   Kind = "provider_added"
+	ProviderChanged Kind = "provider_changed"
+	ProviderRemoved Kind = "provider_removed"
+	// ProviderDrained says that the last connection of a provider that was removed has
+	// ended, and is revoked as far as it can be.
+	ProviderDrained Kind = "provider_drained"
+)
+
+// StreamEnded is that a call which was allowed, and went on, was ended: what it held
+// is gone. Reason says what.
+const StreamEnded Kind = "stream_ended"
+
 // RecordUnreadable is that a stored record did not open. It was moved or copied from
 // another key or user, changed, or sealed by another keyset or version of athd.
 const RecordUnreadable Kind = "record_unreadable"
+
+// KeysetChanged is that an athd has taken another keyset while it ran, with other
+// keys or another one that seals.
+const KeysetChanged Kind = "keyset_changed"
+
+// ConfigChanged is that an athd has taken another configuration while it ran, and
+// ConfigRefused that it has not, since that would be wrong or take away too much.
+const (
+	ConfigChanged Kind = "config_changed"
+	ConfigRefused Kind = "config_refused"
+)
 
 // Revokes reports whether events of this kind report that rights were revoked.
 // That is never refused or delayed because it cannot be recorded.
 func (k Kind) Revokes() bool {
 	switch k {
-	case TokenRevoked, AgentDenied, AgentSuspended, AgentRemoved, HostSuspended, ConnectionEnded, UserEnded:
+	case TokenRevoked, AgentDenied, AgentSuspended, AgentRemoved, HostSuspended, ConnectionEnded, UserEnded, ProviderRemoved:
 		return true
 	}
 	return false
@@ -104,9 +137,10 @@ const RequestExplained Kind = "request_explained"
 func Kinds() []Kind {
 	return []Kind{AgentRegistered, AgentRegistrationDenied, AttestationFailed, AuthorizationStarted,
 		ConnectionEnded, UserEnded,
-		AccessGranted, AccessDenied, TokenRevoked, ProxyRequest, ScopeViolation,
+		AccessGranted, AccessDenied, TokenRevoked, ProxyRequest, ScopeViolation, StreamEnded,
 		AgentApproved, AgentDenied, AgentSuspended, AgentResumed, AgentRemoved, HostSuspended, HostResumed, RequestExplained,
-		ConnectionRefreshAsked, ConnectionRefreshed, ConnectionCondemned, ConnectionRevoked, RevocationFailed, EndpointsMoved, EndpointsAccepted, RecordUnreadable}
+		ConnectionRefreshAsked, ConnectionRefreshed, ConnectionCondemned, ConnectionHealed, ConnectionRevoked, RevocationFailed, CredentialEchoed, EndpointsMoved, EndpointsAccepted,
+		ProviderAdded, ProviderChanged, ProviderRemoved, ProviderDrained, RecordUnreadable, KeysetChanged, ConfigChanged, ConfigRefused}
 }
 
 // An Event is one decision, with the fields of U-1.
@@ -123,9 +157,16 @@ type Event struct {
 	DecisionID string
 	Host       string // the hosts of an action on all of their agents: a name, or *. and a name
 	Record     string // the key of a record that does not open, without digests
+	Keys       string // ids of the keys that an athd has from now on, the one that seals first
+	Before     string // what an operator's change of a configuration replaced, as JSON with digests for secrets; "": nothing was there
+	After      string // and what is there now; "": nothing
 	By         string // the operator who did it, for what an operator does
+	Role       string // that operator's
 	Client     string // the client's address, as the nearest trusted proxy gave it; "" where none did
 	Upstream   string // what the provider's server said that ended a handshake, bounded; "" where it said nothing
 	Count      int    // of refusals like this one that have no event of their own; 0: it is one alone
+	Headers    string // of an echoed credential: the names of the reply's headers that held it
+	Repeats    bool   // the same grant is refused again and again until it waits: such floods are counted, too. Not written
+	Renewal    bool   // of a standing consent: access was renewed by it, was not, or it was ended
 	Derived    bool   // the rule that let a call pass was derived from the scope's name; nobody wrote it down
 }

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Of refusals that one address causes for one reason, so many within a minute
-// are written as they are. Those beyond are counted, and one event at the end
+// Of refusals that one address causes for one reason, and of those that one grant
+// causes by too many calls, so many within a minute are written as they are. Those beyond are counted, and one event at the end
 // of the minute says how many they were ([Event.Count]): refusals cost an
 // attacker nothing, and must not cost others their log.
 const (
@@ -21,6 +21,7 @@ const (
 type floodKey struct {
 	kind           Kind
 	reason, client string
+	grant          [3]string // agent, user and provider, of what repeats
 }
 
 type flood struct {
@@ -39,14 +40,15 @@ type floods struct {
 }
 
 // swallow counts a refusal that is one of too many, and reports whether it did.
-// What an agent with a grant, or an operator, was answered is never one.
+// What an agent with a grant, or an operator, was answered is never one, but for
+// what says so itself.
 func (f *floods) swallow(now time.Time, e *Event) bool {
 	switch e.Kind {
 	case AccessDenied, AttestationFailed, AgentRegistrationDenied:
 	default:
 		return false
 	}
-	if e.Reason == "" || e.UserID != "" || e.By != "" || e.Client == "" || e.Count > 0 {
+	if e.Reason == "" || e.UserID != "" && !e.Repeats || e.By != "" || e.Client == "" && !e.Repeats || e.Count > 0 {
 		return false
 	}
 	f.mu.Lock()
@@ -54,12 +56,15 @@ func (f *floods) swallow(now time.Time, e *Event) bool {
 	if f.byKey == nil {
 		f.byKey = map[floodKey]*flood{}
 	}
-	key := floodKey{e.Kind, e.Reason, e.Client}
+	key := floodKey{kind: e.Kind, reason: e.Reason, client: e.Client}
+	if e.Repeats {
+		key.grant = [3]string{e.AgentID, e.UserID, e.ProviderID}
+	}
 	x := f.byKey[key]
 	if x == nil && len(f.byKey) >= maxFloods {
 		f.forget(now)
 		if len(f.byKey) >= maxFloods {
-			key.client = ""
+			key.client, key.grant = "", [3]string{}
 			x = f.byKey[key]
 		}
 	}
@@ -102,8 +107,8 @@ func (f *floods) ended(now time.Time) []Event {
 		}
 		e := x.last
 		e.Count, e.Time = x.count, now
-		if x.count > 1 {
-			e.AgentID, e.ProviderID = "", "" // of many
+		if x.count > 1 && key.grant == [3]string{} {
+			e.AgentID, e.UserID, e.ProviderID = "", "", "" // of many
 			e.Requested, e.Effective, e.Denied = nil, nil, nil
 		}
 		out = append(out, e)

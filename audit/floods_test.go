@@ -110,3 +110,30 @@ func TestFloodsFromManyAddressesAreBounded(t *testing.T) {
 		t.Errorf("%d are kept for good", len(f.byKey))
 	}
 }
+
+// A grant that is used for too many calls has a limit of its own.
+func TestFloodsOfAGrantAreCountedForEachGrant(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out written
+		l := New(Config{Writer: &out, JSON: true})
+		limited := Event{Kind: AccessDenied, Reason: "rate_limited", Client: "198.51.100.1", UserID: "u1", AgentID: "a", ProviderID: "p", Repeats: true}
+		other := limited
+		other.UserID = "u2"
+		for range floodAfter + 5 {
+			l.Record(context.Background(), limited)
+		}
+		l.Record(context.Background(), other)
+		if n, m := strings.Count(out.String(), `"u1"`), strings.Count(out.String(), `"u2"`); n != floodAfter || m != 1 {
+			t.Errorf("%d of the one grant and %d of the other are written", n, m)
+		}
+		out.Reset()
+		time.Sleep(floodMinute + time.Second)
+		synctest.Wait()
+		if got := out.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, `"count":"5"`) && !strings.Contains(got, `"count":5`) || !strings.Contains(got, `"u1"`) {
+			t.Errorf("%s", got)
+		}
+		if strings.Contains(out.String(), "epeats") {
+			t.Error("what is only for the log itself is written")
+		}
+	})
+}
