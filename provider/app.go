@@ -13,24 +13,25 @@ import (
 // operator's own and the OAuth server that grants access to it. Fields have two spellings, ours
 // and that of the ATH tutorial; giving both is a fault.
 type AppConfig struct {
-	AppID            string      `yaml:"app_id"`
-	ProviderID       string      `yaml:"provider_id"`
-	Aliases          []string    `yaml:"aliases"`
-	Name             string      `yaml:"name"`
-	APIBase          string      `yaml:"api_base"`
-	Upstream         string      `yaml:"upstream"`
-	Hosts            []string    `yaml:"hosts"`
-	PathPrefix       string      `yaml:"path_prefix"`
-	Audience         string      `yaml:"audience"`
-	CallbackURL      string      `yaml:"callback_url"`
-	AvailableScopes  []string    `yaml:"available_scopes"`
-	Categories       []string    `yaml:"categories"`
-	OAuth            OAuthConfig `yaml:"oauth"`
-	ScopeRules       []ruleEntry `yaml:"scope_rules"`
-	EncodedSlash     bool        `yaml:"allow_encoded_slash"`
-	Encoded          []string    `yaml:"allow_encoded"`
-	Unauthenticated  string      `yaml:"unauthenticated"`
-	SkipVerification bool        `yaml:"skip_attestation_verification"`
+	AppID            string        `yaml:"app_id"`
+	ProviderID       string        `yaml:"provider_id"`
+	Aliases          []string      `yaml:"aliases"`
+	Name             string        `yaml:"name"`
+	APIBase          string        `yaml:"api_base"`
+	Upstream         string        `yaml:"upstream"`
+	Hosts            []string      `yaml:"hosts"`
+	PathPrefix       string        `yaml:"path_prefix"`
+	Audience         string        `yaml:"audience"`
+	CallbackURL      string        `yaml:"callback_url"`
+	AvailableScopes  []string      `yaml:"available_scopes"`
+	Categories       []string      `yaml:"categories"`
+	OAuth            OAuthConfig   `yaml:"oauth"`
+	ScopeRules       []ruleEntry   `yaml:"scope_rules"`
+	EncodedSlash     bool          `yaml:"allow_encoded_slash"`
+	Encoded          []string      `yaml:"allow_encoded"`
+	Unauthenticated  string        `yaml:"unauthenticated"`
+	Renewal          RenewalConfig `yaml:"renewal"`
+	SkipVerification bool          `yaml:"skip_attestation_verification"`
 
 	Tutorial tutorialApp `yaml:",inline"`
 }
@@ -160,6 +161,7 @@ func (a AppConfig) provider(c *check, server serverFields) *Provider {
 	c.scopes(p, a.AvailableScopes, a.ScopeRules)
 	c.grants(p, server)
 	c.revocable(p)
+	c.renewal(p, a.Renewal)
 	p.App = app
 	return p
 }

@@ -17,9 +17,11 @@ type check struct {
 	opt   Options
 	names map[string][]any
 
-	native  bool     // an app: the API is the operator's own
-	issuer  *url.URL // where the endpoints are to be its; nil: they are written
-	presets []presetFile
+	native bool // an app: the API is the operator's own
+	// atRuntime: it comes over the network, while athd runs
+	atRuntime bool
+	issuer    *url.URL // where the endpoints are to be its; nil: they are written
+	presets   []presetFile
 	choice
 }
 
@@ -28,7 +30,7 @@ var serverFieldNames = [...]string{
 	"authorize_endpoint", "token_endpoint", "client_id", "client_secret", "client_secret_file", "issuer",
 	"userinfo_endpoint", "user_id_field", "scope_separator", "extra_authorize_params", "extra_token_params",
 	"token_auth_method", "preset", "token_kind", "token_types", "denied_errors", "scope_aliases", "empty_scope",
-	"refresh", "refresh_margin", "refresh_token_auth_method", "refresh_scope", "refresh_denied_errors", "grants",
+	"refresh", "refresh_margin", "refresh_idle", "refresh_token_auth_method", "refresh_scope", "refresh_denied_errors", "retry_on_401", "grants",
 	"revocation", "revocation_endpoint", "extra_scopes", "resource", "allow_private_issuer",
 }
 
@@ -67,11 +69,17 @@ func (c *check) text(name, value string, sub ...any) {
 
 // id checks a provider id (O-2), which is a key.
 func (c *check) id(id string) {
+	field := "" // the key of the file
+	if c.atRuntime {
+		field = "provider_id"
+	}
 	switch {
+	case c.atRuntime && id == "":
+		c.required(field, id)
 	case id == DefaultName:
-		c.fail("", `the id "default" is reserved`)
+		c.fail(field, `the id "default" is reserved`)
 	case !ValidID(id):
-		c.fail("", "an id starts with a-z or 0-9, followed by at most 62 of a-z, 0-9, _ and -")
+		c.fail(field, "an id starts with a-z or 0-9, followed by at most 62 of a-z, 0-9, _ and -")
 	}
 }
 
@@ -88,21 +96,27 @@ func (c *check) appID(name, id string, sub ...any) {
 // server checks the fields of the OAuth server, chooses presets and fills p. noBase
 // says that the API's base is to be derived too.
 func (c *check) server(p *Provider, s serverFields, noBase bool) {
+	c.notFromHere(s)
+	p.written = ownEndpoints{s.UserinfoEndpoint != "", s.RevocationEndpoint != ""}
 	c.discovery(p, s)
 	if s.AuthorizeEndpoint != "" || !p.Discovered && c.required("authorize_endpoint", "") {
 		p.AuthorizeURL = c.endpoint("authorize_endpoint", s.AuthorizeEndpoint, authorizeParams)
 	}
 	if s.TokenEndpoint != "" || !p.Discovered && c.required("token_endpoint", "") {
 		p.TokenURL = c.endpoint("token_endpoint", s.TokenEndpoint, tokenParams)
+		c.reached("token_endpoint", p.TokenURL)
 	}
 	c.choose(p, &s, noBase)
 	if s.UserinfoEndpoint != "" {
 		p.UserinfoURL = c.endpoint("userinfo_endpoint", s.UserinfoEndpoint, nil)
+		c.reached("userinfo_endpoint", p.UserinfoURL)
 	}
 	if p.Issuer = s.Issuer; s.Issuer != "" {
-		if u := c.url("issuer", s.Issuer, c.opt.AllowHTTP); u != nil && (u.RawQuery != "" || u.ForceQuery) {
+		u := c.url("issuer", s.Issuer, c.opt.AllowHTTP)
+		if u != nil && (u.RawQuery != "" || u.ForceQuery) {
 			c.fail("issuer", "want a URL without a query")
 		}
+		c.reached("issuer", u)
 	}
 	c.required("client_id", s.ClientID)
 	if len(s.ClientID) > 1024 || !ath.IsPrintable(s.ClientID) {
@@ -124,6 +138,7 @@ func (c *check) server(p *Provider, s serverFields, noBase bool) {
 	}
 	c.clientAuth(p, s)
 	c.refresh(p, s)
+	c.retry(p, s)
 	c.revocation(p, s)
 	c.words(p, s)
 	p.ExtraAuthz = c.extra("extra_authorize_params", s.ExtraAuthorize, authorizeParams)
@@ -142,6 +157,7 @@ func (c *check) clientAuth(p *Provider, s serverFields) {
 	p.ClientSecret = s.ClientSecret.Secret
 	inline, file := !s.ClientSecret.IsZero(), s.ClientSecretFile != ""
 	switch {
+	case file && c.atRuntime: // refused already
 	case inline && file:
 		c.fail("client_secret_file", "client_secret and client_secret_file are both given")
 	case (inline || file) && p.AuthMethod == NoClientAuth:

@@ -154,7 +154,7 @@ func (c *check) discovery(p *Provider, s serverFields) {
 		p.Resource = s.Resource
 	}
 	p.PrivateIssuer = s.AllowPrivate
-	if s.AllowPrivate && !p.Discovered {
+	if s.AllowPrivate && !p.Discovered && !c.atRuntime {
 		c.fail("allow_private_issuer", "is for an issuer without endpoints: those that are written may be at private addresses anyway")
 	}
 }
@@ -162,24 +162,55 @@ func (c *check) discovery(p *Provider, s serverFields) {
 // to returns the way to an endpoint. One that an issuer names is asked as a host
 // that a stranger names: whoever controls the metadata must not be able to
 // send athd into the private network.
+//
+// Of a provider that was added while athd ran every endpoint is asked so: athd's
+// network is not the business of whoever may add one.
 func (c *Client) to(p *Provider, endpoint *url.URL) http.RoundTripper {
 	switch {
-	case !p.discovered.has(endpoint):
-		return c.transport
+	case p.Runtime || !p.discovered.has(endpoint):
+		return c.written(p)
 	case p.PrivateIssuer || c.private:
 		return c.named[1]
 	}
 	return c.named[0]
 }
 
+// written returns the way to what is written of a provider.
+func (c *Client) written(p *Provider) http.RoundTripper {
+	if p.Runtime {
+		return c.added.Load().way
+	}
+	return c.transport
+}
+
+// mayPlain reports whether a provider's endpoints may be http URLs.
+func (c *Client) mayPlain(p *Provider) bool {
+	if p.Runtime {
+		return c.added.Load().policy.AllowsHTTP()
+	}
+	return c.allowHTTP
+}
+
+// known is by what something of a provider's issuer is remembered: what was asked
+// for one provider on the way that it may take is not told to one that may not.
+func (p *Provider) known() string {
+	if p.Runtime {
+		return "runtime " + p.Issuer
+	}
+	return p.Issuer
+}
+
 // Metadata asks a provider's issuer for its metadata, by the rules for hosts that
 // strangers name.
 func (c *Client) Metadata(ctx context.Context, p *Provider) (*metadata.Document, error) {
 	way := c.named[0]
-	if p.PrivateIssuer || c.private {
+	switch {
+	case p.Runtime:
+		way = c.added.Load().way
+	case p.PrivateIssuer || c.private:
 		way = c.named[1]
 	}
-	if !c.allowHTTP && strings.HasPrefix(p.Issuer, "http:") {
+	if !c.mayPlain(p) && strings.HasPrefix(p.Issuer, "http:") {
 		return nil, errors.New("not an https URL")
 	}
 	return metadata.Fetch(ctx, &http.Client{Transport: way}, p.Issuer)
@@ -196,19 +227,19 @@ func (k *keySets) verifier(c *Client, p *Provider) (*oidc.IDTokenVerifier, error
 	if at == nil {
 		return nil, errors.New("the issuer publishes no keys to verify it by (jwks_uri)")
 	}
-	if !c.allowHTTP && at.Scheme != "https" {
+	if !c.mayPlain(p) && at.Scheme != "https" {
 		return nil, errors.New("the issuer's jwks_uri is not an https URL")
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	// A provider that may ask private addresses shares no keys with one that may not.
-	id := fmt.Sprint(p.PrivateIssuer, " ", at)
+	id := fmt.Sprint(p.Runtime, " ", p.PrivateIssuer, " ", at)
 	if k.known[id] == nil {
 		if k.known == nil {
 			k.known = map[string]*oidc.RemoteKeySet{}
 		}
-		client := c.openIDClient()
-		client.Transport = bounded{c.to(p, at), c.allowHTTP}
+		client := c.openIDClient(p)
+		client.Transport = bounded{c.to(p, at), c.mayPlain(p)}
 		k.known[id] = oidc.NewRemoteKeySet(oidc.ClientContext(context.Background(), client), at.String())
 	}
 	return oidc.NewVerifier(p.Issuer, k.known[id], &oidc.Config{ClientID: p.ClientID, Now: c.now, SupportedSigningAlgs: p.discovered.algorithms}), nil

@@ -3,8 +3,12 @@ package provider
 import (
 	"cmp"
 	"context"
+	"crypto/x509"
+	"net"
 	"net/http"
 	"net/url"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/athd/athd/ath"
@@ -40,6 +44,13 @@ type ClientConfig struct {
 	// AllowPrivate is for development: endpoints that an issuer names may be at
 	// private addresses.
 	AllowPrivate bool
+	// Egress says what a provider that was added while athd ran makes this client
+	// reach: each of its endpoints, whoever named it.
+	Egress egress.Policy
+	// InsecureTestingOnlyRootCAs replaces the system's certificates there, and
+	// TestingOnlyResolver its name server.
+	InsecureTestingOnlyRootCAs *x509.CertPool
+	TestingOnlyResolver        *net.Resolver
 }
 
 // A Client speaks OAuth with providers' servers. It is safe for use by
@@ -49,6 +60,8 @@ type Client struct {
 	now       func() time.Time
 	transport http.RoundTripper
 	named     [2]http.RoundTripper // to what issuers name: public addresses, and private ones too
+	added     atomic.Pointer[reach]
+	reaches   func(egress.Policy) http.RoundTripper
 	allowHTTP bool
 	private   bool
 	issuers   issuers
@@ -67,13 +80,41 @@ func NewClient(c ClientConfig) *Client {
 		client.now = time.Now
 	}
 	client.named = [2]http.RoundTripper{c.Transport, c.Transport}
+	client.reaches = func(egress.Policy) http.RoundTripper { return c.Transport }
 	if client.transport == nil {
 		client.transport = newTransport()
+		client.reaches = func(p egress.Policy) http.RoundTripper {
+			return egress.NewClient(egress.Config{
+				Policy: p, ReplyTimeout: replyTimeout, InsecureTestingOnlyRootCAs: c.InsecureTestingOnlyRootCAs, TestingOnlyResolver: c.TestingOnlyResolver,
+			}).Transport
+		}
 		for i, private := range []bool{false, true} {
-			client.named[i] = egress.NewClient(egress.Config{AllowPrivate: private, ReplyTimeout: replyTimeout}).Transport
+			client.named[i] = egress.NewClient(egress.Config{Policy: egress.Policy{AllowPrivate: private, AllowHTTP: c.AllowHTTP}, ReplyTimeout: replyTimeout}).Transport
 		}
 	}
+	client.UseEgress(c.Egress)
 	return client
+}
+
+// A reach is the way to whatever a provider names that was added while athd ran.
+type reach struct {
+	policy egress.Policy
+	way    http.RoundTripper
+}
+
+// UseEgress replaces what such providers make the client reach, for calls from now on.
+// What was athd's or Envoy's own listener before stays refused: Envoy has it until it
+// is given another configuration.
+func (c *Client) UseEgress(p egress.Policy) {
+	if before := c.added.Load(); before != nil {
+		p.Own = slices.Clone(p.Own)
+		for _, own := range before.policy.Own {
+			if !slices.Contains(p.Own, own) {
+				p.Own = append(p.Own, own)
+			}
+		}
+	}
+	c.added.Store(&reach{p, c.reaches(p)})
 }
 
 // A Redemption is a code and what it was asked for with.
@@ -97,7 +138,7 @@ func (c *Client) Exchange(ctx context.Context, p *Provider, a Redemption) (Token
 	if p.TokenURL == nil {
 		return Tokens{}, call.fault("is not known yet")
 	}
-	if !c.allowHTTP && p.TokenURL.Scheme != "https" {
+	if !c.mayPlain(p) && p.TokenURL.Scheme != "https" {
 		return Tokens{}, call.fault("is not an https URL")
 	}
 	r, err := call.token(ctx, p, url.Values{
@@ -159,7 +200,7 @@ func (c *Client) user(ctx context.Context, p *Provider, call *call, r reply, acc
 // answer about another one does not count.
 func (c *Client) userinfo(ctx context.Context, p *Provider, access ath.Secret, subject string) (string, error) {
 	call := &call{provider: p.ID, endpoint: "userinfo endpoint", transport: c.to(p, p.UserinfoURL)}
-	if !c.allowHTTP && p.UserinfoURL.Scheme != "https" {
+	if !c.mayPlain(p) && p.UserinfoURL.Scheme != "https" {
 		return "", call.fault("is not an https URL")
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.UserinfoURL.String(), nil)

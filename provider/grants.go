@@ -79,16 +79,32 @@ func (c *check) grants(p *Provider, s serverFields) {
 	if p.Derived {
 		c.fail("grants", GrantsPerUser+" needs scope_rules, or a preset's: the shared token can do more than one agent was allowed, and rules that are derived from the names of scopes must not be all that holds it back")
 	}
-	idToken := p.Issuer != "" && asksIDToken(p.asked(p.Scopes)) && (p.UserIDField == "" || p.Discovered)
+	if field, fault := p.unproven(p.Scopes); fault != "" {
+		c.fail(field, fault)
+	}
+}
+
+// ProvesUser reports whether the server says at a consent to these scopes who the
+// user is, by an id that is one person's and stays so.
+func (p *Provider) ProvesUser(scopes ath.Scopes) bool {
+	_, fault := p.unproven(scopes)
+	return fault == ""
+}
+
+// unproven says what keeps the server from proving who the user is who consents to
+// these scopes, and in which field; "": nothing does.
+func (p *Provider) unproven(scopes ath.Scopes) (field, fault string) {
+	idToken := p.Issuer != "" && asksIDToken(p.asked(scopes)) && (p.UserIDField == "" || p.Discovered)
 	asksReply := p.UserinfoURL == nil && p.UserIDField == "" // the preset says where
 	switch {
 	case asksReply && slices.ContainsFunc(p.dialect.UserID, sharedByMany):
-		c.fail("grants", GrantsPerUser+" cannot be with token_kind "+p.dialect.Name+": its token is one for many users")
+		return "grants", GrantsPerUser + " cannot be with token_kind " + p.dialect.Name + ": its token is one for many users"
 	case sharedByMany(p.UserIDField):
-		c.fail("user_id_field", "with grants: "+GrantsPerUser+" want the id of a user, not one that many have in common")
+		return "user_id_field", "with grants: " + GrantsPerUser + " want the id of a user, not one that many have in common"
 	case p.UserinfoURL == nil && !idToken && (p.UserIDField != "" || len(p.dialect.UserID) == 0):
-		c.fail("grants", GrantsPerUser+" needs to know who the user is: give an issuer and openid in extra_scopes, or userinfo_endpoint")
+		return "grants", GrantsPerUser + " needs to know who the user is: give an issuer and openid in extra_scopes, or userinfo_endpoint"
 	case slices.Contains(unstable, plainName(p.UserIDField[strings.LastIndexByte(p.UserIDField, '.')+1:])):
-		c.fail("user_id_field", "with grants: "+GrantsPerUser+" want an id that is never another person's, such as sub or id")
+		return "user_id_field", "with grants: " + GrantsPerUser + " want an id that is never another person's, such as sub or id"
 	}
+	return "", ""
 }

@@ -47,21 +47,21 @@ type issuers struct {
 	flight singleflight.Group
 }
 
-func (i *issuers) get(issuer string) *oidc.Provider {
+func (i *issuers) get(name string) *oidc.Provider {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	return i.known[issuer]
+	return i.known[name]
 }
 
-func (i *issuers) discover(ctx context.Context, client *http.Client, issuer string) (*oidc.Provider, error) {
-	if p := i.get(issuer); p != nil {
+func (i *issuers) discover(ctx context.Context, client *http.Client, of *Provider) (*oidc.Provider, error) {
+	if p := i.get(of.known()); p != nil {
 		return p, nil
 	}
 	// Those who wait share one request, which must not end with one of them.
-	done := i.flight.DoChan(issuer, func() (any, error) {
+	done := i.flight.DoChan(of.known(), func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), discoveryTimeout)
 		defer cancel()
-		p, err := oidc.NewProvider(oidc.ClientContext(ctx, client), issuer)
+		p, err := oidc.NewProvider(oidc.ClientContext(ctx, client), of.Issuer)
 		if err != nil {
 			return nil, err
 		}
@@ -70,7 +70,7 @@ func (i *issuers) discover(ctx context.Context, client *http.Client, issuer stri
 		if i.known == nil {
 			i.known = map[string]*oidc.Provider{}
 		}
-		i.known[issuer] = p
+		i.known[of.known()] = p
 		return p, nil
 	})
 	select {
@@ -98,7 +98,7 @@ func (c *Client) subject(ctx context.Context, p *Provider, raw string, access at
 		}
 		return p.subjectOf(ctx, verify, call, raw, access, a)
 	}
-	issuer, err := c.issuers.discover(ctx, c.openIDClient(), p.Issuer)
+	issuer, err := c.issuers.discover(ctx, c.openIDClient(p), p)
 	if mismatch, ok := errors.AsType[*oidc.IssuerMismatchError](err); ok {
 		e := call.fault("the issuer's OpenID configuration is another issuer's")
 		e.detail = TwoIssuers(p.Issuer, mismatch.Discovered)
@@ -109,7 +109,7 @@ func (c *Client) subject(ctx context.Context, p *Provider, raw string, access at
 		e.Temporary, e.cause = true, contextError(err)
 		return "", e
 	}
-	verify := issuer.VerifierContext(oidc.ClientContext(ctx, c.openIDClient()), &oidc.Config{ClientID: p.ClientID, Now: c.now})
+	verify := issuer.VerifierContext(oidc.ClientContext(ctx, c.openIDClient(p)), &oidc.Config{ClientID: p.ClientID, Now: c.now})
 	return p.subjectOf(ctx, verify, call, raw, access, a)
 }
 
@@ -169,11 +169,11 @@ func TwoIssuers(configured, told string) string {
 	return fmt.Sprintf("it says %s, and %s is configured", Quoted(told), Quoted(configured)) + metadata.Difference(configured, told)
 }
 
-// openIDClient fetches an issuer's configuration and keys: bounded, without
+// openIDClient fetches the provider's issuer's configuration and keys: bounded, without
 // redirects, over https.
-func (c *Client) openIDClient() *http.Client {
+func (c *Client) openIDClient(p *Provider) *http.Client {
 	return &http.Client{
-		Transport:     bounded{c.transport, c.allowHTTP},
+		Transport:     bounded{c.written(p), c.mayPlain(p)},
 		Timeout:       discoveryTimeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}

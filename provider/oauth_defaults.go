@@ -24,6 +24,8 @@ type oauthDefaults struct {
 	ExtraScopes        []string          `yaml:"extra_scopes"` // of presets that are chosen by name only
 	RefreshScope       bool              `yaml:"refresh_scope"`
 	RefreshDenied      []string          `yaml:"refresh_denied_errors"`
+	RefreshIdle        string            `yaml:"refresh_idle"`
+	RetryOn401         bool              `yaml:"retry_on_401"`
 	RevocationEndpoint string            `yaml:"revocation_endpoint"`
 	RevocationStyle    RevocationStyle   `yaml:"revocation_style"`       // "": RFC 7009
 	NeverAuthorize     []string          `yaml:"never_authorize_params"` // the operator cannot set these
@@ -115,8 +117,12 @@ func (c *check) fill(p *Provider, s *serverFields, f *presetFile) {
 	}
 	c.unwritten("scope_separator", &s.ScopeSeparator, h.ScopeSeparator)
 	c.unwritten("empty_scope", &s.EmptyScope, h.EmptyScope)
+	c.unwritten("refresh_idle", &s.RefreshIdle, h.RefreshIdle)
 	if !c.Doc.Has(c.full("refresh_scope")...) {
 		s.RefreshScope = h.RefreshScope
+	}
+	if !c.Doc.Has(c.full("retry_on_401")...) {
+		s.RetryOn401 = h.RetryOn401
 	}
 	if !c.Doc.Has(c.full("refresh_denied_errors")...) {
 		s.RefreshDenied = h.RefreshDenied

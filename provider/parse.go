@@ -3,8 +3,10 @@ package provider
 import (
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/athd/athd/ath"
+	"github.com/athd/athd/egress"
 	"github.com/athd/athd/strict"
 )
 
@@ -23,8 +25,21 @@ type Options struct {
 	Env func(string) (string, bool)
 	// ReadFile reads client_secret_file. A nil ReadFile reads none.
 	ReadFile func(string) ([]byte, error)
+	// Renewal is that of providers and apps that say nothing of it, and TokenTTL how
+	// long tokens live: a consent stands for longer than that.
+	Renewal  ath.RenewalTerms
+	TokenTTL time.Duration
+	// Egress says what a provider that is added while athd runs may reach; its zero
+	// value is the Internet. See [ParseOne].
+	Egress egress.Policy
 	// StrictScopes refuses derived rules.
 	StrictScopes bool
+	// ChecksReplies says that athd hears of APIs' replies: without it rewrite_links is
+	// a fault.
+	ChecksReplies bool
+	// Own is where no API may be: that of run-time providers. The zero Own refuses
+	// none.
+	Own Own
 	// Warn is called with what is allowed but probably not meant. It may be nil.
 	Warn func(strict.Fault)
 }
@@ -32,13 +47,15 @@ type Options struct {
 // A FileConfig is one provider of providers.json: the seven fields that every
 // file has, and the optional ones.
 type FileConfig struct {
-	DisplayName  string      `yaml:"display_name"`
-	APIBaseURL   string      `yaml:"api_base_url"`
-	Categories   []string    `yaml:"categories"`
-	Scopes       []string    `yaml:"available_scopes"`
-	Rules        []ruleEntry `yaml:"scope_rules"`
-	EncodedSlash bool        `yaml:"allow_encoded_slash"`
-	Encoded      []string    `yaml:"allow_encoded"`
+	DisplayName  string        `yaml:"display_name"`
+	APIBaseURL   string        `yaml:"api_base_url"`
+	Categories   []string      `yaml:"categories"`
+	Scopes       []string      `yaml:"available_scopes"`
+	Rules        []ruleEntry   `yaml:"scope_rules"`
+	EncodedSlash bool          `yaml:"allow_encoded_slash"`
+	Encoded      []string      `yaml:"allow_encoded"`
+	Renewal      RenewalConfig `yaml:"renewal"`
+	RewriteLinks bool          `yaml:"rewrite_links"`
 	serverFields `yaml:",inline"`
 }
 
@@ -70,9 +87,11 @@ type serverFields struct {
 	EmptyScope         string            `yaml:"empty_scope"`
 	Refresh            *bool             `yaml:"refresh"`
 	RefreshMargin      string            `yaml:"refresh_margin"`
+	RefreshIdle        string            `yaml:"refresh_idle"`
 	RefreshAuthMethod  string            `yaml:"refresh_token_auth_method"`
 	RefreshScope       bool              `yaml:"refresh_scope"`
 	RefreshDenied      []string          `yaml:"refresh_denied_errors"`
+	RetryOn401         bool              `yaml:"retry_on_401"`
 	Grants             string            `yaml:"grants"`
 	Revocation         string            `yaml:"revocation"`
 	RevocationEndpoint string            `yaml:"revocation_endpoint"`
@@ -107,7 +126,7 @@ func Parse(name string, data []byte, opt Options) ([]*Provider, strict.Faults) {
 }
 
 func (e FileConfig) provider(c *check, id string) *Provider {
-	p := &Provider{ID: id, DisplayName: e.DisplayName, Categories: e.Categories, EncodedSlash: e.EncodedSlash}
+	p := &Provider{ID: id, DisplayName: e.DisplayName, Categories: e.Categories, EncodedSlash: e.EncodedSlash, RewriteLinks: e.RewriteLinks}
 	c.id(id)
 	c.text("display_name", e.DisplayName)
 	c.required("display_name", e.DisplayName)
@@ -115,10 +134,16 @@ func (e FileConfig) provider(c *check, id string) *Provider {
 		c.text("categories", category, i)
 	}
 	p.APIBase = c.baseURL("api_base_url", e.APIBaseURL)
+	c.reached("api_base_url", p.APIBase)
 	c.server(p, e.serverFields, e.APIBaseURL == "")
+	c.notOwn(p)
 	c.encoded(p, e.Encoded)
 	c.scopes(p, e.Scopes, e.Rules)
 	c.grants(p, e.serverFields)
 	c.revocable(p)
+	c.renewal(p, e.Renewal)
+	if e.RewriteLinks && !c.opt.ChecksReplies {
+		c.fail("rewrite_links", "needs envoy.replies: checked in athd.yaml: else athd hears of no reply")
+	}
 	return p
 }

@@ -91,7 +91,7 @@ func (c *Client) probe(ctx context.Context, p *Provider, method AuthMethod, secr
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	call := &call{provider: p.ID, endpoint: "token endpoint", transport: c.to(p, p.TokenURL)}
-	if !c.allowHTTP && p.TokenURL.Scheme != "https" {
+	if !c.mayPlain(p) && p.TokenURL.Scheme != "https" {
 		return answer{failed: "it is not an https URL"}
 	}
 	_, err := call.token(ctx, &q, form, method)
@@ -207,7 +207,7 @@ func (c *Client) authorizeOutcome(ctx context.Context, p *Provider, redirectURI 
 	defer cancel()
 	at := p.AuthCodeURL(AuthRequest{State: ath.NewSecret(rand.Text()), Verifier: ath.NewSecret(rand.Text() + rand.Text()), RedirectURI: redirectURI, Scopes: scopes})
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at, nil)
-	if err != nil || !c.allowHTTP && req.URL.Scheme != "https" {
+	if err != nil || !c.mayPlain(p) && req.URL.Scheme != "https" {
 		return outcome{failed: "the authorization endpoint is not an https URL"}
 	}
 	// As a browser: Spring answers others 401 instead of its log-in page.

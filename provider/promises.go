@@ -41,27 +41,27 @@ func (c *Client) PromisesIssuer(ctx context.Context, p *Provider) bool {
 		return p.discovered.promisesIssuer
 	}
 	c.promises.mu.Lock()
-	e, ok := c.promises.known[p.Issuer]
+	e, ok := c.promises.known[p.known()]
 	c.promises.mu.Unlock()
 	if ok && c.now().Before(e.until) {
 		return e.given
 	}
 	// Those who wait share one question, which must not end with one of them.
-	done := c.promises.flight.DoChan(p.Issuer, func() (any, error) {
-		d, err := metadata.Fetch(context.WithoutCancel(ctx), c.openIDClient(), p.Issuer)
+	done := c.promises.flight.DoChan(p.known(), func() (any, error) {
+		d, err := metadata.Fetch(context.WithoutCancel(ctx), c.openIDClient(p), p.Issuer)
 		e := promise{until: c.now().Add(noMetadataFor)}
 		if err == nil {
 			e = promise{d.PromisesIssuer, c.now().Add(metadataFor)}
 		}
 		c.promises.mu.Lock()
 		defer c.promises.mu.Unlock()
-		if err != nil && c.promises.known[p.Issuer].given {
+		if err != nil && c.promises.known[p.known()].given {
 			e.given = true // a promise outlives that the server is away
 		}
 		if c.promises.known == nil {
 			c.promises.known = map[string]promise{}
 		}
-		c.promises.known[p.Issuer] = e
+		c.promises.known[p.known()] = e
 		return e.given, nil
 	})
 	select {
@@ -98,7 +98,7 @@ func (s *Set) ByIssuer(iss string, p *Provider) *Provider {
 		}
 		return false
 	}
-	for _, other := range s.All() {
+	for other := range s.Each {
 		switch {
 		case SameServer(other, p):
 		case other.Issuer != "" && strings.TrimSuffix(other.Issuer, "/") == strings.TrimSuffix(iss, "/"):

@@ -41,13 +41,17 @@ type Provider struct {
 	ScopeAliases map[string]string // by the requested scope: the name that the server returns for it
 	EmptyScope   string            // [EmptyAsNothing] or [EmptyAsRequested]
 	Refresh      RefreshPolicy
-	Grants       string        // grants: [GrantsPerConsent] or [GrantsPerUser]
-	Preset       string        // the name of the preset that knows the API or, if none does, its OAuth server; "": none
-	Rules        []Rule        // explicit, of a preset, or derived from the scopes' names
-	Derived      bool          // the rules were derived
-	EncodedSlash bool          // "%2F" is allowed inside of a path segment; rules see the segment with it
-	Encoded      ath.Encodable // what else is allowed inside of a segment where it is encoded: of '#', '?' and '%'; rules see it encoded
-	App          *App          // native mode; nil: reached under /ath/proxy/ only
+	RetryOn401   bool             // retry_on_401: an API's 401 has its token judged, and the request sent again with a new one
+	Grants       string           // grants: [GrantsPerConsent] or [GrantsPerUser]
+	Renewal      ath.RenewalTerms // renewal, else what is said for all: how long a consent stands without its user (T-8)
+	Preset       string           // the name of the preset that knows the API or, if none does, its OAuth server; "": none
+	Rules        []Rule           // explicit, of a preset, or derived from the scopes' names
+	Derived      bool             // the rules were derived
+	EncodedSlash bool             // "%2F" is allowed inside of a path segment; rules see the segment with it
+	Encoded      ath.Encodable    // what else is allowed inside of a segment where it is encoded: of '#', '?' and '%'; rules see it encoded
+	RewriteLinks bool             // links in replies that lead to the API are rewritten to lead here
+	App          *App             // native mode; nil: reached under /ath/proxy/ only
+	Runtime      bool             // it came by the admin API while athd ran, not from a file; never of an app
 
 	ExtraScopes ath.Scopes // asked of the server with each authorization, never shown to agents or counted for them
 	Resource    string     // RFC 8707, sent to the server; "": what the agent names, if it does
@@ -61,6 +65,7 @@ type Provider struct {
 	RevocationURL *url.URL   // RFC 7009, or where the provider's own way begins; nil: not known
 	revocation    RevocationStyle
 
+	written    ownEndpoints
 	noPreset   bool    // preset: none
 	dialect    dialect // of the OAuth server
 	discovered discovered
@@ -95,6 +100,7 @@ func (p *Provider) RedirectURI(publicURL string, perProvider bool) string {
 // destination is not used for another (O-2), so that athd cannot be made a
 // confused deputy by a change of configuration.
 //
+// What else gets the token [Provider.Bound] names; [Provider.Agreed] compares both.
 // It is "" where the endpoints are not known yet. Where they are the issuer's it
 // names the token endpoint that was known first: the server may move it.
 func (p *Provider) Destination() string {

@@ -27,10 +27,33 @@ type RefreshPolicy struct {
 	AuthMethod AuthMethod    // refresh_token_auth_method; "": as for codes
 	SendScope  bool          // refresh_scope: the scopes are sent again
 	Denied     []string      // refresh_denied_errors: what refuses a refresh token beside invalid_grant
+	Idle       time.Duration // refresh_idle: how long an unused refresh token lives; 0: not said, [NeverIdle]: no end
 }
 
 // DefaultMargin is a minute, or a fifth of the token's life.
 const DefaultMargin time.Duration = -1
+
+const (
+	// NeverIdle is of a server that ends no refresh token for not being used.
+	NeverIdle time.Duration = -1
+	// assumedIdle is shorter than what most servers allow.
+	assumedIdle    = 7 * 24 * time.Hour
+	minRefreshIdle = time.Second
+	refreshNever   = "never"
+)
+
+// IdleLimit is how long a refresh token lives that nobody uses; 0: for as long as
+// one that is used. told says that the server has named the token's end: then
+// nothing is assumed beside it.
+func (p *Provider) IdleLimit(told bool) time.Duration {
+	switch {
+	case p.Refresh.Idle != 0:
+		return max(0, p.Refresh.Idle)
+	case told:
+		return 0
+	}
+	return assumedIdle
+}
 
 // Refreshable reports whether a connection with this refresh token can outlive
 // its access token.
@@ -84,7 +107,7 @@ func (c *Client) RefreshTokens(ctx context.Context, p *Provider, refresh ath.Sec
 	switch {
 	case p.TokenURL == nil:
 		return unsent("is not known yet")
-	case !c.allowHTTP && p.TokenURL.Scheme != "https":
+	case !c.mayPlain(p) && p.TokenURL.Scheme != "https":
 		return unsent("is not an https URL")
 	}
 	form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {refresh.Reveal()}}
@@ -150,6 +173,15 @@ func (c *check) refresh(p *Provider, s serverFields) {
 			c.fail("refresh_margin", "want a time from 0s to 1h, as 30s or 2m")
 		}
 		r.Margin = margin
+	}
+	switch idle, err := ath.ParseDuration(s.RefreshIdle); {
+	case s.RefreshIdle == refreshNever:
+		r.Idle = NeverIdle
+	case s.RefreshIdle == "" && !c.Doc.Has(c.full("refresh_idle")...):
+	case err != nil || idle < minRefreshIdle:
+		c.fail("refresh_idle", "want never, or how long an unused refresh token lives at the server, as 7d or 12h, and no less than a second")
+	default:
+		r.Idle = idle
 	}
 	switch r.AuthMethod = AuthMethod(s.RefreshAuthMethod); r.AuthMethod {
 	case "": // that of codes, which may be the issuer's to say

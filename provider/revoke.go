@@ -74,7 +74,7 @@ func (c *Client) RevokeTokens(ctx context.Context, p *Provider, refresh, access 
 		return "", call.fault("is not known yet")
 	case p.RevocationURL == nil:
 		return RevokedUnsupported, nil
-	case !c.allowHTTP && p.RevocationURL.Scheme != "https":
+	case !c.mayPlain(p) && p.RevocationURL.Scheme != "https":
 		return "", call.fault("is not an https URL")
 	}
 	switch p.revocation {
@@ -215,6 +215,7 @@ func (c *check) revocation(p *Provider, s serverFields) {
 	}
 	if s.RevocationEndpoint != "" {
 		p.RevocationURL = c.endpoint("revocation_endpoint", s.RevocationEndpoint, []string{"token", "token_type_hint", "client_id", "client_secret"})
+		c.reached("revocation_endpoint", p.RevocationURL)
 	}
 }
 

@@ -1,7 +1,9 @@
 package provider
 
 import (
+	"hash/fnv"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/athd/athd/ath"
@@ -59,6 +61,41 @@ func (p *Provider) Permits(method string, path []string, scopes ath.Scopes) (sco
 		}
 	}
 	return "", false
+}
+
+// RulesOf is a fingerprint of the rules of one scope: another one where a rule was
+// added, changed or removed, or stands in another place among them. 0: there is no rule.
+func (p *Provider) RulesOf(scope string) uint64 {
+	if p == nil || scope == "" {
+		return 0
+	}
+	sum, some := fnv.New64a(), false
+	write := func(parts ...string) {
+		for _, part := range parts {
+			sum.Write([]byte(part))
+			sum.Write([]byte{0})
+		}
+		sum.Write([]byte{1})
+	}
+	for i := range p.Rules {
+		r := &p.Rules[i]
+		if r.Scope != scope {
+			continue
+		}
+		some = true
+		write(r.Methods...)
+		write(r.Upgrade...)
+		write(r.anywhere)
+		for _, path := range r.patterns {
+			write(path.segments...)
+			write(strconv.FormatBool(path.rest))
+		}
+		sum.Write([]byte{2})
+	}
+	if !some {
+		return 0
+	}
+	return max(1, sum.Sum64())
 }
 
 // WebSocket is the only protocol that a rule can let a request switch to.

@@ -46,7 +46,7 @@ func newServer(t *testing.T) *server {
 func (s *server) client(allowPrivate bool) *http.Client {
 	roots := x509.NewCertPool()
 	roots.AddCert(s.Certificate())
-	return egress.NewClient(egress.Config{AllowPrivate: allowPrivate, InsecureTestingOnlyRootCAs: roots})
+	return egress.NewClient(egress.Config{Policy: egress.Policy{AllowPrivate: allowPrivate}, InsecureTestingOnlyRootCAs: roots})
 }
 
 func (s *server) fetch(t *testing.T, issuer string) (*metadata.Document, *metadata.Error) {
@@ -194,7 +194,7 @@ func TestIssuerAtAPrivateAddressIsRefused(t *testing.T) {
 
 func TestHostThatCannotBeReached(t *testing.T) {
 	s := newServer(t)
-	untrusting := egress.NewClient(egress.Config{AllowPrivate: true})
+	untrusting := egress.NewClient(egress.Config{Policy: egress.Policy{AllowPrivate: true}})
 	_, err := metadata.Fetch(t.Context(), untrusting, s.URL)
 	if e, ok := errors.AsType[*metadata.Error](err); !ok || e.Reason != metadata.Untrusted {
 		t.Errorf("a certificate that nobody trusts: %v", err)
