@@ -2,9 +2,9 @@ package tokenstore
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
@@ -34,16 +34,43 @@ const (
 	sampleSize  = 32
 )
 
-// checkKeyset checks the canary as it was read; raw is "" if there was none. Then
-// it writes one, unless there are records and none opens.
-func (s *Store) checkKeyset(ctx context.Context, raw string) error {
-	if raw != "" {
-		return s.openCanary(ctx, raw)
+// seals are the records that say which keys sealed what is stored, as they were
+// read; "": there is none.
+type seals struct{ canary, retired string }
+
+func readSeals(values []any) seals {
+	var out seals
+	for i, to := range []*string{&out.canary, &out.retired} {
+		if i < len(values) {
+			*to, _ = values[i].(string)
+		}
+	}
+	return out
+}
+
+func (s *Store) seals(ctx context.Context) (seals, error) {
+	var got *redis.SliceCmd
+	if err := s.server.ask(ctx, func(batch redis.Pipeliner) { got = batch.MGet(ctx, canaryKey, retiredKey) }); err != nil {
+		return seals{}, err
+	}
+	return readSeals(got.Val()), got.Err()
+}
+
+// checkKeyset checks the canary as it was read. Then it writes one if there was
+// none, unless there are records and none opens.
+func (s *Store) checkKeyset(ctx context.Context, seen seals) error {
+	keys := s.keys.now()
+	if foreign := keys.foreign(seen); foreign != nil {
+		return foreign
+	}
+	if seen.canary != "" {
+		s.follow(ctx, keys, seen)
+		return nil
 	}
 	if err := s.sample(ctx); err != nil {
 		return err
 	}
-	sealed, err := s.keys.seal(canaryKind, canaryKey, []byte(canaryText))
+	sealed, err := keys.seal(canaryKind, canaryKey, []byte(canaryText))
 	if err != nil {
 		return err
 	}
@@ -54,50 +81,128 @@ func (s *Store) checkKeyset(ctx context.Context, raw string) error {
 	return err
 }
 
-// sameKeyset is checkKeyset where the canary was not read yet, and writes none.
-func (s *Store) sameKeyset(ctx context.Context) error {
-	var canary *redis.StringCmd
-	if err := s.server.ask(ctx, func(batch redis.Pipeliner) { canary = batch.Get(ctx, canaryKey) }); err != nil {
-		return err
-	}
-	switch raw, err := canary.Result(); {
-	case errors.Is(err, redis.Nil):
-		return s.sample(ctx)
-	case err != nil:
-		return err
-	default:
-		return s.openCanary(ctx, raw)
-	}
+// noteForeign remembers what checkKeyset found, so that other verbs are refused, or
+// no longer.
+func (s *Store) noteForeign(err error) error {
+	foreign, _ := errors.AsType[*foreignError](err)
+	s.foreign.Store(foreign)
+	return err
 }
 
-func (s *Store) openCanary(ctx context.Context, raw string) error {
-	if plain, err := s.keys.open(canaryKind, canaryKey, raw); err != nil || string(plain) != canaryText {
-		return ErrOtherKeyset
-	}
-	if s.keys.sealedWithPrimary(raw) || !s.resealed.CompareAndSwap(false, true) {
-		return nil
-	}
-	// The keyset has a new primary key, and the old one may be retired one day.
-	// Once per process, so that replicas with different primary keys do not
-	// rewrite it in turns.
-	sealed, err := s.keys.seal(canaryKind, canaryKey, []byte(canaryText))
+// sameKeyset is checkKeyset where the canary was not read yet, and writes none.
+func (s *Store) sameKeyset(ctx context.Context) error {
+	seen, err := s.seals(ctx)
 	if err != nil {
 		return err
 	}
-	if err := s.run(ctx, s.scripts.swapRevoking, ErrChanged, []string{canaryKey}, raw, sealed, noTTL); err != nil {
-		s.resealed.Store(false)
+	if foreign := s.keys.now().foreign(seen); foreign != nil {
+		return foreign
+	}
+	if seen.canary == "" {
+		return s.sample(ctx)
 	}
 	return nil
+}
+
+// foreign says what is wrong with a keyset for a store with these seals; nil:
+// nothing is.
+func (k *Keyset) foreign(seen seals) *foreignError {
+	if seen.canary != "" {
+		if plain, err := k.open(canaryKind, canaryKey, seen.canary); err != nil || string(plain) != canaryText {
+			return &foreignError{k.whyNot(seen.canary)}
+		}
+	}
+	// A list that does not open was sealed with a key that is gone by now, or is
+	// rubbish, and forbids nothing.
+	if plain, err := k.open(retiredKind, retiredKey, seen.retired); err == nil {
+		if list, err := decode[retired](retiredKind, plain); err == nil && list.has(k.Primary()) {
+			return &foreignError{KeyName(k.Primary()) + ", which it seals with, was retired: the other replicas do not open what it would write; " + k.describe() + ": it is from before the last rotation"}
+		}
+	}
+	return nil
+}
+
+// whyNot says which key a keyset lacks for the canary.
+func (k *Keyset) whyNot(canary string) string {
+	id, named := sealedBy(canary)
+	if !named {
+		return ""
+	}
+	switch key, there := k.Key(id); {
+	case !there:
+		return "it needs " + KeyName(id) + ", and " + k.describe()
+	case !key.Enabled:
+		return "it needs " + KeyName(id) + ", which this keyset has, but disabled: set its status to ENABLED, or take the keyset of the other replicas"
+	default:
+		return "what proves it does not open with " + KeyName(id) + ", though the keyset has a key of this id: it is another one, or the record was changed"
+	}
+}
+
+// follow seals the canary and the list of retired keys again where another key
+// than the primary did, which may be retired one day. Once for each keyset, so that
+// replicas with different primary keys do not rewrite them in turns; and not while an
+// athd tells that it lacks the key: without the canary it would refuse everything.
+func (s *Store) follow(ctx context.Context, keys *Keyset, seen seals) {
+	behind := !keys.sealedWithPrimary(seen.canary) || seen.retired != "" && !keys.sealedWithPrimary(seen.retired)
+	if behind && s.resealed.CompareAndSwap(false, true) {
+		all, err := s.replicas(ctx)
+		lacked := slices.ContainsFunc(all, func(r Replica) bool { return r.ID != s.id && !r.Has(keys.Primary()) })
+		if err != nil || lacked || s.resealSeals(ctx, keys, seen) != nil {
+			s.resealed.Store(false) // the next check tries again
+		}
+	}
+}
+
+func (s *Store) resealSeals(ctx context.Context, keys *Keyset, seen seals) error {
+	var all error
+	for _, of := range []struct {
+		kind     kind
+		key, raw string
+	}{{canaryKind, canaryKey, seen.canary}, {retiredKind, retiredKey, seen.retired}} {
+		if of.raw == "" || keys.sealedWithPrimary(of.raw) {
+			continue
+		}
+		plain, err := keys.open(of.kind, of.key, of.raw)
+		if err != nil {
+			all = errors.Join(all, err)
+			continue
+		}
+		sealed, err := keys.seal(of.kind, of.key, plain)
+		if err == nil {
+			err = s.run(ctx, s.scripts.swapRevoking, ErrChanged, []string{of.key}, of.raw, sealed, noTTL)
+		}
+		all = errors.Join(all, err)
+	}
+	return all
+}
+
+// CheckKeyset looks whether the keyset is the one that what is stored needs, and
+// changes nothing. ErrOtherKeyset: it is not.
+func (s *Store) CheckKeyset(ctx context.Context) error { return s.do(ctx, opKeyset, s.sameKeyset) }
+
+// CanaryKey is the id of the key that sealed the canary. ErrNotFound: there is none,
+// or it names no key.
+func (s *Store) CanaryKey(ctx context.Context) (uint32, error) {
+	var id uint32
+	err := s.do(ctx, opKeyset, func(ctx context.Context) error {
+		seen, err := s.seals(ctx)
+		if err != nil {
+			return err
+		}
+		var named bool
+		if id, named = sealedBy(seen.canary); !named {
+			return ErrNotFound
+		}
+		return nil
+	})
+	return id, err
 }
 
 // sealedWithPrimary reports whether a record bears the id of the key that
 // seals; a key without ids counts as that one.
 func (k *Keyset) sealedWithPrimary(raw string) bool {
-	const tinkPrefix = 1 // then the key's id
-	if len(raw) < 6 || raw[1] != tinkPrefix {
-		return true
-	}
-	return binary.BigEndian.Uint32([]byte(raw[2:6])) == k.handle.KeysetInfo().GetPrimaryKeyId()
+	id, named := sealedBy(raw)
+	return !named || id == k.Primary()
 }
 
 // sample is nil if there are no records, or one opens.
@@ -129,7 +234,7 @@ func (s *Store) sample(ctx context.Context) error {
 		}
 	}
 	if looked > 0 {
-		return ErrOtherKeyset
+		return &foreignError{}
 	}
 	return nil
 }

@@ -3,6 +3,8 @@ package tokenstore_test
 import (
 	"bytes"
 	"errors"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/tink-crypto/tink-go/v2/aead"
@@ -23,18 +25,23 @@ func TestAnotherKeysetIsReported(t *testing.T) {
 	raw, ctx := server.Client(), t.Context()
 	all := func(*tokenstore.Agent) bool { return true }
 	mine, others := newKeyset(t), newKeyset(t)
+	// records are all keys but that of the change feed, which the stores that are open
+	// keep beside.
+	records := func() []string {
+		return slices.DeleteFunc(raw.Keys(ctx, "*").Val(), func(key string) bool { return strings.HasPrefix(key, "ath:{changes}:") })
+	}
 	told := func(t *testing.T, s *tokenstore.Store) {
 		t.Helper()
 		for range 2 {
 			_, err := s.Ready(ctx)
 			wantErr(t, err, tokenstore.ErrOtherKeyset)
-			if got := tokenstore.Reason(err); got != "this Redis was written with another keyset" {
+			if got := tokenstore.Reason(err); !strings.HasPrefix(got, "this Redis was written with another keyset") {
 				t.Errorf("the reason is %q", got)
 			}
 			_, err = s.Agents(ctx, "", 10, all)
 			wantErr(t, err, tokenstore.ErrOtherKeyset)
 		}
-		before, f := raw.DBSize(ctx).Val(), newFlow(t)
+		before, f := records(), newFlow(t)
 		for name, err := range map[string]error{
 			"create agent":   s.CreateAgent(ctx, f.agent),
 			"create session": s.CreateSession(ctx, f.sessionID.Tag(), f.session),
@@ -47,8 +54,8 @@ func TestAnotherKeysetIsReported(t *testing.T) {
 		if _, err := s.Read(ctx, f.token, f.agent.ID); !errors.Is(err, tokenstore.ErrUnavailable) {
 			t.Errorf("a decision reads: %v", err)
 		}
-		if after := raw.DBSize(ctx).Val(); after != before {
-			t.Errorf("of %d records there are %d", before, after)
+		if after := records(); len(after) != len(before) {
+			t.Errorf("of %q there are %q", before, after)
 		}
 	}
 	open := func(keys *tokenstore.Keyset) *tokenstore.Store { return backend{url: server.URL(), keys: keys}.open(t) }

@@ -24,8 +24,9 @@ type stored[T any] struct {
 }
 
 // An extra is the member x of a record: a JSON object for what does not
-// restrict. Of a connection this athd knows [Renewal] in it; whatever else is
-// there is carried over when the record is rewritten.
+// restrict. Of a connection this athd knows [RefreshStatus] and
+// [Connection].Bound in it, of a revocation the latter, of a session
+// its Destination and Bound, of a grant the name that the agent used for the provider; whatever else is there is carried over when the record is rewritten.
 type extra = jsontext.Value
 
 type storedSession struct {
@@ -50,7 +51,20 @@ func decodeAgent(record []byte) (Agent, extra, error) { return decodeOne[Agent](
 
 func encodeSession(s Session, x extra) ([]byte, error) {
 	s.Created, s.Expires = s.Created.UTC(), s.Expires.UTC()
+	if s.Destination != "" {
+		var err error
+		if x, err = json.Marshal(sessionExtra{s.Destination, s.Bound, x}, writing); err != nil {
+			return nil, err
+		}
+	}
 	return encode(stored[storedSession]{storedSession{s, s.ID.Reveal(), s.Verifier.Reveal(), s.BrowserKey.Reveal()}, x})
+}
+
+// sessionExtra is x of a session.
+type sessionExtra struct {
+	Destination string `json:"dest,omitzero"`
+	Bound       string `json:"bound,omitzero"`
+	Others      extra  `json:",embed"`
 }
 
 func decodeSession(record []byte) (Session, extra, error) {
@@ -60,6 +74,13 @@ func decodeSession(record []byte) (Session, extra, error) {
 	}
 	s := in.Session
 	s.ID, s.Verifier, s.BrowserKey = ath.NewSecret(in.ID), ath.NewSecret(in.Verifier), ath.NewSecret(in.BrowserKey)
+	if x != nil {
+		var known sessionExtra
+		if json.Unmarshal(x, &known) != nil {
+			return Session{}, nil, fmt.Errorf("%w: x of the %s record is not as this athd knows it", ErrCorrupt, sessionKind)
+		}
+		s.Destination, s.Bound, x = known.Destination, known.Bound, known.Others
+	}
 	return s, x, nil
 }
 
@@ -68,7 +89,19 @@ func encodeGrant(g Grant, x extra) ([]byte, error) {
 		return nil, errors.New("a grant names no agent")
 	}
 	g.Issued, g.Expires, g.Revoked = g.Issued.UTC(), g.Expires.UTC(), g.Revoked.UTC()
+	if g.ProviderAs != "" && g.ProviderAs != g.Provider {
+		var err error
+		if x, err = json.Marshal(grantExtra{g.ProviderAs, x}, writing); err != nil {
+			return nil, err
+		}
+	}
 	return encode(stored[Grant]{g, x})
+}
+
+// grantExtra is x of a grant.
+type grantExtra struct {
+	ProviderAs string `json:"as,omitzero"`
+	Others     extra  `json:",embed"`
 }
 
 func decodeGrant(record []byte) (Grant, extra, error) {
@@ -76,6 +109,13 @@ func decodeGrant(record []byte) (Grant, extra, error) {
 	if err == nil && g.Agent == "" {
 		// Without an agent it would name a shared connection.
 		return Grant{}, nil, fmt.Errorf("%w: the %s record names no agent", ErrCorrupt, grantKind)
+	}
+	if err == nil && x != nil {
+		var known grantExtra
+		if json.Unmarshal(x, &known) != nil {
+			return Grant{}, nil, fmt.Errorf("%w: x of the %s record is not as this athd knows it", ErrCorrupt, grantKind)
+		}
+		g.ProviderAs, x = known.ProviderAs, known.Others
 	}
 	return g, x, err
 }
@@ -88,7 +128,7 @@ func encodeConnection(c Connection, x extra) ([]byte, error) {
 		return nil, errors.New("the provider's token is not UTF-8")
 	}
 	c.Expires, c.Created = c.Expires.UTC(), c.Created.UTC()
-	x, err := addRenewal(x, c.Renewal)
+	x, err := c.addConnectionExtra(x)
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +141,7 @@ func decodeConnection(record []byte) (Connection, extra, error) {
 		return Connection{}, nil, err
 	}
 	c := in.Connection
-	if c.Renewal, x, err = cutRenewal(x); err != nil {
+	if x, err = c.cutConnectionExtra(x); err != nil {
 		return Connection{}, nil, err
 	}
 	c.Access, c.Refresh = ath.NewSecret(in.Access), ath.NewSecret(in.Refresh)

@@ -25,16 +25,22 @@ var (
 		ID: ath.NewSecret("a"), State: ath.DigestOf("b"), AgentID: "https://a.example/x.json", ClientID: "d", Provider: "e", ProviderAs: "f", Requested: ath.Scopes{"g"},
 		AgentState: "h", RedirectURI: "i", CallbackURL: "j", Resource: "k", Verifier: ath.NewSecret("l"), BrowserKey: ath.NewSecret("m"), Consent: "n",
 		Phase: Started, User: "o", Consented: ath.Scopes{"p"}, Connection: "q", Shared: true, Epoch: "t", Code: ath.DigestOf("r"), BadCodes: 2, Upstream: "s",
-		Created: wholeTime, Expires: wholeTime.Add(1),
+		Shown:   map[string]ath.RenewalTerms{"u": {Max: 2 * time.Hour, Idle: 2 * time.Minute}},
+		Renewal: ath.RenewalTerms{Max: time.Hour, Idle: time.Minute}, Heals: true, Generation: 3,
+		Destination: "dest", Bound: "bound", Created: wholeTime, Expires: wholeTime.Add(1),
 	}
 	wholeGrant = Grant{
 		Agent: "https://a.example/x.json", ClientID: "b", User: "c", Provider: "d", Scopes: ath.Scopes{"e"}, Connection: "f", Shared: true, Epoch: "h",
-		Issued: wholeTime, Expires: wholeTime.Add(1), Revoked: wholeTime.Add(2), Thumbprint: "g", Generation: 3,
+		Issued: wholeTime, Expires: wholeTime.Add(1), Revoked: wholeTime.Add(2), Thumbprint: "g", Generation: 3, Renewal: ath.DigestOf("i"), ProviderAs: "j",
+	}
+	wholeRenewal = Renewal{
+		Agent: "https://a.example/x.json", ClientID: "b", User: "c", Provider: "d", ProviderAs: "e", Scopes: ath.Scopes{"f"}, Connection: "g", Shared: true, Epoch: "h",
+		Terms: ath.RenewalTerms{Max: time.Hour, Idle: time.Minute}, Issued: wholeTime, Used: wholeTime.Add(1), Revoked: wholeTime.Add(2), Thumbprint: "i", Generation: 3,
 	}
 	wholeConnection = Connection{
 		Agent: "https://a.example/x.json", User: "b", Provider: "c", Access: ath.NewSecret("d"), Refresh: ath.NewSecret("e"), Expires: wholeTime,
-		Scopes: ath.Scopes{"f"}, Created: wholeTime.Add(1), Ended: true, Destination: "g", Epoch: "i",
-		Renewal: Renewal{Refreshed: wholeTime.Add(2), RefreshExpires: wholeTime.Add(3), Refused: wholeTime.Add(4), RefusedFor: "h", TriedAgain: true, Narrowed: true},
+		Scopes: ath.Scopes{"f"}, Created: wholeTime.Add(1), Ended: true, Destination: "g", Epoch: "i", Bound: "j",
+		RefreshStatus: RefreshStatus{Refreshed: wholeTime.Add(2), RefreshExpires: wholeTime.Add(3), Refused: wholeTime.Add(4), RefusedFor: "h", TriedAgain: true, Narrowed: true},
 	}
 )
 
@@ -44,6 +50,7 @@ func TestWholeRecordsComeBack(t *testing.T) {
 	comesBack(t, wholeAgent, encodeAgent, decodeAgent)
 	comesBack(t, wholeSession, encodeSession, decodeSession)
 	comesBack(t, wholeGrant, encodeGrant, decodeGrant)
+	comesBack(t, wholeRenewal, encodeRenewal, decodeRenewal)
 	comesBack(t, wholeConnection, encodeConnection, decodeConnection)
 }
 
@@ -76,6 +83,7 @@ func TestUnknownMembersAreRefused(t *testing.T) {
 			agentKind:      func(b []byte) error { _, _, err := decodeAgent(b); return err },
 			sessionKind:    func(b []byte) error { _, _, err := decodeSession(b); return err },
 			grantKind:      func(b []byte) error { _, _, err := decodeGrant(b); return err },
+			renewalKind:    func(b []byte) error { _, _, err := decodeRenewal(b); return err },
 			connectionKind: func(b []byte) error { _, _, err := decodeConnection(b); return err },
 		} {
 			if err := decode([]byte(record)); !errors.Is(err, ErrCorrupt) {
@@ -136,7 +144,9 @@ func TestRewritingCarriesExtraMembersOver(t *testing.T) {
 	t.Run("a session moves on, and ends", func(t *testing.T) {
 		tag := ath.NewTag()
 		key, _ := sessionKey(tag)
-		record, err := encodeSession(wholeSession, extra(x))
+		session := wholeSession
+		session.Destination, session.Bound = "", "" // they are in x
+		record, err := encodeSession(session, extra(x))
 		put(sessionKind, key, record, err)
 		held, err := s.Session(ctx, tag)
 		if err != nil {
@@ -158,7 +168,7 @@ func TestRewritingCarriesExtraMembersOver(t *testing.T) {
 			t.Fatal(err)
 		}
 		g := wholeGrant
-		g.Connection, g.Revoked = token.Tag(), time.Time{}
+		g.Connection, g.Revoked, g.ProviderAs = token.Tag(), time.Time{}, ""
 		record, err := encodeGrant(g, extra(x))
 		put(grantKind, keys.grant, record, err)
 		held, err := s.Grant(ctx, token)
@@ -169,6 +179,41 @@ func TestRewritingCarriesExtraMembersOver(t *testing.T) {
 			t.Fatal(err)
 		}
 		holds(t, grantKind, keys.grant, `"rev":"2026`)
+	})
+	t.Run("a renewal is used, and revoked", func(t *testing.T) {
+		token := ath.NewToken(ath.NewTag())
+		renewal := ath.NewRenewalToken(token.Tag())
+		key, err := renewalKey(token.Tag(), renewal.Digest().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, g := wholeRenewal, wholeGrant
+		r.Connection, r.Revoked, r.Used = token.Tag(), time.Time{}, wholeTime.Add(-time.Hour)
+		g.Agent, g.User, g.Provider, g.Epoch, g.Connection, g.Revoked, g.Renewal = r.Agent, r.User, r.Provider, r.Epoch, token.Tag(), time.Time{}, renewal.Digest()
+		record, err := encodeRenewal(r, extra(x))
+		put(renewalKind, key, record, err)
+		keys, err := keysOf(token)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.server.client().Set(ctx, keys.connection, "a connection", time.Hour).Err(); err != nil {
+			t.Fatal(err)
+		}
+		held, err := s.Renewal(ctx, renewal)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Renew(ctx, held, r.Terms, token, g); err != nil {
+			t.Fatal(err)
+		}
+		holds(t, renewalKind, key, `"used":"2026-01-02T03:04:05`)
+		if held, err = s.Renewal(ctx, renewal); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.EndRenewal(ctx, held, wholeTime); err != nil {
+			t.Fatal(err)
+		}
+		holds(t, renewalKind, key, `"rev":"2026`)
 	})
 	t.Run("another host is suspended", func(t *testing.T) {
 		key, _ := hostsKey()

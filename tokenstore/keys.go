@@ -52,11 +52,8 @@ func appendKey(out []byte, tag ath.Tag, parts ...string) ([]byte, error) {
 
 // onceKey holds the value's digest: the value may be long, and may be a secret.
 func onceKey(tag ath.Tag, what, value string) (string, error) {
-	switch kind(what) {
-	case agentKind, sessionKind, grantKind, connectionKind, grantsKind, connectionsKind, hostsKind, issuerKind, endedKind, canaryKind, attemptKind, leaseKind, "":
+	if _, taken := formOf(kind(what)); taken || what == "" {
 		return "", errors.New("what is used once needs a name of its own")
-	case ownerKind, userConnsKind, userEndedKind, orderKind, revocationKind, waitingKind:
-		return "", errors.New("what is used once cannot be named as a record of connections")
 	}
 	for _, c := range []byte(what) {
 		if !('a' <= c && c <= 'z' || c == '-') {
@@ -80,12 +77,15 @@ func (k connectionKeys) grants() string {
 }
 
 func keysOf(token ath.Token) (connectionKeys, error) {
-	tag := token.Tag()
+	return keysOfDigest(token.Tag(), token.Digest())
+}
+
+// keysOfDigest is keysOf for a token of which only tag and digest are known.
+func keysOfDigest(tag ath.Tag, digest ath.Digest) (connectionKeys, error) {
 	connection, err := key(tag, string(connectionKind))
-	if err != nil || token.IsZero() {
+	if err != nil || digest.IsZero() {
 		return connectionKeys{}, errNoTag
 	}
-	digest := token.Digest()
 	var buf [128]byte
 	grant, _ := appendKey(buf[:0], tag, string(grantKind), "")
 	return connectionKeys{tag, connection, string(hex.AppendEncode(grant, digest[:]))}, nil

@@ -2,6 +2,9 @@ package tokenstore
 
 import (
 	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -19,8 +22,9 @@ const maxKeysetBytes = 64 << 10
 type Keyset struct {
 	handle *keyset.Handle
 	aead   tink.AEAD
-	// The primary's first: see userTags and sharedTags.
+	// The primary's first: see userTags and sharedTags. tagKeys are their ids.
 	userKeys, sharedKeys [][]byte
+	tagKeys              []uint32
 }
 
 // NewKeyset returns a keyset with one fresh key.
@@ -71,6 +75,23 @@ func (k *Keyset) Marshal() ([]byte, error) {
 		return nil, fmt.Errorf("writing the keyset: %w", err)
 	}
 	return out.Bytes(), nil
+}
+
+// Derive returns a key for another use than sealing, which follows from the keyset: it
+// is the same for all who have the same one, and tells nothing of it.
+func (k *Keyset) Derive(use string) ([]byte, error) {
+	keys, err := k.Marshal()
+	if err != nil {
+		return nil, err
+	}
+	// Two builds of athd write the same keys with other spaces.
+	var compact bytes.Buffer
+	if err := json.Compact(&compact, keys); err != nil {
+		return nil, errors.New("keyset is not written as JSON")
+	}
+	mac := hmac.New(sha256.New, compact.Bytes())
+	mac.Write([]byte(use))
+	return mac.Sum(nil), nil
 }
 
 // Format prints how many keys there are and which one seals, whatever the verb.
