@@ -25,8 +25,8 @@ func (s *Store) do(ctx context.Context, op string, f func(context.Context) error
 func (s *Store) try(ctx context.Context, op string, f func(context.Context) error) error {
 	start := time.Now()
 	var err error
-	if s.foreign.Load() && op != opReady && op != opKeyset {
-		err = errForeign // a write would leave the only record that opens
+	if foreign := s.foreign.Load(); foreign != nil && op != opReady && op != opKeyset {
+		err = foreign.verb() // a write would leave the only record that opens
 	} else {
 		err = s.attempt(ctx, op, f)
 	}

@@ -21,15 +21,21 @@ const (
 	AgentChanged ChangeKind = "agent"
 	// GrantEnded says that the grant of the token with this Tag and Digest was revoked.
 	GrantEnded ChangeKind = "grant"
-	// ConnectionEnded says that the user's tokens with this Tag are gone.
+	// RenewalEnded says that the renewal of the token with this Tag and Digest was revoked.
+	RenewalEnded ChangeKind = "renewal"
+	// ConnectionEnded says that the user's tokens with this Tag are gone, that the
+	// provider has ended them, or that they can do less since a refresh.
 	ConnectionEnded ChangeKind = "connection"
 	// IssuerChanged says that what is remembered of the issuer with this Tag is another.
 	IssuerChanged ChangeKind = "issuer"
+	// ProviderChanged says that the run-time provider with this Tag, see [ProviderTag],
+	// was added, changed or removed.
+	ProviderChanged ChangeKind = "provider"
 )
 
 // ChangeKinds are those that this athd knows.
 func ChangeKinds() []ChangeKind {
-	return []ChangeKind{Everything, AgentChanged, GrantEnded, ConnectionEnded, IssuerChanged}
+	return []ChangeKind{Everything, AgentChanged, GrantEnded, RenewalEnded, ConnectionEnded, IssuerChanged, ProviderChanged}
 }
 
 // A Change is one entry of the feed.
@@ -39,7 +45,7 @@ type Change struct {
 	Generation uint64
 	Kind       ChangeKind
 	Tag        ath.Tag    // of the records that changed; "" of Everything
-	Digest     ath.Digest // of a grant's token; zero for all else
+	Digest     ath.Digest // of the token of a grant, or a renewal; zero for all else
 }
 
 // A Feed says how the change feed does.
@@ -103,7 +109,7 @@ func (a announcement) change(generation uint64) (Change, error) {
 			return Change{}, errNoChange
 		}
 	}
-	if c.Kind != Everything && c.Tag == "" || c.Kind == GrantEnded && c.Digest.IsZero() {
+	if c.Kind != Everything && c.Tag == "" || (c.Kind == GrantEnded || c.Kind == RenewalEnded) && c.Digest.IsZero() {
 		return Change{}, errNoChange
 	}
 	return c, nil

@@ -238,7 +238,7 @@ func isGeneration(score float64) bool {
 // beginLog has a first entry written to an empty log, so that it is noticed if
 // it is emptied, and to one that somebody else wrote, which begins it again.
 func (f *feed) beginLog(empty bool) {
-	if empty && f.unwritten.len() == 0 && !f.store.foreign.Load() {
+	if empty && f.unwritten.len() == 0 && f.store.foreign.Load() == nil {
 		f.unwritten.add(announce(Everything, "", ""))
 	}
 }

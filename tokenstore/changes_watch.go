@@ -33,7 +33,7 @@ type queued struct {
 // when it is no longer so.
 //
 // What is in it: every change and removal of an agent, every grant that is
-// revoked, every connection that ends. Not what comes into being or expires by
+// revoked, every connection that ends, also at its provider, and whatever happens to a run-time provider. Else not what comes into being or expires by
 // itself: neither makes wrong what somebody remembers with its expiry.
 //
 // The contract:

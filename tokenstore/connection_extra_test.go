@@ -19,10 +19,10 @@ func TestANewConsentKeepsWhatANewerVersionStored(t *testing.T) {
 	ctx := t.Context()
 	c := Connection{User: "u", Provider: "p", Destination: "d", Access: ath.NewSecret("one"), Refresh: ath.NewSecret("r1"), Created: time.Now()}
 	until := time.Now().Add(time.Hour)
-	if _, err := s.ShareConnection(ctx, "https://a.example/", c, until, time.Now()); err != nil {
+	if _, err := s.ShareConnection(ctx, "https://a.example/", c, until, time.Now(), nil); err != nil {
 		t.Fatal(err)
 	}
-	at, err := s.sharedState(ctx, "u", "p", "d")
+	at, err := s.sharedState(ctx, "u", "p", "d", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,11 +32,11 @@ func TestANewConsentKeepsWhatANewerVersionStored(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.Access = ath.NewSecret("two")
-	c.Renewal.RefreshExpires = until
-	if _, err := s.ShareConnection(ctx, "https://b.example/", c, until, time.Now()); err != nil {
+	c.RefreshStatus.RefreshExpires = until
+	if _, err := s.ShareConnection(ctx, "https://b.example/", c, until, time.Now(), nil); err != nil {
 		t.Fatal(err)
 	}
-	got, err := s.sharedState(ctx, "u", "p", "d")
+	got, err := s.sharedState(ctx, "u", "p", "d", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,7 +17,8 @@ const (
 	connectionBatch = 100    // connections, or indexes, read in one step
 	indexStep       = 500    // entries of one index read in one step
 	maxWalked       = 10_000 // entries that one page may look at and pass over
-	maxLiveGrants   = 100    // grants of one connection that are looked at
+	maxLiveGrants   = 100    // entries among the grants of one connection that are read with those of others
+	maxCrowded      = 10_000 // and of one that has more
 )
 
 // A ConnectionInfo is what operators see of a connection: no token of anybody.
@@ -25,19 +26,23 @@ type ConnectionInfo struct {
 	Tag                   ath.Tag
 	Agent, User, Provider string   // Agent is "" of one that the user's agents share
 	Shared                bool     // the user's agents share it
-	Agents                []string // those that share it and have a live token
+	Agents                []string // those that share it and have a live token, or a standing consent
 	Epoch                 string   // of a shared one; see [Connection]
 	Scopes                ath.Scopes
 	Created               time.Time
 	Expires               time.Time // of the user's access token; zero: not known
 	Refreshable           bool      // there is a refresh token
 	Ended                 bool      // the provider no longer accepts it
-	Destination           string
-	Renewal               Renewal
+	Destination, Bound    string    // see [Connection]
+	RefreshStatus         RefreshStatus
 
 	Tokens int       // live ATH tokens
 	Until  time.Time // the last of them expires; zero: there is none
 	Used   time.Time // last, within some minutes; zero: not known
+
+	Renewals       int       // standing consents (T-8)
+	RenewableUntil time.Time // the last of them ends by its own terms, if it is not used; zero: there is none
+	Standing       []Renewal // those that stand by their own terms, the newest first
 }
 
 // A ConnectionQuery says which connections are meant. What is empty does not

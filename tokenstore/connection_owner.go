@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"github.com/tink-crypto/tink-go/v2/insecurecleartextkeyset"
 	tinkpb "github.com/tink-crypto/tink-go/v2/proto/tink_go_proto"
@@ -91,17 +92,17 @@ func (k *Keyset) deriveUserKeys() error {
 		if of.GetStatus() != tinkpb.KeyStatusType_ENABLED {
 			continue
 		}
-		primary := of.GetKeyId() == all.GetPrimaryKeyId()
+		at := len(k.tagKeys)
+		if of.GetKeyId() == all.GetPrimaryKeyId() {
+			at = 0
+		}
+		k.tagKeys = slices.Insert(k.tagKeys, at, of.GetKeyId())
 		for purpose, keys := range map[string]*[][]byte{"athd: ids of users, v1": &k.userKeys, "athd: shared connections, v1": &k.sharedKeys} {
 			key, err := hkdf.Key(sha256.New, of.GetKeyData().GetValue(), nil, purpose, sha256.Size)
 			if err != nil {
 				return fmt.Errorf("deriving a key for users' ids: %w", err)
 			}
-			if primary {
-				*keys = append([][]byte{key}, *keys...)
-			} else {
-				*keys = append(*keys, key)
-			}
+			*keys = slices.Insert(*keys, at, key)
 		}
 	}
 	return nil

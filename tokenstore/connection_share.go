@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -39,18 +40,22 @@ const (
 // grant of before opens the new one, however it was left over: by an end that was
 // interrupted, or by an older athd that cannot read it. Tokens that the provider has
 // refused for a while have ended, too: the user may have taken them back from all
-// agents, and allows but one of them now.
-func (s *Store) ShareConnection(ctx context.Context, agentID string, c Connection, until, came time.Time) (ConnectionRef, error) {
+// agents, and allows but one of them now. So has a connection of which agreed says
+// that its user did not agree to where its tokens go now (O-2); nil: of none.
+func (s *Store) ShareConnection(ctx context.Context, agentID string, c Connection, until, came time.Time, agreed func(there *Connection) bool) (ConnectionRef, error) {
 	if agentID == "" || c.Agent != "" || c.User == "" || c.Provider == "" || c.Destination == "" {
 		return ConnectionRef{}, errors.New("store: a shared connection is of a user, a provider and a destination, and of no agent")
 	}
 	for range shareTries {
 		age := max(0, time.Since(came)) // before it is compared: in doubt these are the last
-		at, err := s.sharedState(ctx, c.User, c.Provider, c.Destination)
+		at, err := s.sharedState(ctx, c.User, c.Provider, c.Destination, agreed)
 		if err != nil {
 			return ConnectionRef{}, err
 		}
 		err = s.share(ctx, at, agentID, c, until, age)
+		if err == nil {
+			s.dropPlaces(ctx, at.stale)
+		}
 		if !errors.Is(err, ErrChanged) {
 			return at.ref, err
 		}
@@ -66,38 +71,38 @@ type sharedState struct {
 	x    extra
 	over bool          // what is there has ended
 	came time.Duration // ago, its tokens came; orderKept: or longer
+
+	stale []place // that lead to nothing any more, where there is none
 }
 
 // sharedState finds the connection that a user's agents share. It may be below the
-// tag of any key of the keyset; a new one is below the primary's.
-func (s *Store) sharedState(ctx context.Context, user, provider, destination string) (sharedState, error) {
+// tag of any key of the keyset, or of one that was in it: see sharedAt. A new one is
+// below the primary's.
+func (s *Store) sharedState(ctx context.Context, user, provider, destination string, agreed func(*Connection) bool) (sharedState, error) {
 	var out sharedState
 	tags := s.keys.sharedTags(user, provider, destination)
 	err := s.do(ctx, "shared_state", func(ctx context.Context) error {
-		raws, left := make([]*redis.StringCmd, len(tags)), make([]*redis.DurationCmd, len(tags))
-		err := s.server.ask(ctx, func(batch redis.Pipeliner) {
-			for i, tag := range tags {
-				connection, _ := key(tag, string(connectionKind))
-				order, _ := key(tag, string(orderKind))
-				raws[i], left[i] = batch.Get(ctx, connection), batch.PTTL(ctx, order)
-			}
-		})
+		out = sharedState{}
+		found, places, err := s.readShared(ctx, tags)
 		if err != nil {
 			return err
 		}
-		for i, tag := range tags {
-			raw, err := raws[i].Result()
-			if err != nil && !errors.Is(err, redis.Nil) || left[i].Err() != nil {
-				return errors.Join(err, left[i].Err())
+		out.ref = ConnectionRef{Tag: tags[0], User: user, Provider: provider}
+		out.came = orderKept - found[0].order
+		at := slices.IndexFunc(found, func(f foundShared) bool { return f.raw != "" })
+		if at < 0 && len(places) > 0 {
+			var others []ath.Tag
+			if others, out.stale, err = s.placed(places); err != nil {
+				return err
 			}
-			if i > 0 && raw == "" {
-				continue
+			if found, _, err = s.readShared(ctx, others); err != nil {
+				return err
 			}
-			out = sharedState{ref: ConnectionRef{Tag: tag, User: user, Provider: provider}, raw: raw}
-			out.came = orderKept - max(0, left[i].Val())
-			if raw != "" {
-				break
-			}
+			tags = others
+			at = slices.IndexFunc(found, func(f foundShared) bool { return f.raw != "" })
+		}
+		if at >= 0 {
+			out.ref.Tag, out.raw, out.came, out.stale = tags[at], found[at].raw, orderKept-found[at].order, nil
 		}
 		out.ref.Epoch = rand.Text()
 		out.key, err = key(out.ref.Tag, string(connectionKind))
@@ -109,7 +114,7 @@ func (s *Store) sharedState(ctx context.Context, user, provider, destination str
 		case err != nil:
 		case there.Destination != destination:
 			err = fmt.Errorf("%w: a shared connection is for another destination than its tag", ErrCorrupt)
-		case !there.over(s.now()):
+		case !there.over(s.now()) && (agreed == nil || agreed(&there)):
 			out.ref.Epoch = there.Epoch
 		default:
 			out.over = true
@@ -122,7 +127,7 @@ func (s *Store) sharedState(ctx context.Context, user, provider, destination str
 // over reports whether the provider has ended a shared connection, and not just by
 // the consent that is about to replace it.
 func (c *Connection) over(now time.Time) bool {
-	return c.Ended || !c.Renewal.Refused.IsZero() && now.Sub(c.Renewal.Refused) > orderKept
+	return c.Ended || !c.RefreshStatus.Refused.IsZero() && now.Sub(c.RefreshStatus.Refused) > orderKept
 }
 
 func (s *Store) share(ctx context.Context, at sharedState, agentID string, c Connection, until time.Time, age time.Duration) error {

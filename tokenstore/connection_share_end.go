@@ -18,11 +18,11 @@ func (s *Store) endShare(ctx context.Context, agentID string, tag ath.Tag, at ti
 	if err != nil {
 		return false, false, nil //nolint:nilerr // not an entry that athd wrote
 	}
-	_, grants, err := s.grantsOf(ctx, connection, tag)
+	_, holders, err := s.holdersOf(ctx, connection, tag)
 	if err != nil {
 		return false, false, err
 	}
-	if isShared, err = s.isShared(ctx, tag, grants); err != nil || !isShared {
+	if isShared, err = s.isShared(ctx, tag, holders); err != nil || !isShared {
 		return false, false, err
 	}
 	index, _ := key(tag, string(grantsKind))
@@ -38,22 +38,28 @@ func (s *Store) endShare(ctx context.Context, agentID string, tag ath.Tag, at ti
 		return true, false, err
 	}
 	ended = held.Val() > 0
-	for _, g := range grants {
-		if g.Value.Agent != agentID {
-			continue
+	// Twice: a grant may have been put by a renewal that had not ended yet.
+	for range 2 {
+		for _, h := range holders {
+			if h.agent != agentID {
+				continue
+			}
+			if err := s.endHolder(ctx, h, at); err != nil {
+				return true, ended, err
+			}
+			ended = true
 		}
-		if err := s.Revoke(ctx, g, at); err != nil {
+		if _, holders, err = s.holdersOf(ctx, connection, tag); err != nil {
 			return true, ended, err
 		}
-		ended = true
 	}
 	return true, ended, nil
 }
 
-// isShared asks the grants and, where there are none, the owner.
-func (s *Store) isShared(ctx context.Context, tag ath.Tag, grants []Held[Grant]) (bool, error) {
-	for _, g := range grants {
-		return g.Value.Shared, nil
+// isShared asks what the connection is kept for and, where there is nothing, the owner.
+func (s *Store) isShared(ctx context.Context, tag ath.Tag, holders []holder) (bool, error) {
+	for _, h := range holders {
+		return h.ref.Agent == "", nil
 	}
 	ownedBy, err := ownerKey(tag)
 	if err != nil {

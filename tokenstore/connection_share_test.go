@@ -29,7 +29,7 @@ func shared(t *testing.T, user string) flow {
 // share stores the tokens that came then, and the grant of an ATH token on them.
 func (f *flow) share(t *testing.T, s *tokenstore.Store, came time.Time) {
 	t.Helper()
-	ref, err := s.ShareConnection(t.Context(), f.agent.ID, f.connection, f.session.Expires, came)
+	ref, err := s.ShareConnection(t.Context(), f.agent.ID, f.connection, f.session.Expires, came, nil)
 	noErr(t, err)
 	f.in(ref)
 	noErr(t, s.PutGrant(t.Context(), f.token, f.grant))
@@ -60,7 +60,9 @@ func (f *flow) reads(t *testing.T, s *tokenstore.Store, want tokenstore.Connecti
 // refused is what a provider's refusal of the refresh token leaves.
 func (f *flow) refused(t *testing.T, s *tokenstore.Store, at time.Time) {
 	t.Helper()
-	f.rewrite(t, s, func(c *tokenstore.Connection) { c.Renewal.Refused, c.Renewal.RefusedFor = at, "invalid_grant" })
+	f.rewrite(t, s, func(c *tokenstore.Connection) {
+		c.RefreshStatus.Refused, c.RefreshStatus.RefusedFor = at, "invalid_grant"
+	})
 }
 
 // ended is what is left where a refresh gave another user's token.
@@ -119,7 +121,7 @@ func testSharedConnections(t *testing.T, b backend) {
 		} {
 			f := shared(t, "bob")
 			change(&f.connection)
-			ref, err := s.ShareConnection(ctx, f.agent.ID, f.connection, f.session.Expires, time.Now())
+			ref, err := s.ShareConnection(ctx, f.agent.ID, f.connection, f.session.Expires, time.Now(), nil)
 			noErr(t, err)
 			if seen[ref.Tag] {
 				t.Errorf("%s at %s shares with another", f.connection.User, f.connection.Provider)
@@ -134,7 +136,7 @@ func testSharedConnections(t *testing.T, b backend) {
 		} {
 			f := shared(t, "bob")
 			change(&f.connection)
-			if _, err := s.ShareConnection(ctx, f.agent.ID, f.connection, f.session.Expires, time.Now()); err == nil {
+			if _, err := s.ShareConnection(ctx, f.agent.ID, f.connection, f.session.Expires, time.Now(), nil); err == nil {
 				t.Errorf("%+v is shared", f.connection)
 			}
 		}
@@ -206,7 +208,7 @@ func testSharedConnections(t *testing.T, b backend) {
 	t.Run("it ends with the last grant, and not before an agent has its token", func(t *testing.T) {
 		one, two := shared(t, "erin"), shared(t, "erin")
 		one.share(t, s, time.Now())
-		ref, err := s.ShareConnection(ctx, two.agent.ID, two.connection, two.session.Expires, time.Now())
+		ref, err := s.ShareConnection(ctx, two.agent.ID, two.connection, two.session.Expires, time.Now(), nil)
 		noErr(t, err)
 		two.in(ref)
 		revoke := func(f flow) {
@@ -222,11 +224,35 @@ func testSharedConnections(t *testing.T, b backend) {
 		_, err = s.RefreshState(ctx, two.grant.Ref())
 		wantErr(t, err, tokenstore.ErrNotFound)
 	})
+	t.Run("O-2: a consent to another place is not that of the others", func(t *testing.T) {
+		one, two := shared(t, "olga"), shared(t, "olga")
+		one.connection.Bound, two.connection.Bound = "uw1 r", "uw2 r"
+		one.share(t, s, time.Now())
+		one.reads(t, s, one.connection)
+		for _, agrees := range []bool{true, false} {
+			ref, err := s.ShareConnection(ctx, two.agent.ID, two.connection, two.session.Expires, time.Now(), func(there *tokenstore.Connection) bool {
+				if there.Bound == "" {
+					t.Error("what it is bound to is not read")
+				}
+				return agrees
+			})
+			noErr(t, err)
+			if ref.Tag != one.grant.Connection || (ref.Epoch == one.grant.Epoch) != agrees {
+				t.Errorf("agreed %v: the same tag %v, the same epoch %v", agrees, ref.Tag == one.grant.Connection, ref.Epoch == one.grant.Epoch)
+			}
+			if agrees {
+				one.reads(t, s, two.connection)
+			}
+		}
+		if r, err := s.Read(ctx, one.token, one.agent.ID); err != nil || r.Connection != nil {
+			t.Errorf("the grant of before opens %+v, %v", r.Connection, err)
+		}
+	})
 	t.Run("the end of an agent is not that of the others", func(t *testing.T) {
 		one, two, waits := shared(t, "erik"), shared(t, "erik"), shared(t, "erik")
 		one.share(t, s, time.Now())
 		two.share(t, s, time.Now())
-		_, err := s.ShareConnection(ctx, waits.agent.ID, two.connection, waits.session.Expires, time.Now())
+		_, err := s.ShareConnection(ctx, waits.agent.ID, two.connection, waits.session.Expires, time.Now(), nil)
 		noErr(t, err)
 		for _, f := range []flow{one, waits} {
 			if n, err := s.EndConnections(ctx, f.agent.ID, time.Now()); err != nil || n != 1 {
@@ -254,7 +280,7 @@ func testSharedConnections(t *testing.T, b backend) {
 		}
 		slices.Sort(agents)
 		waits := shared(t, "frank")
-		_, err := s.ShareConnection(ctx, waits.agent.ID, waits.connection, waits.session.Expires, time.Now())
+		_, err := s.ShareConnection(ctx, waits.agent.ID, waits.connection, waits.session.Expires, time.Now(), nil)
 		noErr(t, err)
 		for _, q := range []tokenstore.ConnectionQuery{{}, {Agent: flows[1].agent.ID}, {User: "frank"}, {User: "frank", Agent: flows[2].agent.ID}} {
 			for _, q.Limit = range []int{1, 100} {
@@ -296,7 +322,7 @@ func testSharedConnections(t *testing.T, b backend) {
 					came = came.Add(3 * time.Second) // more than any call takes
 				}
 				for {
-					ref, err := stores[i%2].ShareConnection(ctx, flows[i].agent.ID, flows[i].connection, flows[i].session.Expires, came)
+					ref, err := stores[i%2].ShareConnection(ctx, flows[i].agent.ID, flows[i].connection, flows[i].session.Expires, came, nil)
 					if err == nil {
 						flows[i].in(ref)
 						return
@@ -366,7 +392,7 @@ func testSharedFromBehind(t *testing.T, b backend) {
 		noErr(t, b.raw.Set(ctx, at, copied, time.Hour).Err())
 		_, err := s.Read(ctx, f.token, f.agent.ID)
 		wantErr(t, err, tokenstore.ErrCorrupt)
-		_, err = s.ShareConnection(ctx, f.agent.ID, f.connection, f.session.Expires, time.Now())
+		_, err = s.ShareConnection(ctx, f.agent.ID, f.connection, f.session.Expires, time.Now(), nil)
 		wantErr(t, err, tokenstore.ErrCorrupt)
 		if b.raw.Get(ctx, at).Val() != copied {
 			t.Error("it was replaced")
@@ -376,7 +402,7 @@ func testSharedFromBehind(t *testing.T, b backend) {
 		s := b.open(t)
 		one, two := shared(t, "judy"), shared(t, "judy")
 		one.share(t, s, time.Now())
-		_, err := s.ShareConnection(ctx, two.agent.ID, two.connection, two.session.Expires, time.Now())
+		_, err := s.ShareConnection(ctx, two.agent.ID, two.connection, two.session.Expires, time.Now(), nil)
 		noErr(t, err)
 		for _, kind := range []string{"conn", "owner"} {
 			if left := b.raw.PTTL(ctx, "ath:{"+string(one.token.Tag())+"}:"+kind).Val(); left < 59*time.Minute {
@@ -435,7 +461,7 @@ func testSharedFromBehind(t *testing.T, b backend) {
 	t.Run("a refresh token that ends is used before, and none of before is revoked", func(t *testing.T) {
 		s := b.revoking(t, &policy{})
 		one, two := shared(t, "mia"), shared(t, "mia")
-		two.connection.Created, two.connection.Renewal.RefreshExpires = time.Now(), time.Now().Add(time.Hour)
+		two.connection.Created, two.connection.RefreshStatus.RefreshExpires = time.Now(), time.Now().Add(time.Hour)
 		one.share(t, s, time.Now())
 		held, err := s.Grant(ctx, one.token)
 		noErr(t, err)
@@ -444,7 +470,7 @@ func testSharedFromBehind(t *testing.T, b backend) {
 		two.share(t, s, time.Now())
 		_, err = s.Revocation(ctx, two.token.Tag())
 		wantErr(t, err, tokenstore.ErrNotFound)
-		tags, err := s.KeepDue(ctx, time.Now().Add(time.Hour), 0, 1000)
+		tags, err := s.KeepDue(ctx, tokenstore.KeepEnding, time.Now().Add(time.Hour), 0, 1000)
 		if noErr(t, err); !slices.Contains(tags, two.token.Tag()) {
 			t.Error("nobody uses it before it ends")
 		}
@@ -474,7 +500,7 @@ func TestASharedConnectionIsFoundAfterRotation(t *testing.T) {
 	}
 	f.reads(t, after, next.connection)
 	fresh.share(t, after, time.Now())
-	if _, err := before.ShareConnection(t.Context(), fresh.agent.ID, fresh.connection, fresh.session.Expires, time.Now()); err != nil {
+	if _, err := before.ShareConnection(t.Context(), fresh.agent.ID, fresh.connection, fresh.session.Expires, time.Now(), nil); err != nil {
 		t.Error(err)
 	}
 	fresh.reads(t, after, fresh.connection)

@@ -102,8 +102,8 @@ func (u *uses) write(ctx context.Context) {
 // noteUsed is one round trip. The breaker is not asked, nor told: what is noted
 // here is worth nothing to who waits for a decision.
 func (s *Store) noteUsed(ctx context.Context, grants []*Grant) error {
-	if s.foreign.Load() {
-		return errForeign
+	if foreign := s.foreign.Load(); foreign != nil {
+		return foreign.verb()
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()

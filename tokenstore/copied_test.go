@@ -48,6 +48,11 @@ func (queues) Ended(tokenstore.ConnectionRef, tokenstore.Upstream) {}
 func testCopied(t *testing.T, b backend) {
 	ctx := t.Context()
 	var unreadable told
+	// What leads to a shared connection below the tag of a key that is gone.
+	rotated, together := newRotation(t), shared(t, "alice")
+	together.share(t, b.with(t, rotated.added), time.Now())
+	rewrap(t, b.with(t, rotated.promoted), tokenstore.Rewrap{})
+	b.keys = rotated.after
 	s := b.open(t, func(c *tokenstore.Config) { c.Unreadable, c.Upstream = unreadable.tell, queues{} })
 	at := func(tag ath.Tag, rest string) string { return "ath:{" + string(tag) + "}:" + rest }
 	type record struct {
@@ -62,10 +67,12 @@ func testCopied(t *testing.T, b backend) {
 		tag, left := f.token.Tag(), ath.NewTag()
 		_, err := s.HandRevocation(ctx, left, &f.connection)
 		noErr(t, err)
+		renewal := f.standing(t, s)
 		return []record{
 			{"agent", at(ath.AgentTag(f.agent.ID), "agent"), at(ath.AgentTag(f.agent.ID), "agent"), func() error { _, err := s.Agent(ctx, ath.AgentTag(f.agent.ID)); return err }},
 			{"session", at(f.sessionID.Tag(), "session"), at(f.sessionID.Tag(), "session"), func() error { _, err := s.Session(ctx, f.sessionID.Tag()); return err }},
 			{"grant", at(tag, "grant:"+f.token.Digest().String()), at(tag, "grant"), func() error { _, err := s.Read(ctx, f.token, f.agent.ID); return err }},
+			{"renewal", at(tag, "renewal:"+renewal.Digest().String()), at(tag, "renewal"), func() error { _, err := s.Renewal(ctx, renewal); return err }},
 			{"conn", at(tag, "conn"), at(tag, "conn"), func() error { _, err := s.Read(ctx, f.token, f.agent.ID); return err }},
 			{"refresh", at(tag, "refresh"), at(tag, "refresh"), func() error { _, err := s.RefreshState(ctx, refOf(f)); return err }},
 			{"owner", at(tag, "owner"), at(tag, "owner"), func() error { _, err := s.Connection(ctx, tag); return err }},
@@ -87,7 +94,21 @@ func testCopied(t *testing.T, b backend) {
 		record{"hosts", "ath:{suspended-hosts-}:hosts", "ath:{suspended-hosts-}:hosts", func() error { _, err := s.HostSuspensions(ctx); return err }},
 		record{"issuer", at(tokenstore.IssuerTag(issuer), "issuer"), at(tokenstore.IssuerTag(issuer), "issuer"), func() error { _, err := s.Issuer(ctx, issuer); return err }},
 	)
-	foreign := all(others)
+	addProvider(t, s, runtimeProvider("shop"))
+	addProvider(t, s, runtimeProvider("depot"))
+	added := func(id string) record {
+		return record{"provider", "ath:{providers}:provider:" + string(tokenstore.ProviderTag(id)), "ath:{providers}:provider", func() error {
+			_, err := s.RuntimeProvider(ctx, id)
+			return err
+		}}
+	}
+	own = append(own, added("shop"))
+	leads := endsWith(t, b.dump(t), ":shared-at")
+	own = append(own, record{"shared-at", leads, leads, func() error {
+		_, err := s.ShareConnection(ctx, together.agent.ID, together.connection, together.session.Expires, time.Now(), nil)
+		return err
+	}})
+	foreign := append(all(others), added("depot"))
 
 	kinds := map[string]bool{}
 	stored := func(key string) string {

@@ -106,3 +106,12 @@ func (c *decryptCache[T]) remove(e *list.Element) {
 	delete(c.byKey, r.key)
 	c.bytes -= r.size()
 }
+
+// forgetAll empties the cache: a key that decrypted some of it has gone.
+func (c *decryptCache[T]) forgetAll() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	clear(c.byKey)
+	c.recent.Init()
+	c.bytes = 0
+}

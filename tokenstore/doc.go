@@ -5,7 +5,7 @@
 //
 // # The contract
 //
-// Each verb is one round trip and, where two replicas could meet, atomic:
+// Each verb is one round trip (those of run-time providers are two) and, where two replicas could meet, atomic:
 // create and once are set-if-absent, swap is compare-and-swap over the stored
 // bytes, and what touches several keys is one script. No verb waits longer
 // than [Config].Timeout, with or without a deadline in its context. After some
@@ -42,14 +42,21 @@
 //	ath:{session tag}:ended                  that it ended      as long
 //	ath:{connection tag}:conn                a user's tokens    as given, then until its last grant expires
 //	ath:{connection tag}:order               when the tokens of a       a minute
-//	                                         shared one came
+//	                                         shared one came, or of one
+//	                                         that was healed
+//	ath:{connection tag}:sessions            tags of sessions that      until the last one
+//	                                         heal it                    expires
 //	ath:{connection tag}:lease              an athd refreshes them     some seconds, renewed meanwhile
 //	ath:{connection tag}:refresh            a call to the provider     until its outcome is stored, 24 hours at most
 //	                                         whose outcome is not stored
 //	ath:{connection tag}:grant:<digest>      a grant, or its    until 24 hours after it expires,
 //	                                         tombstone          or Config.RememberEnded
+//	ath:{connection tag}:renewal:<digest>    a standing         until 24 hours after it ends, or
+//	                                         consent, or its    Config.RememberEnded
+//	                                         tombstone
 //	ath:{connection tag}:grants              digests of the     as long as the last one
-//	                                         live grants, and
+//	                                         live grants and
+//	                                         renewals, and
 //	                                         agents that share it
 //	                                         and wait for one
 //	ath:{connection tag}:owner               whose it is, and   as long as the connection
@@ -65,6 +72,11 @@
 //	ath:{keep-alive}:due                     tags of connections whose   until the last one's
 //	                                         refresh tokens end, by      refresh token ends
 //	                                         when they are to be used
+//	ath:{shared tag}:shared-at                where a shared one is whose      until it has ended, or a day after
+//	                                         tag is of an earlier key         another key seals
+//	ath:{keep-alive}:standing                tags of connections that    until the last one's
+//	                                         an agent can renew its      renewal ends
+//	                                         access by, as above
 //	ath:{user tag}:user-conns                tags of the        until the last one's end
 //	                                         user's connections
 //	ath:{user tag}:user-ended                when an operator   an hour
@@ -80,11 +92,21 @@
 //	                                         suspended, one record
 //	ath:{issuer tag}:issuer                  metadata of an OAuth        180 days after the server
 //	                                         server (issuer: alone)      answered last
+//	ath:{providers}:provider:<tag>           a provider that was         no end
+//	                                         added while athd runs
+//	ath:{providers}:providers                their tags, by generation   no end
+//	ath:{providers}:generation               of the last write to any    no end
+//	                                         of them
 //	ath:{any tag}:<what>:<digest>            a value used once  as given
 //	ath:{changes}:log                        what was revoked or         30 days after the last change; the
 //	                                         changed, see [Store.Watch]  last 1,000 of them
 //	ath:{canary}:keyset                      proves which keys   no end
 //	                                         sealed all this
+//	ath:{canary}:retired                     ids of keys that were       no end
+//	                                         retired, see [Store.MarkRetired]
+//	ath:{canary}:replica:<id>                which keys an athd that     35 seconds
+//	                                         runs has, see [Store.Announce]
+//	ath:{canary}:replicas                    ids of those                as the last one, and 5 minutes
 //
 // The tag of a user follows from the id and the keyset: an HMAC with a key that is
 // derived from the primary, so that keys tell nobody who is a user here. Below each
@@ -112,6 +134,43 @@
 // put below another user's grant, does not open; so for the attempts to refresh it. What this cannot prevent is
 // that an older state of a record is put back under its own key.
 //
+// # Keys that rotate
+//
+// A keyset changes in steps: [Keyset.Add] a key that only opens, [Keyset.Promote]
+// it when every replica has it, so that it seals, and [Keyset.Retire] the old one
+// when nothing needs it any more. [Store.UseKeyset] takes the next keyset while
+// operations go on, and refuses one by which something would be lost. Every athd
+// tells which keys it has ([Store.Announce]), so that who rotates can wait for the
+// last one ([Store.Replicas]). The canary, and the list of keys that were retired,
+// follow the key that seals. A keyset that seals with a retired key is refused as
+// another one: it is from before the rotation.
+//
+// The first bytes of what Tink seals name the key, so that [Store.KeyUses] counts
+// what each key of the keyset is needed for, and [Store.Rewrap] seals again what
+// another key than the primary has sealed. Before a key leaves the keyset nothing may
+// need it:
+//
+//   - Records. They are replaced by compare-and-swap over the stored bytes, so that
+//     whoever writes at the same time wins, keep their TTL, and announce nothing. A
+//     swap whose failure nobody could make good (of a session, of a revocation) counts
+//     a record as unchanged that was only sealed again. An athd from before that does
+//     not: so a session whose code is being redeemed is left for 45 seconds.
+//   - Connections and the notes on their refreshes, which are sealed for agent, user
+//     and provider: owner or grants say them. An issuer's name is in the configuration.
+//     A note without a connection is deleted.
+//   - Indexes of users (user-conns, waiting), of which what they lead to says whose they
+//     are. Entries are copied to below the primary's tag, and stay where they are too,
+//     so that who lists them meanwhile misses none.
+//   - Shared connections. ATH tokens carry their tags, so that they stay. The record
+//     shared-at, below the tag that the primary gives them, leads the next consent
+//     there.
+//   - Marks of users' ends. Nobody can tell whose they are. Each is written below the
+//     tags of all keys of the keyset, says of which, and goes within an hour.
+//
+// All else follows from no key. The kinds are in kinds.go, and a test holds that to
+// the package. A record of a kind that this athd does not know, as a newer one has
+// sealed it, keeps its key from being unused.
+//
 // # Records that can grow
 //
 // The JSON has two kinds of members. Those beside x must be understood by
@@ -130,7 +189,7 @@
 //     lost by it.
 //   - The rest of the record is read wrongly without it: version is raised.
 //
-// Agents, sessions, grants, connections, attempts and revocations have one x each, hosts that operators
+// Agents, sessions, grants, renewals, connections, attempts, revocations and run-time providers have one x each, hosts that operators
 // suspended one for each entry. Indexes, marks and the canary have none; the
 // first two hold tags and digests only, and may be lost.
 //
@@ -141,17 +200,28 @@
 //	            name dev purpose at            shown to people; beside x since
 //	                                           before there was one
 //	session     all but said                   what may follow, and for whom. shared is not in
-//	                                           f1b7ae5 and v0.1.0, which refuse such a session
+//	                                           f1b7ae5 and v0.1.0, nor renewal, heals and gen in
+//	                                           058ce80 and before, which refuse such a session
+//	            x: dest bound                  what the user is asked to agree to (O-2). Not in 058ce80
+//	                                           and before, which redeem a code wherever the provider
+//	                                           is by then
 //	            said                           nothing: shown to people. Not in
 //	                                           f1b7ae5, which knows no x either and
 //	                                           refuses such a session, whose end it
 //	                                           is, until that is forgotten
 //	grant       all                            what the token is good for. shared is not in
-//	                                           f1b7ae5 and v0.1.0, which refuse such a grant
+//	                                           f1b7ae5 and v0.1.0, nor renewal in 058ce80 and before,
+//	                                           which refuse such a grant
+//	renewal     all                            which tokens come of it, and for how long. Not in 058ce80
+//	                                           and before, which renew nothing, and take its entry among
+//	                                           the grants for that of an agent without a token: they
+//	                                           keep the connection
 //	connection  all but those of x             whose, for where, until when
-//	            x: refreshed refresh_exp       nothing: [Renewal]. Who ignores it uses the
+//	            x: refreshed refresh_exp       nothing: [RefreshStatus]. Who ignores it uses the
 //	            refused refused_for            access token to its end, and refreshes nothing.
 //	            tried_again narrowed sub       f1b7ae5 knows no x and refuses such a connection
+//	            x: bound                       where else the token goes (O-2). Not in 058ce80 and
+//	                                           before, which bind it to its destination alone
 //	refresh     all                            when there may be another call. Not in f1b7ae5 and
 //	                                           v0.1.0, which call nobody
 //	revocation  all                            which token the provider is to revoke. Not in 998e869 and
@@ -161,6 +231,10 @@
 //	            by at                          shown to people
 //	issuer      all                            where users and secrets are sent. Not in
 //	                                           f1b7ae5, which wants endpoints written
+//
+//	provider    all                            where users and secrets are sent. Not in
+//	                                           058ce80 and before, which know the providers of
+//	                                           files only, and leave it
 //
 // The index of refresh tokens that end decides nothing and may be lost; an athd
 // that does not know it enters nothing, and lets them end while nobody calls.
@@ -194,7 +268,7 @@
 // of: up to about a second of writes, of which each was acknowledged. A lost
 // registration, session or grant is one that must be made again. A lost
 // revocation would give access back, so that [Config].WaitReplicas makes
-// [Store.Revoke], every change and removal of an agent, and each step of a refresh
+// [Store.Revoke], every change and removal of an agent or a run-time provider, and each step of a refresh
 // of a user's token wait until that many replicas have it. What remains is a failover to a replica that was not
 // among them: only as many as there are is sure, and then each of them must be
 // up. A jti that is lost lets one attestation be used a second time.
@@ -202,7 +276,7 @@
 // # Changes
 //
 // Each Store follows what any other takes away or changes: agents, grants that
-// are revoked, connections that end. It subscribes to the channel
+// are revoked, connections that end, run-time providers. It subscribes to the channel
 // ath:changes:<database> over one connection of its own, and compares a log in
 // Redis each second, so that a lost message loses nothing. [Store.Watch] hands
 // the changes out, and is where the contract stands; [Store.Feed] says how it

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
+	mini "github.com/alicebob/miniredis/v2/server"
 
 	"github.com/athd/athd/ath"
 )
@@ -20,7 +21,7 @@ type embedded struct {
 	stop   func()
 }
 
-func startEmbedded() (*embedded, address, error) {
+func startEmbedded(now func() time.Time) (*embedded, address, error) {
 	password := rand.Text()
 	server := miniredis.NewMiniRedis()
 	server.RequireAuth(password)
@@ -28,29 +29,55 @@ func startEmbedded() (*embedded, address, error) {
 		return nil, address{}, fmt.Errorf("starting the embedded store: %w", err)
 	}
 	done := make(chan struct{})
-	var ageing sync.WaitGroup
-	ageing.Go(func() { age(server, done) })
+	ages := &ageing{server: server, now: now, last: now()}
+	server.Server().SetPreHook(ages.before)
+	var ticking sync.WaitGroup
+	ticking.Go(func() { ages.run(done) })
 	e := &embedded{server: server, stop: sync.OnceFunc(func() {
 		close(done)
-		ageing.Wait()
+		ticking.Wait()
 		server.Close()
 	})}
 	return e, address{scheme: "redis", network: "tcp", addrs: []string{server.Addr()}, password: ath.NewSecret(password)}, nil
 }
 
-// age drives the TTLs, which miniredis does not do by itself.
-func age(server *miniredis.Miniredis, done <-chan struct{}) {
+// ageing drives the TTLs by the store's clock, which miniredis does not do by
+// itself: to the second, before each script and once a second.
+type ageing struct {
+	server *miniredis.Miniredis
+	now    func() time.Time
+
+	mu   sync.Mutex
+	last time.Time
+}
+
+func (a *ageing) run(done <-chan struct{}) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	last := time.Now()
 	for {
 		select {
 		case <-done:
 			return
 		case <-tick.C:
-			now := time.Now()
-			server.FastForward(now.Sub(last))
-			last = now
+			a.age()
 		}
+	}
+}
+
+// before is called for what a script calls, too, while that has the server's lock,
+// which age takes: no script can call a script.
+func (a *ageing) before(_ *mini.Peer, command string, _ ...string) (answered bool) {
+	if command == "EVAL" || command == "EVALSHA" {
+		a.age()
+	}
+	return false
+}
+
+func (a *ageing) age() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if now := a.now(); now.Sub(a.last) >= time.Second {
+		a.server.FastForward(now.Sub(a.last))
+		a.last = now
 	}
 }

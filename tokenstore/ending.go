@@ -52,10 +52,10 @@ type ending struct {
 const endRounds = 5
 
 // end is the one way in which a connection ends: script deletes it, and puts what
-// is to be revoked at the provider in its place, which a script cannot seal. grants
+// is to be revoked at the provider in its place, which a script cannot seal. holders
 // are those that end; where there are others it stays, unless all of it is to end. That the tokens cannot
 // be kept for the provider is never a reason not to end it.
-func (s *Store) end(ctx context.Context, tag ath.Tag, grants []Held[Grant], all bool, at time.Time, script func(ending) error) (Upstream, error) {
+func (s *Store) end(ctx context.Context, tag ath.Tag, holders []holder, all bool, at time.Time, script func(ending) error) (Upstream, error) {
 	key, err := revocationKey(tag)
 	if err != nil {
 		return UpstreamNone, err
@@ -68,7 +68,7 @@ func (s *Store) end(ctx context.Context, tag ath.Tag, grants []Held[Grant], all 
 	}
 	queued := UpstreamNone
 	for round := 1; ; round++ {
-		e, err := s.prepareEnd(ctx, tag, key, grants, all, at)
+		e, err := s.prepareEnd(ctx, tag, key, holders, all, at)
 		if err != nil {
 			return queued, err
 		}
@@ -99,7 +99,7 @@ func (s *Store) end(ctx context.Context, tag ath.Tag, grants []Held[Grant], all 
 }
 
 // prepareEnd reads a connection that is to end, and seals what is left of it.
-func (s *Store) prepareEnd(ctx context.Context, tag ath.Tag, of string, grants []Held[Grant], all bool, at time.Time) (ending, error) {
+func (s *Store) prepareEnd(ctx context.Context, tag ath.Tag, of string, holders []holder, all bool, at time.Time) (ending, error) {
 	e := ending{key: of, ttl: 1, whose: ConnectionRef{Tag: tag}}
 	connection, err := key(tag, string(connectionKind))
 	if err != nil {
@@ -115,7 +115,7 @@ func (s *Store) prepareEnd(ctx context.Context, tag ath.Tag, of string, grants [
 		err := s.server.ask(ctx, func(batch redis.Pipeliner) {
 			values = batch.MGet(ctx, connection, ownedBy)
 			live = batch.ZRangeArgs(ctx, redis.ZRangeArgs{
-				Key: index, Start: s.now().Add(-clockSkew).UnixMilli(), Stop: "+inf", ByScore: true, Count: int64(len(grants)) + 1,
+				Key: index, Start: s.now().Add(-clockSkew).UnixMilli(), Stop: "+inf", ByScore: true, Count: int64(len(holders)) + 1,
 			})
 		})
 		if err != nil {
@@ -130,9 +130,8 @@ func (s *Store) prepareEnd(ctx context.Context, tag ath.Tag, of string, grants [
 		}
 		e.connection, _ = got[0].(string)
 		ownedRaw, _ = got[1].(string)
-		others = slices.ContainsFunc(live.Val(), func(digest string) bool {
-			grant, _ := key(tag, string(grantKind), digest)
-			return !slices.ContainsFunc(grants, func(g Held[Grant]) bool { return g.key == grant })
+		others = slices.ContainsFunc(live.Val(), func(member string) bool {
+			return !slices.ContainsFunc(holders, func(h holder) bool { return h.member == member })
 		})
 		return nil
 	})
@@ -145,10 +144,10 @@ func (s *Store) prepareEnd(ctx context.Context, tag ath.Tag, of string, grants [
 	case e.connection == "":
 		return e, nil
 	}
-	for _, g := range grants {
-		e.whose = g.Value.Ref()
+	for _, h := range holders {
+		e.whose = h.ref
 	}
-	if len(grants) == 0 {
+	if len(holders) == 0 {
 		if o, err := s.openOwner(ownedBy, ownedRaw); err == nil {
 			e.whose.Agent, e.whose.User, e.whose.Provider = o.Agent, o.User, o.Provider
 		}

@@ -20,16 +20,30 @@ var (
 	// ErrCorrupt: the stored bytes do not open with our keys under this key,
 	// or were written by a version of athd that this one does not understand.
 	ErrCorrupt = errors.New("corrupt record")
-	// ErrOtherKeyset: nothing that is stored opens, since it was sealed with a
-	// keyset that shares no key with ours.
+	// ErrOtherKeyset: the keyset is not the one that what is stored needs: it does
+	// not open the canary, or seals with a key that was retired. [Reason] says which
+	// key is missing.
 	ErrOtherKeyset = errors.New("this Redis was written with another keyset")
 )
 
 // errBreaker is the cause when the breaker answered in place of the server.
 var errBreaker = errors.New("too many failures in a row; not asked")
 
-// errForeign is the error of every verb once it is known that nothing opens.
-var errForeign = fmt.Errorf("%w: %w", ErrUnavailable, ErrOtherKeyset)
+// A foreignError is ErrOtherKeyset, and says what is wrong with the keyset. It holds
+// ids of keys.
+type foreignError struct{ Why string }
+
+func (e *foreignError) Error() string {
+	if e.Why == "" {
+		return ErrOtherKeyset.Error()
+	}
+	return ErrOtherKeyset.Error() + ": " + e.Why
+}
+
+func (e *foreignError) Unwrap() error { return ErrOtherKeyset }
+
+// verb is the error of every verb once it is known.
+func (e *foreignError) verb() error { return fmt.Errorf("%w: %w", ErrUnavailable, e) }
 
 // isAnswer reports whether err is an answer of a healthy store.
 func isAnswer(err error) bool {

@@ -35,6 +35,8 @@ type Examination struct {
 	Keyset    Answer // what is stored was sealed with our keyset, or nothing is stored
 	Subscribe Answer // changes of other athd can be heard of at once
 
+	Replicas []Replica // athd that tell that they run; none where Keyset is a no
+
 	Info    Answer    // what follows is known
 	Health  Health    // as far as the ACL lets athd ask
 	Now     time.Time // by the server's clock; zero: not known
@@ -73,7 +75,6 @@ func Examine(ctx context.Context, c Config) (*Examination, error) {
 		return nil, err
 	}
 	defer s.server.close()
-	s.resealed.Store(true) // reading the canary shall not seal it again
 	x := &examiner{
 		Examination: Examination{Address: s.String(), User: s.address.user},
 		store:       s, plain: s.address.connect(with, nil),
@@ -104,7 +105,9 @@ func (x *examiner) run(ctx context.Context) {
 		return // what a replica holds is no answer
 	}
 	x.Write = answered(x.write(ctx))
-	x.Keyset = answered(x.store.sameKeyset(ctx))
+	if x.Keyset = answered(x.store.sameKeyset(ctx)); x.Keyset.OK() {
+		x.Replicas, _ = x.store.Replicas(ctx) // what is in the way of that is told above
+	}
 }
 
 // reach tells a server that does not answer from one that refuses the login.

@@ -79,6 +79,9 @@ var fixturePhases = map[string][]tokenstore.Phase{
 	"failed":    {tokenstore.Started, tokenstore.Redeeming, tokenstore.Failed},
 	"consumed":  {tokenstore.Started, tokenstore.Redeeming, tokenstore.Consented, tokenstore.Consumed},
 	"said":      {tokenstore.Started, tokenstore.Failed}, // with Upstream; not in f1b7ae5
+	"stands":    {tokenstore.Started, tokenstore.Redeeming, tokenstore.Consented},
+	"heals":     {tokenstore.Started},
+	"shown":     {tokenstore.Started}, // as the two before, not in 058ce80 and earlier
 }
 
 func fixtureSession(name string, phase tokenstore.Phase) tokenstore.Session {
@@ -94,8 +97,15 @@ func fixtureSession(name string, phase tokenstore.Phase) tokenstore.Session {
 	if phase == tokenstore.Consented || phase == tokenstore.Consumed {
 		s.User, s.Consented, s.Connection, s.Code, s.BadCodes = "user-1", ath.Scopes{"repo"}, fixtureTag("consented-conn"), ath.DigestOf("code of "+name), 2
 	}
-	if name == "said" && phase == tokenstore.Failed {
+	switch {
+	case name == "said" && phase == tokenstore.Failed:
 		s.Upstream = "invalid_scope"
+	case name == "stands":
+		s.Renewal = fixtureTerms
+	case name == "shown" && phase == tokenstore.Started:
+		s.Shown = map[string]ath.RenewalTerms{"browser of shown": fixtureTerms}
+	case name == "heals":
+		s.Heals, s.Generation, s.User, s.Connection = true, 2, "user-2", fixtureTag("standing-conn")
 	}
 	return s
 }

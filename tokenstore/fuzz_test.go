@@ -20,6 +20,8 @@ func FuzzStoredRecord(f *testing.F) {
 		"", "\x01", "\x02abc", "\x01{}", "{}", `{"id":"https://a.example/","client":"ath_x"}`,
 		`{"agent":"a","client":"c","user":"u","p":"github","conn":"t","exp":"2026-01-02T03:04:05Z"}`,
 		`{"id":"00","phase":"started"}`, `{"agent":"a"}{}`, `{"exp":"x"}`, `{"agent":null}`, `[1]`, `{"new":1}`, `{"agent":"a","x":{"b":"\u003c","a":1e400}}`, `{"x":1}`,
+		`{"id":"shop","config":"{}","former":[{"config":"{}","until":"2026-01-02T03:04:05Z"}],"state":"draining","left":2,"gen":7,"at":"2026-01-02T03:04:05Z","by":"ops","changed":"2026-01-02T03:04:05Z"}`,
+		`{"id":"shop","former":[{},{},{},{}]}`, `{"id":"shop","state":"x"}`, `{"id":"shop","left":-1}`, `{"id":""}`,
 	} {
 		f.Add([]byte(seed))
 	}
@@ -30,7 +32,9 @@ func FuzzStoredRecord(f *testing.F) {
 		again(t, data, encodeAgent, decodeAgent)
 		again(t, data, encodeSession, decodeSession)
 		again(t, data, encodeGrant, decodeGrant)
+		again(t, data, encodeRenewal, decodeRenewal)
 		again(t, data, encodeConnection, decodeConnection)
+		again(t, data, encodeProvider, decodeProvider)
 	})
 }
 
@@ -44,6 +48,7 @@ func FuzzRecordMembers(f *testing.F) {
 		`{"approvals":[{"p":"p","yes":["a"]}],"approvals":[{"wait":["b"]}]}`, `{"scopes":["a","b"],"scopes":["c"]}`, `{"scopes":[]}`, `{"scopes":null}`,
 		`{"dev":{"name":"n"},"dev":{"id":"i"}}`, `{"dev":{}}`, `{}`, `{"Agent":"a"}`, `{"agent":"\u0061"}`, `{"agent":"aÿ"}`, `{"agent":"a"} `, `{"agent":"a"}{}`,
 		`{"gen":0}`, `{"gen":01}`, `{"gen":-1}`, `{"gen":1.0}`, `{"gen":1e3}`, `{"gen":9999999}`, `{"suspended":false}`, `{"at":"x"}`, `{"at":""}`, `{"secret":"0f"}`, `{"secret":""}`, `[1]`, ``, `{"agent":"a",}`, `{"agent":}`,
+		`{"agent":"a","renewal":"` + strings.Repeat("0f", 32) + `"}`, `{"agent":"a","terms":"7200-60","at":"2026-01-02T03:04:05Z","used":"2026-01-02T03:04:05Z"}`, `{"agent":"a","terms":"07-6"}`, `{"agent":"a","terms":""}`,
 		`{"x":{}}`, `{"x":null}`, `{"x":[]}`, `{"x":{"a":1,"a":2}}`, `{"X":{}}`, `null`,
 	} {
 		f.Add([]byte(seed))
@@ -51,6 +56,7 @@ func FuzzRecordMembers(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		sameAsEncodingJSON(t, data, decodeAgent)
 		sameAsEncodingJSON(t, data, decodeGrant)
+		sameAsEncodingJSON(t, data, decodeRenewal)
 	})
 }
 

@@ -35,7 +35,10 @@ const oldest = 7
 var errTooOld = errors.New("the server is too old")
 
 // facts are the server's answers to [Store.Ready].
-type facts struct{ info, save, canary, refuses string }
+type facts struct {
+	info, save, refuses string
+	seals               seals
+}
 
 // Ready asks the server in one batch whether it is there and how it is
 // configured, and checks that our keyset opens what it holds. What the ACL
@@ -48,8 +51,7 @@ func (s *Store) Ready(ctx context.Context) (Health, error) {
 		if f, err = s.facts(ctx); err != nil {
 			return err
 		}
-		err = s.checkKeyset(ctx, f.canary)
-		s.foreign.Store(errors.Is(err, ErrOtherKeyset))
+		err = s.noteForeign(s.checkKeyset(ctx, f.seals))
 		switch {
 		case err != nil && f.refuses != "" && !isAnswer(err) && isReply(err):
 			return nil // it takes no writes, and so no canary
@@ -70,11 +72,12 @@ func (s *Store) Ready(ctx context.Context) (Health, error) {
 }
 
 func (s *Store) facts(ctx context.Context) (facts, error) {
-	var canary, info *redis.StringCmd
+	var info *redis.StringCmd
+	var seals *redis.SliceCmd
 	var saves *redis.MapStringStringCmd
 	var write *redis.Cmd
 	err := s.server.ask(ctx, func(batch redis.Pipeliner) {
-		canary = batch.Get(ctx, canaryKey)
+		seals = batch.MGet(ctx, canaryKey, retiredKey)
 		// The key is not there, so that nothing is written.
 		write = batch.Do(ctx, "SET", absentKey, "", "XX", "PX", 1)
 		info = batch.Info(ctx)
@@ -83,10 +86,10 @@ func (s *Store) facts(ctx context.Context) (facts, error) {
 	if err != nil {
 		return facts{}, err
 	}
-	if err := canary.Err(); err != nil && !errors.Is(err, redis.Nil) {
+	if err := seals.Err(); err != nil {
 		return facts{}, err
 	}
-	f := facts{info: info.Val(), save: saves.Val()["save"], canary: canary.Val()}
+	f := facts{info: info.Val(), save: saves.Val()["save"], seals: readSeals(seals.Val())}
 	if err := write.Err(); err != nil && !errors.Is(err, redis.Nil) {
 		f.refuses = Reason(err)
 	}

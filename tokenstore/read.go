@@ -24,6 +24,20 @@ func (s *Store) Read(ctx context.Context, token ath.Token, agentID string) (Read
 	if err != nil {
 		return Reading{}, err
 	}
+	return s.readKeys(ctx, keys, agentID)
+}
+
+// ReadHeld is [Store.Read] for a token of which only tag and digest are known: of a
+// call that was allowed, and goes on.
+func (s *Store) ReadHeld(ctx context.Context, tag ath.Tag, digest ath.Digest, agentID string) (Reading, error) {
+	keys, err := keysOfDigest(tag, digest)
+	if err != nil {
+		return Reading{}, err
+	}
+	return s.readKeys(ctx, keys, agentID)
+}
+
+func (s *Store) readKeys(ctx context.Context, keys connectionKeys, agentID string) (Reading, error) {
 	agentKey, err := agentKey(ath.AgentTag(agentID))
 	if err != nil {
 		return Reading{}, err

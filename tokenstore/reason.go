@@ -64,8 +64,8 @@ func explain(err error) (words, cure string) {
 	if notMaster, ok := errors.AsType[*notMasterError](err); ok {
 		return notMaster.Error(), "in athd.yaml, store.url: the master's address; or, where this server is to be the master: redis-cli REPLICAOF NO ONE"
 	}
-	if errors.Is(err, ErrOtherKeyset) {
-		return ErrOtherKeyset.Error(), "in athd.yaml, store.keyset_file: the keyset that this Redis was written with (the other replicas' have it); or store.url: a Redis, or a database of it, that is empty"
+	if foreign, ok := errors.AsType[*foreignError](err); ok {
+		return foreign.Error(), "in athd.yaml, store.keyset_file: the keyset that this Redis was written with (the other replicas' have it: athd keys status there says which keys they are); or store.url: a Redis, or a database of it, that is empty"
 	}
 	if errors.Is(err, errTooOld) {
 		return "the server is too old: Redis 7 or newer is needed", "upgrade the server to Redis 7 or newer, or Valkey"

@@ -30,7 +30,7 @@ type Agent struct {
 	Approvals       []Approval `json:"approvals,omitempty"` // one per provider asked for, in the order asked
 	ApprovalExpires time.Time  `json:"until,omitzero"`      // past it nothing new is authorized (R-5)
 	Suspended       bool       `json:"suspended,omitzero"`  // by the operator (R-6)
-	Generation      int        `json:"gen,omitzero"`        // counts suspensions: a grant of an earlier generation stays dead (R-6)
+	Generation      int        `json:"gen,omitzero"`        // counts suspensions, and registrations after an approval ended: a grant or renewal of an earlier generation stays dead (R-6, T-8)
 	Registered      time.Time  `json:"at,omitzero"`
 }
 
@@ -105,8 +105,8 @@ const (
 	Consumed  Phase = "consumed"  // a token was handed out, or too many codes were guessed
 )
 
-// ends reports whether the phase is final.
-func (p Phase) ends() bool { return p == Refused || p == Failed || p == Consumed }
+// Ends reports whether the phase is final.
+func (p Phase) Ends() bool { return p == Refused || p == Failed || p == Consumed }
 
 // A Session is one authorization, from authorize to token (Z-4).
 type Session struct {
@@ -127,6 +127,11 @@ type Session struct {
 	BrowserKey  ath.Secret `json:"-"`                // keys the cookie that binds the browser (Z-3)
 	Consent     string     `json:"consent,omitzero"` // page, redirect or direct, as it was at authorize
 
+	// Destination and Bound are the provider's at authorize: what the user is asked to
+	// agree to (O-2). They are in x, and "" in sessions of 058ce80 and before.
+	Destination string `json:"-"`
+	Bound       string `json:"-"`
+
 	Phase      Phase      `json:"phase"`
 	User       string     `json:"user,omitzero"`
 	Consented  ath.Scopes `json:"got,omitempty"`
@@ -136,6 +141,17 @@ type Session struct {
 	Code       ath.Digest `json:"code,omitzero"`   // of the one-time code (C-6)
 	BadCodes   int        `json:"bad,omitzero"`    // wrong guesses of it; five end the session (T-1)
 	Upstream   string     `json:"said,omitzero"`   // why the provider's server ended it: its error code, or a text of athd's
+
+	// Shown is what our page said of a standing consent (T-8) to those who allowed it,
+	// by their browsers. Renewal is what it said to the one whose browser came back from
+	// the provider; zero: nothing, or there was no page.
+	Shown   map[string]ath.RenewalTerms `json:"shown,omitempty"`
+	Renewal ath.RenewalTerms            `json:"renewal,omitzero"`
+
+	// Heals: the session ends in new tokens of Connection, which is there, and in no
+	// token of ours (P-10). User is who must allow it. Generation is the agent's.
+	Heals      bool `json:"heals,omitzero"`
+	Generation int  `json:"gen,omitzero"`
 
 	Created time.Time `json:"at,omitzero"`
 	Expires time.Time `json:"exp,omitzero"`
@@ -154,9 +170,11 @@ type Grant struct {
 	Epoch      string     `json:"epoch,omitzero"`  // of the connection, if it is shared: in another one the grant opens nothing
 	Issued     time.Time  `json:"at,omitzero"`
 	Expires    time.Time  `json:"exp,omitzero"`
-	Revoked    time.Time  `json:"rev,omitzero"` // zero: live. A revoked grant stays as a tombstone for a day (P-1)
-	Thumbprint string     `json:"jkt,omitzero"` // of the key that the token is bound to (RFC 7638); empty: a bearer token
-	Generation int        `json:"gen,omitzero"` // of the agent when the grant was issued
+	Revoked    time.Time  `json:"rev,omitzero"`     // zero: live. A revoked grant stays as a tombstone for a day (P-1)
+	Thumbprint string     `json:"jkt,omitzero"`     // of the key that the token is bound to (RFC 7638); empty: a bearer token
+	Generation int        `json:"gen,omitzero"`     // of the agent when the grant was issued
+	ProviderAs string     `json:"-"`                // the name that the agent used (T-5), where it is not Provider; is in x
+	Renewal    ath.Digest `json:"renewal,omitzero"` // of the renewal token that the grant came with, or by: who revokes the one ends the other
 }
 
 // A Connection is one agent's OAuth grant for one user at one provider; or, where
@@ -181,6 +199,10 @@ type Connection struct {
 	// Destination at the time (O-2).
 	Destination string `json:"dest,omitzero"`
 
-	// Renewal is what is known of the token's refresh.
-	Renewal Renewal `json:"-"`
+	// Bound is the provider's Bound at the time: what else gets the token (O-2). It
+	// stands in x. "": the connection was made by an athd that did not write it.
+	Bound string `json:"-"`
+
+	// RefreshStatus is what is known of the token's refresh.
+	RefreshStatus RefreshStatus `json:"-"`
 }

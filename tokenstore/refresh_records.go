@@ -9,10 +9,10 @@ import (
 	"github.com/athd/athd/ath"
 )
 
-// A Renewal is what is known of a connection's refresh. It stands in x: an athd
+// A RefreshStatus is what is known of a connection's refresh. It stands in x: an athd
 // that ignores it uses the access token until that ends, as this one does, and
 // refreshes nothing.
-type Renewal struct {
+type RefreshStatus struct {
 	// Refreshed is when the access token came, if it is not the first one.
 	Refreshed time.Time `json:"refreshed,omitzero"`
 	// RefreshExpires is the end of the refresh token; zero: not known, or never.
@@ -32,36 +32,43 @@ type Renewal struct {
 	Subject string `json:"sub,omitzero"`
 }
 
-// OtherUser is what [Renewal].RefusedFor says where the reply to a refresh was of
+// OtherUser is what [RefreshStatus].RefusedFor says where the reply to a refresh was of
 // another user, or of nobody knows whom: the connection has ended.
 const OtherUser = "refresh_other_user"
+
+// RejectedByUserinfo is what [RefreshStatus].RefusedFor says of a token that could not
+// be refreshed, and that the API and the provider's userinfo endpoint both rejected.
+const RejectedByUserinfo = "rejected_by_userinfo"
 
 // connectionExtra is x of a connection: what this athd knows of it, and the
 // members that it carries over.
 type connectionExtra struct {
-	Renewal Renewal `json:",embed"`
-	Others  extra   `json:",embed"`
+	RefreshStatus RefreshStatus `json:",embed"`
+	Bound         string        `json:"bound,omitzero"`
+	Others        extra         `json:",embed"`
 }
 
-// cutRenewal takes what this athd knows out of x.
-func cutRenewal(x extra) (Renewal, extra, error) {
+// cutConnectionExtra takes what this athd knows out of x.
+func (c *Connection) cutConnectionExtra(x extra) (extra, error) {
 	if x == nil {
-		return Renewal{}, nil, nil
+		return nil, nil
 	}
 	var in connectionExtra
 	if err := json.Unmarshal(x, &in); err != nil {
-		return Renewal{}, nil, fmt.Errorf("%w: x of the %s record is not as this athd knows it", ErrCorrupt, connectionKind)
+		return nil, fmt.Errorf("%w: x of the %s record is not as this athd knows it", ErrCorrupt, connectionKind)
 	}
-	return in.Renewal, in.Others, nil
+	c.RefreshStatus, c.Bound = in.RefreshStatus, in.Bound
+	return in.Others, nil
 }
 
-// addRenewal is the reverse.
-func addRenewal(x extra, r Renewal) (extra, error) {
-	if r == (Renewal{}) {
+// addConnectionExtra is the reverse.
+func (c *Connection) addConnectionExtra(x extra) (extra, error) {
+	r := c.RefreshStatus
+	if r == (RefreshStatus{}) && c.Bound == "" {
 		return x, nil
 	}
 	r.Refreshed, r.RefreshExpires, r.Refused = r.Refreshed.UTC(), r.RefreshExpires.UTC(), r.Refused.UTC()
-	return json.Marshal(connectionExtra{r, x}, writing)
+	return json.Marshal(connectionExtra{r, c.Bound, x}, writing)
 }
 
 // An Attempt is the record of a call that may have spent a refresh token. It is

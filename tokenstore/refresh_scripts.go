@@ -3,7 +3,7 @@ package tokenstore
 // refreshScripts run on a full server too: what they write is small, or no larger
 // than what it replaces, and only who has a live token can cause it.
 type refreshScripts struct {
-	beginRefresh, renewLease, finishRefresh, failRefresh, noteKeep script
+	beginRefresh, renewLease, finishRefresh, failRefresh, noteKeep, heal script
 }
 
 func newRefreshScripts() refreshScripts {
@@ -41,6 +41,21 @@ redis.call('SET', KEYS[1], ARGV[2], 'PX', string.format('%.0f', left))
 redis.call('PEXPIRE', KEYS[4], string.format('%.0f', left))
 if redis.call('GET', KEYS[3]) == ARGV[4] then redis.call('DEL', KEYS[3]) end
 if redis.call('GET', KEYS[2]) == ARGV[3] then redis.call('DEL', KEYS[2]) end
+return 1`),
+
+		// KEYS connection, lease, attempt, order, revocation; ARGV the connection's old
+		// bytes, its next bytes, the ttl of what says when its tokens came. It gives,
+		// so that a full server refuses it. A connection that has ended is not brought
+		// back. Who refreshes the tokens of before has lost its lease, and knows by the
+		// bytes that it is over. What an older end left to revoke under this tag would
+		// end the new tokens.
+		heal: normal(`
+local now = redis.call('GET', KEYS[1])
+if not now or now ~= ARGV[1] and now ~= ARGV[2] then return 0 end
+local left = math.max(redis.call('PTTL', KEYS[1]), 1)
+redis.call('SET', KEYS[1], ARGV[2], 'PX', string.format('%.0f', left))
+redis.call('DEL', KEYS[2], KEYS[3], KEYS[5])
+redis.call('SET', KEYS[4], '1', 'PX', ARGV[3])
 return 1`),
 
 		// KEYS index; ARGV tag, Unix ms, the least ttl of the index in ms

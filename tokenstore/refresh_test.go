@@ -29,7 +29,7 @@ func newRefresh(t *testing.T, s *tokenstore.Store, f flow) *tokenstore.Refresh {
 func withNewTokens(of *tokenstore.Refresh) *tokenstore.Connection {
 	c := of.State.Connection
 	c.Access, c.Refresh = ath.NewSecret("new access"), ath.NewSecret("new refresh")
-	c.Renewal.Refreshed = time.Now().UTC().Truncate(time.Millisecond)
+	c.RefreshStatus.Refreshed = time.Now().UTC().Truncate(time.Millisecond)
 	return &c
 }
 
@@ -91,7 +91,7 @@ func testRefresh(t *testing.T, b backend) {
 		noErr(t, s.FinishRefresh(ctx, r, n, 0))
 		noErr(t, s.FinishRefresh(ctx, r, n, 0)) // its first answer was lost
 		st = state(t, f)
-		if st.Leased || st.Attempt != nil || !st.Connection.Access.Equal("new access") || !st.Connection.Renewal.Refreshed.Equal(n.Renewal.Refreshed) {
+		if st.Leased || st.Attempt != nil || !st.Connection.Access.Equal("new access") || !st.Connection.RefreshStatus.Refreshed.Equal(n.RefreshStatus.Refreshed) {
 			t.Errorf("finished: %+v", st)
 		}
 		if reading, err := s.Read(ctx, f.token, f.agent.ID); err != nil || !reading.Connection.Access.Equal("new access") {
@@ -249,7 +249,7 @@ func testRefreshRecords(t *testing.T, b backend) {
 	for _, q := range []tokenstore.ConnectionQuery{{User: f.connection.User}, {Agent: f.agent.ID}} {
 		q.Limit = 10
 		all, _, _ := connections(t, later, q)
-		if len(all) != 1 || all[0].Tag != f.token.Tag() || all[0].Tokens != 0 || all[0].Renewal.Refreshed.IsZero() {
+		if len(all) != 1 || all[0].Tag != f.token.Tag() || all[0].Tokens != 0 || all[0].RefreshStatus.Refreshed.IsZero() {
 			t.Errorf("%+v: %+v", q, all)
 		}
 	}

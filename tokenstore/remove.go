@@ -24,11 +24,12 @@ func (s *Store) RemoveAgent(ctx context.Context, old Held[Agent]) error {
 	})
 }
 
-// EndConnections revokes every grant of an agent, deletes each of its connections
+// EndConnections revokes every grant and renewal of an agent, deletes each of its connections
 // and returns how many there were. Grants leave tombstones, so that their tokens
 // are refused as revoked. It is several operations; after an error, or
 // where a connection is made at the same time, some may be left: those end
-// with their last grant, within the hour, and calling again ends them too.
+// with their last grant, within the hour, or, kept for a renewal that nobody can
+// use any more, when that is over; and calling again ends them too.
 // What must be dead at once needs [Store.SwapAgent] or [Store.RemoveAgent].
 func (s *Store) EndConnections(ctx context.Context, agentID string, at time.Time) (ended int, err error) {
 	index, err := key(ath.AgentTag(agentID), string(connectionsKind))
@@ -76,7 +77,7 @@ func (s *Store) endConnection(ctx context.Context, agentID string, tag ath.Tag, 
 	case isShared:
 		return 0, nil
 	}
-	end, err := s.endWith(ctx, tag, at, func(g *Grant) bool { return g.Agent == agentID })
+	end, err := s.endWith(ctx, tag, at, func(of string) bool { return of == agentID })
 	if err != nil || !end.Was {
 		return 0, err
 	}

@@ -3,9 +3,11 @@ package tokenstore
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 	"unicode/utf8"
 
+	"github.com/go-json-experiment/json"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/athd/athd/ath"
@@ -45,6 +47,13 @@ type Revocation struct {
 	Known       bool       `json:"known,omitzero"` // the provider has said who the user is (T-7)
 	Refresh     ath.Secret `json:"-"`
 	Access      ath.Secret `json:"-"`
+	Bound       string     `json:"-"` // see [Connection]; is in x
+}
+
+// revocationExtra is x of a revocation.
+type revocationExtra struct {
+	Bound  string `json:"bound,omitzero"`
+	Others extra  `json:",embed"`
 }
 
 type storedRevocation struct {
@@ -59,6 +68,12 @@ func encodeRevocation(r Revocation, x extra) ([]byte, error) {
 		return nil, errors.New("the provider's token is not UTF-8")
 	}
 	r.Ended, r.Due, r.Until = r.Ended.UTC(), r.Due.UTC(), r.Until.UTC()
+	if r.Bound != "" {
+		var err error
+		if x, err = json.Marshal(revocationExtra{r.Bound, x}, writing); err != nil {
+			return nil, err
+		}
+	}
 	return encode(stored[storedRevocation]{storedRevocation{r, access, refresh}, x})
 }
 
@@ -69,6 +84,13 @@ func decodeRevocation(record []byte) (Revocation, extra, error) {
 	}
 	r := in.Revocation
 	r.Access, r.Refresh = ath.NewSecret(in.Access), ath.NewSecret(in.Refresh)
+	if x != nil {
+		var known revocationExtra
+		if json.Unmarshal(x, &known) != nil {
+			return Revocation{}, nil, fmt.Errorf("%w: x of the %s record is not as this athd knows it", ErrCorrupt, revocationKind)
+		}
+		r.Bound, x = known.Bound, known.Others
+	}
 	return r, x, nil
 }
 
@@ -96,7 +118,7 @@ func (s *Store) revocationTTL(r *Revocation) int64 {
 
 func revocationOf(tag ath.Tag, c *Connection, at time.Time) Revocation {
 	return Revocation{
-		Agent: c.Agent, User: c.User, Provider: c.Provider, Destination: c.Destination, Ended: at,
+		Agent: c.Agent, User: c.User, Provider: c.Provider, Destination: c.Destination, Bound: c.Bound, Ended: at,
 		Known: c.User != string(tag), Access: c.Access, Refresh: c.Refresh,
 	}
 }
@@ -229,7 +251,13 @@ func (s *Store) swapRevocation(ctx context.Context, old Held[Revocation], next R
 	if err != nil {
 		return Held[Revocation]{}, err
 	}
-	return swap(ctx, s, s.scripts.swapRevoking, "swap_revocation", old, next, sealed, s.revocationTTL(&next))
+	var held Held[Revocation]
+	err = s.unlessRewrapped(ctx, revocationKind, old.key, old.raw, func(raw string) (err error) {
+		old.raw = raw
+		held, err = swap(ctx, s, s.scripts.swapRevoking, "swap_revocation", old, next, sealed, s.revocationTTL(&next))
+		return err
+	})
+	return held, err
 }
 
 // EndRevocation forgets what was read. ErrChanged: there are newer tokens, which
@@ -239,8 +267,10 @@ func (s *Store) EndRevocation(ctx context.Context, old Held[Revocation]) error {
 		return errNotHeld
 	}
 	tag := tagOf(old.key)
-	err := s.do(ctx, "end_revocation", func(ctx context.Context) error {
-		return s.confirmed(ctx, s.scripts.remove, ErrChanged, []string{old.key}, old.raw)
+	err := s.unlessRewrapped(ctx, revocationKind, old.key, old.raw, func(raw string) error {
+		return s.do(ctx, "end_revocation", func(ctx context.Context) error {
+			return s.confirmed(ctx, s.scripts.remove, ErrChanged, []string{old.key}, raw)
+		})
 	})
 	switch {
 	case errors.Is(err, ErrChanged):

@@ -140,12 +140,16 @@ func (s *Store) entries(ctx context.Context, op string, query redis.ZRangeArgs) 
 		found, err := got.Result()
 		out = nil
 		for _, z := range found {
-			tag, _ := z.Member.(string)
-			out = append(out, RevocationEntry{ath.Tag(tag), time.UnixMilli(int64(z.Score)).UTC()})
+			out = append(out, entryOf(z))
 		}
 		return err
 	})
 	return out, err
+}
+
+func entryOf(z redis.Z) RevocationEntry {
+	tag, _ := z.Member.(string)
+	return RevocationEntry{ath.Tag(tag), time.UnixMilli(int64(z.Score)).UTC()}
 }
 
 // A RevocationQueue says how long the queue is.

@@ -21,8 +21,10 @@ type scripts struct {
 	swapRevoking, endSession, onceRevoking script
 	swapHosts, swapHostsRevoking           script
 	swapIssuer                             script
+	swapProvider, drainProvider            script
 	endConnection, logChanges              script
 	ownerScripts
+	rewrapScripts
 }
 
 // A script is run as it is, or, if it revokes, with the flag by which Redis 7 runs
@@ -75,36 +77,54 @@ return 1`
 		refreshScripts: newRefreshScripts(), revocationScripts: newRevocationScripts(),
 		swapHosts: normal(swapHosts), swapHostsRevoking: whenFull(swapHosts),
 
-		swapIssuer: normal(swapIssuer),
+		swapIssuer:   normal(swapIssuer),
+		swapProvider: normal(swapProvider), drainProvider: whenFull(swapProvider),
 		endSession: whenFull(endSession),
 		swap:       normal(swap), swapRevoking: whenFull(swap), onceRevoking: whenFull(once),
 
 		// KEYS connection, grant, index, owner; ARGV sealed grant, its ttl in ms,
 		// its digest, its expiry in Unix ms, the least ttl of the connection, the
-		// sealed owner, the entry of an agent without a token. An index without a TTL
+		// sealed owner, the entry of an agent without a token. With a renewal also KEYS
+		// renewal; ARGV its old bytes or "" for none, its next bytes, its ttl in ms, its
+		// entry, its end in Unix ms, Unix ms before which an expired entry is of no use:
+		// 2 where it is not as it was read. An index without a TTL
 		// shows -1 and so gets one. The grant is written first: a full server refuses a
 		// script's first write only, and PEXPIRE never.
 		putGrant: normal(`
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+if KEYS[5] then
+  local now = redis.call('GET', KEYS[5]) or ''
+  if now ~= ARGV[8] and now ~= ARGV[9] then return 2 end
+end
 redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
 if redis.call('EXISTS', KEYS[4]) == 0 then redis.call('SET', KEYS[4], ARGV[6], 'PX', ARGV[5]) end
 if redis.call('PTTL', KEYS[4]) < tonumber(ARGV[5]) then redis.call('PEXPIRE', KEYS[4], ARGV[5]) end
 redis.call('ZADD', KEYS[3], ARGV[4], ARGV[3])
 redis.call('ZREM', KEYS[3], ARGV[7])
+if KEYS[5] then
+  redis.call('SET', KEYS[5], ARGV[9], 'PX', ARGV[10])
+  redis.call('ZADD', KEYS[3], ARGV[12], ARGV[11])
+  redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', '(' .. ARGV[13])
+  if redis.call('PTTL', KEYS[3]) < tonumber(ARGV[10]) then redis.call('PEXPIRE', KEYS[3], ARGV[10]) end
+end
 if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[5]) then redis.call('PEXPIRE', KEYS[1], ARGV[5]) end
 if redis.call('PTTL', KEYS[3]) < tonumber(ARGV[2]) then redis.call('PEXPIRE', KEYS[3], ARGV[2]) end
 return 1`),
 
-		// KEYS grant, index; ARGV digest
+		// KEYS grant, index; ARGV digest. With a renewal also KEYS renewal, ARGV its entry
 		deleteGrant: whenFull(`
 redis.call('DEL', KEYS[1])
 redis.call('ZREM', KEYS[2], ARGV[1])
+if KEYS[3] then
+  redis.call('DEL', KEYS[3])
+  redis.call('ZREM', KEYS[2], ARGV[2])
+end
 return 1`),
 
-		// KEYS connection, grant, index, owner, revocation, log; ARGV old bytes,
-		// tombstone, its ttl in ms, digest, Unix ms before which an expired grant
-		// holds no connection, what endLua needs, what announces the end of the grant
-		// and of the connection. Nothing of a grant is written before it is known that
+		// KEYS connection, grant or renewal, index, owner, revocation, log; ARGV old
+		// bytes, tombstone, its ttl in ms, its entry, Unix ms before which what is over
+		// holds no connection, what endLua needs, what announces its end
+		// and that of the connection. Nothing of a grant is written before it is known that
 		// the connection ends as it should: the second time there is no grant to tell.
 		revoke: whenFull(announceLua + endLua + `
 local now = redis.call('GET', KEYS[2])
@@ -131,7 +151,7 @@ redis.call('DEL', KEYS[1], KEYS[2])
 return announce(4, 4, 1)`),
 
 		logChanges:   whenFull(logChanges),
-		ownerScripts: newOwnerScripts(),
+		ownerScripts: newOwnerScripts(), rewrapScripts: newRewrapScripts(),
 
 		// KEYS record, log; ARGV old bytes, what announces the removal. Gone is as
 		// good as removed; the SET is there so that even then something is written

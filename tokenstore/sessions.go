@@ -45,10 +45,17 @@ func (s *Store) SwapSession(ctx context.Context, old Held[Session], next Session
 		return Held[Session]{}, err
 	}
 	ttl := s.ttl(next.Expires.Add(sessionLinger))
-	if next.Phase.ends() {
-		return s.endSession(ctx, old, next, sealed, ttl)
-	}
-	return swap(ctx, s, s.scripts.swap, "swap_session", old, next, sealed, ttl)
+	var held Held[Session]
+	err = s.unlessRewrapped(ctx, sessionKind, old.key, old.raw, func(raw string) (err error) {
+		old.raw = raw
+		if next.Phase.Ends() {
+			held, err = s.endSession(ctx, old, next, sealed, ttl)
+		} else {
+			held, err = swap(ctx, s, s.scripts.swap, "swap_session", old, next, sealed, ttl)
+		}
+		return err
+	})
+	return held, err
 }
 
 // endSession leaves a mark beside the record, in the same step, so that a

@@ -55,6 +55,10 @@ func TestSizesAreThoseOfTheDocs(t *testing.T) {
 	got["end of a session"] = size(":ended")
 	noErr(t, s.Revoke(ctx, grant, time.Now()))
 	got["ended token"] = size(":grant:")
+	g, _ := consented(t, s)
+	_, err = s.Renewal(ctx, g.standing(t, s))
+	noErr(t, err)
+	got["standing consent"] = size(":renewal:")
 
 	page, err := os.ReadFile("../docs/sizing.md")
 	noErr(t, err)

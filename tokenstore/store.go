@@ -2,6 +2,7 @@ package tokenstore
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -92,10 +93,11 @@ func (c Config) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(c)) }
 // A Store holds athd's records. It is safe for concurrent use. It prints
 // nothing but its address.
 type Store struct {
+	id       string // at random, of this process: see Announce
 	server   *server
 	address  address
 	embedded *embedded // nil: a server of its own
-	keys     *Keyset
+	keys     keyring
 	scripts  scripts
 	batcher  *readBatcher
 	feed     *feed
@@ -117,8 +119,10 @@ type Store struct {
 	// waitReplicas 0: no write waits.
 	waitReplicas int
 	noFlags      atomic.Bool // the server does not know the flags of scripts
-	foreign      atomic.Bool // written with another keyset, by the last check
-	resealed     atomic.Bool // the canary was sealed again with the primary key
+	// foreign is why the keyset is not the one that what is stored needs, by the
+	// last check; nil: it is.
+	foreign  atomic.Pointer[foreignError]
+	resealed atomic.Bool // the canary was sealed again with the primary key
 
 	observe    func(string, time.Duration, error)
 	unreadable func(record, key string)
@@ -148,7 +152,7 @@ func Open(c Config) (*Store, error) {
 // newStore is [Open] without what goes on in the background.
 func newStore(c Config) (*Store, access, error) {
 	s := &Store{
-		keys: c.Keyset, now: c.Now, timeout: c.Timeout, waitReplicas: c.WaitReplicas, rememberEnded: c.RememberEnded,
+		id: rand.Text(), now: c.Now, timeout: c.Timeout, waitReplicas: c.WaitReplicas, rememberEnded: c.RememberEnded,
 		observe: c.Observe, unreadable: c.Unreadable, log: c.Logger, upstream: c.Upstream, unlisted: newUnlisted(),
 	}
 	if s.now == nil {
@@ -182,8 +186,8 @@ func newStore(c Config) (*Store, access, error) {
 
 	var err error
 	if c.URL == Embedded {
-		if s.keys == nil {
-			if s.keys, err = NewKeyset(); err != nil {
+		if c.Keyset == nil {
+			if c.Keyset, err = NewKeyset(); err != nil {
 				return nil, access{}, err
 			}
 		}
@@ -191,7 +195,7 @@ func newStore(c Config) (*Store, access, error) {
 		return nil, access{}, err
 	}
 	switch {
-	case s.keys.isZero():
+	case c.Keyset.isZero():
 		return nil, access{}, errors.New("the store needs a keyset")
 	case c.CAs != nil && !s.address.tls:
 		return nil, access{}, errors.New("the store has CAs, but its url is without TLS")
@@ -203,10 +207,11 @@ func newStore(c Config) (*Store, access, error) {
 		return nil, access{}, errors.New("the store cannot wait for that many replicas")
 	}
 	if c.URL == Embedded {
-		if s.embedded, s.address, err = startEmbedded(); err != nil {
+		if s.embedded, s.address, err = startEmbedded(s.now); err != nil {
 			return nil, access{}, err
 		}
 	}
+	s.keys.current.Store(c.Keyset)
 	s.grants, s.connections, s.agents = newDecryptCache(s.openGrant), newDecryptCache[Connection](nil), newDecryptCache(s.openAgent)
 	s.scripts = newScripts()
 	s.noFlags.Store(s.embedded != nil)

@@ -238,6 +238,17 @@ func testRead(t *testing.T, b backend) {
 		noErr(t, err)
 		equal(t, got, tokenstore.Reading{Grant: &f.grant, Connection: &f.connection, Agent: &f.agent})
 	})
+	t.Run("the same by the token's tag and digest", func(t *testing.T) {
+		got, err := s.ReadHeld(ctx, f.token.Tag(), f.token.Digest(), f.agent.ID)
+		noErr(t, err)
+		equal(t, got, tokenstore.Reading{Grant: &f.grant, Connection: &f.connection, Agent: &f.agent})
+		got, err = s.ReadHeld(ctx, f.token.Tag(), ath.DigestOf("another"), f.agent.ID)
+		noErr(t, err)
+		equal(t, got, tokenstore.Reading{Agent: &f.agent})
+		if got, err = s.ReadHeld(ctx, f.token.Tag(), ath.Digest{}, f.agent.ID); err == nil || got != (tokenstore.Reading{}) {
+			t.Fatalf("no digest reads %+v, %v", got, err)
+		}
+	})
 	t.Run("P-2: the agent is the one that was named, whoever's the grant is", func(t *testing.T) {
 		got, err := s.Read(ctx, f.token, stranger.agent.ID)
 		noErr(t, err)
