@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/athd/athd/ath"
+	"github.com/athd/athd/provider"
+	"github.com/athd/athd/provider/metadata"
 	"github.com/athd/athd/tokenstore"
 )
 
@@ -27,7 +29,7 @@ type Status struct {
 // Status tells of every issuer.
 func (k *Keeper) Status() []Status {
 	var all []Status
-	for _, i := range k.issuers {
+	for _, i := range k.all() {
 		all = append(all, i.status())
 	}
 	return all
@@ -42,12 +44,10 @@ func (k *Keeper) Of(providerID string) (s Status, ok bool) {
 }
 
 func (k *Keeper) of(providerID string) *kept {
-	for _, i := range k.issuers {
-		for _, p := range i.providers {
-			if p.Goes(providerID) {
-				return i
-			}
-		}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if p := k.configured.Get(providerID); p != nil && p.Discovered {
+		return k.issuers[p.Issuer]
 	}
 	return nil
 }
@@ -66,6 +66,20 @@ func (i *kept) status() Status {
 		s.Digest = digestOf(i.record.Moved)
 	}
 	return s
+}
+
+// Recall returns a provider that is configured no more with what its issuer said
+// last.
+func (k *Keeper) Recall(ctx context.Context, p *provider.Provider) (*provider.Provider, error) {
+	held, err := k.Store.Issuer(ctx, p.Issuer)
+	if err != nil {
+		return nil, err
+	}
+	d, err := metadata.Parse([]byte(held.Value.Accepted))
+	if err != nil {
+		return nil, err
+	}
+	return p.With(d, held.Value.First)
 }
 
 // digestOf names what an operator accepts, so that it is what was shown.

@@ -22,7 +22,7 @@ func (k *Keeper) step(ctx context.Context, i *kept) (wait time.Duration) {
 			wait = k.failed(ctx, i, errors.New("a fault of athd"))
 		}
 	}()
-	held, err := k.Store.Issuer(ctx, i.issuer)
+	held, err := k.look(ctx, i)
 	if err != nil {
 		// Without the store nothing is known of what was accepted, and nothing new
 		// is taken. What is known already goes on.
@@ -50,10 +50,20 @@ func (k *Keeper) step(ctx context.Context, i *kept) (wait time.Duration) {
 	return k.ask(ctx, i, held)
 }
 
+func (k *Keeper) look(ctx context.Context, i *kept) (tokenstore.Held[tokenstore.Issuer], error) {
+	k.turns <- struct{}{}
+	defer func() { <-k.turns }()
+	return k.Store.Issuer(ctx, i.issuer)
+}
+
 // ask asks the issuer, and puts into the record what it says.
 func (k *Keeper) ask(ctx context.Context, i *kept, held tokenstore.Held[tokenstore.Issuer]) time.Duration {
-	p := i.providers[0]
-	for _, other := range i.providers {
+	all := i.all()
+	if len(all) == 0 {
+		return time.Hour // it is let go
+	}
+	p := all[0]
+	for _, other := range all {
 		if other.PrivateIssuer {
 			p = other
 		}
@@ -139,7 +149,11 @@ func (k *Keeper) adopt(ctx context.Context, i *kept, r tokenstore.Issuer) error 
 	if err != nil {
 		return fmt.Errorf("the stored metadata: %w", err)
 	}
-	if _, err := i.providers[0].With(d, r.First); err != nil {
+	all := i.all()
+	if len(all) == 0 {
+		return nil // it is let go
+	}
+	if _, err := all[0].With(d, r.First); err != nil {
 		return fmt.Errorf("the stored metadata: %w", err)
 	}
 	var moves []Move
@@ -149,8 +163,10 @@ func (k *Keeper) adopt(ctx context.Context, i *kept, r tokenstore.Issuer) error 
 	i.mu.Lock()
 	i.record, i.document, i.moves = r, d, moves
 	i.mu.Unlock()
-	k.apply(ctx)
-	for _, p := range i.providers {
+	if all = i.all(); k.apply(ctx, nil, all) != nil {
+		return errors.New("the providers cannot be replaced")
+	}
+	for _, p := range all {
 		if unlisted := p.Unlisted(d); len(unlisted) > 0 {
 			k.Logger.WarnContext(ctx, "available_scopes that the issuer's metadata does not list", "provider_id", p.ID, "issuer", i.issuer,
 				"scopes", unlisted, "hint", "many servers list only some: athctl providers check "+p.ID+" asks")
@@ -187,16 +203,16 @@ func (k *Keeper) failed(ctx context.Context, i *kept, err error) time.Duration {
 
 // held tells that endpoints moved, and that nobody follows.
 func (k *Keeper) held(ctx context.Context, i *kept, moves []Move) {
-	for _, p := range i.providers {
+	for _, p := range i.all() {
 		k.Audit.Record(ctx, audit.Event{Kind: audit.EndpointsMoved, ProviderID: p.ID, Upstream: provider.Said(Describe(moves))})
 	}
 	k.Logger.WarnContext(ctx, "the issuer moves endpoints to another host, which is not followed", "issuer", i.issuer, "providers", i.names(),
-		"moves", Describe(moves), "hint", "if that is right: athctl providers accept "+i.providers[0].ID)
+		"moves", Describe(moves), "hint", "if that is right: athctl providers accept "+strings.Fields(i.names() + " ID")[0])
 }
 
 func (i *kept) names() string {
 	var names []string
-	for _, p := range i.providers {
+	for _, p := range i.all() {
 		names = append(names, p.ID)
 	}
 	return strings.Join(names, " ")

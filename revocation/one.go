@@ -27,7 +27,7 @@ func (w *Worker) one(e tokenstore.RevocationEntry) error {
 	if w.Now().Before(r.Until) { // somebody is at it
 		return w.Store.PostponeRevocation(w.ctx, e.Tag, r.Until)
 	}
-	p := w.Providers.Current().Lookup(r.Provider)
+	p := w.find(r.Provider, r.Destination, r.Bound)
 	switch {
 	case !r.Due.IsZero() && w.Now().Sub(r.Due) >= giveUp:
 		return w.end(held, outcomeGivenUp, "")
@@ -38,8 +38,8 @@ func (w *Worker) one(e tokenstore.RevocationEntry) error {
 		return w.Store.PostponeRevocation(w.ctx, e.Tag, w.Now().Add(growing(3)))
 	case p.Revocation == provider.RevokeNever:
 		return w.end(held, string(tokenstore.UpstreamNever), "")
-	case !provider.SameClient(r.Destination, p.Destination()):
-		return w.end(held, outcomeMoved, "") // O-2: the token is not for that server
+	case !p.AgreedToRevoke(r.Destination, r.Bound):
+		return w.end(held, outcomeMoved, "") // O-2: the token is not for that server, or not for that place
 	case p.Revocation != provider.RevokeEach:
 		if waits, err := w.waits(held); err != nil || waits {
 			return err

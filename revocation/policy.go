@@ -31,7 +31,11 @@ func Outcomes() []string {
 // connection ends. It is what [tokenstore.Config].Upstream asks.
 type Policy struct {
 	Providers *provider.Providers
-	Logger    *slog.Logger
+	// Find returns the provider at which the tokens of a connection are revoked, which
+	// was made under this name and bound to this (O-2); nil: it is not known.
+	// nil: whichever of Providers has the name. It must not be set once the policy is in use.
+	Find   func(name, destination, bound string) *provider.Provider
+	Logger *slog.Logger
 	// Observe is called with each outcome, one of [Outcomes].
 	Observe func(provider, outcome string)
 
@@ -40,7 +44,7 @@ type Policy struct {
 
 // Judge implements [tokenstore.UpstreamPolicy].
 func (p *Policy) Judge(tag ath.Tag, c *tokenstore.Connection) tokenstore.Upstream {
-	of := p.Providers.Current().Lookup(c.Provider)
+	of := p.find(c.Provider, c.Destination, c.Bound)
 	if of == nil {
 		return tokenstore.UpstreamQueued // it may be configured again within the day
 	}
@@ -60,6 +64,13 @@ func (p *Policy) Ended(whose tokenstore.ConnectionRef, what tokenstore.Upstream)
 	p.Logger.Error("upstream grant not revoked", "provider_id", id, "reason", what,
 		"hint", "the connection did not open, or changed again and again, and has ended without: revoke the user's grant at the provider")
 	p.record(audit.RevocationFailed, whose, string(what), "")
+}
+
+func (p *Policy) find(name, destination, bound string) *provider.Provider {
+	if p.Find != nil {
+		return p.Find(name, destination, bound)
+	}
+	return p.Providers.Current().Lookup(name)
 }
 
 // idOf is the provider's own id, for metrics: what is not configured has no name

@@ -350,6 +350,38 @@ func TestATokenIsNotSentToAnotherServer(t *testing.T) {
 	w.want(map[string]int{"moved": 1})
 }
 
+// proves: V-5, O-2
+func TestATokenIsNotSentToAnotherRevocationEndpoint(t *testing.T) {
+	for name, c := range map[string]struct {
+		bound   func(*provider.Provider) string
+		revoked bool
+	}{
+		"the one that the user agreed to":      {(*provider.Provider).Bound, true},
+		"of a connection that does not say":    {func(*provider.Provider) string { return "" }, true},
+		"another one":                          {func(*provider.Provider) string { return "u rw0000000000000000000000" }, false},
+		"another userinfo endpoint":            {func(*provider.Provider) string { return "uw0000000000000000000000 r" }, true},
+		"of an athd that knows more than this": {func(*provider.Provider) string { return "another place" }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, "", 1)
+			p := w.policy.Providers.Current().Lookup("shop")
+			_, err := w.store.HandRevocation(t.Context(), ath.NewTag(), &tokenstore.Connection{
+				Agent: "https://agents.example/a", User: "alice", Provider: "shop", Access: ath.NewSecret("a"), Refresh: ath.NewSecret("r1"),
+				Destination: p.Destination(), Bound: c.bound(p),
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.work()
+			if c.revoked {
+				w.want(map[string]int{"revoked": 1}, "r1")
+			} else {
+				w.want(map[string]int{"moved": 1})
+			}
+		})
+	}
+}
+
 func TestWhatWaitsIsDroppedAfterThirtyDays(t *testing.T) {
 	w := newWorld(t, "", 1)
 	w.end(w.connect("alice", "r1"))
