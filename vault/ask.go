@@ -50,7 +50,7 @@ func (v *Vault) Ask(ctx context.Context, p *provider.Provider, ref tokenstore.Co
 	defer cancel()
 	var f *flight
 	for {
-		if f = v.join(work{ref, p, asked}); f == nil {
+		if f = v.join(work{ref: ref, provider: p, cause: asked}); f == nil {
 			return Report{Outcome: AwayProvider, Again: askedEvery}
 		}
 		select {
@@ -90,7 +90,7 @@ func (v *Vault) report(ctx context.Context, p *provider.Provider, ref tokenstore
 		out.Outcome = Refreshed
 	case f.result == Renewed:
 		out.Outcome = Fresh
-	case !c.Renewal.Refused.IsZero():
+	case !c.RefreshStatus.Refused.IsZero():
 		out.Outcome = RefusedNow
 	default:
 		out.Outcome = NotRefreshable
@@ -98,8 +98,8 @@ func (v *Vault) report(ctx context.Context, p *provider.Provider, ref tokenstore
 	switch a := attemptOf(&state); {
 	case out.Outcome == UnderWay || out.Outcome == AwayProvider:
 		out.Again = max(0, v.waitFor(asked, &a)-state.Age, v.gates.of(p.ID).left(time.Now()))
-	case !c.Renewal.Refused.IsZero():
-		out.Again = max(0, askedEvery-v.Now().Sub(c.Renewal.Refused))
+	case !c.RefreshStatus.Refused.IsZero():
+		out.Again = max(0, askedEvery-v.Now().Sub(c.RefreshStatus.Refused))
 	}
 	return out
 }

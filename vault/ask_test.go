@@ -72,7 +72,7 @@ func TestAnOperatorTriesARefusedTokenAgain(t *testing.T) {
 	if d := r.ask(c); d.Reason() != authz.ReauthorizationRequired {
 		t.Fatal(d.Reason())
 	}
-	if got := r.askFor(w, c); got.Outcome != vault.RefusedNow || got.Again <= 0 || got.Connection.Renewal.RefusedFor != "invalid_grant" {
+	if got := r.askFor(w, c); got.Outcome != vault.RefusedNow || got.Again <= 0 || got.Connection.RefreshStatus.RefusedFor != "invalid_grant" {
 		t.Errorf("at once: %v, again in %v", got.Outcome, got.Again)
 	}
 	if n := w.endpoint.Calls(); n != 1 {
@@ -87,7 +87,7 @@ func TestAnOperatorTriesARefusedTokenAgain(t *testing.T) {
 	if n := w.endpoint.Calls(); n != 4 {
 		t.Errorf("%d calls", n)
 	}
-	if w.stored(c).Renewal.TriedAgain {
+	if w.stored(c).RefreshStatus.TriedAgain {
 		t.Error("an operator's try has used up the agent's")
 	}
 	w.endpoint.Answers(nil)
@@ -175,7 +175,7 @@ func TestAnOperatorIsToldWhatCameOfIt(t *testing.T) {
 		if n := w.endpoint.Calls() - before; n != 1 {
 			t.Errorf("%d calls", n)
 		}
-		if got := w.stored(c); !got.Renewal.Refused.IsZero() {
+		if got := w.stored(c); !got.RefreshStatus.Refused.IsZero() {
 			t.Error("the grant is lost")
 		}
 		w.endpoint.Answers(nil)

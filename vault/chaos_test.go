@@ -222,7 +222,7 @@ func (c *chaos) decide(fault string, r *replica, call call, ends time.Time, trou
 		return false
 	}
 	state, err := r.store.RefreshState(c.t.Context(), call.ref)
-	return err == nil && (!state.Connection.Access.Equal(call.first.Access.Reveal()) || !state.Connection.Renewal.Refused.IsZero())
+	return err == nil && (!state.Connection.Access.Equal(call.first.Access.Reveal()) || !state.Connection.RefreshStatus.Refused.IsZero())
 }
 
 // strike lets something go wrong, until heal is called.

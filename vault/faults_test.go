@@ -91,8 +91,8 @@ func TestAnAthdThatDiesInACall(t *testing.T) {
 			switch stored := w.stored(c); {
 			case !spends && !w.renewed(c):
 				t.Error("the one more call has not refreshed the token")
-			case spends && (stored.Renewal.Refused.IsZero() || stored.Renewal.RefusedFor != "invalid_grant"):
-				t.Errorf("a spent token's refusal is not written down: %+v", stored.Renewal)
+			case spends && (stored.RefreshStatus.Refused.IsZero() || stored.RefreshStatus.RefusedFor != "invalid_grant"):
+				t.Errorf("a spent token's refusal is not written down: %+v", stored.RefreshStatus)
 			case spends && !strings.Contains(w.replicas[0].events.String()+w.replicas[1].events.String()+w.replicas[2].events.String(), "refresh_refused_after_unknown_outcome"):
 				t.Error("the event does not say that the outcome of a call was unknown")
 			}
@@ -131,10 +131,10 @@ func TestAnAthdThatWasStoppedStoresWhatItHas(t *testing.T) {
 		}
 		return state.Connection
 	}
-	until(t, "the refusal is written down", 5*time.Second, func() bool { return !read().Renewal.Refused.IsZero() })
+	until(t, "the refusal is written down", 5*time.Second, func() bool { return !read().RefreshStatus.Refused.IsZero() })
 	close(block)
 	until(t, "the first one's tokens are stored", 5*time.Second, func() bool { return !read().Access.Equal(c.first.Access.Reveal()) })
-	if r := read().Renewal; !r.Refused.IsZero() {
+	if r := read().RefreshStatus; !r.Refused.IsZero() {
 		t.Errorf("still refused: %+v", r)
 	}
 }
@@ -354,10 +354,19 @@ func TestWhatEndsInACallStaysEnded(t *testing.T) {
 // O-2: a refresh token is sent to the server only that the user agreed to.
 func TestARefreshTokenIsForItsOwnServer(t *testing.T) {
 	w := newWorld(t, 1, tokenstore.Config{URL: realredis.Start(t).URL()}, nil, nil)
-	for name, left := range map[string]time.Duration{"ended": -time.Second, "ending": time.Second} {
-		c := w.connect(left, func(c *tokenstore.Connection) {
-			c.Destination = "https://elsewhere.example/token c https://api.shop.example"
-		})
+	server := func(c *tokenstore.Connection) {
+		c.Destination = "https://elsewhere.example/token c https://api.shop.example"
+	}
+	userinfo := func(c *tokenstore.Connection) { c.Bound = "another place" }
+	for name, how := range map[string]struct {
+		left  time.Duration
+		moved func(*tokenstore.Connection)
+	}{
+		"ended": {-time.Second, server}, "ending": {time.Second, server},
+		"ended, of another userinfo endpoint": {-time.Second, userinfo}, "ending, of another userinfo endpoint": {time.Second, userinfo},
+	} {
+		left := how.left
+		c := w.connect(left, how.moved)
 		if d := w.replicas[0].ask(c); d.Reason() != authz.ReauthorizationRequired {
 			t.Errorf("%s: reason %s", name, d.Reason())
 		}

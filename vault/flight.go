@@ -31,6 +31,9 @@ type work struct {
 	ref      tokenstore.ConnectionRef
 	provider *provider.Provider
 	cause    cause
+	by       time.Time       // of an idle one: when it is due
+	unused   time.Time       // of an idle one: since when, as it was looked
+	token    ath.Fingerprint // of a rejected one
 }
 
 // A cause is why a token is refreshed.
@@ -41,16 +44,19 @@ const (
 	demanded              // a decision waits for it
 	asked                 // an operator wants it
 	idle                  // the refresh token ends, and nobody calls
+	rejected              // the API has answered 401 to it
 )
 
 // A flight is what one athd does about one connection, for all who want it.
 type flight struct {
-	done    chan struct{}
-	cause   cause
-	result  Result      // once done
-	called  bool        // the provider was asked; once done
-	atStore atomic.Bool // it waits for Redis
-	events  []audit.Event
+	done      chan struct{}
+	cause     cause
+	result    Result          // once done
+	called    bool            // the provider was asked; once done
+	token     ath.Fingerprint // of a rejected one
+	rejection Rejection       // of a rejected one, where result does not say it; once done
+	atStore   atomic.Bool     // it waits for Redis
+	events    []audit.Event
 }
 
 // Renew is for a decision that has found the access token ended. It waits for a
@@ -59,7 +65,7 @@ type flight struct {
 // tried nevertheless, but without an answer there is nothing to wait for any more.
 func (v *Vault) Renew(ctx context.Context, p *provider.Provider, g *tokenstore.Grant, c *tokenstore.Connection) Result {
 	result := v.renew(ctx, p, g, c)
-	if result == ProviderAway && c.Renewal.Over(v.Now()) {
+	if result == ProviderAway && c.RefreshStatus.Over(v.Now()) {
 		return Refused
 	}
 	return result
@@ -72,13 +78,13 @@ func (v *Vault) renew(ctx context.Context, p *provider.Provider, g *tokenstore.G
 	ctx, cancel := context.WithTimeout(ctx, v.Wait)
 	defer cancel()
 	for {
-		f := v.join(work{g.Ref(), p, demanded})
+		f := v.join(work{ref: g.Ref(), provider: p, cause: demanded})
 		if f == nil {
 			return ProviderAway
 		}
 		select {
 		case <-f.done:
-			if f.result != pending {
+			if f.result != pending && f.rejection == rejectedNotFinished { // else it had another question
 				return f.result
 			}
 		case <-ctx.Done():
@@ -92,7 +98,7 @@ func (v *Vault) renew(ctx context.Context, p *provider.Provider, g *tokenstore.G
 
 // mayTry is false of a token that was refused, but for the one later try.
 func (v *Vault) mayTry(c *tokenstore.Connection) bool {
-	r := &c.Renewal
+	r := &c.RefreshStatus
 	return r.Refused.IsZero() || !r.TriedAgain && v.Now().Sub(r.Refused) >= retryAfter
 }
 
@@ -107,7 +113,7 @@ func (v *Vault) join(w work) *flight {
 	if v.closed || len(v.flights) >= maxFlights {
 		return nil
 	}
-	f := &flight{done: make(chan struct{}), cause: w.cause, result: StoreAway}
+	f := &flight{done: make(chan struct{}), cause: w.cause, token: w.token, result: StoreAway}
 	v.flights[w.ref.Tag] = f
 	v.flying.Go(func() {
 		defer v.land(w.ref.Tag, f)
@@ -143,6 +149,15 @@ func (v *Vault) fly(w work, f *flight) Result {
 		case err != nil:
 			return StoreAway
 		}
+		if w.cause == rejected {
+			if f.rejection = v.judgeRejected(w, &state.Connection); f.rejection != rejectedNotFinished {
+				return Renewed
+			}
+			if !w.provider.Refreshable(state.Connection.Refresh) {
+				f.rejection = v.judgeToken(w, f, &state)
+				return Renewed
+			}
+		}
 		result := v.judge(w, &state)
 		if result == again {
 			result = v.attempt(w, f, state)
@@ -166,7 +181,7 @@ func (v *Vault) judge(w work, s *tokenstore.RefreshState) Result {
 		return Refused
 	case !w.provider.Ready():
 		return ProviderAway // its issuer has not told its endpoints yet: whose the refresh token is is not known
-	case c.Destination != w.provider.Destination():
+	case !w.provider.Agreed(c.Destination, c.Bound):
 		return Refused // O-2: this refresh token is not for that server
 	case !v.due(w, c):
 		return Renewed
@@ -179,6 +194,8 @@ func (v *Vault) judge(w work, s *tokenstore.RefreshState) Result {
 	switch {
 	case s.Age >= v.waitFor(w.cause, &a):
 		return again
+	case w.cause == rejected: // who has a 401 in hand waits for what is under way only
+		return ProviderAway
 	case a.Unknown:
 		return pending
 	}
@@ -189,10 +206,11 @@ func (v *Vault) judge(w work, s *tokenstore.RefreshState) Result {
 func (v *Vault) due(w work, c *tokenstore.Connection) bool {
 	switch w.cause {
 	case asked:
-		return c.Renewal.Refreshed.IsZero() || v.Now().Sub(c.Renewal.Refreshed) >= askedEvery
+		return c.RefreshStatus.Refreshed.IsZero() || v.Now().Sub(c.RefreshStatus.Refreshed) >= askedEvery
+	case rejected:
+		return true // it was looked at before
 	case idle:
-		by := c.KeepBy()
-		return !by.IsZero() && !v.Now().Before(by)
+		return c.UnusedSince().Equal(w.unused) && !v.Now().Before(w.by)
 	case demanded:
 		return !c.Expires.IsZero() && !v.Now().Before(c.Expires)
 	}
@@ -201,7 +219,7 @@ func (v *Vault) due(w work, c *tokenstore.Connection) bool {
 
 // mayTryFor is false of a token that was refused: nobody tries it ahead of time.
 func (v *Vault) mayTryFor(why cause, c *tokenstore.Connection) bool {
-	switch refused := c.Renewal.Refused; {
+	switch refused := c.RefreshStatus.Refused; {
 	case refused.IsZero():
 		return true
 	case why == asked:
@@ -213,8 +231,12 @@ func (v *Vault) mayTryFor(why cause, c *tokenstore.Connection) bool {
 // waitFor is how old an attempt must be before there is another.
 func (v *Vault) waitFor(why cause, a *tokenstore.Attempt) time.Duration {
 	wait := time.Duration(a.Wait) * time.Millisecond
-	if why == asked && *a != (tokenstore.Attempt{}) {
+	switch {
+	case *a == (tokenstore.Attempt{}):
+	case why == asked:
 		wait = max(wait, askedEvery)
+	case why == rejected:
+		wait = max(wait, rejectedEvery)
 	}
 	return wait
 }

@@ -58,8 +58,8 @@ func TestGrantOutlivesAnIssuerThatIsAway(t *testing.T) {
 	if got := r.vault.Renew(t.Context(), untold, grant, &c.first); got != vault.ProviderAway {
 		t.Errorf("the vault says %v", got)
 	}
-	if now := w.stored(c); !now.Renewal.Refused.IsZero() || now.Ended || !now.Refresh.Equal(c.first.Refresh.Reveal()) || w.endpoint.Calls() != 0 {
-		t.Errorf("the grant was touched, or the server asked %d times: %+v", w.endpoint.Calls(), now.Renewal)
+	if now := w.stored(c); !now.RefreshStatus.Refused.IsZero() || now.Ended || !now.Refresh.Equal(c.first.Refresh.Reveal()) || w.endpoint.Calls() != 0 {
+		t.Errorf("the grant was touched, or the server asked %d times: %+v", w.endpoint.Calls(), now.RefreshStatus)
 	}
 
 	use(told(first))

@@ -30,7 +30,7 @@ func often(c *vault.Config) { c.Every = 100 * time.Millisecond }
 func endsIn(d time.Duration) func(*tokenstore.Connection) {
 	return func(c *tokenstore.Connection) {
 		now := time.Now()
-		c.Created, c.Expires, c.Renewal.RefreshExpires = now, now.Add(d/3), now.Add(d)
+		c.Created, c.Expires, c.RefreshStatus.RefreshExpires = now, now.Add(d/3), now.Add(d)
 	}
 }
 
@@ -46,7 +46,7 @@ func TestARefreshTokenIsUsedBeforeItEndsUnused(t *testing.T) {
 	if l := w.endpoint.of(c.first.Refresh.Reveal()); l.dead || l.most != 1 {
 		t.Errorf("the provider's grant is dead: %v; %d calls at the same time", l.dead, l.most)
 	}
-	if got := w.stored(c).Renewal; time.Until(got.RefreshExpires) <= 0 {
+	if got := w.stored(c).RefreshStatus; time.Until(got.RefreshExpires) <= 0 {
 		t.Errorf("the refresh token ended at %v", got.RefreshExpires)
 	}
 	if d := w.replicas[1].ask(c); !d.Allowed() {
@@ -71,8 +71,9 @@ func TestNobodysRefreshTokensAreLeftAlone(t *testing.T) {
 	r := w.replicas[0]
 	long := w.connect(time.Hour, func(c *tokenstore.Connection) { endsIn(time.Second)(c); c.Expires = time.Now().Add(2 * time.Hour) })
 	never := w.connect(-time.Second)
-	refused := w.connect(-time.Second, endsIn(time.Second), func(c *tokenstore.Connection) { c.Renewal.Refused = time.Now() })
+	refused := w.connect(-time.Second, endsIn(time.Second), func(c *tokenstore.Connection) { c.RefreshStatus.Refused = time.Now() })
 	elsewhere := w.connect(-time.Second, endsIn(time.Second), func(c *tokenstore.Connection) { c.Destination = "elsewhere" })
+	place := w.connect(-time.Second, endsIn(time.Second), func(c *tokenstore.Connection) { c.Bound = "another place" })
 	none := tokenstore.Connection{
 		Agent: agentID, User: "no agent's", Provider: "shop", Access: ath.NewSecret("access-none"), Refresh: ath.NewSecret(w.endpoint.grant()),
 		Destination: w.provider.Destination(),
@@ -86,7 +87,7 @@ func TestNobodysRefreshTokensAreLeftAlone(t *testing.T) {
 	until(t, "the one that an agent has", 10*time.Second, func() bool { return w.renewed(live) })
 	for name, c := range map[string]tokenstore.Connection{
 		"the access token outlives the agent's": long.first, "0 is never": never.first, "it was refused": refused.first,
-		"the provider is another one": elsewhere.first, "no agent has a token for it": none,
+		"the provider is another one": elsewhere.first, "so is its userinfo endpoint": place.first, "no agent has a token for it": none,
 	} {
 		if l := w.endpoint.of(c.Refresh.Reveal()); l.calls != 0 {
 			t.Errorf("%s: %d calls", name, l.calls)
@@ -102,8 +103,8 @@ type lookingStore struct {
 	first int // how many different ones at the first look
 }
 
-func (s *lookingStore) KeepDue(ctx context.Context, by time.Time, offset, limit int) ([]ath.Tag, error) {
-	tags, err := s.Store.KeepDue(ctx, by, offset, limit)
+func (s *lookingStore) KeepDue(ctx context.Context, in tokenstore.KeepIndex, by time.Time, offset, limit int) ([]ath.Tag, error) {
+	tags, err := s.Store.KeepDue(ctx, in, by, offset, limit)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, tag := range tags {
@@ -133,7 +134,7 @@ func TestOneLookReachesAllThatAreDue(t *testing.T) {
 	for range many {
 		gone := tokenstore.Connection{
 			Agent: agentID, User: "left", Provider: "shop", Access: ath.NewSecret("a"), Refresh: ath.NewSecret("r"), Destination: w.provider.Destination(),
-			Created: now.Add(-time.Hour), Expires: now, Renewal: tokenstore.Renewal{RefreshExpires: now.Add(time.Minute)},
+			Created: now.Add(-time.Hour), Expires: now, RefreshStatus: tokenstore.RefreshStatus{RefreshExpires: now.Add(time.Minute)},
 		}
 		if err := w.replicas[0].store.PutConnection(t.Context(), ath.NewTag(), gone, now); err != nil {
 			t.Fatal(err)
@@ -151,7 +152,7 @@ func TestOneLookReachesAllThatAreDue(t *testing.T) {
 func TestWhatHasEndedIsForgottenLongBeforeItsRefreshTokenEnds(t *testing.T) {
 	w := newWorld(t, 1, tokenstore.Config{URL: realredis.Start(t).URL()}, nil, often)
 	r := w.replicas[0]
-	halfAYear := func(c *tokenstore.Connection) { c.Renewal.RefreshExpires = time.Now().Add(180 * 24 * time.Hour) }
+	halfAYear := func(c *tokenstore.Connection) { c.RefreshStatus.RefreshExpires = time.Now().Add(180 * 24 * time.Hour) }
 	gone := tokenstore.Connection{
 		Agent: agentID, User: "left", Provider: "shop", Access: ath.NewSecret("a"), Refresh: ath.NewSecret("r"), Destination: w.provider.Destination(),
 		Created: time.Now(), Expires: time.Now().Add(8 * time.Hour),
@@ -162,7 +163,7 @@ func TestWhatHasEndedIsForgottenLongBeforeItsRefreshTokenEnds(t *testing.T) {
 	}
 	live := w.connect(8*time.Hour, halfAYear)
 	inAYear := func() []ath.Tag {
-		tags, err := r.store.KeepDue(t.Context(), time.Now().Add(365*24*time.Hour), 0, 10)
+		tags, err := r.store.KeepDue(t.Context(), tokenstore.KeepEnding, time.Now().Add(365*24*time.Hour), 0, 10)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -184,9 +185,9 @@ func TestAKeptRefreshTokenKeepsItsEnd(t *testing.T) {
 	w := newWorld(t, 1, tokenstore.Config{URL: realredis.Start(t).URL()}, nil, nil)
 	w.endpoint.lenient = true
 	end := time.Now().Add(30 * time.Minute).UTC().Truncate(time.Second)
-	c := w.connect(-time.Second, func(c *tokenstore.Connection) { c.Renewal.RefreshExpires = end })
+	c := w.connect(-time.Second, func(c *tokenstore.Connection) { c.RefreshStatus.RefreshExpires = end })
 	until(t, "it is refreshed", 10*time.Second, func() bool { d := w.replicas[0].ask(c); return d.Allowed() })
-	if got := w.stored(c).Renewal.RefreshExpires; !got.Equal(end) {
+	if got := w.stored(c).RefreshStatus.RefreshExpires; !got.Equal(end) {
 		t.Errorf("%v, was %v", got, end)
 	}
 }
@@ -199,7 +200,7 @@ func TestAnEndedRefreshTokenIsNoReasonToWait(t *testing.T) {
 	w := newWorld(t, 1, tokenstore.Config{URL: realredis.Start(t).URL()}, nil, nil)
 	r := w.replicas[0]
 	ended := func(c *tokenstore.Connection) {
-		c.Created, c.Renewal.RefreshExpires = time.Now().Add(-time.Hour), time.Now().Add(-time.Minute)
+		c.Created, c.RefreshStatus.RefreshExpires = time.Now().Add(-time.Hour), time.Now().Add(-time.Minute)
 	}
 	w.endpoint.Answers(says(503, `{"error":"temporarily_unavailable"}`))
 	alive, over := w.connect(-time.Second), w.connect(-time.Second, ended)

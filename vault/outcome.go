@@ -35,7 +35,11 @@ func (a *attempt) store(t provider.Tokens, took time.Duration) Result {
 	}
 	if outcome == "" {
 		outcome = outcomeRefreshed
-		a.event(audit.ConnectionRefreshed, renewed(a.refresh.State.Connection, t, now).Scopes, "", "")
+		why := ""
+		if a.cause == rejected {
+			why = "rejected_by_api"
+		}
+		a.event(audit.ConnectionRefreshed, renewed(a.refresh.State.Connection, t, now).Scopes, why, "")
 	}
 	if outcome == outcomeUnwritten {
 		a.Logger.Error("refreshed token lost", "provider_id", a.provider.ID, "hint", "redis took no writes until athd ended: the user may have to authorize again")
@@ -62,37 +66,40 @@ func (a *attempt) handOver(c tokenstore.Connection) {
 
 // renewed is a connection with new tokens. Scopes may become fewer, never more.
 func renewed(c tokenstore.Connection, t provider.Tokens, now time.Time) tokenstore.Connection {
-	narrowed := c.Renewal.Narrowed
+	narrowed := c.RefreshStatus.Narrowed
 	c.Access, c.Expires = t.Access, t.Expires
-	before := c.Renewal.RefreshExpires
-	c.Renewal = tokenstore.Renewal{Refreshed: now, RefreshExpires: t.RefreshExpires, Subject: c.Renewal.Subject}
+	before := c.RefreshStatus.RefreshExpires
+	c.RefreshStatus = tokenstore.RefreshStatus{Refreshed: now, RefreshExpires: t.RefreshExpires, Subject: c.RefreshStatus.Subject}
 	switch {
 	case !t.Refresh.IsZero():
 		c.Refresh = t.Refresh
 	case t.RefreshExpires.IsZero():
-		c.Renewal.RefreshExpires = before // it is the same token still
+		c.RefreshStatus.RefreshExpires = before // it is the same token still
 	}
 	if t.ScopesGiven {
 		left := c.Scopes.Intersect(t.Scopes)
 		narrowed = narrowed || len(left) < len(c.Scopes)
 		c.Scopes = left
 	}
-	c.Renewal.Narrowed = narrowed
+	c.RefreshStatus.Narrowed = narrowed
 	return c
 }
 
 // condemn writes down that the provider refused the refresh token.
 func (a *attempt) condemn(err error, took time.Duration) Result {
 	e, _ := errors.AsType[*provider.ExchangeError](err)
-	now, second := a.Now(), !a.refresh.State.Connection.Renewal.Refused.IsZero()
+	now, second := a.Now(), !a.refresh.State.Connection.RefreshStatus.Refused.IsZero()
 	keep := keepDead
 	if second && a.cause == asked { // however often an operator tries, it goes a day after the first refusal
 		keep = 0
 	}
 	outcome, result := a.write(keep, func(c tokenstore.Connection) tokenstore.Connection {
-		r := &c.Renewal
+		r := &c.RefreshStatus
 		r.Refused, r.RefusedFor = now, e.Code
 		r.TriedAgain = r.TriedAgain || second && a.cause != asked // whose try is not the agent's one
+		if a.cause == rejected && (c.Expires.IsZero() || now.Before(c.Expires)) {
+			c.Expires = now // the API takes it no more: the next decision says what to do
+		}
 		return c
 	})
 	if outcome == "" {
@@ -111,7 +118,7 @@ func (a *attempt) condemn(err error, took time.Duration) Result {
 
 // subject is the user as ID tokens name them; "": not known.
 func (a *attempt) subject() string {
-	if s := a.refresh.State.Connection.Renewal.Subject; s != "" {
+	if s := a.refresh.State.Connection.RefreshStatus.Subject; s != "" {
 		return s
 	}
 	if !a.provider.NamesBySubject() || a.ref.User == string(a.ref.Tag) { // T-7: nobody said who the user is
@@ -128,7 +135,7 @@ func (a *attempt) otherUser(err error, took time.Duration) Result {
 	now := a.Now()
 	outcome, result := a.write(0, func(c tokenstore.Connection) tokenstore.Connection {
 		c.Ended = true
-		c.Renewal.Refused, c.Renewal.RefusedFor, c.Renewal.TriedAgain = now, tokenstore.OtherUser, true
+		c.RefreshStatus.Refused, c.RefreshStatus.RefusedFor, c.RefreshStatus.TriedAgain = now, tokenstore.OtherUser, true
 		return c
 	})
 	if outcome == "" {

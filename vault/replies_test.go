@@ -63,8 +63,8 @@ func TestWhatEndsAGrantAndWhatDoesNot(t *testing.T) {
 				if d.Reason() != authz.ReauthorizationRequired || e.Status() != 401 || e.Code != ath.TokenInvalid || e.Details["reason"] != "reauthorization_required" {
 					t.Fatalf("%s: %v", d.Reason(), e)
 				}
-				if got := w.stored(c); got.Renewal.Refused.IsZero() || !got.Refresh.Equal(c.first.Refresh.Reveal()) {
-					t.Errorf("refused %v, or the token is gone", got.Renewal.Refused)
+				if got := w.stored(c); got.RefreshStatus.Refused.IsZero() || !got.Refresh.Equal(c.first.Refresh.Reveal()) {
+					t.Errorf("refused %v, or the token is gone", got.RefreshStatus.Refused)
 				}
 				for range 5 {
 					if d := r.ask(c); d.Reason() != authz.ReauthorizationRequired {
@@ -79,8 +79,8 @@ func TestWhatEndsAGrantAndWhatDoesNot(t *testing.T) {
 			if d.Reason() != authz.ProviderUnavailable || e.Status() != 503 || e.Code != ath.OAuthError {
 				t.Fatalf("%s: %v", d.Reason(), e)
 			}
-			if got := w.stored(c); !got.Renewal.Refused.IsZero() {
-				t.Errorf("the grant is condemned: %+v", got.Renewal)
+			if got := w.stored(c); !got.RefreshStatus.Refused.IsZero() {
+				t.Errorf("the grant is condemned: %+v", got.RefreshStatus)
 			}
 			w.endpoint.Answers(nil)
 			until(t, "the provider is asked again, and refreshes", 15*time.Second, func() bool { d := r.ask(c); return d.Allowed() })
@@ -105,7 +105,7 @@ func TestAnAccessTokenIsUsedUntilItsEnd(t *testing.T) {
 		if d := r.ask(c); !d.Allowed() {
 			t.Fatal(d.Reason())
 		}
-		return !w.stored(c).Renewal.Refused.IsZero()
+		return !w.stored(c).RefreshStatus.Refused.IsZero()
 	})
 	if d := r.ask(c); !d.Allowed() {
 		t.Errorf("refused before its end: %s", d.Reason())
@@ -142,7 +142,7 @@ func TestARefusedTokenIsTriedOnceMore(t *testing.T) {
 				t.Errorf("%s after %d calls", d.Reason(), w.endpoint.Calls())
 			}
 			if back {
-				if got := w.stored(c).Renewal; !got.Refused.IsZero() || got.TriedAgain {
+				if got := w.stored(c).RefreshStatus; !got.Refused.IsZero() || got.TriedAgain {
 					t.Errorf("still refused: %+v", got)
 				}
 				return
@@ -211,8 +211,8 @@ func TestARefreshNarrowsAndNeverWidens(t *testing.T) {
 			state := w.stored(c)
 			r.vault.Soon(w.provider, grantOf(c), &state)
 			until(t, "it is refreshed again", 5*time.Second, func() bool { return !w.stored(c).Access.Equal(access.Reveal()) })
-			if got := w.stored(c); !slices.Equal(got.Scopes, tt.want) || got.Renewal.Narrowed != (len(tt.want) == 1) {
-				t.Errorf("after another refresh the connection's scopes are %q, narrowed %t", got.Scopes, got.Renewal.Narrowed)
+			if got := w.stored(c); !slices.Equal(got.Scopes, tt.want) || got.RefreshStatus.Narrowed != (len(tt.want) == 1) {
+				t.Errorf("after another refresh the connection's scopes are %q, narrowed %t", got.Scopes, got.RefreshStatus.Narrowed)
 			}
 		})
 	}
@@ -235,10 +235,10 @@ func TestTheReplyOfARefreshCounts(t *testing.T) {
 		{"a new one replaces it", false, nil, func(was, is tokenstore.Connection) bool { return !is.Refresh.Equal(was.Refresh.Reveal()) }},
 		{"expires_in is that of the reply", false, map[string]any{"expires_in": 36000}, func(_, is tokenstore.Connection) bool { return near(is.Expires, 10*time.Hour) }},
 		{"expires_in 0 is no end that is known", false, map[string]any{"expires_in": 0}, func(_, is tokenstore.Connection) bool { return is.Expires.IsZero() }},
-		{"refresh_expires_in", false, map[string]any{"refresh_expires_in": 1800}, func(_, is tokenstore.Connection) bool { return near(is.Renewal.RefreshExpires, 30*time.Minute) }},
-		{"refresh_expires_in 0 is never", false, map[string]any{"refresh_expires_in": 0}, func(_, is tokenstore.Connection) bool { return is.Renewal.RefreshExpires.IsZero() }},
+		{"refresh_expires_in", false, map[string]any{"refresh_expires_in": 1800}, func(_, is tokenstore.Connection) bool { return near(is.RefreshStatus.RefreshExpires, 30*time.Minute) }},
+		{"refresh_expires_in 0 is never", false, map[string]any{"refresh_expires_in": 0}, func(_, is tokenstore.Connection) bool { return is.RefreshStatus.RefreshExpires.IsZero() }},
 		{"refresh_token_expires_in, as text", false, map[string]any{"refresh_token_expires_in": "15811200"}, func(_, is tokenstore.Connection) bool {
-			return near(is.Renewal.RefreshExpires, 183*24*time.Hour)
+			return near(is.RefreshStatus.RefreshExpires, 183*24*time.Hour)
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

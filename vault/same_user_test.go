@@ -37,8 +37,8 @@ func TestARefreshNeverGivesAnotherUsersToken(t *testing.T) {
 		"of another":      {nil, func(call) map[string]any { return map[string]any{"iss": issuer, "aud": "c", "sub": "mallory"} }, false},
 		"of no issuer":    {nil, func(c call) map[string]any { return map[string]any{"aud": "c", "sub": c.ref.User} }, false},
 		"for no client":   {nil, func(c call) map[string]any { return map[string]any{"iss": issuer, "aud": "d", "sub": c.ref.User} }, false},
-		"of the subject":  {func(c *tokenstore.Connection) { c.Renewal.Subject = "s-1" }, func(call) map[string]any { return map[string]any{"iss": issuer, "aud": "c", "sub": "s-1"} }, true},
-		"not the subject": {func(c *tokenstore.Connection) { c.Renewal.Subject = "s-1" }, func(c call) map[string]any { return map[string]any{"iss": issuer, "aud": "c", "sub": c.ref.User} }, false},
+		"of the subject":  {func(c *tokenstore.Connection) { c.RefreshStatus.Subject = "s-1" }, func(call) map[string]any { return map[string]any{"iss": issuer, "aud": "c", "sub": "s-1"} }, true},
+		"not the subject": {func(c *tokenstore.Connection) { c.RefreshStatus.Subject = "s-1" }, func(c call) map[string]any { return map[string]any{"iss": issuer, "aud": "c", "sub": c.ref.User} }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			change := tt.change
@@ -57,19 +57,19 @@ func TestARefreshNeverGivesAnotherUsersToken(t *testing.T) {
 			d := r.ask(c)
 			now := w.stored(c)
 			if tt.kept {
-				if !d.Allowed() || !w.renewed(c) || now.Ended || !now.Renewal.Refused.IsZero() {
-					t.Errorf("%s, stored %+v", d.Reason(), now.Renewal)
+				if !d.Allowed() || !w.renewed(c) || now.Ended || !now.RefreshStatus.Refused.IsZero() {
+					t.Errorf("%s, stored %+v", d.Reason(), now.RefreshStatus)
 				}
-				if now.Renewal.Subject != c.first.Renewal.Subject {
-					t.Errorf("the subject is now %q", now.Renewal.Subject)
+				if now.RefreshStatus.Subject != c.first.RefreshStatus.Subject {
+					t.Errorf("the subject is now %q", now.RefreshStatus.Subject)
 				}
 				return
 			}
 			if d.Reason() != authz.ReauthorizationRequired || d.Refusal().Code != ath.TokenInvalid {
 				t.Errorf("answered %s", d.Reason())
 			}
-			if !now.Ended || now.Renewal.RefusedFor != tokenstore.OtherUser || !now.Access.Equal(c.first.Access.Reveal()) || !now.Refresh.Equal(c.first.Refresh.Reveal()) {
-				t.Errorf("stored %+v, or another's tokens", now.Renewal)
+			if !now.Ended || now.RefreshStatus.RefusedFor != tokenstore.OtherUser || !now.Access.Equal(c.first.Access.Reveal()) || !now.Refresh.Equal(c.first.Refresh.Reveal()) {
+				t.Errorf("stored %+v, or another's tokens", now.RefreshStatus)
 			}
 			r.ahead.Store(int64(time.Hour / 2)) // past the one later try
 			defer r.ahead.Store(0)

@@ -62,7 +62,7 @@ func (v *Vault) Soon(p *provider.Provider, g *tokenstore.Grant, c *tokenstore.Co
 	if v.schedule.has(g.Connection) {
 		return
 	}
-	if c.Ended || !c.Renewal.Refused.IsZero() || !p.Refreshable(c.Refresh) {
+	if c.Ended || !c.RefreshStatus.Refused.IsZero() || !p.Refreshable(c.Refresh) {
 		return
 	}
 	margin := p.Margin(life(c))
@@ -73,7 +73,7 @@ func (v *Vault) Soon(p *provider.Provider, g *tokenstore.Grant, c *tokenstore.Co
 	if left > margin+Lately {
 		return
 	}
-	w := work{g.Ref(), p, ahead}
+	w := work{ref: g.Ref(), provider: p, cause: ahead}
 	expires := c.Expires
 	v.schedule.set(g.Connection, max(0, left-jitter(margin)), false, func() { v.refreshDue(w, expires, time.Second) })
 }
@@ -107,7 +107,7 @@ func (v *Vault) refreshDue(w work, expires time.Time, pause time.Duration) {
 
 // life is how long the access token lives in all.
 func life(c *tokenstore.Connection) time.Duration {
-	since := c.Renewal.Refreshed
+	since := c.RefreshStatus.Refreshed
 	if since.IsZero() {
 		since = c.Created
 	}

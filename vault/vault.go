@@ -22,11 +22,12 @@ type Store interface {
 	RenewLease(context.Context, *tokenstore.Refresh, time.Duration) error
 	FinishRefresh(context.Context, *tokenstore.Refresh, *tokenstore.Connection, time.Duration) error
 	FailRefresh(context.Context, *tokenstore.Refresh, *tokenstore.Attempt) error
+	Once(ctx context.Context, tag ath.Tag, what, value string, ttl time.Duration) (bool, error)
 	HandRevocation(context.Context, ath.Tag, *tokenstore.Connection) (tokenstore.Upstream, error)
 
-	KeepDue(ctx context.Context, by time.Time, offset, limit int) ([]ath.Tag, error)
+	KeepDue(ctx context.Context, in tokenstore.KeepIndex, by time.Time, offset, limit int) ([]ath.Tag, error)
 	ConnectionsOf(context.Context, []ath.Tag) (map[ath.Tag]tokenstore.ConnectionInfo, error)
-	KeepLater(context.Context, map[ath.Tag]time.Time) error
+	KeepLater(context.Context, tokenstore.KeepIndex, map[ath.Tag]time.Time) error
 }
 
 // A Refresher calls the provider. [provider.Client] is the one that serves.
@@ -34,14 +35,23 @@ type Refresher interface {
 	RefreshTokens(context.Context, *provider.Provider, ath.Secret, ath.Scopes) (provider.Tokens, error)
 }
 
+// A TokenJudge asks a provider's userinfo endpoint about an access token.
+// [provider.Client] is the one that serves.
+type TokenJudge interface {
+	JudgeToken(context.Context, *provider.Provider, ath.Secret, ath.Scopes) provider.TokenVerdict
+}
+
 // Config configures a [Vault]. Durations are for tests: their defaults fit each
 // other.
 type Config struct {
-	Store  Store
-	OAuth  Refresher
-	Audit  *audit.Log
-	Logger *slog.Logger
-	Now    func() time.Time // nil: time.Now
+	Store Store
+	OAuth Refresher
+	// Userinfo says of a token that an API has rejected, and that cannot be
+	// refreshed, whether it lives; nil: nobody does.
+	Userinfo TokenJudge
+	Audit    *audit.Log
+	Logger   *slog.Logger
+	Now      func() time.Time // nil: time.Now
 	// Providers are those that are configured now. Work that has waited is done by
 	// them, and not by what was configured as it began to wait; nil: by that.
 	Providers *provider.Providers

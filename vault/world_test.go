@@ -324,7 +324,11 @@ func (w *world) connect(left time.Duration, change ...func(*tokenstore.Connectio
 
 // ask makes one decision.
 func (r *replica) ask(c call) authz.Decision {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second) // as Envoy does
+	return r.askWithin(time.Second, c) // as Envoy does
+}
+
+func (r *replica) askWithin(limit time.Duration, c call) authz.Decision {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	return r.decider.Decide(ctx, authz.Request{
 		Method: "GET", Path: "/ath/proxy/shop/products/7", Provider: "shop", Mount: "/ath/proxy/shop/",
@@ -407,14 +411,16 @@ func (y *tally) but(reason authz.Reason) int {
 }
 
 // storm asks each athd n times at once and returns the tally.
-func (w *world) storm(n int, c call) *tally {
+func (w *world) storm(n int, c call) *tally { return w.stormWithin(time.Second, n, c) }
+
+func (w *world) stormWithin(limit time.Duration, n int, c call) *tally {
 	y := &tally{}
 	var all sync.WaitGroup
 	for _, r := range w.replicas {
 		for range n {
 			all.Go(func() {
 				began := time.Now()
-				y.add(r.ask(c), time.Since(began))
+				y.add(r.askWithin(limit, c), time.Since(began))
 			})
 		}
 	}
