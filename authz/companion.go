@@ -23,7 +23,7 @@ func (q *evaluation) companionAnswers() Reason {
 
 // forCompanion: of a target that is canonical.
 func (q *evaluation) forCompanion() bool {
-	if !q.ByHost || q.request.Provider != "" {
+	if !q.ByHost || q.request.Provider != "" || q.request.Runtime {
 		return false
 	}
 	row, ok := q.companionPath()
@@ -68,7 +68,7 @@ func (q *evaluation) describeCompanion() string {
 		return "a path that athd answers itself; Envoy's routes let it past the check"
 	case !q.onItsOrigin(row):
 		return "a path that athd answers itself, on another host"
-	case q.request.Provider != "":
+	case q.request.Provider != "" || q.request.Runtime:
 		return "a path that athd answers itself, but the route leads to a provider"
 	case q.holdsAnyToken():
 		return "a path that athd answers itself, but something in the request looks like an ATH token"

@@ -33,6 +33,7 @@ func TestMeshesKeepTheConsentPagesApart(t *testing.T) {
 	}{
 		{"/ath/consent/start?state=x", Companion, TokenMissing},
 		{"/ath/consent/decide", Companion, TokenMissing},
+		{"/ath/heal/x", Companion, TokenMissing},
 		{"/ath/callback?code=x&state=y", Companion, Companion},
 		{"/ath/callback/shop?code=x", Companion, Companion},
 		{"/ath/token", TokenMissing, Companion},

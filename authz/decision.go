@@ -33,9 +33,11 @@ const (
 	ProviderUnknown         Reason = "provider_unknown"         // P-3: host and path lead to none
 	ProviderMismatch        Reason = "provider_mismatch"        // P-3
 	ScopeMissing            Reason = "scope_missing"            // P-4
+	ScopeDenied             Reason = "scope_denied"             // P-4: a rule of the policy denies the scope by now
 	UpgradeNotAllowed       Reason = "upgrade_not_allowed"      // P-4: no rule of a held scope lets the request switch protocols
 	ReauthorizationRequired Reason = "reauthorization_required" // P-6
 	ProviderUnavailable     Reason = "provider_unavailable"     // P-6: the upstream token has ended, and there is no new one yet; or whose it is is not known yet; 503
+	RateLimited             Reason = "rate_limited"             // limits.calls_per_grant; 429
 	Allowed                 Reason = "allowed"
 	PassedThrough           Reason = "passed_through" // no ATH token, on an app whose people call it without one
 	Companion               Reason = "companion"      // a path that athd answers itself, in a mesh that asks about each
@@ -47,7 +49,7 @@ func Reasons() []Reason {
 	return []Reason{InternalError, MethodNotAllowed, TargetNotCanonical, TokenInQuery, TokenMissing, TokenMalformed,
 		StoreUnavailable, RecordCorrupt, TokenUnknown, TokenRevoked, TokenExpired, AgentIDMissing,
 		AgentIDMismatch, AgentUnknown, AgentNotApproved, ApprovalExpired, ProviderUnknown,
-		ProviderMismatch, ScopeMissing, UpgradeNotAllowed, ReauthorizationRequired, ProviderUnavailable, Allowed, PassedThrough, Companion}
+		ProviderMismatch, ScopeMissing, ScopeDenied, UpgradeNotAllowed, ReauthorizationRequired, ProviderUnavailable, RateLimited, Allowed, PassedThrough, Companion}
 }
 
 // A Decision is the answer to one [Request]. The zero value refuses.
@@ -61,11 +63,16 @@ type Decision struct {
 	// Rest is how long the grant still lasts, when an agent's request is
 	// allowed: what streams after that streams without one.
 	Rest time.Duration
+	// RetryAfter is when to come back, of a refusal as RateLimited.
+	RetryAfter time.Duration
 
 	reason     Reason
 	allow      bool
 	credential ath.Secret
+	target     Target
 	hint       *hint // of some refusals
+	retries    bool  // the provider's retry_on_401
+	holds      holds // of an allowed agent's call
 }
 
 // Allowed reports whether the request may pass, with the user's credential or
@@ -106,6 +113,9 @@ func (d *Decision) Reason() Reason {
 	return d.reason
 }
 
+// Retries reports whether an API's 401 to the allowed call is to be looked into.
+func (d *Decision) Retries() bool { return d.Allowed() && !d.PassesThrough() && d.retries }
+
 // Authorization returns the header value that the API must see: the user's
 // own OAuth token (P-5). It is empty unless the request is allowed as an
 // agent's.
@@ -113,7 +123,20 @@ func (d *Decision) Authorization() ath.Secret {
 	if !d.Allowed() || d.PassesThrough() {
 		return ath.Secret{}
 	}
-	return ath.NewSecret("Bearer " + d.credential.Reveal())
+	return bearer(d.credential)
+}
+
+func bearer(credential ath.Secret) ath.Secret {
+	return ath.NewSecret("Bearer " + credential.Reveal())
+}
+
+// Target returns where the request goes, if its route leads to run-time providers
+// and it is allowed as an agent's. Of every other decision it is the zero Target.
+func (d *Decision) Target() Target {
+	if !d.Allowed() || d.PassesThrough() {
+		return Target{}
+	}
+	return d.target
 }
 
 // Refusal returns what the agent is answered (E-1), or nil if the request is
@@ -123,6 +146,9 @@ func (d *Decision) Refusal() *ath.Error {
 		return nil
 	}
 	e := d.hint.addTo(refusal(d.Reason()))
+	if d.Reason() == RateLimited {
+		e = e.WithDetail(ath.RetryDetail, ath.RetrySeconds(d.RetryAfter))
+	}
 	return e.WithDetail("decision_id", d.ID)
 }
 
@@ -166,6 +192,8 @@ func refusal(r Reason) *ath.Error {
 		return ath.Errorf(ath.ProviderMismatch, "The ATH token is for another provider.")
 	case ScopeMissing:
 		return ath.Errorf(ath.ScopeNotApproved, "No scope of the ATH token covers this method and path.")
+	case ScopeDenied:
+		return ath.Errorf(ath.ScopeNotApproved, "The agent is not approved for the scope that covers this method and path any more.")
 	case UpgradeNotAllowed:
 		return ath.Errorf(ath.ScopeNotApproved, "No scope of the ATH token allows this request to switch protocols.")
 	case ReauthorizationRequired:
@@ -174,6 +202,8 @@ func refusal(r Reason) *ath.Error {
 	case ProviderUnavailable:
 		return ath.Errorf(ath.OAuthError, "The provider's authorization server is not available; try again.").
 			WithStatus(http.StatusServiceUnavailable)
+	case RateLimited:
+		return ath.Errorf(ath.RateLimited, "The ATH token was used for too many calls at once; try again later.")
 	case StoreUnavailable:
 		return ath.Errorf(ath.InternalError, "The decision cannot be made now; try again.").
 			WithStatus(http.StatusServiceUnavailable)

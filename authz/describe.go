@@ -126,6 +126,9 @@ func (q *evaluation) describeScope() string {
 		}
 		return text
 	}
+	if q.denied != "" {
+		return fmt.Sprintf("covered by %s, which a rule of approval.rules denies to this agent", q.denied)
+	}
 	return fmt.Sprintf("%s %s is not covered by %s", q.request.Method, quoted("/"+strings.Join(q.segments, "/")), scopeList(q.decision.Scopes))
 }
 
@@ -146,30 +149,38 @@ func (q *evaluation) describeCredential() string {
 	case c == nil:
 		return "no upstream connection"
 	case c.Ended:
-		return "the upstream connection has ended"
+		return "the provider has ended the upstream connection" + q.describeHealing()
 	case c.Access.IsZero():
-		return "the upstream connection holds no access token"
+		return "the upstream connection holds no access token" + q.describeHealing()
 	}
 	return "the user's access token is there"
 }
 
 func (q *evaluation) describeDestination() string {
 	if q.credentialMatchesDestination() != "" {
-		return "the user agreed to another token endpoint, client or API host than is configured now"
+		return "the user agreed to another token, userinfo or revocation endpoint, client or API host than is configured now"
 	}
 	return "token endpoint, client and API host are those that the user agreed to"
 }
 
 func (q *evaluation) describeCredentialExpiry() string {
+	said := q.describeCredentialTimes()
+	if q.credentialNotExpired() == ReauthorizationRequired {
+		said += q.describeHealing()
+	}
+	return said
+}
+
+func (q *evaluation) describeCredentialTimes() string {
 	c := q.reading.Connection
 	said := q.until(c.Expires)
 	switch {
 	case c.Expires.IsZero() || q.Renewer == nil:
 		return said
-	case !c.Renewal.Refused.IsZero():
-		return said + "; the provider refused to refresh it at " + moment(c.Renewal.Refused) + ": " + c.Renewal.RefusedFor
-	case q.provider.Refreshable(c.Refresh) && c.Renewal.Over(q.now):
-		return said + "; the refresh token ended at " + moment(c.Renewal.RefreshExpires)
+	case !c.RefreshStatus.Refused.IsZero():
+		return said + "; the provider refused to refresh it at " + moment(c.RefreshStatus.Refused) + ": " + c.RefreshStatus.RefusedFor
+	case q.provider.Refreshable(c.Refresh) && c.RefreshStatus.Over(q.now):
+		return said + "; the refresh token ended at " + moment(c.RefreshStatus.RefreshExpires)
 	case q.provider.Refreshable(c.Refresh):
 		return said + "; a call refreshes it"
 	case c.Refresh.IsZero():

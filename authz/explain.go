@@ -67,6 +67,11 @@ func (d *Decider) Explain(ctx context.Context, question Question) (Explanation, 
 	r := Request{ID: ath.NewDecisionID(), Method: question.Method, Host: host, Path: target}
 	now := d.snapshot.Load()
 	r.Provider, r.Mount = now.places.find(host, target)
+	added := ""
+	if r.Provider == "" && belowProxy(target) && (now.places.consent.IsZero() || ath.RequestedHost(host) != now.places.consent) {
+		added, _ = now.places.runtime(target)
+		r.Runtime = !d.config.ByHost
+	}
 	if question.Upgrade != "" {
 		r.Upgrade = []string{question.Upgrade}
 	}
@@ -76,7 +81,7 @@ func (d *Decider) Explain(ctx context.Context, question Question) (Explanation, 
 	}
 
 	var e Explanation
-	e.Place = describePlace(r)
+	e.Place = describePlace(r, added)
 	asked := map[string]bool{}
 	var last *evaluation
 	e.Decision = d.evaluate(ctx, now, r, func(q *evaluation, rule rule, reason Reason) {
@@ -95,7 +100,7 @@ func (d *Decider) Explain(ctx context.Context, question Question) (Explanation, 
 			e.Steps = append(e.Steps, Step{Rule: rule.id, Verdict: NotAsked})
 		}
 	}
-	if reason := e.Decision.Reason(); (reason == ScopeMissing || reason == UpgradeNotAllowed) && last != nil {
+	if reason := e.Decision.Reason(); (reason == ScopeMissing || reason == ScopeDenied || reason == UpgradeNotAllowed) && last != nil {
 		e.Nearest = last.provider.NearMisses(r.Method, last.segments, e.Decision.Scopes, maxNearest)
 	}
 	return e, nil
@@ -119,11 +124,16 @@ func (d *Decider) agentOf(ctx context.Context, question Question) []string {
 	return []string{reading.Grant.Agent}
 }
 
-func describePlace(r Request) string {
+// describePlace: added is the run-time provider that the path names.
+func describePlace(r Request, added string) string {
 	if _, ok := companionPath(withoutQuery(r.Path), true); ok {
 		return "athd's own pages"
 	}
 	switch {
+	case added != "" && !r.Runtime:
+		return "provider " + added + ", added at run time, to which no route of a mesh leads"
+	case added != "":
+		return "provider " + added + ", added at run time, mounted at " + ath.ProxyPath + added + "/"
 	case r.Provider == "":
 		return "host and path lead to no provider and no app"
 	case r.Mount != "":

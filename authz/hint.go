@@ -1,10 +1,12 @@
 package authz
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/provider"
+	"github.com/athd/athd/tokenstore"
 )
 
 // A hint is what a refusal contains beside its code, so that an agent which knows
@@ -13,8 +15,12 @@ import (
 // token's own agent holds, and never on whether a token exists (E-3).
 type hint struct {
 	discovery string
+	heal      string // where the user gives the connection new tokens (P-10)
 	provider  string // as the agent calls it
 	scopes    ath.Scopes
+	// unapproved: the agent is not approved for them, so that /ath/authorize
+	// refuses until it has registered for them.
+	unapproved bool
 }
 
 // newHints returns the hints of 401, by the provider's id; "" is gateway
@@ -43,34 +49,59 @@ func hasHostOf(app *provider.Provider, of string) bool {
 // hint returns what a refusal contains beside its code; nil: nothing.
 func (q *evaluation) hint(reason Reason) *hint {
 	switch reason {
-	case TokenMissing, TokenMalformed, TokenUnknown, TokenRevoked, TokenExpired, ReauthorizationRequired:
-		if q.provider != nil && q.provider.App != nil && q.request.Mount == "" {
-			if h := q.hints[q.provider.ID]; h != nil {
-				return h
-			}
-		}
-		return q.hints[""]
-	case ScopeMissing, UpgradeNotAllowed:
+	case ReauthorizationRequired:
+		return q.healingHint(q.discoveryHint())
+	case TokenMissing, TokenMalformed, TokenUnknown, TokenRevoked, TokenExpired:
+		return q.discoveryHint()
+	case ScopeMissing, ScopeDenied, UpgradeNotAllowed:
 		return q.scopeHint(reason == UpgradeNotAllowed)
 	}
 	return nil
 }
 
-// scopeHint names the scope that covers the request and least else. One that
-// the operator has approved for the agent comes first: then only the user is to
-// be asked.
-func (q *evaluation) scopeHint(upgrade bool) *hint {
-	able := q.provider.Covering(q.request.Method, q.segments, upgrade)
-	if len(able) == 0 {
-		return nil
-	}
-	scope := able[0]
-	if a := q.reading.Agent.Approval(q.provider.ID, q.provider.Aliases...); a != nil {
-		if approved := able.Intersect(a.Approved); len(approved) > 0 {
-			scope = approved[0]
+func (q *evaluation) discoveryHint() *hint {
+	if q.provider != nil && q.provider.App != nil && q.request.Mount == "" {
+		if h := q.hints[q.provider.ID]; h != nil {
+			return h
 		}
 	}
-	return &hint{provider: q.reading.Grant.Provider, scopes: ath.Scopes{scope}}
+	return q.hints[""]
+}
+
+// scopeHint names the scope that covers the request and least else. One that
+// the operator has approved for the agent comes first: then only the user is to
+// be asked. Else the agent has to register for it before, which the hint says;
+// what a policy denied once it may approve today, but never what an operator
+// denied, or a rule denies now, so that nobody is sent to ask for that.
+func (q *evaluation) scopeHint(upgrade bool) *hint {
+	approval := q.reading.Agent.Approval(q.provider.ID, q.provider.Aliases...)
+	if approval == nil {
+		approval = &tokenstore.Approval{}
+	}
+	const approved, unasked, denied, barred = 0, 1, 2, 3
+	scope, best := "", barred
+	covering := q.provider.Covering(q.request.Method, q.segments, upgrade)
+	ruledOut := q.denials.denied(q.reading.Agent, q.provider, covering)
+	for _, s := range covering {
+		standing := unasked
+		switch {
+		case ruledOut.Has(s):
+			standing = barred
+		case approval.Approved.Has(s):
+			standing = approved
+		case approval.OperatorDenied.Has(s):
+			standing = barred
+		case approval.Denied.Has(s):
+			standing = denied
+		}
+		if standing < best {
+			scope, best = s, standing
+		}
+	}
+	if best == barred {
+		return nil
+	}
+	return &hint{provider: cmp.Or(q.reading.Grant.ProviderAs, q.reading.Grant.Provider), scopes: ath.Scopes{scope}, unapproved: best != approved}
 }
 
 // addTo adds the hint to the refusal's details.
@@ -78,8 +109,18 @@ func (h *hint) addTo(e *ath.Error) *ath.Error {
 	switch {
 	case h == nil:
 		return e
-	case h.discovery != "":
-		return e.WithDetail("discovery", h.discovery)
+	case h.discovery != "" || h.heal != "":
+		if h.discovery != "" {
+			e = e.WithDetail("discovery", h.discovery)
+		}
+		if h.heal != "" {
+			e = e.WithDetail("authorization_url", h.heal)
+		}
+		return e
 	}
-	return e.WithDetail("next", map[string]any{"step": "authorize", "provider_id": h.provider, "scopes": h.scopes})
+	next := map[string]any{"step": "authorize", "provider_id": h.provider, "scopes": h.scopes}
+	if h.unapproved {
+		next["unapproved_scopes"] = h.scopes
+	}
+	return e.WithDetail("next", next)
 }

@@ -88,17 +88,21 @@ func TestWhoHasNoGoodTokenIsToldWhereDiscoveryIs(t *testing.T) {
 // proves: P-11
 func TestWhoLacksAScopeIsToldWhichToAskFor(t *testing.T) {
 	narrow := &tokenstore.Approval{Provider: "shop", Approved: ath.Scopes{"products:read"}}
+	denied := &tokenstore.Approval{Provider: "shop", Approved: ath.Scopes{"products:read"}, Denied: ath.Scopes{"orders:write"}}
+	barred := &tokenstore.Approval{Provider: "shop", Approved: ath.Scopes{"products:read"}, Denied: ath.Scopes{"orders:write"}, OperatorDenied: ath.Scopes{"orders:write"}}
 	for _, c := range []struct {
 		name, method, path string
 		upgrade            []string
 		approval           *tokenstore.Approval
-		want               string
+		want, unapproved   string
 	}{
-		{"another scope", "POST", "orders", nil, nil, "[orders:write]"},
-		{"another scope, which the operator did not approve", "POST", "orders", nil, narrow, "[orders:write]"},
-		{"a scope for a WebSocket", "GET", "products/other", []string{"websocket"}, nil, "[orders:write]"},
-		{"a held scope, but no WebSocket", "GET", "products/7", []string{"websocket"}, nil, ""},
-		{"what no scope covers", "DELETE", "orders", nil, nil, ""},
+		{"another scope", "POST", "orders", nil, nil, "[orders:write]", ""},
+		{"another scope, which the agent did not ask to be approved", "POST", "orders", nil, narrow, "[orders:write]", "[orders:write]"},
+		{"another scope, which a policy denied once", "POST", "orders", nil, denied, "[orders:write]", "[orders:write]"},
+		{"another scope, which an operator denied", "POST", "orders", nil, barred, "", ""},
+		{"a scope for a WebSocket", "GET", "products/other", []string{"websocket"}, nil, "[orders:write]", ""},
+		{"a held scope, but no WebSocket", "GET", "products/7", []string{"websocket"}, nil, "", ""},
+		{"what no scope covers", "DELETE", "orders", nil, nil, "", ""},
 	} {
 		s, r := good()
 		r.Method, r.Path, r.Upgrade = c.method, r.Mount+c.path, c.upgrade
@@ -120,8 +124,18 @@ func TestWhoLacksAScopeIsToldWhichToAskFor(t *testing.T) {
 		if next["step"] != "authorize" || next["provider_id"] != "shop" || fmt.Sprint(next["scopes"]) != c.want || fmt.Sprint(d.Missing()) != c.want {
 			t.Errorf("%s: next is %v, missing %v, want %s", c.name, next, d.Missing(), c.want)
 		}
+		if got, there := next["unapproved_scopes"]; there != (c.unapproved != "") || there && fmt.Sprint(got) != c.unapproved {
+			t.Errorf("%s: of next are unapproved %v, want %q", c.name, got, c.unapproved)
+		}
 	}
 	s, r := good()
+	r.Method, r.Path = "POST", r.Mount+"orders"
+	s.grant.ProviderAs = "default"
+	d := hinting(t, s).Decide(t.Context(), r)
+	if next, _ := d.Refusal().Details["next"].(map[string]any); next["provider_id"] != "default" {
+		t.Errorf("T-5: the agent calls the provider default, next is %v", next)
+	}
+	s, r = good()
 	if d := hinting(t, s).Decide(t.Context(), r); !d.Allowed() || d.Missing() != nil || d.hint != nil {
 		t.Error("an allow has a hint")
 	}

@@ -45,7 +45,7 @@ func (p places) find(host, target string) (id, mount string) {
 	if rest, ok := strings.CutPrefix(path, ath.ProxyPath); ok {
 		name, _, mounted := strings.Cut(rest, "/")
 		known := p.providers.Get(name)
-		if !mounted || known == nil {
+		if !mounted || known == nil || known.Runtime { // to which no route of a mesh leads
 			return "", ""
 		}
 		return known.ID, ath.ProxyPath + name + "/"

@@ -12,7 +12,8 @@ import (
 )
 
 // What was refused is remembered with method and path, and without the query
-// and whatever looks like a token.
+// and whatever looks like a token; and without a link that heals, which a mesh may lead
+// to the wrong host.
 // proves: P-5
 func TestRefusalsAreRememberedWithoutSecrets(t *testing.T) {
 	log := audit.New(audit.Config{Writer: io.Discard})
@@ -26,11 +27,12 @@ func TestRefusalsAreRememberedWithoutSecrets(t *testing.T) {
 		{ID: "dec_1", Method: "GET", Path: "/ath/proxy/shop/products?code=secret", Provider: "shop", Mount: "/ath/proxy/shop/"},
 		{ID: "dec_2", Method: "GET", Path: "/ath/proxy/shop/" + token, Provider: "shop", Mount: "/ath/proxy/shop/"},
 		{ID: "dec_3", Method: token, Path: "/x", Provider: "shop"},
+		{ID: "dec_4", Method: "GET", Path: "/ath/heal/secret-handle"},
 	} {
 		d.Decide(t.Context(), r)
 	}
 	all := log.Refusals()
-	if len(all) != 3 {
+	if len(all) != 4 {
 		t.Fatalf("%+v", all)
 	}
 	for _, r := range all {

@@ -67,7 +67,7 @@ func TestARefreshedTokenIsJudgedByWhatIsStoredThen(t *testing.T) {
 		{"the connection has ended meanwhile", 0, vault.Renewed, func(s *stored) { s.connection = nil }, nil, ReauthorizationRequired, 1, 0},
 		{"it is refreshed with fewer scopes", 0, vault.Renewed, func(s *stored) {
 			s.fresh()
-			s.connection.Scopes, s.connection.Renewal.Narrowed = ath.Scopes{"orders:write"}, true
+			s.connection.Scopes, s.connection.RefreshStatus.Narrowed = ath.Scopes{"orders:write"}, true
 		}, nil, ScopeMissing, 1, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

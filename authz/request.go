@@ -21,6 +21,11 @@ type Request struct {
 	// path is the API's own (native mode). Also said by configuration only.
 	Mount string
 
+	// Runtime says that the route is that of run-time providers: it names neither a
+	// provider nor a mount, and both follow from the path. Also said by configuration
+	// only.
+	Runtime bool
+
 	Authorization []string // every value of the header, as it arrived
 	AgentID       []string // every value of X-ATH-Agent-ID
 	Cookies       []string // every value of Cookie, where Envoy was told to send it; only searched for a token

@@ -27,19 +27,25 @@ type evaluation struct {
 	provider *provider.Provider // that the route leads to; nil: none
 	unknown  *unknown           // tokens that the store has just not known; nil: it is always read
 	scope    string
-	explains bool // nothing is done, only said
-	waited   bool // for a new upstream token
+	denied   string // the scope that would cover the request, if no rule denied it
+	target   Target // where the request goes, if its route leaves that to athd
+	explains bool   // nothing is done, only said
+	waited   bool   // for a new upstream token
+	held     *Held  // the call that is judged again; nil: a request is judged
 	decision Decision
 }
 
 // A rule is one check of a request. check returns the reason for a refusal, or ""
 // if the rule holds; describe returns what it looked at, for operators, and never
 // a token. Its id is that of the protocol. PassedThrough and Companion are
-// reasons that allow: they end the evaluation too.
+// reasons that allow: they end the evaluation too. holds is check for a call that
+// was allowed and goes on ([Decider.Holds]); nil: the rule is about the request's
+// head, which does not change.
 type rule struct {
 	id       string
 	check    func(*evaluation) Reason
 	describe func(*evaluation) string
+	holds    func(*evaluation) Reason
 }
 
 const ruleRead = "read"
@@ -49,32 +55,35 @@ const renewed Reason = "renewed"
 
 // allRules is the order of the protocol: P-7, P-1, P-2, standing, P-3, P-4,
 // P-6 (with O-2 as a part of it). Requests of people who share an API with
-// agents come first. The first rule that does not hold decides.
+// agents come first, and what is only too much comes last. The first rule that does
+// not hold decides.
 func allRules() []rule {
 	return []rule{
-		{"people without a token", (*evaluation).passesThrough, (*evaluation).describePeople},
-		{"P-7 method", (*evaluation).methodListed, (*evaluation).describeMethod},
-		{"P-7 target", (*evaluation).targetCanonical, (*evaluation).describeTarget},
-		{"P-5 no token in the query", (*evaluation).noTokenInQuery, (*evaluation).describeQuery},
-		{"athd's own pages", (*evaluation).companionAnswers, (*evaluation).describeCompanion},
-		{"P-1 one well-formed token", (*evaluation).tokenWellFormed, (*evaluation).describeToken},
-		{ruleRead, (*evaluation).read, (*evaluation).describeRead},
-		{"P-1 known", (*evaluation).tokenKnown, (*evaluation).describeGrant},
-		{"P-1 not revoked", (*evaluation).tokenNotRevoked, (*evaluation).describeRevoked},
-		{"P-1 not expired", (*evaluation).tokenNotExpired, (*evaluation).describeExpiry},
-		{"P-2 one agent id", (*evaluation).agentIDPresent, (*evaluation).describeAgentID},
-		{"P-2 the token's agent", (*evaluation).agentIDMatches, (*evaluation).describeAgentID},
-		{"standing: registered", (*evaluation).agentRegistered, (*evaluation).describeAgent},
-		{"standing: approved", (*evaluation).agentApproved, (*evaluation).describeStanding},
-		{"R-6 not suspended since", (*evaluation).notSuspendedSince, (*evaluation).describeGeneration},
-		{"R-5 approval current", (*evaluation).approvalNotExpired, (*evaluation).describeApproval},
-		{"P-3 provider exists", (*evaluation).providerExists, (*evaluation).describeProvider},
-		{"P-3 the token's provider", (*evaluation).providerMatches, (*evaluation).describeProviders},
-		{"P-4 scope", (*evaluation).scopeCovers, (*evaluation).describeScope},
-		{"P-4 upgrade", (*evaluation).upgradeAllowed, (*evaluation).describeUpgrade},
-		{"P-6 credential there", (*evaluation).hasCredential, (*evaluation).describeCredential},
-		{"O-2 credential for this destination", (*evaluation).credentialMatchesDestination, (*evaluation).describeDestination},
-		{"P-6 credential current", (*evaluation).credentialNotExpired, (*evaluation).describeCredentialExpiry},
+		{"people without a token", (*evaluation).passesThrough, (*evaluation).describePeople, nil},
+		{"P-7 method", (*evaluation).methodListed, (*evaluation).describeMethod, nil},
+		{"P-7 target", (*evaluation).targetCanonical, (*evaluation).describeTarget, nil},
+		{"P-5 no token in the query", (*evaluation).noTokenInQuery, (*evaluation).describeQuery, nil},
+		{"athd's own pages", (*evaluation).companionAnswers, (*evaluation).describeCompanion, nil},
+		{"P-1 one well-formed token", (*evaluation).tokenWellFormed, (*evaluation).describeToken, nil},
+		{ruleRead, (*evaluation).read, (*evaluation).describeRead, (*evaluation).readHeld},
+		{"P-1 known", (*evaluation).tokenKnown, (*evaluation).describeGrant, (*evaluation).tokenKnown},
+		{"P-1 not revoked", (*evaluation).tokenNotRevoked, (*evaluation).describeRevoked, (*evaluation).tokenNotRevoked},
+		{"P-1 not expired", (*evaluation).tokenNotExpired, (*evaluation).describeExpiry, (*evaluation).tokenNotExpired},
+		{"P-2 one agent id", (*evaluation).agentIDPresent, (*evaluation).describeAgentID, nil},
+		{"P-2 the token's agent", (*evaluation).agentIDMatches, (*evaluation).describeAgentID, (*evaluation).agentIDMatches},
+		{"standing: registered", (*evaluation).agentRegistered, (*evaluation).describeAgent, (*evaluation).agentRegistered},
+		{"standing: approved", (*evaluation).agentApproved, (*evaluation).describeStanding, (*evaluation).agentApproved},
+		{"R-6 not suspended since", (*evaluation).notSuspendedSince, (*evaluation).describeGeneration, (*evaluation).notSuspendedSince},
+		{"R-5 approval current", (*evaluation).approvalNotExpired, (*evaluation).describeApproval, (*evaluation).approvalNotExpired},
+		{"P-3 provider exists", (*evaluation).providerExists, (*evaluation).describeProvider, (*evaluation).providerExists},
+		{"P-3 the token's provider", (*evaluation).providerMatches, (*evaluation).describeProviders, (*evaluation).providerMatches},
+		{"P-4 scope", (*evaluation).scopeCovers, (*evaluation).describeScope, (*evaluation).scopeHeld},
+		{"P-4 upgrade", (*evaluation).upgradeAllowed, (*evaluation).describeUpgrade, nil},
+		{"P-6 credential there", (*evaluation).hasCredential, (*evaluation).describeCredential, (*evaluation).hasCredential},
+		{"O-2 credential for this destination", (*evaluation).credentialMatchesDestination, (*evaluation).describeDestination, (*evaluation).credentialMatchesDestination},
+		{"P-3 destination", (*evaluation).destinationKnown, (*evaluation).describeRoute, nil},
+		{"P-6 credential current", (*evaluation).credentialNotExpired, (*evaluation).describeCredentialExpiry, nil},
+		{"calls per grant", (*evaluation).callsLeft, (*evaluation).describeCalls, nil}, // a call that goes on is one
 	}
 }
 
@@ -149,13 +158,8 @@ func (q *evaluation) read() Reason {
 		return "" // it was read within the last second, and is unknown
 	}
 	reading, err := q.Store.Read(q.ctx, q.token, q.agentID())
-	switch {
-	case errors.Is(err, tokenstore.ErrCorrupt):
-		q.Logger.ErrorContext(q.ctx, "record unreadable", "decision_id", q.request.ID, "error", err, "hint", "another keyset sealed it, or another version of athd wrote it")
-		return RecordCorrupt
-	case err != nil:
-		q.Logger.WarnContext(q.ctx, "store operation failed", "decision_id", q.request.ID, "error", err)
-		return StoreUnavailable
+	if reason := q.readFailed(err); reason != "" {
+		return reason
 	}
 	q.reading = reading
 	if reading.Grant == nil {
@@ -163,6 +167,20 @@ func (q *evaluation) read() Reason {
 	}
 	if g := reading.Grant; g != nil {
 		q.decision.Agent, q.decision.User, q.decision.Scopes = g.Agent, g.User, g.Scopes
+	}
+	return ""
+}
+
+func (q *evaluation) readFailed(err error) Reason {
+	switch {
+	case errors.Is(err, tokenstore.ErrCorrupt):
+		q.Logger.ErrorContext(q.ctx, "record unreadable", "decision_id", q.request.ID, "error", err, "hint", "another keyset sealed it, or another version of athd wrote it")
+		return RecordCorrupt
+	case err != nil:
+		if q.held == nil { // whoever asks about calls that go on asks about many, and says it once
+			q.Logger.WarnContext(q.ctx, "store operation failed", "decision_id", q.request.ID, "error", err)
+		}
+		return StoreUnavailable
 	}
 	return ""
 }
@@ -237,9 +255,27 @@ func (q *evaluation) approvalNotExpired() Reason {
 
 func (q *evaluation) providerExists() Reason {
 	if q.provider == nil {
+		if q.request.Runtime && !q.set.Loaded() {
+			return StoreUnavailable // it may be there: nobody has read them yet
+		}
+		return ProviderUnknown
+	}
+	if q.provider.Runtime && !q.request.Runtime {
+		// A file had a provider of this name when Envoy's configuration was generated,
+		// and its route leads to that one's API still: a user's token for the API of
+		// today's is not for it.
+		q.warn("envoy's route is of a provider that a file had, and the name is a run-time provider's now; the request is refused",
+			"provider_id", q.provider.ID, "hint", "athd bootstrap writes a configuration without that route: give it to Envoy")
 		return ProviderUnknown
 	}
 	return ""
+}
+
+// warn logs something about the configuration, unless the request is only explained.
+func (q *evaluation) warn(message string, args ...any) {
+	if !q.explains {
+		q.Logger.WarnContext(q.ctx, message, append([]any{"decision_id", q.request.ID}, args...)...)
+	}
 }
 
 func (q *evaluation) providerMatches() Reason {
@@ -249,22 +285,40 @@ func (q *evaluation) providerMatches() Reason {
 	return ""
 }
 
-// scopeCovers uses only those of the token's scopes that the operator still
-// approves, so that a narrowed approval takes effect at the next request.
-func (q *evaluation) scopeCovers() Reason {
+// scopesLeft are those of the token's scopes that the operator still approves, and
+// left what no rule of the policy denies of them by now: so a narrowed approval and
+// a new rule take effect at once. Not ok: the operator approves nothing there.
+func (q *evaluation) scopesLeft() (held, left ath.Scopes, ok bool) {
 	approval := q.reading.Agent.Approval(q.provider.ID, q.provider.Aliases...)
 	if approval == nil {
-		return ScopeMissing
+		return nil, nil, false
 	}
-	held := q.reading.Grant.Scopes.Intersect(approval.Approved)
-	if c := q.reading.Connection; c != nil && (c.Renewal.Narrowed || q.reading.Grant.Shared) && !c.Scopes.Contain(held) {
+	held = q.reading.Grant.Scopes.Intersect(approval.Approved)
+	if c := q.reading.Connection; c != nil && (c.RefreshStatus.Narrowed || q.reading.Grant.Shared) && !c.Scopes.Contain(held) {
 		held = held.Intersect(c.Scopes) // the user or the provider took some away
 	}
 	if q.reading.Grant.Shared && q.provider.Derived {
 		held = nil // the token can do more than the agent may: names of scopes are not enough
 	}
-	q.decision.Scopes = held
-	scope, ok := q.provider.Permits(q.request.Method, q.segments, held)
+	left = held
+	if denied := q.denials.denied(q.reading.Agent, q.provider, held); len(denied) > 0 {
+		left = held.Minus(denied)
+	}
+	return held, left, true
+}
+
+func (q *evaluation) scopeCovers() Reason {
+	held, left, ok := q.scopesLeft()
+	if !ok {
+		return ScopeMissing
+	}
+	q.decision.Scopes = left
+	scope, ok := q.provider.Permits(q.request.Method, q.segments, left)
+	if !ok && len(left) < len(held) {
+		if q.denied, ok = q.provider.Permits(q.request.Method, q.segments, held); ok {
+			return ScopeDenied
+		}
+	}
 	if !ok {
 		return ScopeMissing
 	}
@@ -298,20 +352,24 @@ func (q *evaluation) hasCredential() Reason {
 }
 
 // credentialMatchesDestination keeps a token from being sent where its user did
-// not agree to, after the operator has changed the provider's server, client or
-// API host: athd must not become a confused deputy.
+// not agree to, after the operator has changed the provider's server, its userinfo
+// or revocation endpoint, client or API host: athd must not become a confused deputy.
 func (q *evaluation) credentialMatchesDestination() Reason {
 	if !q.provider.Ready() {
 		return ProviderUnavailable // to whom the token belongs is not known yet
 	}
-	if d := q.destinations[q.provider.ID]; d == "" || q.reading.Connection.Destination != d {
+	c, now := q.reading.Connection, q.of(q.provider)
+	if now.destination == "" || c.Destination != now.destination {
+		return ReauthorizationRequired
+	}
+	if c.Bound != "" && c.Bound != now.bound && !q.provider.Agreed(c.Destination, c.Bound) {
 		return ReauthorizationRequired
 	}
 	return ""
 }
 
-// credentialNotExpired is the last rule, so that a token is refreshed only for a
-// request that would pass with it.
+// credentialNotExpired is the last rule about the request itself, so that a token is
+// refreshed only for one that would pass with it.
 func (q *evaluation) credentialNotExpired() Reason {
 	c := q.reading.Connection
 	if c.Expires.IsZero() {
@@ -319,14 +377,14 @@ func (q *evaluation) credentialNotExpired() Reason {
 	}
 	left := c.Expires.Sub(q.now)
 	switch {
-	case left > 0 && (q.Renewer == nil || left > q.soon[q.provider.ID] || q.explains):
+	case left > 0 && (q.Renewer == nil || left > q.of(q.provider).soon || q.explains):
 		return ""
 	case left > 0:
 		q.Renewer.Soon(q.provider, q.reading.Grant, c)
 		return ""
 	case q.Renewer == nil:
 		return ReauthorizationRequired
-	case q.explains && q.provider.Refreshable(c.Refresh) && c.Renewal.Refused.IsZero() && !c.Renewal.Over(q.now):
+	case q.explains && q.provider.Refreshable(c.Refresh) && c.RefreshStatus.Refused.IsZero() && !c.RefreshStatus.Over(q.now):
 		return ""
 	case q.explains:
 		return ReauthorizationRequired

@@ -56,11 +56,12 @@ func splitTarget(raw, mount string, may ath.Encodable) (segments []string, query
 	return segments, query, true
 }
 
-// HoldsToken reports whether s contains an ATH token's prefix, however it is spelled.
+// HoldsToken reports whether s contains the prefix of an ATH token or a renewal token,
+// however it is spelled.
 func HoldsToken(s string) bool { return holdsToken(s) }
 
-// holdsToken reports whether s contains an ATH token's prefix, also under
-// percent-encoding (once or repeatedly) and in any case: a token that is
+// holdsToken reports whether s contains the prefix of an ATH token or a renewal token,
+// also under percent-encoding (once or repeatedly) and in any case: a token that is
 // written anywhere but in its header would reach the API and its logs (P-5).
 func holdsToken(s string) bool {
 	for range 4 {
@@ -76,7 +77,7 @@ func holdsToken(s string) bool {
 	return true // encoded deeper than anyone does
 }
 
-// holdsPrefix reports whether s contains [ath.TokenPrefix] in any case. It allocates
+// holdsPrefix reports whether s contains such a prefix in any case. It allocates
 // nothing, and looks for the underscore first, which few targets have: it is
 // asked of every target.
 func holdsPrefix(s string) bool {
@@ -87,7 +88,7 @@ func holdsPrefix(s string) bool {
 			return false
 		}
 		i += from
-		if i >= before && i-before+len(ath.TokenPrefix) <= len(s) && strings.EqualFold(s[i-before:i-before+len(ath.TokenPrefix)], ath.TokenPrefix) {
+		if i >= before && ath.HasTokenPrefix(s[i-before:]) {
 			return true
 		}
 		from = i + 1

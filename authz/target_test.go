@@ -151,12 +151,12 @@ func TestMountIsStrippedWhole(t *testing.T) {
 
 // proves: P-5
 func TestTokensAreFoundInQueries(t *testing.T) {
-	for _, q := range []string{"t=ath_tk_x", "ath_tk_", "T=ATH_TK_x", "t=%61th_tk_x", "t=ath%5ftk%5F", "t=%2561th_tk_", "%252561th_tk_"} {
+	for _, q := range []string{"t=ath_tk_x", "ath_tk_", "T=ATH_TK_x", "t=%61th_tk_x", "t=ath%5ftk%5F", "t=%2561th_tk_", "%252561th_tk_", "t=ath_rt_x", "T=Ath_Rt_", "t=ath%5frt%5F"} {
 		if !holdsToken(q) {
 			t.Errorf("P-5: no token seen in %q", q)
 		}
 	}
-	for _, q := range []string{"", "a=b", "ath_t=k", "t=%zz%", "path_tk=1"} {
+	for _, q := range []string{"", "a=b", "ath_t=k", "t=%zz%", "path_tk=1", "ath_rt", "ath_st_x", "ath\x7frt\x7f"} {
 		if holdsToken(q) {
 			t.Errorf("P-5: a token seen in %q", q)
 		}
