@@ -1,9 +1,19 @@
-package extauthz
+package exchange
 
 import (
 	"net/netip"
 	"strings"
 )
+
+// Peer returns the address of a client's connection without its port; "" is none that
+// has one.
+func Peer(address string) string {
+	at, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return ""
+	}
+	return at.Addr().String()
+}
 
 // clientOf returns the address of the client: that of Envoy's peer, or, behind
 // trusted proxies, the one that the first of them told, which has one place for

@@ -1,4 +1,4 @@
-package extauthz
+package exchange
 
 import (
 	"bytes"
@@ -8,13 +8,11 @@ import (
 	"github.com/athd/athd/envoy"
 )
 
-// strays reports whether a header in which no ATH token belongs holds what
-// looks like one: it would reach the API, and its log. Authorization, cookies,
+// Strays reports whether a header in which no ATH token and no renewal token belongs
+// holds what looks like one: it would reach the API, and its log. Authorization, cookies,
 // method and path are judged where they are read, and what begins with x-ath-
 // no API is shown.
-func strays(p *pair) bool {
-	return (looksLikeToken(p.raw) || looksLikeToken(p.value)) && !mayHoldToken(p.key)
-}
+func Strays(name, value []byte) bool { return looksLikeToken(value) && !mayHoldToken(name) }
 
 func mayHoldToken(name []byte) bool {
 	is := func(s string) bool { return bytes.EqualFold(name, []byte(s)) }
@@ -31,7 +29,7 @@ func looksLikeToken(value []byte) bool {
 			break
 		}
 		i += n
-		if from, to := i-before, i-before+len(ath.TokenPrefix); from >= 0 && to <= len(value) && bytes.EqualFold(value[from:to], []byte(ath.TokenPrefix)) {
+		if from := i - before; from >= 0 && ath.HasTokenPrefix(value[from:]) {
 			return true
 		}
 	}
