@@ -1,66 +1,50 @@
+// Package extauthz answers Envoy's checks (envoy.service.auth.v3).
+//
+// [Checks] turns a CheckRequest into a question of package envoy/exchange, and the
+// answer into a CheckResponse. Code 0 of that reply means "allow" to Envoy, also when
+// the rest of it is empty; so a reply says 0 for an answer that allows, and never
+// otherwise.
 package extauthz
 
 import (
 	"context"
-	"fmt"
-	"log/slog"
-	"time"
 
-	"github.com/athd/athd/ath"
-	"github.com/athd/athd/authz"
+	"github.com/athd/athd/envoy/exchange"
 )
 
-// maxDecision bounds a check whose caller set no deadline, or a generous one:
-// Istio's own is ten minutes.
-const maxDecision = 5 * time.Second
-
-// checks is the service that Envoy calls. It never returns an error: Envoy
+// Checks is the service that Envoy calls. It never returns an error: Envoy
 // would answer that with a refusal of its own, which says less.
-type checks struct {
-	decide func(context.Context, authz.Request) authz.Decision
-	logger *slog.Logger
-	hops   int // of trusted proxies in front of Envoy
+type Checks struct{ judge *exchange.Judge }
+
+// New returns the service, for a server of package envoy/server.
+func New(j *exchange.Judge) *Checks { return &Checks{j} }
+
+// check answers one request.
+func (c *Checks) check(ctx context.Context, request *attributes) message {
+	a := c.judge.Answer(ctx, request.question)
+	return encode(&a)
 }
 
-// Check answers one request.
-func (c *checks) Check(ctx context.Context, request *attributes) (reply message) {
-	q := question{}
-	id := ath.NewDecisionID()
-	defer func() {
-		if p := recover(); p != nil {
-			// The value may hold anything that a caller sent: its type is enough.
-			c.logger.ErrorContext(ctx, "a check panicked; the request is refused",
-				"decision_id", id, "panic", fmt.Sprintf("%T", p))
-			a := q.refuse(authz.Decision{ID: id})
-			reply = a.encode()
+// question reads what arrived of a CheckRequest. It reports false where there is
+// no HTTP request in it.
+func (a *attributes) question(trustedHops int) (exchange.Question, bool) {
+	if !a.http {
+		return exchange.Question{}, false
+	}
+	head := exchange.NewHead()
+	if a.raw {
+		for _, h := range a.headers {
+			head.Add(h.name, h.value)
 		}
-	}()
-	a := c.answer(ctx, &q, request, id)
-	return a.encode()
-}
-
-func (c *checks) answer(ctx context.Context, q *question, request *attributes, id string) answer {
-	var ok bool
-	if *q, ok = readCheck(request, c.hops); !ok {
-		c.logger.WarnContext(ctx, "a check without HTTP attributes; it is refused", "decision_id", id)
-		return q.refuse(authz.Decision{ID: id})
+	} else {
+		for name, value := range a.joined {
+			head.Add(name, value)
+		}
 	}
-	ctx, cancel := c.within(ctx)
-	defer cancel()
-	q.ID = id
-	a, err := q.reply(c.decide(ctx, q.Request))
-	if err != nil {
-		c.logger.ErrorContext(ctx, "an allow cannot be put into a reply; the request is refused",
-			"decision_id", id, "error", err)
-	}
-	return a
-}
-
-// within bounds a check. Envoy's own deadline, where it is the shorter one,
-// already does.
-func (c *checks) within(ctx context.Context) (context.Context, context.CancelFunc) {
-	if at, there := ctx.Deadline(); there && time.Until(at) <= maxDecision {
-		return ctx, func() {}
-	}
-	return context.WithTimeout(ctx, maxDecision)
+	return head.Question(
+		&exchange.Route{Provider: a.provider, Mount: a.mount, Stream: a.stream, Runtime: a.runtime},
+		&exchange.Beside{
+			Method: a.method, Path: a.path, Host: a.host, Peer: a.client, TrustedHops: trustedHops,
+			Raw: a.raw, StrayToken: a.stray,
+		}), true
 }

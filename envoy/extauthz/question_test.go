@@ -12,6 +12,7 @@ import (
 
 	"github.com/athd/athd/authz"
 	"github.com/athd/athd/envoy"
+	"github.com/athd/athd/envoy/exchange"
 )
 
 func TestReadCheck(t *testing.T) {
@@ -59,7 +60,7 @@ func TestReadCheck(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			q, ok := readCheck(scanned(t, w.ask(tt.edits...)), 0)
+			q, ok := scanned(t, w.ask(tt.edits...)).question(0)
 			if !ok {
 				t.Fatal("not read")
 			}
@@ -73,8 +74,8 @@ func TestReadCheck(t *testing.T) {
 				t.Errorf("authorization %q agent %q", q.Authorization, q.AgentID)
 			}
 			want := slices.Sorted(slices.Values(append(slices.Clone(tt.removes), "x-ath-agent-id")))
-			if !slices.Equal(q.removes, want) {
-				t.Errorf("removes %q, want %q", q.removes, want)
+			if !slices.Equal(q.Removes, want) {
+				t.Errorf("removes %q, want %q", q.Removes, want)
 			}
 		})
 	}
@@ -89,10 +90,10 @@ func TestMoreHeadersThanCanBeRemovedAreRefused(t *testing.T) {
 			}
 		})
 	}
-	if q, _ := readCheck(scanned(t, many(maxHeaderNames-1)), 0); q.Path == "" || len(q.removes) != maxHeaderNames {
-		t.Errorf("%d names: path %q, %d to remove", maxHeaderNames, q.Path, len(q.removes))
+	if q, _ := scanned(t, many(exchange.MaxHeaderNames-1)).question(0); q.Path == "" || len(q.Removes) != exchange.MaxHeaderNames {
+		t.Errorf("%d names: path %q, %d to remove", exchange.MaxHeaderNames, q.Path, len(q.Removes))
 	}
-	if q, _ := readCheck(scanned(t, many(maxHeaderNames)), 0); q.Path != "" {
+	if q, _ := scanned(t, many(exchange.MaxHeaderNames)).question(0); q.Path != "" {
 		t.Error("a header that is not removed would reach the API")
 	}
 }
@@ -100,10 +101,10 @@ func TestMoreHeadersThanCanBeRemovedAreRefused(t *testing.T) {
 // No header says where a route leads or what was decided.
 func TestExtensionsNeverComeFromHeaders(t *testing.T) {
 	w := newWorld(t)
-	q, _ := readCheck(scanned(t, w.ask(also("ath_provider", "evil"), also("x-ath-provider", "evil"), also("ath_mount", "/"),
+	q, _ := scanned(t, w.ask(also("ath_provider", "evil"), also("x-ath-provider", "evil"), also("ath_mount", "/"),
 		func(a *authv3.AttributeContext) {
 			a.ContextExtensions = map[string]string{envoy.ExtProvider: apiProvider}
-		})), 0)
+		})).question(0)
 	if q.Provider != apiProvider || q.Mount != "" {
 		t.Errorf("provider %q, mount %q", q.Provider, q.Mount)
 	}
@@ -113,7 +114,7 @@ func TestExtensionsNeverComeFromHeaders(t *testing.T) {
 // refuses is never overruled.
 func FuzzCheck(f *testing.F) {
 	w := newWorld(f)
-	for _, edit := range []func(*authv3.AttributeContext){with(":path", ""), joined(true), joined(false), also("x-ath-x", "\xff")} {
+	for _, edit := range []func(*authv3.AttributeContext){with(":path", ""), joined(true), joined(false), also("x-ath-x", "\xff"), onRuntimeRoute("tools")} {
 		seed, err := proto.Marshal(w.ask(edit))
 		if err != nil {
 			f.Fatal(err)
@@ -121,18 +122,18 @@ func FuzzCheck(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Add([]byte{})
-	refusing := &checks{logger: quiet, decide: func(_ context.Context, r authz.Request) authz.Decision {
+	refusing := checksOf(f, func(_ context.Context, r authz.Request) authz.Decision {
 		return authz.Decision{ID: r.ID, Provider: r.Provider}
-	}}
+	})
 	// Of the world only the token is missing: what a fuzzer cannot guess.
 	deciding := newWorld(f).checks()
 	f.Fuzz(func(t *testing.T, data []byte) {
-		for _, c := range []*checks{refusing, deciding} {
+		for _, c := range []*Checks{refusing, deciding} {
 			var request attributes
 			if request.scan(data) != nil {
 				return
 			}
-			response := decoded(t, c.Check(t.Context(), &request))
+			response := decoded(t, c.check(t.Context(), &request))
 			if response.GetDeniedResponse() == nil || response.GetStatus().GetCode() == 0 ||
 				response.GetDynamicMetadata().GetFields()[envoy.MetaAllow] != nil {
 				t.Fatalf("not refused: %v", response)

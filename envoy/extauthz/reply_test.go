@@ -8,10 +8,12 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
@@ -19,6 +21,7 @@ import (
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/authz"
 	"github.com/athd/athd/envoy"
+	"github.com/athd/athd/ratelimit"
 	"github.com/athd/athd/test/harness/envoyconfig"
 	"github.com/athd/athd/tokenstore"
 	"github.com/athd/athd/vault"
@@ -39,6 +42,9 @@ var ways = []way{
 	{"P-7: an unlisted method", nil, with(":method", "TRACE"), authz.MethodNotAllowed, 400, ath.InvalidRequest},
 	{"P-7: a path that is not canonical", nil, with(":path", apiMount+"products/%2e"), authz.TargetNotCanonical, 400, ath.InvalidRequest},
 	{"P-5: a token in the query", nil, with(":path", apiMount+"products/7?t=ath_tk_x"), authz.TokenInQuery, 400, ath.InvalidRequest},
+	{"P-5: a renewal token in the query", nil, with(":path", apiMount+"products/7?t=ath_rt_x"), authz.TokenInQuery, 400, ath.InvalidRequest},
+	{"P-5: a renewal token in a header", nil, with("x-api-key", "ath_rt_x"), authz.TokenInQuery, 400, ath.InvalidRequest},
+	{"P-1: a renewal token as the token", nil, with("authorization", "Bearer "+ath.NewRenewalToken(ath.NewTag()).Secret().Reveal()), authz.TokenMalformed, 401, ath.TokenInvalid},
 	{"P-1: no token", nil, with("authorization", ""), authz.TokenMissing, 401, ath.TokenInvalid},
 	{"P-1: another scheme", nil, with("authorization", "Basic eDp5"), authz.TokenMissing, 401, ath.TokenInvalid},
 	{"P-1: a malformed token", nil, with("authorization", "Bearer ath_tk_x"), authz.TokenMalformed, 401, ath.TokenInvalid},
@@ -58,12 +64,14 @@ var ways = []way{
 	{"P-3: a route to no provider", nil, func(a *authv3.AttributeContext) { delete(a.ContextExtensions, envoy.ExtProvider) }, authz.ProviderUnknown, 403, ath.ProviderMismatch},
 	{"P-3: another provider's token", func(w *world) { w.reading.Grant.Provider = "other" }, nil, authz.ProviderMismatch, 403, ath.ProviderMismatch},
 	{"P-4: no scope covers it", nil, with(":method", "POST"), authz.ScopeMissing, 403, ath.ScopeNotApproved},
+	{"P-4: a rule denies the scope by now", func(w *world) { w.policy = denying(w.t, agentID) }, nil, authz.ScopeDenied, 403, ath.ScopeNotApproved},
 	{"P-4: a WebSocket that no rule allows", nil, with("upgrade", "websocket"), authz.UpgradeNotAllowed, 403, ath.ScopeNotApproved},
 	{"P-6: the connection has ended", func(w *world) { w.reading.Connection.Ended = true }, nil, authz.ReauthorizationRequired, 401, ath.TokenInvalid},
 	{"P-6: the user's token has ended, and is not refreshed yet", func(w *world) {
 		w.reading.Connection.Expires, w.renewal = w.now, vault.ProviderAway
 	}, nil, authz.ProviderUnavailable, 503, ath.OAuthError},
 	{"P-6: the user's token has ended, and cannot be refreshed", func(w *world) { w.reading.Connection.Expires = w.now }, nil, authz.ReauthorizationRequired, 401, ath.TokenInvalid},
+	{"P-12: a grant's calls are used up", func(w *world) { w.calls = ratelimit.Rate{N: 2, Per: time.Minute} }, nil, authz.RateLimited, 429, ath.RateLimited},
 	{"a rule panics", func(w *world) { w.panics = "secret in a panic" }, nil, authz.InternalError, 500, ath.InternalError},
 	{"P-5: a credential with a line break", func(w *world) { w.reading.Connection.Access = ath.NewSecret("x\r\nhost: evil") }, nil, authz.InternalError, 500, ath.InternalError},
 	{"P-5: a credential that is not ASCII", func(w *world) { w.reading.Connection.Access = ath.NewSecret("x\xff") }, nil, authz.InternalError, 500, ath.InternalError},
@@ -132,6 +140,7 @@ type refusalBody struct {
 	Details struct {
 		DecisionID string `json:"decision_id"`
 		Reason     string
+		RetryAfter int `json:"retry_after_seconds"`
 		Discovery  string
 		Next       struct {
 			Step       string
@@ -202,8 +211,55 @@ func mustHoldOfAllow(t *testing.T, r *authv3.CheckResponse) {
 			t.Errorf("P-5: %s is not removed", name)
 		}
 	}
-	if len(ok.ResponseHeadersToAdd) != 0 || len(ok.QueryParametersToSet) != 0 || len(ok.QueryParametersToRemove) != 0 {
-		t.Error("the allow changes more than the request's headers")
+	mustBlank(t, ok, "set-cookie", "x-ath-decision-id")
+}
+
+// mustBlank: of the API's reply an allow changes what these headers say, where
+// they are there, and nothing else; nor does it change the query.
+func mustBlank(t *testing.T, ok *authv3.OkHttpResponse, names ...string) {
+	t.Helper()
+	var got []string
+	for _, h := range ok.ResponseHeadersToAdd {
+		if h.Header.Value != "" || len(h.Header.RawValue) > 0 || h.Append != nil || h.AppendAction != corev3.HeaderValueOption_OVERWRITE_IF_EXISTS {
+			t.Errorf("P-9: of the reply it makes %v", h)
+		}
+		got = append(got, h.Header.Key)
+	}
+	if !slices.Equal(got, names) {
+		t.Errorf("P-9: of the reply it changes %q, want %q", got, names)
+	}
+	if len(ok.QueryParametersToSet) != 0 || len(ok.QueryParametersToRemove) != 0 {
+		t.Error("the allow changes the query")
+	}
+}
+
+// proves: P-9
+func TestWhatAnAPIsReplyDoesNotKeep(t *testing.T) {
+	agent, person := func(*authv3.AttributeContext) {}, byPerson()
+	for _, tt := range []struct {
+		name, stream string
+		who          func(*authv3.AttributeContext)
+		want         []string
+	}{
+		{"an agent, by the generated configuration", envoy.HeaderStream, agent, []string{"set-cookie"}},
+		{"an agent, elsewhere", "", agent, []string{"set-cookie", "x-ath-decision-id"}},
+		{"an agent, behind Envoy Gateway", envoy.HeaderStreamEnvoy, agent, []string{"set-cookie", "x-ath-decision-id"}},
+		{"a person, by the generated configuration", envoy.HeaderStream, person, nil},
+		{"a person, elsewhere", "", person, []string{"x-ath-decision-id"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t)
+			r := w.check(w.checks(), w.ask(func(a *authv3.AttributeContext) {
+				tt.who(a)
+				if tt.stream != "" {
+					a.ContextExtensions[envoy.ExtStream] = tt.stream
+				}
+			}))
+			if r.GetOkResponse() == nil {
+				t.Fatalf("refused: %v", r)
+			}
+			mustBlank(t, r.GetOkResponse(), tt.want...)
+		})
 	}
 }
 
@@ -223,6 +279,7 @@ func mustHoldOfPass(t *testing.T, r *authv3.CheckResponse, wire string) {
 	if slices.Contains(ok.HeadersToRemove, envoy.HeaderAuthorization) || !slices.Contains(ok.HeadersToRemove, envoy.HeaderAgentID) {
 		t.Errorf("P-5: removes %v", ok.HeadersToRemove)
 	}
+	mustBlank(t, ok, "x-ath-decision-id")
 }
 
 // mustHoldOfCompanion: the handshake arrives as it was sent, and no guard of a
@@ -274,12 +331,14 @@ func mustHoldOfRefusal(t *testing.T, w *world, r *authv3.CheckResponse, wire str
 			t.Errorf("401 with gRPC code %d", r.Status.Code)
 		}
 	case 403:
-		if reason := r.DynamicMetadata.Fields[envoy.MetaReason].GetStringValue(); reason == string(authz.ScopeMissing) || reason == string(authz.UpgradeNotAllowed) {
+		if reason := r.DynamicMetadata.Fields[envoy.MetaReason].GetStringValue(); reason == string(authz.ScopeMissing) || reason == string(authz.ScopeDenied) || reason == string(authz.UpgradeNotAllowed) {
 			want["www-authenticate"] = `Bearer realm="ath", error="insufficient_scope"` // P-11
 			if next := bodyOf(t, denied).Details.Next; len(next.Scopes) > 0 {
 				want["www-authenticate"] += `, scope="` + strings.Join(next.Scopes, " ") + `"`
 			}
 		}
+	case 429:
+		want["retry-after"] = strconv.Itoa(bodyOf(t, denied).Details.RetryAfter)
 	case 503:
 		want["retry-after"] = "1"
 	}
@@ -327,22 +386,22 @@ func TestP6ReauthorizationIsNamedInTheDetails(t *testing.T) {
 // What is odd about the caller or the message refuses, whoever decides.
 func TestOddChecksAreRefused(t *testing.T) {
 	w := newWorld(t)
-	allows := w.checks().decide
+	allows := w.decider().Decide
 	zero := func(context.Context, authz.Request) authz.Decision { return authz.Decision{} }
 	panics := func(context.Context, authz.Request) authz.Decision { panic("secret in a panic") }
 	for _, another := range []string{"x", ""} {
 		// A decision for another provider than the route's opens nothing.
 		t.Run(fmt.Sprintf("decided for another provider: %q", another), func(t *testing.T) {
-			c := &checks{logger: quiet, decide: func(ctx context.Context, r authz.Request) authz.Decision {
+			c := checksOf(t, func(ctx context.Context, r authz.Request) authz.Decision {
 				d := allows(ctx, r)
 				d.Provider = another
 				return d
-			}}
+			})
 			refused(t, w, w.check(c, w.ask()))
 		})
 	}
 	for name, decide := range map[string]func(context.Context, authz.Request) authz.Decision{"allows": allows, "zero": zero, "panics": panics} {
-		c := &checks{decide: decide, logger: quiet}
+		c := checksOf(t, decide)
 		requests := map[string]*authv3.CheckRequest{
 			"nil":           nil,
 			"empty":         {},
@@ -372,14 +431,14 @@ func refused(t *testing.T, w *world, r *authv3.CheckResponse) {
 func TestADecisionHasADeadline(t *testing.T) {
 	w := newWorld(t)
 	var left time.Duration
-	c := &checks{logger: quiet, decide: func(ctx context.Context, _ authz.Request) authz.Decision {
+	c := checksOf(t, func(ctx context.Context, _ authz.Request) authz.Decision {
 		deadline, _ := ctx.Deadline()
 		left = time.Until(deadline)
 		return authz.Decision{}
-	}}
+	})
 	w.check(c, w.ask())
-	if left <= 0 || left > maxDecision {
-		t.Errorf("%v left, want at most %v", left, maxDecision)
+	if left <= 0 || left > 5*time.Second {
+		t.Errorf("%v left, want at most 5 s", left)
 	}
 }
 

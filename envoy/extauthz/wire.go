@@ -4,7 +4,7 @@ package extauthz
 // 14 to 23 µs and about 120 allocations for a request of 14 headers, where all
 // of a check takes 6 µs and 20 allocations with what stands here. FuzzScan and
 // FuzzReply hold the two together. Once the generated code is as cheap, this file,
-// wire_reply.go and the codec of wire_server.go can go.
+// wire_reply.go and wire_server.go can go.
 
 import (
 	"errors"
@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/athd/athd/envoy"
+	"github.com/athd/athd/envoy/exchange"
 )
 
 // attributes are what a decision may use of a CheckRequest, and nothing else
@@ -29,6 +30,7 @@ type attributes struct {
 
 	// The context extensions of the route.
 	provider, mount, stream string
+	runtime                 bool
 
 	// raw says that the headers came in a header_map, where each value stands
 	// by itself, byte for byte; then joined does not count. Without it they
@@ -150,6 +152,10 @@ func (a *attributes) extension(entry []byte) error {
 		return a.set(&a.stream, p.value)
 	case envoy.ExtMount:
 		return a.set(&a.mount, p.value)
+	case envoy.ExtRuntime:
+		if a.runtime = string(p.value) == "true"; !utf8.Valid(p.value) {
+			return errUTF8
+		}
 	}
 	return nil
 }
@@ -248,8 +254,8 @@ func (a *attributes) joinedHeader(message []byte) error {
 func (a *attributes) header(p *pair) (name string, err error) {
 	name = commonName(p.key)
 	if name == "" {
-		a.stray = a.stray || strays(p)
-		if !wanted(p.key) {
+		a.stray = a.stray || exchange.Strays(p.key, p.raw) || exchange.Strays(p.key, p.value)
+		if !exchange.Wanted(p.key) {
 			return "", nil
 		}
 		if !utf8.Valid(p.key) {
@@ -279,60 +285,9 @@ func (a *attributes) keep(v []byte) string {
 	return a.text.String()[start:]
 }
 
-// wanted reports whether a decision may use the header of this name.
-func wanted(name []byte) bool {
-	if len(name) == 0 {
-		return false
-	}
-	is := func(s string) bool { return strings.EqualFold(string(name), s) }
-	switch name[0] | 0x20 {
-	case ':':
-		return is(":method") || is(":path") || !ascii(name)
-	case 'a':
-		return is(envoy.HeaderAuthorization) || !ascii(name)
-	case 'c':
-		return is(envoy.HeaderCookie) || identifies(name) || !ascii(name)
-	case 'u':
-		return is(envoy.HeaderUpgrade) || !ascii(name)
-	case 'x':
-		return startsOurs(name) || overrides(name) || identifies(name) || is(envoy.HeaderForwardedFor) || !ascii(name)
-	case 'r', 's', 't':
-		return identifies(name) || !ascii(name)
-	}
-	return !ascii(name)
-}
-
-// ascii reports whether a name may be that of a header: what may not is judged
-// elsewhere, not here.
-func ascii(name []byte) bool {
-	for _, c := range name {
-		if c >= utf8.RuneSelf {
-			return false
-		}
-	}
-	return true
-}
-
-// startsOurs reports whether a name starts with envoy.HeaderPrefix, to which many
-// servers count underscores.
-func startsOurs(name []byte) bool {
-	return len(name) >= len(envoy.HeaderPrefix) && name[0]|0x20 == 'x' && foldedPrefix(name, envoy.HeaderPrefix)
-}
-
-// overrides reports whether a name is one of envoy.OverrideHeaders, with underscores
-// or not.
-func overrides(name []byte) bool {
-	for _, h := range envoy.OverrideHeaders {
-		if len(h) == len(name) && foldedPrefix(name, h) {
-			return true
-		}
-	}
-	return false
-}
-
 // commonName returns the name of those headers that nearly every request has and
 // a decision uses, spelled as Envoy spells it, without an allocation; of all
-// others "". In each of these a token is judged elsewhere: see mayHoldToken.
+// others "". In each of these a token is judged elsewhere: see package exchange.
 func commonName(name []byte) string {
 	switch string(name) {
 	case ":method":

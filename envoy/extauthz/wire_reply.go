@@ -8,31 +8,9 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/athd/athd/envoy/exchange"
 )
-
-// An answer is what a CheckResponse says. The zero answer refuses.
-type answer struct {
-	allow bool
-
-	// Of a refusal. Without an HTTP status it is 500.
-	code   codes.Code
-	reason string // for the gRPC status
-	status int    // of HTTP
-	body   string
-
-	restIn string // the header that gets rest; "": none
-	rest   int64  // milliseconds
-
-	sets     [][2]string // headers by name and value: of the request or, refusing, of the response
-	removes  []string    // headers of the request, if it is allowed
-	metadata []metadatum
-}
-
-// A metadatum is an entry of the dynamic metadata: a text, or true.
-type metadatum struct {
-	key, text string
-	yes       bool
-}
 
 // A message is an encoded CheckResponse.
 type message []byte
@@ -51,69 +29,74 @@ const (
 	anyHeader    = 2 // DeniedHttpResponse, OkHttpResponse
 	deniedBody   = 3
 	okRemove     = 5 // OkHttpResponse
+	okReply      = 6 // OkHttpResponse
 
 	optionHeader = 1 // envoy.config.core.v3.HeaderValueOption
 	optionAppend = 2
 	optionAction = 3
 	overwrite    = 2 // OVERWRITE_IF_EXISTS_OR_ADD
+	onlyIfThere  = 3 // OVERWRITE_IF_EXISTS
 
 	structField = 1 // google.protobuf.Struct
 	valueString = 3 // google.protobuf.Value
 	valueBool   = 4
 )
 
-// encode writes the answer as the generated code would, in one allocation.
+// encode writes an answer as the generated code would, in one allocation.
 // It is always an ok_response with status OK, or a denied_response with
-// another one: see [question.refuse].
-func (a *answer) encode() message {
+// another one: Envoy lets an error_response through where failure_mode_allow is set.
+func encode(a *exchange.Answer) message {
 	w := make(writer, 0, 512)
-	if a.allow {
+	if a.Allow {
 		w.close(w.open(replyStatus))
 		ok := w.open(replyOK)
-		a.encodeHeaders(&w)
-		for _, name := range a.removes {
+		encodeHeaders(a, &w)
+		for _, name := range a.Removes {
 			w.text(okRemove, name)
+		}
+		for _, name := range a.Blanks {
+			encodeBlank(&w, name)
 		}
 		w.close(ok)
 	} else {
-		a.encodeRefusal(&w)
+		encodeRefusal(a, &w)
 	}
-	a.encodeMetadata(&w)
+	encodeMetadata(a, &w)
 	return message(w)
 }
 
-func (a *answer) encodeRefusal(w *writer) {
-	code, httpStatus := a.code, a.status
-	if code == codes.OK { // which would allow
-		code = codes.PermissionDenied
+func encodeRefusal(a *exchange.Answer, w *writer) {
+	code, httpStatus := codes.PermissionDenied, a.Status // code 0 would allow
+	if httpStatus == http.StatusUnauthorized {
+		code = codes.Unauthenticated
 	}
 	if httpStatus == 0 {
 		httpStatus = http.StatusInternalServerError
 	}
 	status := w.open(replyStatus)
 	w.number(statusCode, uint64(code))
-	w.text(statusMessage, a.reason)
+	w.text(statusMessage, a.Reason)
 	w.close(status)
 
 	denied := w.open(replyDenied)
 	status = w.open(deniedStatus)
 	w.number(statusCode, uint64(httpStatus))
 	w.close(status)
-	a.encodeHeaders(w)
-	w.text(deniedBody, a.body)
+	encodeHeaders(a, w)
+	w.text(deniedBody, a.Body)
 	w.close(denied)
 }
 
 // encodeHeaders sets headers, whatever was there. Append is said explicitly:
 // Envoy 1.37.0 took its absence for true. It is value and never raw_value, from
 // which ext_authz makes an empty header.
-func (a *answer) encodeHeaders(w *writer) {
-	for _, h := range a.sets {
+func encodeHeaders(a *exchange.Answer, w *writer) {
+	for _, h := range a.Sets {
 		encodeHeader(w, h[0], h[1])
 	}
-	if a.restIn != "" {
+	if a.RestIn != "" {
 		var digits [20]byte
-		encodeHeader(w, a.restIn, string(strconv.AppendInt(digits[:0], a.rest, 10)))
+		encodeHeader(w, a.RestIn, string(strconv.AppendInt(digits[:0], a.Rest, 10)))
 	}
 }
 
@@ -128,16 +111,28 @@ func encodeHeader(w *writer, name, value string) {
 	w.close(option)
 }
 
-func (a *answer) encodeMetadata(w *writer) {
+// encodeBlank leaves one empty value of a header of the API's reply, and nothing
+// where it has none: Envoy cannot be told to remove one. Append is not said:
+// where it is, Envoy looks at no other action, and adds what was not there.
+func encodeBlank(w *writer, name string) {
+	option := w.open(okReply)
+	header := w.open(optionHeader)
+	w.text(pairKey, name)
+	w.close(header)
+	w.number(optionAction, onlyIfThere)
+	w.close(option)
+}
+
+func encodeMetadata(a *exchange.Answer, w *writer) {
 	whole := w.open(replyMetadata)
-	for _, m := range a.metadata {
+	for _, m := range a.Metadata {
 		field := w.open(structField)
-		w.text(pairKey, m.key)
+		w.text(pairKey, m.Key)
 		value := w.open(pairValue)
-		if m.yes {
+		if m.Yes {
 			w.number(valueBool, 1)
 		} else {
-			w.text(valueString, m.text)
+			w.text(valueString, m.Text)
 		}
 		w.close(value)
 		w.close(field)

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/athd/athd/authz"
+	"github.com/athd/athd/envoy/server"
 )
 
 // rawCodec sends and receives messages as they are.
@@ -36,10 +37,11 @@ func (rawCodec) Unmarshal(data mem.BufferSlice, v any) error {
 // server goes on.
 func TestWhatIsNoCheckIsAnError(t *testing.T) {
 	asked := 0
-	s, err := NewServer(Config{Logger: quiet, Decide: func(_ context.Context, r authz.Request) authz.Decision {
+	checks := checksOf(t, func(_ context.Context, r authz.Request) authz.Decision {
 		asked++
 		return authz.Decision{ID: r.ID}
-	}})
+	})
+	s, err := server.New(server.Config{Services: []server.Service{checks}, Logger: quiet})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +92,7 @@ func TestAPanicOfTheScanIsAnError(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := newCodec().Unmarshal(mem.BufferSlice{mem.SliceBuffer(message)}, (*attributes)(nil)); err == nil {
+	if err := server.NewCodec().Unmarshal(mem.BufferSlice{mem.SliceBuffer(message)}, (*attributes)(nil)); err == nil {
 		t.Error("a check was read into nothing")
 	}
 }

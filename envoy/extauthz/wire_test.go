@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/athd/athd/envoy"
+	"github.com/athd/athd/envoy/exchange"
 )
 
 // generated reads a message as scan does, by the generated code.
@@ -27,10 +28,11 @@ func generated(data []byte) (attributes, error) {
 	a := attributes{
 		http: http != nil, method: http.GetMethod(), path: http.GetPath(), host: http.GetHost(),
 		provider: extensions[envoy.ExtProvider], mount: extensions[envoy.ExtMount], stream: extensions[envoy.ExtStream],
-		raw: http.GetHeaderMap() != nil, joined: map[string]string{},
+		runtime: extensions[envoy.ExtRuntime] == "true",
+		raw:     http.GetHeaderMap() != nil, joined: map[string]string{},
 	}
 	for _, h := range http.GetHeaderMap().GetHeaders() {
-		a.stray = a.stray || strays(&pair{[]byte(h.GetKey()), []byte(h.GetValue()), h.GetRawValue()})
+		a.stray = a.stray || exchange.Strays([]byte(h.GetKey()), []byte(h.GetValue())) || exchange.Strays([]byte(h.GetKey()), h.GetRawValue())
 		value := h.GetValue()
 		if len(h.GetRawValue()) > 0 {
 			value = string(h.GetRawValue())
@@ -49,11 +51,11 @@ func generated(data []byte) (attributes, error) {
 
 // isWanted is wanted. A header that is left out must be one that says nothing.
 func isWanted(name string) bool {
-	if wanted([]byte(name)) {
+	if exchange.Wanted([]byte(name)) {
 		return true
 	}
-	var seen headers
-	if seen.add(name, "x"); !reflect.DeepEqual(seen, headers{}) {
+	var seen exchange.Head
+	if seen.Add(name, "x"); !reflect.DeepEqual(seen, exchange.Head{}) {
 		panic(fmt.Sprintf("a decision uses the header %q, which is left out", name))
 	}
 	return false
@@ -61,7 +63,7 @@ func isWanted(name string) bool {
 
 func sameAttributes(a, b attributes) bool {
 	return a.http == b.http && a.method == b.method && a.path == b.path && a.host == b.host &&
-		a.provider == b.provider && a.mount == b.mount && a.stream == b.stream && a.raw == b.raw && a.stray == b.stray &&
+		a.provider == b.provider && a.mount == b.mount && a.stream == b.stream && a.runtime == b.runtime && a.raw == b.raw && a.stray == b.stray &&
 		slices.Equal(a.headers, b.headers) && maps.Equal(a.joined, b.joined)
 }
 
@@ -140,7 +142,13 @@ func wireSeeds(t testing.TB) [][]byte {
 		protowire.AppendTag(nil, 77, protowire.EndGroupType))
 	upper := bytesOf(w.ask(also("AUTHORIZATION", "a"), also("X-Ath-Other", "b"), also("Cookie", "c"), also("x-athlete", "d"),
 		also("authorization\u212a", "e"), also("coo\u212aie", "f"), also(":Authority", "g"), also("x-ath-a", "h"), also("", "i"), also("X_Ath_Agent-Id", "j"), also("x-ath_b", "k"), also("x_athlete", "l"), also("x-ath", "m"), also("x-api-key", "aTH_tk_x")))
+	extension := func(name, value string) []byte {
+		return field(checkAttributes, field(contextExtension, slices.Concat(field(pairKey, []byte(name)), field(pairValue, []byte(value)))))
+	}
+	runtime := slices.Concat(http(nil), extension(envoy.ExtRuntime, "true"))
 	return [][]byte{
+		runtime, slices.Concat(runtime, extension(envoy.ExtRuntime, "false")), extension(envoy.ExtRuntime, "TRUE"), extension(envoy.ExtRuntime, "\xff"),
+		slices.Concat(runtime, extension(envoy.ExtProvider, "p")), bytesOf(w.ask(onRuntimeRoute("tools"))),
 		nil, plain, join, upper, bytesOf(w.ask(joined(false))),
 		slices.Concat(plain, join), slices.Concat(join, plain), slices.Concat(plain, plain),
 		slices.Concat(http(field(httpPath, []byte("/a"))), http(field(httpPath, []byte("/b"))), http(field(httpHost, nil))),

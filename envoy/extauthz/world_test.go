@@ -13,11 +13,14 @@ import (
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/athd/athd/approval"
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/audit"
 	"github.com/athd/athd/authz"
 	"github.com/athd/athd/envoy"
+	"github.com/athd/athd/envoy/exchange"
 	"github.com/athd/athd/provider"
+	"github.com/athd/athd/ratelimit"
 	"github.com/athd/athd/tokenstore"
 	"github.com/athd/athd/vault"
 )
@@ -34,6 +37,7 @@ var quiet = slog.New(slog.DiscardHandler)
 // A world is a store with one token in it, which may do one thing: GET
 // products at the shop. Tests change what they are about.
 type world struct {
+	policy  approval.Policy
 	t       testing.TB
 	token   ath.Token
 	reading tokenstore.Reading
@@ -43,6 +47,7 @@ type world struct {
 	now     time.Time
 	events  *audit.Log // default one that goes nowhere
 	renewal vault.Result
+	calls   ratelimit.Rate // that a grant may make, and has made; zero: any
 }
 
 // Soon is of [authz.Renewer].
@@ -57,7 +62,8 @@ func newWorld(t testing.TB) *world {
 	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 	tag := ath.NewTag()
 	return &world{
-		t: t, now: now, token: ath.NewToken(tag),
+		policy: denying(t, "https://somebody.else/**"), // as most have it
+		t:      t, now: now, token: ath.NewToken(tag),
 		reading: tokenstore.Reading{
 			Grant: &tokenstore.Grant{
 				Agent: agentID, ClientID: "client", User: "user", Provider: apiProvider,
@@ -73,6 +79,16 @@ func newWorld(t testing.TB) *world {
 			},
 		},
 	}
+}
+
+// denying is a policy that denies what it approves otherwise to some agents.
+func denying(t testing.TB, agents string) approval.Policy {
+	t.Helper()
+	g, err := approval.ParseGlob(agents)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return approval.Policy{Default: approval.Approve, Rules: []approval.Rule{{Agents: []approval.Glob{g}, Action: approval.Deny}}}
 }
 
 // Read is the store's.
@@ -91,7 +107,26 @@ func (w *world) Read(_ context.Context, token ath.Token, agent string) (tokensto
 }
 
 // checks answers with a real Decider.
-func (w *world) checks() *checks {
+func (w *world) checks() *Checks {
+	w.t.Helper()
+	return checksOf(w.t, w.decider().Decide)
+}
+
+func checksOf(t testing.TB, decide func(context.Context, authz.Request) authz.Decision) *Checks {
+	t.Helper()
+	return New(judgeOf(t, decide))
+}
+
+func judgeOf(t testing.TB, decide func(context.Context, authz.Request) authz.Decision) *exchange.Judge {
+	t.Helper()
+	j, err := exchange.NewJudge(exchange.Config{Decide: decide, Logger: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return j
+}
+
+func (w *world) decider() *authz.Decider {
 	w.t.Helper()
 	list, faults := provider.Parse("providers.json", []byte(`{"shop": {
 		"display_name": "Shop", "available_scopes": ["products:read", "products:write"],
@@ -102,7 +137,7 @@ func (w *world) checks() *checks {
 	if len(faults) > 0 {
 		w.t.Fatal(faults)
 	}
-	set, err := provider.NewSet(append(list, openApp())...)
+	set, err := provider.NewSet(append(list, append(runtimeProviders(list[0]), openApp())...)...)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -111,12 +146,73 @@ func (w *world) checks() *checks {
 	}
 	d, err := authz.New(authz.Config{
 		Store: w, Renewer: w, Providers: provider.NewProviders(set), PublicURL: "https://gw.example", ByHost: w.byHost, Logger: quiet, Audit: w.events,
-		Now: func() time.Time { return w.now },
+		Policy: w.policy, CallsPerGrant: w.calls, Now: func() time.Time { return w.now },
 	})
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return &checks{decide: d.Decide, logger: quiet}
+	for range w.calls.N {
+		to := w.reading.Grant.Provider
+		r := authz.Request{Method: "GET", Path: "/ath/proxy/" + to + "/products/7", Provider: apiProvider, Mount: apiMount,
+			Authorization: []string{"Bearer " + w.token.Secret().Reveal()}, AgentID: []string{agentID}}
+		if to != apiProvider {
+			r.Provider, r.Mount, r.Runtime = "", "", true
+		}
+		if got := d.Decide(w.t.Context(), r); !got.Allowed() {
+			w.t.Fatal(got.Reason())
+		}
+	}
+	return d
+}
+
+// runtimeProviders are as the one of the file, at other places: tools by TLS, and
+// plain without.
+func runtimeProviders(of *provider.Provider) (out []*provider.Provider) {
+	for id, base := range map[string]*url.URL{
+		"tools": {Scheme: "https", Host: "api.tools.example:443", Path: "/v2"}, "plain": {Scheme: "http", Host: "api.plain.example:8080"},
+		"nowhere": {Scheme: "https", Host: "127.1"},
+	} {
+		p := *of
+		p.ID, p.APIBase, p.Runtime = id, base, true
+		out = append(out, &p)
+	}
+	return out
+}
+
+// withRuntime makes the world's token one for a run-time provider.
+func (w *world) withRuntime(id string) *world {
+	w.reading.Grant.Provider, w.reading.Connection.Provider = id, id
+	w.reading.Agent.Approvals[0].Provider = id
+	w.reading.Connection.Destination = map[string]string{
+		"tools": "https://auth.shop.example/token c https://api.tools.example:443",
+		"plain": "https://auth.shop.example/token c http://api.plain.example:8080", "nowhere": "https://auth.shop.example/token c https://127.1",
+	}[id]
+	return w
+}
+
+// onRuntimeRoute makes a request to the shop one to a run-time provider, by the
+// route that they have in common.
+func onRuntimeRoute(id string) func(*authv3.AttributeContext) {
+	return func(a *authv3.AttributeContext) {
+		a.ContextExtensions = map[string]string{envoy.ExtRuntime: "true", envoy.ExtStream: envoy.HeaderStream}
+		to := func(path string) string {
+			rest, ok := strings.CutPrefix(path, apiMount)
+			if !ok {
+				return path
+			}
+			return "/ath/proxy/" + id + "/" + rest
+		}
+		http := a.Request.Http
+		http.Path = to(http.Path)
+		for _, h := range http.GetHeaderMap().GetHeaders() {
+			if h.GetKey() == ":path" {
+				h.Value, h.RawValue = to(h.Value), []byte(to(string(h.RawValue)))
+			}
+		}
+		if path, there := http.Headers[":path"]; there {
+			http.Headers[":path"] = to(path)
+		}
+	}
 }
 
 // openApp is an app that people call without an ATH token.
@@ -220,9 +316,9 @@ func joined(pseudo bool) func(*authv3.AttributeContext) {
 	}
 }
 
-func (w *world) check(c *checks, r *authv3.CheckRequest) *authv3.CheckResponse {
+func (w *world) check(c *Checks, r *authv3.CheckRequest) *authv3.CheckResponse {
 	w.t.Helper()
-	return decoded(w.t, c.Check(w.t.Context(), scanned(w.t, r)))
+	return decoded(w.t, c.check(w.t.Context(), scanned(w.t, r)))
 }
 
 // scanned is what arrives of a message.
