@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	"github.com/athd/athd/ath"
 	"github.com/athd/athd/envoy"
 )
 
@@ -65,14 +66,13 @@ func (g *generator) accessLog(when *accesslogv3.AccessLogFilter, path string) *a
 // can tell, which allows none that hold a token.
 const deep = "%25|%(?:[^0-9a-f]|.[^0-9a-f]|.?$)"
 
-// ours is a pattern for tokens, secrets, sessions and codes of ours, plain or
-// encoded once. Beginnings are enough: Envoy wants patterns small.
+// ours is a pattern for tokens, renewals, secrets, sessions and codes of ours, plain
+// or encoded once, and for links that heal a connection. Beginnings are enough, and
+// what two share is written once: Envoy wants patterns small.
 func ours() string {
-	var kinds []string
-	for _, kind := range []string{"tk_", "sec", "ses", "cod"} {
-		kinds = append(kinds, encoded(kind))
-	}
-	return encoded("ath_") + "(?:" + strings.Join(kinds, "|") + ")"
+	const cOrS = "(?:[cs]|%[4-7]3)" // of secret and sess
+	return encoded("ath_") + "(?:(?:" + encoded("tk") + "|" + encoded("rt") + ")" + encoded("_") +
+		"|" + encoded("se") + cOrS + "|" + encoded("cod") + ")|" + ath.HealPath
 }
 
 // pathIs is of requests whose path, without its query, has a part that is as

@@ -20,6 +20,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/athd/athd/ath"
+	"github.com/athd/athd/egress"
 	"github.com/athd/athd/envoy"
 	"github.com/athd/athd/provider"
 )
@@ -51,7 +52,23 @@ type Config struct {
 	// AllowedOrigins are those whose scripts may call from browsers (CORS), exact:
 	// what agents ask of the companion, and providers' APIs. None: no script may.
 	AllowedOrigins []string
-	CAFile         string // the roots that sign APIs' certificates; required for https APIs
+	CAFile         string // the roots that sign APIs' certificates; required for https APIs, and for those of run-time providers
+
+	// RuntimeProviders adds the route to providers that come while athd runs, which
+	// athd's replies lead to their APIs. Egress says at which addresses those may be.
+	RuntimeProviders bool
+	Egress           egress.Policy
+
+	// ByExtProc has athd judge requests by ext_proc, in the place of ext_authz.
+	ByExtProc bool
+	// WatchesStreams has athd hear of long exchanges of agents until they are over.
+	// KeepsStreams: those of which it does not hear any more go on.
+	WatchesStreams, KeepsStreams bool
+	// MaxStreams is how many of them an athd watches at once, for which Envoy needs
+	// memory.
+	MaxStreams int
+	// ChecksReplies has athd hear of the heads of what APIs reply to agents.
+	ChecksReplies bool
 }
 
 // TLSFiles are files as Envoy's host sees them, in PEM.
@@ -112,6 +129,9 @@ func (c Config) check() error {
 		if !isOrigin(origin) {
 			fault("%q is not an origin: want scheme://host or scheme://host:port", origin)
 		}
+	}
+	if c.RuntimeProviders && c.CAFile == "" {
+		fault("run-time providers: the file with the CA certificates to trust is missing")
 	}
 	consent := c.consentHost()
 	type place struct{ host, prefix string }
@@ -177,11 +197,18 @@ func seconds(n float64) *durationpb.Duration {
 	return durationpb.New(time.Duration(n * float64(time.Second)))
 }
 
-// clusters returns athd's own two and one per provider, in a fixed order.
+// clusters returns athd's own two, one per provider, and that of the run-time
+// providers, in a fixed order.
 func (g *generator) clusters() []*clusterv3.Cluster {
 	out := []*clusterv3.Cluster{g.authzCluster(), g.companionCluster()}
+	if g.config.hears() || g.config.heals() {
+		out = append(out, g.streamsCluster())
+	}
 	for _, p := range g.config.Providers.All() {
 		out = append(out, g.providerCluster(p))
+	}
+	if g.config.RuntimeProviders {
+		out = append(out, g.runtimeCluster())
 	}
 	return out
 }

@@ -2,6 +2,7 @@ package bootstrap_test
 
 import (
 	"bytes"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -10,22 +11,31 @@ import (
 	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
+	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
 	guardv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 
+	"github.com/athd/athd/envoy"
 	"github.com/athd/athd/envoy/bootstrap"
+	"github.com/athd/athd/provider"
 	"github.com/athd/athd/test/harness/envoyconfig"
 	"github.com/athd/athd/test/harness/realenvoy"
 )
 
 func TestBootstrapIsTakenByEnvoy(t *testing.T) {
-	for name, c := range envoyconfig.Variants(t) {
+	for name, c := range everyVariant(t) {
 		t.Run(name, func(t *testing.T) { realenvoy.Validate(t, envoyconfig.Generate(t, c)) })
 	}
 }
 
+func everyVariant(t *testing.T) map[string]bootstrap.Config {
+	out := envoyconfig.Variants(t)
+	maps.Copy(out, envoyconfig.ByExtProc(t))
+	return out
+}
+
 func TestBootstrapIsStableBlockStyleYAML(t *testing.T) {
-	for name, c := range envoyconfig.Variants(t) {
+	for name, c := range everyVariant(t) {
 		t.Run(name, func(t *testing.T) {
 			first := envoyconfig.Generate(t, c)
 			for range 5 {
@@ -47,8 +57,9 @@ func TestBootstrapIsStableBlockStyleYAML(t *testing.T) {
 
 // The invariant that everything rests on: whatever leads to a provider is
 // checked, and the guard wants that provider's name.
+// proves: P-3
 func TestEveryRouteToAProviderIsCheckedAndGuarded(t *testing.T) {
-	for name, c := range envoyconfig.Variants(t) {
+	for name, c := range everyVariant(t) {
 		t.Run(name, func(t *testing.T) {
 			reached := map[string]bool{}
 			for _, host := range envoyconfig.Manager(t, envoyconfig.Parse(t, envoyconfig.Generate(t, c))).GetRouteConfig().VirtualHosts {
@@ -70,29 +81,29 @@ func TestEveryRouteToAProviderIsCheckedAndGuarded(t *testing.T) {
 // checkRoute returns the provider that a route leads to, or "".
 func checkRoute(t *testing.T, route *routev3.Route) string {
 	t.Helper()
-	var ext extauthzv3.ExtAuthzPerRoute
+	extensions, disabled := told(t, route)
 	var guard guardv3.RBACPerRoute
-	if a := route.TypedPerFilterConfig["envoy.filters.http.ext_authz"]; a != nil {
-		envoyconfig.Unpack(t, a, &ext)
-	}
 	if a := route.TypedPerFilterConfig["envoy.filters.http.rbac"]; a != nil {
 		envoyconfig.Unpack(t, a, &guard)
 	}
 	action := route.GetRoute()
+	if action.GetCluster() == envoy.RuntimeCluster {
+		checkRuntimeRoute(t, route, &guard)
+		return ""
+	}
 	id, isProvider := strings.CutPrefix(action.GetCluster(), "provider_")
 	if !isProvider {
 		open := action.GetCluster() == "athd_companion" || route.GetDirectResponse().GetStatus() == 404
 		if !open {
 			t.Errorf("route %q leads to %v, which is neither a provider, nor the companion, nor a 404", route.Name, route.Action)
 		}
-		if len(ext.GetCheckSettings().GetContextExtensions()) > 0 {
+		if len(extensions) > 0 {
 			t.Errorf("route %q tells a provider but leads to none", route.Name)
 		}
 		return ""
 	}
-	extensions := ext.GetCheckSettings().GetContextExtensions()
-	if ext.GetDisabled() || extensions["ath_provider"] != id {
-		t.Errorf("route %q leads to %q, but its check is for %q (disabled: %v)", route.Name, id, extensions["ath_provider"], ext.GetDisabled())
+	if disabled || extensions["ath_provider"] != id || extensions["ath_stream"] != envoy.HeaderStream {
+		t.Errorf("route %q leads to %q, but its check is told %v (disabled: %v)", route.Name, id, extensions, disabled)
 	}
 	mount, rewrite := route.Match.GetPrefix(), action.PrefixRewrite
 	switch {
@@ -111,13 +122,37 @@ func checkRoute(t *testing.T, route *routev3.Route) string {
 	if action.GetTimeout() == nil || action.GetTimeout().AsDuration() != 0 || action.GetIdleTimeout().AsDuration() == 0 {
 		t.Errorf("route %q: streams would be cut, or live in silence", route.Name)
 	}
-	if action.GetRetryPolicy() != nil {
+	if action.GetRetryPolicy() != nil && action.GetRetryPolicy().GetRetryOn() != envoy.RetryMarked { // of which TestNothingThatMayHaveArrivedIsSentAgain says more
 		t.Errorf("route %q repeats requests", route.Name)
 	}
 	if route.TypedPerFilterConfig["envoy.filters.http.header_mutation"] == nil {
 		t.Errorf("route %q has no header mutation", route.Name)
 	}
 	return id
+}
+
+// told is what a route tells athd, by the names of the context extensions.
+func told(t *testing.T, route *routev3.Route) (extensions map[string]string, disabled bool) {
+	t.Helper()
+	check, process := route.TypedPerFilterConfig["envoy.filters.http.ext_authz"], route.TypedPerFilterConfig["athd.judge"]
+	switch {
+	case (check == nil) == (process == nil):
+		t.Errorf("route %q speaks to %d filters that judge", route.Name, len(route.TypedPerFilterConfig))
+	case check != nil:
+		of := envoyconfig.Unpack(t, check, &extauthzv3.ExtAuthzPerRoute{})
+		return of.GetCheckSettings().GetContextExtensions(), of.GetDisabled()
+	default:
+		of := envoyconfig.Unpack(t, process, &extprocv3.ExtProcPerRoute{})
+		if o := of.GetOverrides(); o.GetProcessingMode() != nil || o.GetGrpcService() != nil || o.GetMetadataOptions() != nil || o.GetFailureModeAllow() != nil {
+			t.Errorf("route %q changes more than what athd is told: %v", route.Name, o)
+		}
+		extensions = map[string]string{}
+		for _, h := range of.GetOverrides().GetGrpcInitialMetadata() {
+			extensions[strings.ReplaceAll(strings.TrimPrefix(h.Key, "x-"), "-", "_")] = h.Value
+		}
+		return extensions, of.GetDisabled()
+	}
+	return nil, false
 }
 
 // wants reports whether rules admit nothing but ath_allow, and with an id only
@@ -154,36 +189,45 @@ func wants(rules *rbacv3.RBAC, id string) bool {
 }
 
 func TestFilterChainClosesWhatFails(t *testing.T) {
-	for name, c := range envoyconfig.Variants(t) {
+	for name, c := range everyVariant(t) {
 		t.Run(name, func(t *testing.T) {
 			m := envoyconfig.Manager(t, envoyconfig.Parse(t, envoyconfig.Generate(t, c)))
 			var names []string
 			for _, f := range m.HttpFilters {
 				names = append(names, strings.TrimPrefix(f.Name, "envoy.filters.http."))
-				if f.IsOptional || f.Disabled && f.Name != "envoy.filters.http.buffer" {
+				if f.IsOptional || f.Disabled && f.Name != "envoy.filters.http.buffer" && f.Name != envoy.TransportFilter && f.Name != envoy.LookupFilter {
 					t.Errorf("filter %s may be missing", f.Name)
 				}
 			}
 			filters, want := m.HttpFilters, []string{"ext_authz", "rbac", "header_mutation", "buffer", "router"}
+			if c.RuntimeProviders {
+				want = slices.Insert(want, 4, envoy.TransportFilter, "dynamic_forward_proxy")
+			}
+			if c.ChecksReplies {
+				want = slices.Insert(want, 3, envoy.ReplyFilter)
+			}
+			if c.WatchesStreams {
+				want = slices.Insert(want, 3, envoy.WatchFilter)
+			}
+			if c.ChecksReplies {
+				want = slices.Insert(want, 3, envoy.ReplyTrailersFilter)
+			}
+			if c.ByExtProc {
+				want[0] = envoy.JudgeFilter
+				if slices.ContainsFunc(c.Providers.Apps(), func(p *provider.Provider) bool { return p.App.Passthrough }) {
+					want = slices.Insert(want, 3, envoy.CookiesFilter)
+				}
+			}
 			if len(c.AllowedOrigins) > 0 {
 				filters, want = filters[1:], slices.Insert(want, 0, "cors")
 			}
 			if !slices.Equal(names, want) {
 				t.Fatalf("filters %v, want %v", names, want)
 			}
-			check := envoyconfig.Unpack(t, filters[0].GetTypedConfig(), &extauthzv3.ExtAuthz{})
-			rules := check.GetDecoderHeaderMutationRules()
-			switch {
-			case check.FailureModeAllow, check.ShadowMode, check.FilterEnabled != nil, check.ClearRouteCache:
-				t.Error("the check can be passed without an answer")
-			case check.GetStatusOnError().GetCode() != 503:
-				t.Error("a check that fails does not answer 503")
-			case !check.EncodeRawHeaders:
-				t.Error("headers would come joined and paths sanitized")
-			case !check.ValidateMutations || !rules.GetDisallowAll().GetValue() || !rules.GetDisallowIsError().GetValue():
-				t.Error("the reply may change any header")
-			case check.GetGrpcService().GetTimeout().AsDuration() <= 0:
-				t.Error("the check has no timeout of its own")
+			if c.ByExtProc {
+				checkJudging(t, envoyconfig.Unpack(t, filters[0].GetTypedConfig(), &extprocv3.ExternalProcessor{}))
+			} else {
+				checkAsking(t, envoyconfig.Unpack(t, filters[0].GetTypedConfig(), &extauthzv3.ExtAuthz{}))
 			}
 			if guard := envoyconfig.Unpack(t, filters[1].GetTypedConfig(), &guardv3.RBAC{}); !wants(guard.GetRules(), "") {
 				t.Errorf("the guard admits more than allow replies: %v", guard)
@@ -192,10 +236,49 @@ func TestFilterChainClosesWhatFails(t *testing.T) {
 	}
 }
 
+func checkAsking(t *testing.T, check *extauthzv3.ExtAuthz) {
+	t.Helper()
+	rules := check.GetDecoderHeaderMutationRules()
+	switch {
+	case check.FailureModeAllow, check.ShadowMode, check.FilterEnabled != nil, check.ClearRouteCache:
+		t.Error("the check can be passed without an answer")
+	case check.GetStatusOnError().GetCode() != 503:
+		t.Error("a check that fails does not answer 503")
+	case !check.EncodeRawHeaders:
+		t.Error("headers would come joined and paths sanitized")
+	case !check.ValidateMutations || !rules.GetDisallowAll().GetValue() || !rules.GetDisallowIsError().GetValue():
+		t.Error("the reply may change any header")
+	case check.GetGrpcService().GetTimeout().AsDuration() <= 0:
+		t.Error("the check has no timeout of its own")
+	}
+}
+
+func checkJudging(t *testing.T, judge *extprocv3.ExternalProcessor) {
+	t.Helper()
+	rules, mode := judge.GetMutationRules(), judge.GetProcessingMode()
+	switch {
+	case judge.FailureModeAllow, judge.ObservabilityMode, judge.AllowModeOverride, judge.DisableImmediateResponse, judge.GetMaxMessageTimeout() != nil:
+		t.Error("athd can be passed without an answer")
+	case mode.GetRequestHeaderMode() != extprocv3.ProcessingMode_SEND, mode.GetResponseHeaderMode() != extprocv3.ProcessingMode_SKIP,
+		mode.GetRequestBodyMode() != extprocv3.ProcessingMode_NONE, mode.GetResponseBodyMode() != extprocv3.ProcessingMode_NONE:
+		t.Errorf("athd is told of %v", mode)
+	case judge.GetStatusOnError().GetCode() != 503:
+		t.Error("a stream that fails does not answer 503")
+	case !rules.GetDisallowAll().GetValue() || !rules.GetDisallowIsError().GetValue():
+		t.Error("the answer may change any header")
+	case judge.GetMessageTimeout().AsDuration() <= 0:
+		t.Error("the judge has no timeout of its own")
+	case judge.GetRouteCacheAction() != extprocv3.ExternalProcessor_RETAIN:
+		t.Error("an answer may lead to another route than the one that was judged")
+	case !slices.Equal(judge.GetMetadataOptions().GetReceivingNamespaces().GetUntyped(), []string{"envoy.filters.http.ext_authz"}):
+		t.Error("the guard does not see what athd says")
+	}
+}
+
 func TestEveryTLSLinkVerifies(t *testing.T) {
-	c := envoyconfig.Variants(t)["tls"]
+	c := everyVariant(t)["ext_proc, tls"]
 	want := map[string]string{
-		"athd_authz": "athd", "athd_companion": "athd", "provider_github": "api.github.com",
+		"athd_authz": "athd", "athd_streams": "athd", "athd_companion": "athd", "provider_github": "api.github.com",
 		"provider_calendar": "www.googleapis.com", "provider_address": "192.0.2.1", "provider_blog": "blog.internal",
 	}
 	for _, cluster := range envoyconfig.Parse(t, envoyconfig.Generate(t, c)).StaticResources.Clusters {
@@ -225,11 +308,11 @@ func TestEveryTLSLinkVerifies(t *testing.T) {
 }
 
 func TestNamesNeverHoldUpOtherClusters(t *testing.T) {
-	for name, c := range envoyconfig.Variants(t) {
+	for name, c := range everyVariant(t) {
 		t.Run(name, func(t *testing.T) {
 			for _, cluster := range envoyconfig.Parse(t, envoyconfig.Generate(t, c)).StaticResources.Clusters {
-				if cluster.GetType() == clusterv3.Cluster_STATIC && cluster.GetClusterType() == nil {
-					continue
+				if cluster.GetType() == clusterv3.Cluster_STATIC && cluster.GetClusterType() == nil || cluster.Name == envoy.RuntimeCluster {
+					continue // the second has no name of its own
 				}
 				if w := cluster.GetWaitForWarmOnInit(); cluster.GetClusterType().GetName() != "envoy.cluster.dns" || w == nil || w.GetValue() {
 					t.Errorf("%s waits for its name", cluster.Name)

@@ -44,16 +44,19 @@ func (g *generator) authzCluster() *clusterv3.Cluster {
 	c.HealthChecks = []*corev3.HealthCheck{asksHealth(&corev3.HealthCheck{HealthChecker: &corev3.HealthCheck_GrpcHealthCheck_{
 		GrpcHealthCheck: &corev3.HealthCheck_GrpcHealthCheck{ServiceName: envoy.CheckService},
 	}})}
-	c.TypedExtensionProtocolOptions = g.httpOptions(&httpv3.HttpProtocolOptions{
+	c.TypedExtensionProtocolOptions = g.byHTTP2(&corev3.Http2ProtocolOptions{})
+	return c
+}
+
+// byHTTP2 is for what is spoken to by gRPC.
+func (g *generator) byHTTP2(o *corev3.Http2ProtocolOptions) map[string]*anypb.Any {
+	return g.httpOptions(&httpv3.HttpProtocolOptions{
 		UpstreamProtocolOptions: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{
 			ExplicitHttpConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig{
-				ProtocolConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{
-					Http2ProtocolOptions: &corev3.Http2ProtocolOptions{},
-				},
+				ProtocolConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{Http2ProtocolOptions: o},
 			},
 		},
 	})
-	return c
 }
 
 func (g *generator) companionCluster() *clusterv3.Cluster {
@@ -80,7 +83,7 @@ func (g *generator) athdCluster(name string, addresses []string) *clusterv3.Clus
 	c := g.cluster(name, all, connectSeconds, &dnsv3.DnsCluster{DnsLookupFamily: commondnsv3.DnsLookupFamily_V4_PREFERRED})
 	g.outlives(c)
 	if t := g.config.AthdTLS; t != nil {
-		c.TransportSocket = g.upstreamTLS(t.ServerName, t.CAFile, &TLSFiles{t.CertFile, t.KeyFile}, name == authzCluster)
+		c.TransportSocket = g.upstreamTLS(t.ServerName, t.CAFile, &TLSFiles{t.CertFile, t.KeyFile}, name != envoy.CompanionCluster)
 	}
 	return c
 }
@@ -98,6 +101,11 @@ func (g *generator) providerCluster(p *provider.Provider) *clusterv3.Cluster {
 		c.AltStatName = providerCluster(strings.ReplaceAll(p.ID, ".", "_"))
 	}
 	o := &httpv3.HttpProtocolOptions{HttpFilters: g.removeReplyHeaders()}
+	if p.RetryOn401 {
+		// Envoy's default of 3 at once would leave the others with a dead token.
+		c.CircuitBreakers.Thresholds[0].MaxRetries = wrapperspb.UInt32(maxRequests)
+		o.HttpFilters = append(g.healing(), o.HttpFilters...)
+	}
 	if target.Scheme == "https" {
 		c.TransportSocket = g.upstreamTLS(target.Hostname(), g.config.CAFile, nil, false)
 	}
@@ -129,14 +137,17 @@ func (g *generator) providerCluster(p *provider.Provider) *clusterv3.Cluster {
 	return c
 }
 
-// removeReplyHeaders removes from an API's reply what only athd says (P-9). It is a
-// filter of the cluster, behind the router: one of the listener would also
-// remove it from refusals.
+// removeReplyHeaders removes from an API's reply what only athd says (P-9), and from
+// its trailers cookies too, which nobody may set there (RFC 9110, section 6.5.1), and
+// of which athd's decision says nothing. It is a filter of the cluster, behind the
+// router: one of the listener would also remove it from refusals. Its name is its own:
+// a route's settings for a filter count for one of the cluster that has the same name,
+// too.
 func (g *generator) removeReplyHeaders() []*hcmv3.HttpFilter {
 	ours := []*mutationv3.HeaderMutation{removePrefix(envoy.HeaderPrefix)}
 	return []*hcmv3.HttpFilter{
-		g.filter(headerMutationFilter, &headersv3.HeaderMutation{Mutations: &headersv3.Mutations{
-			ResponseMutations: ours, ResponseTrailersMutations: ours,
+		g.filter(envoy.RepliesFilter, &headersv3.HeaderMutation{Mutations: &headersv3.Mutations{
+			ResponseMutations: ours, ResponseTrailersMutations: append(ours, remove(envoy.HeaderSetCookie)),
 		}}),
 		g.filter("envoy.filters.http.upstream_codec", &codecv3.UpstreamCodec{}),
 	}

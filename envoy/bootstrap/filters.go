@@ -7,13 +7,11 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
 	bufferv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/buffer/v3"
-	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
 	headersv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_mutation/v3"
 	guardv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
-	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/athd/athd/envoy"
@@ -28,15 +26,11 @@ const (
 	routerFilter         = "envoy.filters.http.router"
 )
 
-// authzSeconds is how long Envoy waits for a decision. athd's own deadline
-// towards its store is well under it.
-const authzSeconds = 1
-
 // filters is the chain: CORS if need be, check, guard, header mutation, bodies of the
-// handshake, router.
+// handshake, what run-time providers need, router.
 func (g *generator) filters() []*hcmv3.HttpFilter {
-	return append(g.cors(),
-		g.filter(envoy.CheckFilter, g.check()),
+	out := append(g.cors(),
+		g.judge(),
 		g.filter(envoy.GuardFilter, &guardv3.RBAC{Rules: guard("")}),
 		// Trailers of a request are never checked, and would reach HTTP/2
 		// APIs: all are dropped.
@@ -45,9 +39,12 @@ func (g *generator) filters() []*hcmv3.HttpFilter {
 				MatchPattern: &matcherv3.StringMatcher_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{Regex: ".*"}},
 			})},
 		}}),
-		g.bodies(),
-		g.filter(routerFilter, &routerv3.Router{SuppressEnvoyHeaders: true}),
 	)
+	out = slices.Concat(out, g.cookies(), g.hearing(), []*hcmv3.HttpFilter{g.bodies()})
+	if g.config.RuntimeProviders {
+		out = append(out, g.runtimeFilters()...)
+	}
+	return append(out, g.filter(routerFilter, &routerv3.Router{SuppressEnvoyHeaders: true}))
 }
 
 // maxCompanionBytes is what the companion takes of a body.
@@ -73,72 +70,6 @@ func (g *generator) uncheckedWhole() perFilter {
 
 func (g *generator) filter(name string, m validated) *hcmv3.HttpFilter {
 	return &hcmv3.HttpFilter{Name: name, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: g.pack(m)}}
-}
-
-// check asks athd, and lets the reply change no header but those that it has to.
-func (g *generator) check() *extauthzv3.ExtAuthz {
-	tell, hide := g.told()
-	return &extauthzv3.ExtAuthz{
-		TransportApiVersion: corev3.ApiVersion_V3,
-		FailureModeAllow:    false,
-		StatusOnError:       &typev3.HttpStatus{Code: typev3.StatusCode_ServiceUnavailable},
-		Services: &extauthzv3.ExtAuthz_GrpcService{GrpcService: &corev3.GrpcService{
-			Timeout:         seconds(authzSeconds),
-			RetryPolicy:     g.asksAgain(),
-			InitialMetadata: g.perTry(),
-			TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{
-				EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: authzCluster},
-			},
-		}},
-		// Raw: the other form joins headers of one name, and writes '!' for
-		// what is not UTF-8, so that the path judged would not be the path sent.
-		EncodeRawHeaders:  true,
-		AllowedHeaders:    &matcherv3.ListStringMatcher{Patterns: tell},
-		DisallowedHeaders: &matcherv3.ListStringMatcher{Patterns: hide},
-		ValidateMutations: true,
-		// An allow-list: "disallow_system" lets content-length through.
-		DecoderHeaderMutationRules: &mutationv3.HeaderMutationRules{
-			DisallowAll:     yes(),
-			AllowExpression: &matcherv3.RegexMatcher{Regex: mayChange},
-			DisallowIsError: yes(),
-		},
-	}
-}
-
-// mayChange is a pattern for the headers that athd's reply sets or removes. Those
-// of envoy.IdentityHeaders are among them, by a pattern that Envoy takes, which limits
-// their size: so beginnings must do. X-Envoy-* is not, nor what says where a request comes from.
-const mayChange = "^(authorization|cookie|(x-([cgpv]o|[ah]t|[mw]e|[msu]s|a[mu]|cl|or|re[mw]|forwarded-([aceigu]|prefe))|remote-|cf-a|ssl-|tails)[!-~]*)$"
-
-// opensToPeople reports whether an app takes requests without an ATH token.
-func (g *generator) opensToPeople() bool {
-	return slices.ContainsFunc(g.config.Providers.Apps(), func(p *provider.Provider) bool { return p.App.Passthrough })
-}
-
-// told says which headers Envoy tells athd, and which of them not after all:
-// those that the decision needs, and those in which people put a token by
-// mistake, which athd refuses. To tell all of them would cost athd and Envoy a
-// fifth more for each request.
-func (g *generator) told() (tell, hide []*matcherv3.StringMatcher) {
-	tell = []*matcherv3.StringMatcher{exact(":method"), exact(":path"), exact(envoy.HeaderUpgrade), exact("referer"), startsWith("x-")}
-	// Headers that identify somebody: of an agent's request athd's reply removes
-	// them. Those that begin with x- are told anyway.
-	for _, p := range envoy.IdentityPlainPrefixes {
-		tell = append(tell, startsWith(p))
-	}
-	for _, word := range []string{"auth", "token", "key", "secret", "session", "credential"} {
-		tell = append(tell, contains(word)) // Authorization among them
-	}
-	// Envoy's own, which nobody else can send.
-	hide = []*matcherv3.StringMatcher{startsWith("x-envoy-"), exact("x-request-id"), exact("x-forwarded-proto")}
-	if g.config.TrustedHops == 0 {
-		hide = append(hide, exact(envoy.HeaderForwardedFor))
-	}
-	if g.opensToPeople() {
-		// Ours are cut out of people's cookies, which else are nobody's business.
-		tell = append(tell, exact(envoy.HeaderCookie))
-	}
-	return tell, hide
 }
 
 // guard admits requests that carry the metadata of our allow reply, and with a
@@ -177,15 +108,18 @@ func said(key string, value *matcherv3.ValueMatcher) *rbacv3.Principal {
 // checked is a route to a provider's API: what athd is told of it, what the
 // guard wants, and what the API must not see.
 func (g *generator) checked(provider, mount string, strip []*mutationv3.HeaderMutation) perFilter {
-	extensions := map[string]string{envoy.ExtProvider: provider, envoy.ExtStream: envoy.HeaderStream}
+	extensions := map[string]string{envoy.ExtProvider: provider}
 	if mount != "" {
 		extensions[envoy.ExtMount] = mount
 	}
+	return g.checkedBy(guard(provider), extensions, strip)
+}
+
+func (g *generator) checkedBy(guard *rbacv3.RBAC, extensions map[string]string, strip []*mutationv3.HeaderMutation) perFilter {
+	extensions[envoy.ExtStream] = envoy.HeaderStream
 	return perFilter{
-		envoy.CheckFilter: g.pack(&extauthzv3.ExtAuthzPerRoute{Override: &extauthzv3.ExtAuthzPerRoute_CheckSettings{
-			CheckSettings: &extauthzv3.CheckSettings{ContextExtensions: extensions},
-		}}),
-		envoy.GuardFilter: g.pack(&guardv3.RBACPerRoute{Rbac: &guardv3.RBAC{Rules: guard(provider)}}),
+		g.judgeName():     g.asked(extensions),
+		envoy.GuardFilter: g.pack(&guardv3.RBACPerRoute{Rbac: &guardv3.RBAC{Rules: guard}}),
 		headerMutationFilter: g.pack(&headersv3.HeaderMutationPerRoute{
 			Mutations: &headersv3.Mutations{RequestMutations: strip},
 		}),
@@ -196,7 +130,7 @@ func (g *generator) checked(provider, mount string, strip []*mutationv3.HeaderMu
 // fixed 404s only.
 func (g *generator) unchecked() perFilter {
 	return perFilter{
-		envoy.CheckFilter: g.pack(&extauthzv3.ExtAuthzPerRoute{Override: &extauthzv3.ExtAuthzPerRoute_Disabled{Disabled: true}}),
+		g.judgeName():     g.unasked(),
 		envoy.GuardFilter: g.pack(&guardv3.RBACPerRoute{}),
 	}
 }

@@ -65,7 +65,7 @@ func (g *generator) connectionManager() *hcmv3.HttpConnectionManager {
 	h2 := http2Options()
 	// Else one bad header would end everybody's connection.
 	h2.OverrideStreamErrorOnInvalidHttpMessage = yes()
-	return &hcmv3.HttpConnectionManager{
+	m := &hcmv3.HttpConnectionManager{
 		StatPrefix: listenerName,
 		// Slashes are not merged: /a//b is another path than /a/b (RFC 3986,
 		// section 6.2.2), so that athd is shown it as it came, and refuses it.
@@ -93,6 +93,11 @@ func (g *generator) connectionManager() *hcmv3.HttpConnectionManager {
 		HttpFilters:                   g.filters(),
 		RouteSpecifier:                &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: g.routeConfig()},
 	}
+	if g.config.WatchesStreams {
+		// Else a client of HTTP/1 would learn a second later that its stream was ended.
+		m.DelayedCloseTimeout = seconds(0)
+	}
+	return m
 }
 
 // escapedSlashes refuses %2F and %5C, unless a provider takes %2F as a part of
@@ -126,7 +131,19 @@ const (
 
 	maxConnections = 10000
 	maxHeapBytes   = 512 << 20
+
+	// streamBytes are for each stream that is watched: one over HTTP/2 on both sides
+	// takes some 29 KiB by itself, and 34 more for athd to hear of it.
+	streamBytes = 48 << 10
 )
+
+// heapBytes is where Envoy sheds load.
+func (g *generator) heapBytes() uint64 {
+	if !g.config.WatchesStreams {
+		return maxHeapBytes
+	}
+	return maxHeapBytes + streamBytes*uint64(max(0, g.config.MaxStreams))
+}
 
 // overloadManager makes Envoy refuse before it falls.
 func (g *generator) overloadManager() *overloadv3.OverloadManager {
@@ -150,7 +167,7 @@ func (g *generator) overloadManager() *overloadv3.OverloadManager {
 			{
 				Name: heap,
 				ConfigType: &overloadv3.ResourceMonitor_TypedConfig{TypedConfig: g.pack(
-					&heapv3.FixedHeapConfig{MaxHeapSizeBytes: maxHeapBytes})},
+					&heapv3.FixedHeapConfig{MaxHeapSizeBytes: g.heapBytes()})},
 			},
 		},
 		Actions: []*overloadv3.OverloadAction{

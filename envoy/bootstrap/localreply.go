@@ -2,6 +2,7 @@ package bootstrap
 
 import (
 	"fmt"
+	"slices"
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -29,7 +30,24 @@ func (g *generator) localReplies() *hcmv3.LocalReplyConfig {
 		m.StatusCode = wrapperspb.UInt32(status)
 		return m
 	}
-	return &hcmv3.LocalReplyConfig{Mappers: []*hcmv3.ResponseMapper{
+	const noAPI = "The API cannot be reached."
+	unreachable := []string{"UH", "UF", "UC", "UO", "URX", "UR", "LR", "UPE", "NC"}
+	var closed []*hcmv3.ResponseMapper
+	if g.config.RuntimeProviders {
+		unreachable = append(unreachable, "DF")
+		// The guard refuses before there is an address. That one is closed is told to
+		// nobody who could look for others.
+		closed = append(closed, refused(unavailable(g.cel("response.code_details.startsWith('rbac_access_denied') && upstream.address != ''"), noAPI, "1"), 503))
+	}
+	var processed []*hcmv3.ResponseMapper
+	if g.config.ByExtProc || g.config.hears() {
+		processed = []*hcmv3.ResponseMapper{
+			refused(unavailable(g.cel("response.code_details.startsWith('ext_proc_error')"), athdAway, "1"), 503),
+			refused(unavailable(g.cel("response.code_details in ['spurious_message', 'unhandled_message']"+
+				" || response.code_details.startsWith('header_mutation_')"), undecided, "1"), 503),
+		}
+	}
+	return &hcmv3.LocalReplyConfig{Mappers: slices.Concat([]*hcmv3.ResponseMapper{
 		{Filter: g.cel("'content-type' in response.headers")},
 		// No route takes a tunnel, so that nobody was asked about it.
 		adding(refused(says(g.cel("request.method == 'CONNECT'"), ath.MethodNotAllowed, "Tunnels are not opened here."), 405),
@@ -37,22 +55,26 @@ func (g *generator) localReplies() *hcmv3.LocalReplyConfig {
 		// athd is down, or late: for a check, and for the handshake.
 		refused(unavailable(g.cel("response.code_details == 'ext_authz_error'"), athdAway, "1"), 503),
 		refused(unavailable(g.cel("response.code >= 503 && xds.cluster_name == '"+envoy.CompanionCluster+"'"), athdAway, "1"), 503),
+	}, processed, closed, []*hcmv3.ResponseMapper{
 		// athd said what it never says; or the guard refused.
 		refused(unavailable(g.cel("response.code_details in ['ext_authz_invalid', 'ext_authz_denied']"+
-			" || response.code_details.startsWith('rbac_access_denied')"), "The decision cannot be made now; try again.", "1"), 503),
+			" || response.code_details.startsWith('rbac_access_denied')"), undecided, "1"), 503),
 		unavailable(g.cel("response.code_details.startsWith('overload')"), "The gateway is overloaded; try again later.", "5"),
 		says(statusIs(accesslogv3.ComparisonFilter_EQ, 504), ath.InternalError, "The API did not answer in time."),
-		unavailable(flags("UH", "UF", "UC", "UO", "URX", "UR", "LR", "UPE", "NC"), "The API cannot be reached.", "1"),
+		unavailable(flags(unreachable...), noAPI, "1"),
 		says(statusIs(accesslogv3.ComparisonFilter_EQ, 404), ath.NotFound, "There is nothing here."),
 		says(statusIs(accesslogv3.ComparisonFilter_EQ, 408), ath.InvalidRequest, "The request did not arrive in time."),
 		says(statusIs(accesslogv3.ComparisonFilter_EQ, 413), ath.PayloadTooLarge, "The request's body is too large."),
 		says(statusIs(accesslogv3.ComparisonFilter_EQ, 431), ath.InvalidRequest, "The request's headers are too large."),
 		says(statusIs(accesslogv3.ComparisonFilter_GE, 500), ath.InternalError, "The gateway failed."),
 		says(statusIs(accesslogv3.ComparisonFilter_GE, 400), ath.InvalidRequest, "The request is not acceptable."),
-	}}
+	})}
 }
 
-const athdAway = "The authorization service (athd) cannot be reached."
+const (
+	athdAway  = "The authorization service (athd) cannot be reached."
+	undecided = "The decision cannot be made now; try again."
+)
 
 // ownID begins the id of a refusal about which athd was not asked: it is in
 // Envoy's access log only.

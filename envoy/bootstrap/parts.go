@@ -10,6 +10,8 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/athd/athd/envoy"
 )
 
 // A Part is what of the configuration is printed: all of it, or what goes into
@@ -27,13 +29,19 @@ const (
 // Unchecked is what lets routes that have nothing to do with agents past the check
 // and its guard: a member of a route, a virtual host or a route configuration.
 // Never of a route to a provider.
-const Unchecked = `typed_per_filter_config:
-  envoy.filters.http.ext_authz:
-    '@type': type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute
+func (c Config) Unchecked() string {
+	judge, setting := envoy.CheckFilter, "ext_authz.v3.ExtAuthzPerRoute"
+	if c.ByExtProc {
+		judge, setting = envoy.JudgeFilter, "ext_proc.v3.ExtProcPerRoute"
+	}
+	return `typed_per_filter_config:
+  ` + judge + `:
+    '@type': type.googleapis.com/envoy.extensions.filters.http.` + setting + `
     disabled: true
-  envoy.filters.http.rbac:
+  ` + envoy.GuardFilter + `:
     '@type': type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBACPerRoute
 `
+}
 
 // headings tell where a part goes.
 var headings = map[Part][]string{
@@ -78,14 +86,28 @@ func Print(c Config, part Part) ([]byte, error) {
 		heading = append(heading, fmt.Sprintf("Public URL: %q", c.PublicURL))
 	}
 	if more := headings[part]; len(more) > 0 {
-		heading = append(append(heading, ""), more...)
+		heading = append(heading, "")
+		for _, line := range more {
+			heading = append(heading, strings.Replace(line, "ext_authz", c.filterWord(), 1))
+		}
+	}
+	if part == Clusters && (c.hears() || c.heals()) {
+		heading = append(heading, "athd_streams is athd once more, for what it hears of beside its decisions.")
 	}
 	if part == Routes {
-		for line := range strings.Lines(Unchecked) {
+		for line := range strings.Lines(c.Unchecked()) {
 			heading = append(heading, "  "+strings.TrimSuffix(line, "\n"))
 		}
 	}
 	return printYAML(m, heading)
+}
+
+// filterWord is what the headings call the filter that judges.
+func (c Config) filterWord() string {
+	if c.ByExtProc {
+		return envoy.JudgeFilter
+	}
+	return "ext_authz"
 }
 
 // PrintBare is [Print] without the heading.

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
-	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
 	guardv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -71,7 +70,12 @@ func (g *generator) virtualHost(host string, apps []*provider.Provider) *routev3
 			routes = append(routes, g.crossOrigin(g.mounted(p, name)))
 		}
 	}
-	routes = append(routes, g.unknownProviderCrossOrigin(), g.unknownHandshake())
+	if g.config.RuntimeProviders {
+		routes = append(routes, g.crossOrigin(g.runtimeProviders()))
+	} else {
+		routes = append(routes, g.unknownProviderCrossOrigin())
+	}
+	routes = append(routes, g.unknownHandshake())
 	// The longest prefix first: it is the most specific.
 	slices.SortStableFunc(apps, func(a, b *provider.Provider) int {
 		return cmp.Compare(len(b.App.PathPrefix), len(a.App.PathPrefix))
@@ -132,12 +136,12 @@ func (g *generator) mounted(p *provider.Provider, name string) *routev3.Route {
 	if p.App != nil {
 		strip = g.appMutations(p.App)
 	}
-	return &routev3.Route{
+	return g.toAPI(p, &routev3.Route{
 		Name: "proxy_" + name, Match: prefix(mount),
 		Action:                  &routev3.Route_Route{Route: action},
-		ResponseHeadersToRemove: []string{workerScope},
+		ResponseHeadersToRemove: g.ofReplies(true),
 		TypedPerFilterConfig:    g.checked(p.ID, mount, strip),
-	}
+	})
 }
 
 // native is an app on its own paths. Host and path stay as they came.
@@ -151,12 +155,20 @@ func (g *generator) native(p *provider.Provider) *routev3.Route {
 	if base := strings.TrimRight(envoy.Upstream(p).EscapedPath(), "/"); base != "" {
 		action.PrefixRewrite = base + cmp.Or(p.App.PathPrefix, "/")
 	}
-	return &routev3.Route{
+	return g.toAPI(p, &routev3.Route{
 		Name: "app_" + p.ID, Match: match,
 		Action:                  &routev3.Route_Route{Route: action},
-		ResponseHeadersToRemove: []string{workerScope},
+		ResponseHeadersToRemove: g.ofReplies(!p.App.Passthrough),
 		TypedPerFilterConfig:    g.checked(p.ID, "", g.appMutations(p.App)),
+	})
+}
+
+// toAPI is a route to a provider's API as it is, or retried.
+func (g *generator) toAPI(p *provider.Provider, r *routev3.Route) *routev3.Route {
+	if p.RetryOn401 {
+		return g.retried(r)
 	}
+	return r
 }
 
 // forward has no timeout for the whole reply, which would cut streams, and no
@@ -182,9 +194,7 @@ func (g *generator) unknownProvider() *routev3.Route {
 		// Said here, since a virtual host of the user's own may let all else
 		// past the check.
 		TypedPerFilterConfig: perFilter{
-			envoy.CheckFilter: g.pack(&extauthzv3.ExtAuthzPerRoute{Override: &extauthzv3.ExtAuthzPerRoute_CheckSettings{
-				CheckSettings: &extauthzv3.CheckSettings{},
-			}}),
+			g.judgeName():     g.asked(nil),
 			envoy.GuardFilter: g.pack(&guardv3.RBACPerRoute{Rbac: &guardv3.RBAC{Rules: guard("")}}),
 		},
 	}

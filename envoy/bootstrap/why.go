@@ -45,8 +45,37 @@ var why = map[string]string{
 	"response_headers_to_add":                                                                "Else a cache hands one origin's answer to another.",
 	"[companion_cors].match":                                                                 "What agents in browsers ask of athd. No script of another origin reads the consent pages.",
 	"[consent].match":                                                                        "The consent pages, which have this host for themselves.",
-	"[proxy_unknown].match":                                                                  "Checked without a provider, so that athd answers in its own words.",
-	"[ath_unknown].match":                                                                    "The rest of /ath never reaches an app.",
+	"[proxy_runtime].match":                                                                  "Providers that came while athd runs. athd's reply says to which API a request goes.",
+	"[proxy_runtime].typed_per_filter_config.envoy.filters.http.rbac.rbac":                   "Admits only what athd allowed, and sent to the very host that the request is about to be sent to.",
+	"[proxy_runtime].typed_per_filter_config.athd.transport":                                 "Behind the check, by its metadata, which no client can write.",
+	"[athd.transport]":                                                                       "Sleeps but on the route of run-time providers, as the next one does.",
+	"resolved_address_filter":                                                                "What may not be connected to is dropped from what a name resolves to: a connection that fails is tried at the next address.",
+	"[athd.egress]":                                                                          "Judges the address that is about to be connected to, whatever route led here. A missing one is refused.",
+	"upstream_http_protocol_options":                                                         "The server's name, and that in its certificate, are those of the request.",
+	"[athd_runtime].circuit_breakers":                                                        "What hangs at one API must not refuse another's.",
+	"transport_socket_matcher":                                                               "Without TLS only where athd's reply said so.",
+
+	"[athd.judge]": "Asks athd, by ext_proc. failure_mode_allow and allow_mode_override must stay false (their default).",
+	"[athd.judge].typed_config.message_timeout":                          "athd's own deadline towards its store is well under it.",
+	"[athd.judge].typed_config.status_on_error":                          "athd away is 503, not 500.",
+	"[athd.judge].typed_config.mutation_rules":                           "An answer that changes anything but these headers is refused.",
+	"[athd.judge].typed_config.forward_rules.allowed_headers":            "What the decision needs, and where people put a token by mistake.",
+	"[athd.judge].typed_config.forward_rules.disallowed_headers":         "Envoy's own, in which no client can put a token.",
+	"[athd.judge].typed_config.metadata_options":                         "Where the guard and the access log look.",
+	"[athd.judge].typed_config.grpc_service.retry_policy":                "A check that a replica never answered is made once more, by another one. It changes nothing.",
+	"typed_per_filter_config.athd.judge.overrides.grpc_initial_metadata": "Tells athd where this route leads. No client can set it.",
+	"[athd.cookies]": "An agent gets no cookies, where people do.",
+	"[athd.watch]":   "athd hears of long exchanges until they are over, and ends those whose token ends. Envoy tells by the heads which are long.",
+	"[athd.watch].typed_config.typed_config.failure_mode_allow": "streams_on_loss: keep. athd ends exchanges by answers, which count all the same.",
+	"processing_mode.response_trailer_mode":                     "Keeps the stream to athd open until the exchange is over.",
+	"[athd.reply]":                                              "athd hears of the heads of replies to agents. What cannot be checked is refused.",
+	"[athd.reply_trailers]":                                     "And of trailers, where a reply has some.",
+	"delayed_close_timeout":                                     "Else a client of HTTP/1 learns a second later that its stream was ended.",
+	"[athd_streams].typed_extension_protocol_options":           "gRPC is HTTP/2. Another connection for each thousand streams.",
+	"[athd_streams].circuit_breakers":                           "Of its own: however many streams are open, decisions do not wait.",
+
+	"[proxy_unknown].match": "Checked without a provider, so that athd answers in its own words.",
+	"[ath_unknown].match":   "The rest of /ath never reaches an app.",
 
 	"[envoy.filters.http.ext_authz].typed_config.grpc_service.retry_policy": "A check that a replica never answered is made once more, by another one. It changes nothing.",
 	"[companion].route.retry_policy":                                        "Only what cannot have arrived is sent again.",
@@ -56,6 +85,8 @@ var why = map[string]string{
 	"outlier_detection":                                                     "A replica that does not answer is left out, before its health was asked. What it answers does not count.",
 	"common_lb_config.healthy_panic_threshold":                              "While no replica is healthy all are asked; one that is healthy is enough.",
 	"circuit_breakers.thresholds.max_retries":                               "Envoy's default of three at once is too few while a replica goes.",
+
+	"[athd.replies]": "No API says in a reply, or its trailers, what only athd says.",
 
 	"[athd_authz].typed_extension_protocol_options":    "gRPC is HTTP/2.",
 	"[athd_authz].circuit_breakers":                    "The default of 1024 requests would refuse under load.",
@@ -87,10 +118,14 @@ func explain(n *yaml.Node, place string) {
 }
 
 func remark(n *yaml.Node, at string) {
-	for suffix, text := range why {
-		if strings.HasSuffix(at, "."+suffix) {
-			n.HeadComment = "# " + text
+	longest := ""
+	for suffix := range why {
+		if strings.HasSuffix(at, "."+suffix) && len(suffix) > len(longest) {
+			longest = suffix
 		}
+	}
+	if longest != "" {
+		n.HeadComment = "# " + why[longest]
 	}
 }
 
