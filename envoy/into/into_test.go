@@ -140,6 +140,14 @@ func TestPartsGoIntoWhateverPeopleWrite(t *testing.T) {
 			c.Listeners, c.Parts.ConsentURL = []string{"other", "http", "http"}, "http://consent.localhost:8080"
 			return c
 		}},
+		{"and ext_proc judges", nil, func(c into.Config) into.Config {
+			c.Parts.ByExtProc = true
+			return c
+		}},
+		{"and streams are watched, and replies checked", nil, func(c into.Config) into.Config {
+			c.Parts.WatchesStreams, c.Parts.ChecksReplies = true, true
+			return c
+		}},
 		{"and names by hand", nil, func(c into.Config) into.Config {
 			c.Listeners, c.VirtualHost = []string{"http"}, "main"
 			return c
@@ -157,7 +165,7 @@ func TestPartsGoIntoWhateverPeopleWrite(t *testing.T) {
 				config = c.c(config)
 			}
 			r := inserted(t, text, config)
-			if got, want := strings.Count(string(r.Text), "- name: envoy.filters.http.ext_authz"), max(1, len(slices.Compact(config.Listeners))); got != want {
+			if got, want := strings.Count(string(r.Text), "- name: envoy.filters.http.ext_authz")+strings.Count(string(r.Text), "- name: athd.judge"), max(1, len(slices.Compact(config.Listeners))); got != want {
 				t.Errorf("athd is asked in %d places, want %d", got, want)
 			}
 			envoyconfig.Parse(t, []byte(strings.TrimPrefix(string(r.Text), "\ufeff")))
@@ -266,5 +274,30 @@ func TestPartsFollowAthdsConfiguration(t *testing.T) {
 	}
 	if strings.Contains(string(shown), "800") {
 		t.Errorf("the difference shows what stays:\n%s", shown)
+	}
+}
+
+// Filters and cluster of ext_proc come where athd.yaml says so, and go again.
+func TestTheFilterThatJudgesIsReplaced(t *testing.T) {
+	byAuthz, byProc := shop(t), shop(t)
+	byProc.ByExtProc, byProc.WatchesStreams = true, true
+	first := inserted(t, before(t), into.Config{Parts: byAuthz})
+	second := inserted(t, before(t), into.Config{Parts: byProc})
+	for _, way := range []struct {
+		from, to *into.Result
+		parts    bootstrap.Config
+	}{{first, second, byProc}, {second, first, byAuthz}} {
+		got, err := into.Insert(way.from.Text, into.Config{Parts: way.parts})
+		if err != nil || !bytes.Equal(got.Text, way.to.Text) {
+			t.Errorf("what was there before shows: %v", err)
+		}
+	}
+	for _, of := range []string{"athd.judge", "athd.watch", "athd_streams", "ExtProcPerRoute"} {
+		if bytes.Contains(first.Text, []byte(of)) || !bytes.Contains(second.Text, []byte(of)) {
+			t.Errorf("%s is where it should not be, or the other way", of)
+		}
+	}
+	if bytes.Contains(second.Text, []byte("ext_authz.v3")) {
+		t.Error("ext_authz is left")
 	}
 }

@@ -8,7 +8,6 @@ import (
 
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/envoy"
-	"github.com/athd/athd/envoy/bootstrap"
 )
 
 // routes adds athd's to the virtual hosts that agents reach, before all others,
@@ -95,16 +94,17 @@ func (h host) hasAll(other host) bool {
 // routeSettings are those beside the virtual hosts: ports are no part of their
 // names, and what is not athd's is not checked.
 func (p *plan) routeSettings(m *manager, config spot, hosts []spot) error {
-	for _, name := range []string{envoy.CheckFilter, envoy.GuardFilter} {
+	for _, name := range []string{envoy.CheckFilter, envoy.JudgeFilter, envoy.GuardFilter} {
 		if there := config.get("typed_per_filter_config", name); there.there() {
 			return refuse(there.Line, fmt.Sprintf("route_config has settings for %s, not between athd's marks", name), "remove them: no such filter is there that is not athd's")
 		}
 	}
-	root, err := parsed(bootstrap.Unchecked)
+	text := p.config.Parts.Unchecked()
+	root, err := parsed(text)
 	if err != nil {
 		return err
 	}
-	unchecked := piece{root.Content[0], root.Content[1], strings.Split(strings.TrimSuffix(bootstrap.Unchecked, "\n"), "\n")}
+	unchecked := piece{root.Content[0], root.Content[1], strings.Split(strings.TrimSuffix(text, "\n"), "\n")}
 	const why = "# What has nothing to do with agents is let past the check and its guard. athd's routes say otherwise."
 	var missing []piece
 	if there := config.get("typed_per_filter_config"); config.index("typed_per_filter_config") < 0 {

@@ -39,7 +39,10 @@ func (p *plan) verified(text string) ([]verify.Finding, error) {
 		return nil, err
 	}
 	c := p.config.Parts
-	expect := verify.Expectation{Providers: c.Providers, Authz: c.Authz}
+	expect := verify.Expectation{
+		Providers: c.Providers, Authz: c.Authz, Runtime: c.RuntimeProviders, Egress: c.Egress,
+		ByExtProc: c.ByExtProc, WatchesStreams: c.WatchesStreams, KeepsStreams: c.KeepsStreams, ChecksReplies: c.ChecksReplies,
+	}
 	if consent := ath.RequestedHostOf(c.ConsentURL); consent != ath.RequestedHostOf(c.PublicURL) {
 		expect.ConsentHost = consent
 	}
