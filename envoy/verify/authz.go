@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 
 	"github.com/athd/athd/ath"
@@ -14,10 +15,9 @@ import (
 // fewRequests is how many undecided requests at once are too few to allow.
 const fewRequests = 4096
 
-// verifyAuthz wants ext_authz to ask athd itself, by a link that nobody else
+// verifyAthd wants athd itself to be asked, by a link that nobody else
 // reads: its answer holds a user's token.
-func (c *chain) verifyAuthz(where string) {
-	service := c.check.GetGrpcService()
+func (c *chain) verifyAthd(where string, service *corev3.GrpcService) {
 	if google := service.GetGoogleGrpc(); google != nil {
 		e, err := envoy.ParseEndpoint(strings.TrimPrefix(google.GetTargetUri(), "dns:///"))
 		if err != nil {
@@ -51,7 +51,7 @@ func (c *chain) verifyAuthz(where string) {
 	if !speaksHTTP2(cluster) {
 		c.fault(where, "it does not speak HTTP/2, so that athd cannot be asked", "set http2_protocol_options")
 	}
-	c.verifyAuthzCapacity(where, cluster)
+	c.verifyAuthzCapacity(where, cluster, service)
 }
 
 func (v *verifier) verifyAuthzEndpoint(where string, e envoy.Endpoint, encrypted bool) {
@@ -102,7 +102,7 @@ func speaksHTTP2(c *clusterv3.Cluster) bool {
 }
 
 // verifyAuthzCapacity looks for what turns a burst of requests into refusals.
-func (c *chain) verifyAuthzCapacity(where string, cluster *clusterv3.Cluster) {
+func (c *chain) verifyAuthzCapacity(where string, cluster *clusterv3.Cluster, service *corev3.GrpcService) {
 	most := uint32(1024) // Envoy's default
 	for _, t := range cluster.GetCircuitBreakers().GetThresholds() {
 		if t.GetPriority() != 0 {
@@ -126,5 +126,5 @@ func (c *chain) verifyAuthzCapacity(where string, cluster *clusterv3.Cluster) {
 	if cluster.GetOutlierDetection() != nil && panics != nil && panics.GetValue() == 0 {
 		c.warning(where, "outlier detection may put every athd out, and nobody is left to ask", "set common_lb_config.healthy_panic_threshold to 1, or remove outlier_detection")
 	}
-	c.verifyReplicas(where, cluster)
+	c.verifyReplicas(where, cluster, service)
 }

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
+	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
 	headersv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_mutation/v3"
 	guardv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
@@ -27,23 +28,31 @@ type chain struct {
 	*manager
 	where   string
 	filters []filter
-	checks  []int // where ext_authz filters are; Envoy Gateway has one for each policy
+	checks  []int // where filters are that ask for a decision; Envoy Gateway has one for each policy
 	checkAt int   // of the one that is looked at now; -1: none
-	check   *extauthzv3.ExtAuthz
+	// What that one is configured with: one of these, and of the other kind nothing.
+	check *extauthzv3.ExtAuthz
+	judge *extprocv3.ExternalProcessor
+	leads bool // one of its routes leaves it to athd's reply where a request goes
 }
 
 func (m *manager) newChain(where string, filters []*hcmv3.HttpFilter) *chain {
-	c := &chain{manager: m, where: where, checkAt: -1}
-	for _, f := range filters {
+	return &chain{manager: m, where: where, checkAt: -1, filters: m.filtersOf(filters)}
+}
+
+// filtersOf reads the filters of a chain.
+func (v *verifier) filtersOf(list []*hcmv3.HttpFilter) []filter {
+	var out []filter
+	for _, f := range list {
 		config := f.GetTypedConfig()
 		if d := f.GetConfigDiscovery(); d != nil {
-			if config = m.extensions[f.GetName()]; config == nil {
+			if config = v.extensions[f.GetName()]; config == nil {
 				config = d.GetDefaultConfig()
 			}
 		}
-		c.filters = append(c.filters, filter{f.GetName(), kindOf(config), config, f.GetIsOptional(), f.GetDisabled()})
+		out = append(out, filter{f.GetName(), kindOf(config), config, f.GetIsOptional(), f.GetDisabled()})
 	}
-	return c
+	return out
 }
 
 // runs reports whether a filter runs on a target: the most specific setting
@@ -62,16 +71,19 @@ func (c *chain) verifyChain(targets []*target) {
 		switch {
 		case f.config == nil:
 			c.fault(c.at(f), "its configuration cannot be read", "look at it by hand: this filter was not verified")
-		case open(f.config, &extauthzv3.ExtAuthz{}):
+		case open(f.config, &extauthzv3.ExtAuthz{}), c.judges(f):
 			c.checks = append(c.checks, i)
 		case open(f.config, &guardv3.RBAC{}):
 			guards = append(guards, i)
 		}
 	}
 	if len(c.checks) == 0 {
-		c.fault(c.where, "ext_authz is missing: athd is not asked", "put the ext_authz filter before the router")
+		c.fault(c.where, c.wanted()+" is missing: athd is not asked", "put the "+c.wanted()+" filter before the router")
 		for _, w := range targets {
-			if len(w.providers) > 0 {
+			switch {
+			case w.runtime:
+				c.verifyRuntimeUpstream(w)
+			case len(w.providers) > 0:
 				c.verifyUpstream(w)
 			}
 		}
@@ -81,7 +93,7 @@ func (c *chain) verifyChain(targets []*target) {
 	for _, w := range targets {
 		at, several := c.checkOf(w)
 		if several {
-			c.fault(c.where, "there are two ext_authz filters: the second one's answer writes over what athd's said",
+			c.fault(c.where, "there are two "+c.kindsOfChecks()+" filters: the second one's answer writes over what athd's said",
 				"leave athd's only")
 		}
 		checked[at] = append(checked[at], w)
@@ -93,7 +105,7 @@ func (c *chain) verifyChain(targets []*target) {
 	}
 }
 
-// checkOf returns the ext_authz filter that runs on a target, or the first where
+// checkOf returns the filter that asks for a decision on a target, or the first where
 // none does, and whether several do.
 func (c *chain) checkOf(w *target) (at int, several bool) {
 	at = -1
@@ -112,19 +124,32 @@ func (c *chain) checkOf(w *target) (at int, several bool) {
 	return at, false
 }
 
-// verifyAt verifies one ext_authz filter, and the targets that it is for.
+// verifyAt verifies one filter that asks for a decision, and the targets that it is for.
 func (c *chain) verifyAt(at int, targets []*target, guards []int) {
-	c.checkAt, c.check = at, &extauthzv3.ExtAuthz{}
-	open(c.filters[at].config, c.check)
+	c.checkAt, c.check, c.judge = at, &extauthzv3.ExtAuthz{}, nil
+	if !open(c.filters[at].config, c.check) {
+		c.check, c.judge = nil, &extprocv3.ExternalProcessor{}
+		open(c.filters[at].config, c.judge)
+	}
+	c.leads = slices.ContainsFunc(targets, func(w *target) bool { return w.runtime })
 	c.verifyCheck()
 	c.verifyOrder()
 	c.verifyTrailers()
 	c.verifyRouter()
 	guarded := c.verifyGuard(guards)
+	c.verifyHeard(guards)
 	for _, w := range targets {
 		if w.forwards() {
 			c.verifySettings(w)
 		}
+		if w.runtime || len(w.providers) > 0 {
+			c.verifyHeardOn(w)
+		}
+		if w.runtime {
+			c.verifyRuntimeTarget(w, guards, guarded)
+			continue
+		}
+		c.verifyNotRuntime(w)
 		if len(w.providers) > 0 {
 			c.verifyTarget(w, guards, guarded)
 		}
@@ -139,11 +164,10 @@ func (c *chain) verifyGuard(guards []int) bool {
 	switch {
 	case behind:
 	case len(guards) > 0 && c.assured(guards, nil).allow:
-		c.fault(c.where, "the guard stands before ext_authz, where there is nothing to guard by: it refuses everything, or nothing",
-			"move the rbac filter directly behind ext_authz")
+		c.fault(c.where, "the guard stands before "+c.asks()+", where there is nothing to guard by: it refuses everything, or nothing",
+			"move the rbac filter directly behind "+c.asks())
 	default:
-		c.say(c.ours(), c.where, "there is no guard behind ext_authz: a check that is skipped, or answered by something else, opens the API",
-			"put an rbac filter behind ext_authz that wants ath_allow: true of its dynamic metadata")
+		c.verifyUnguarded()
 	}
 	return behind
 }
@@ -197,13 +221,14 @@ func (c *chain) shadowed(guards []int, w *target) bool {
 // silently.
 func (c *chain) verifySettings(w *target) {
 	for _, name := range w.filters() {
-		if slices.ContainsFunc(c.filters, func(f filter) bool { return f.name == name }) {
+		named := func(f filter) bool { return f.name == name }
+		if slices.ContainsFunc(c.filters, named) || slices.ContainsFunc(c.upstreamFilters(c.clusters[w.cluster]), named) {
 			continue
 		}
 		s := w.settings(name)[0]
 		what := "it has settings for the filter " + envoy.Quote(name) + ", which is not in the chain: they are ignored"
 		remedy := "write them under the name of the filter in the chain"
-		if open(s.config, &extauthzv3.ExtAuthzPerRoute{}) || open(s.config, &guardv3.RBACPerRoute{}) || open(s.config, &headersv3.HeaderMutationPerRoute{}) {
+		if open(s.config, &extauthzv3.ExtAuthzPerRoute{}) || open(s.config, &extprocv3.ExtProcPerRoute{}) || open(s.config, &guardv3.RBACPerRoute{}) || open(s.config, &headersv3.HeaderMutationPerRoute{}) {
 			c.fault(w.where, what, remedy)
 		} else if !s.optional {
 			c.warning(w.where, what, remedy)

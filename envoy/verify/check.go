@@ -19,12 +19,17 @@ import (
 // maxAuthzTimeout is how long a request may hang on a decision.
 const maxAuthzTimeout = 5 * time.Second
 
-// verifyCheck looks at the settings of the ext_authz filter.
+// verifyCheck looks at the settings of the filter that asks for a decision.
 func (c *chain) verifyCheck() {
 	f := c.filters[c.checkAt]
 	where := c.at(f)
 	if f.optional {
-		c.fault(where, "ext_authz is optional: an Envoy without it would not ask", "remove is_optional")
+		c.fault(where, c.asks()+" is optional: an Envoy without it would not ask", "remove is_optional")
+	}
+	c.verifyWanted(where)
+	if c.judge != nil {
+		c.verifyJudge(where)
+		return
 	}
 	c.verifyAlwaysAsks(where)
 	c.verifyToldHeaders(where)
@@ -39,7 +44,7 @@ func (c *chain) verifyCheck() {
 		c.fault(where, "it does not ask by gRPC, which is all that athd speaks", "set grpc_service")
 		return
 	}
-	c.verifyAuthz(where)
+	c.verifyAthd(where, c.service())
 	switch timeout := c.check.GetGrpcService().GetTimeout(); {
 	case timeout == nil:
 		c.warning(where, "it has no timeout: Envoy waits 200 ms only, less than athd's store may take", "set grpc_service.timeout to 1s")
@@ -80,13 +85,16 @@ func whole(p *typev3.FractionalPercent) bool {
 
 // verifyToldHeaders looks at what athd hears of a request.
 func (c *chain) verifyToldHeaders(where string) {
-	if !c.check.GetEncodeRawHeaders() {
+	if c.check != nil && !c.check.GetEncodeRawHeaders() {
 		c.say(c.ours(), where, "headers are not told raw: those of one name arrive as one, bytes that are not UTF-8 as '!', so that what is judged may differ from what is sent",
 			"set encode_raw_headers: true")
 	}
 	need := []string{envoy.HeaderAuthorization, "x-ath-agent-id", envoy.HeaderPrefix + "any"}
-	if c.check.GetEncodeRawHeaders() {
+	if c.judge != nil || c.check.GetEncodeRawHeaders() {
 		need = append(need, ":path", ":method")
+	}
+	if c.judge != nil {
+		need = append(need, envoy.HeaderAuthority)
 	}
 	if slices.ContainsFunc(c.expect.Providers.Apps(), func(p *provider.Provider) bool { return p.App.Passthrough }) {
 		need = append(need, envoy.HeaderCookie)
@@ -111,27 +119,41 @@ func (c *chain) told(name string) bool {
 	in := func(list *matcherv3.ListStringMatcher) bool {
 		return slices.ContainsFunc(list.GetPatterns(), func(m *matcherv3.StringMatcher) bool { return stringMatches(m, name) })
 	}
-	return (c.check.GetAllowedHeaders() == nil || in(c.check.GetAllowedHeaders())) && !in(c.check.GetDisallowedHeaders())
+	allowed, disallowed := c.check.GetAllowedHeaders(), c.check.GetDisallowedHeaders()
+	if c.judge != nil {
+		allowed, disallowed = c.judge.GetForwardRules().GetAllowedHeaders(), c.judge.GetForwardRules().GetDisallowedHeaders()
+	}
+	return (allowed == nil || in(allowed)) && !in(disallowed)
 }
 
 // verifyMutationRules looks at what a reply may do to a request.
 func (c *chain) verifyMutationRules(where string) {
-	if !c.check.GetValidateMutations() {
+	key := "decoder_header_mutation_rules"
+	if c.judge != nil {
+		key = "mutation_rules"
+	} else if !c.check.GetValidateMutations() {
 		c.say(c.ours(), where, "what a reply changes is not validated", "set validate_mutations: true")
 	}
-	rules := c.check.GetDecoderHeaderMutationRules()
+	rules := c.mutationRules()
 	if rules == nil {
-		c.say(c.ours(), where, "a reply may change any header, the path too", "set decoder_header_mutation_rules: only authorization, cookie and x-ath-*")
+		c.say(c.ours(), where, "a reply may change any header, the path too", "set "+key+": only authorization, cookie and x-ath-*")
 		return
 	}
-	for _, name := range []string{envoy.HeaderAuthorization, envoy.HeaderCookie, "x-ath-agent-id"} {
+	must, may := []string{envoy.HeaderAuthorization, envoy.HeaderCookie, "x-ath-agent-id"}, "authorization, cookie and x-ath-*"
+	if c.leads {
+		must, may = append(must, envoy.HeaderPath, envoy.HeaderAuthority), "authorization, cookie, x-ath-*, :path and :authority"
+	}
+	for _, name := range must {
 		if !mutable(rules, name) {
-			c.fault(where, "athd's reply may not change "+envoy.Quote(name)+", as it must", "let decoder_header_mutation_rules allow authorization, cookie and x-ath-*")
+			c.fault(where, "athd's reply may not change "+envoy.Quote(name)+", as it must", "let "+key+" allow "+may)
 		}
 	}
-	for _, name := range []string{":path", ":method", ":authority", "host", "content-length", "transfer-encoding", "x-forwarded-for", "x-envoy-original-path", "accept"} {
+	for _, name := range []string{":path", ":authority", ":method", ":scheme", "host", "content-length", "transfer-encoding", "x-forwarded-for", "x-envoy-original-path", "accept"} {
+		if slices.Contains(must, name) {
+			continue // the route to run-time providers lives by it; on others athd's replies leave it alone
+		}
 		if mutable(rules, name) {
-			c.say(c.ours(), where, "a reply may change "+envoy.Quote(name), "let decoder_header_mutation_rules allow authorization, cookie and x-ath-* only")
+			c.say(c.ours(), where, "a reply may change "+envoy.Quote(name), "let "+key+" allow "+may+" only")
 			return
 		}
 	}
@@ -165,12 +187,16 @@ func regexMatches(m *matcherv3.RegexMatcher, s string) bool {
 	return err == nil && r.MatchString(s)
 }
 
-// verifyPerRoute looks at what a target to a provider says to ext_authz.
+// verifyPerRoute looks at what a target to a provider says to the filter that asks for
+// a decision, and reports whether it asks.
 func (c *chain) verifyPerRoute(w *target) bool {
 	f := c.filters[c.checkAt]
 	if !f.runs(w) {
-		c.fault(w.where, "ext_authz is disabled: athd is not asked", "remove what disables it on this route")
+		c.fault(w.where, c.asks()+" is disabled: athd is not asked", "remove what disables it on this route")
 		return false
+	}
+	if c.judge != nil {
+		return c.verifyJudgePerRoute(w)
 	}
 	if m := c.check.GetFilterEnabledMetadata(); m != nil {
 		c.verifyMark(w, m)

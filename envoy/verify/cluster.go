@@ -4,16 +4,11 @@ import (
 	"cmp"
 	"net/netip"
 	"net/url"
-	"slices"
 	"strings"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
-	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	dnsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/dns/v3"
-	headersv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_mutation/v3"
-	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
-	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 
 	"github.com/athd/athd/ath"
@@ -131,9 +126,7 @@ func (c *chain) verifyCluster(w *target, p *provider.Provider) {
 	if target.Scheme != "https" && !private(target.Hostname()) && !c.expect.ByHost {
 		c.warning(where, "the user's token travels in plaintext to "+envoy.Quote(target.Host), "use the API's https URL")
 	}
-	if !c.expect.ByHost && !c.cannotSpeakForUs(cluster) {
-		c.warning(where, "the API may answer with x-ath-* headers, as if athd did", "remove them by header_mutation among the cluster's http_filters (response_mutations and response_trailers_mutations)")
-	}
+	c.verifyReplies(w, cluster)
 	if o := httpOptionsOf(cluster); o != nil {
 		if len(o.GetRequestMirrorPolicies()) > 0 {
 			c.fault(where, "requests are mirrored: the user's token goes to another place too", "remove request_mirror_policies")
@@ -142,28 +135,6 @@ func (c *chain) verifyCluster(w *target, p *provider.Provider) {
 			c.verifyUpstreamFilter(where, f)
 		}
 	}
-}
-
-// cannotSpeakForUs reports whether x-ath-* headers of a cluster's replies, trailers
-// too, are removed.
-func (c *chain) cannotSpeakForUs(cluster *clusterv3.Cluster) bool {
-	drops := func(list []*mutationv3.HeaderMutation) bool {
-		return slices.ContainsFunc(list, func(m *mutationv3.HeaderMutation) bool {
-			return removes(m, envoy.HeaderDecisionID) && removes(m, envoy.HeaderPrefix+"any")
-		})
-	}
-	filters := httpOptionsOf(cluster).GetHttpFilters()
-	for _, f := range c.filters {
-		var r routerv3.Router
-		if len(filters) == 0 && open(f.config, &r) {
-			filters = r.GetUpstreamHttpFilters()
-		}
-	}
-	return slices.ContainsFunc(filters, func(f *hcmv3.HttpFilter) bool {
-		var h headersv3.HeaderMutation
-		return open(f.GetTypedConfig(), &h) && !f.GetDisabled() &&
-			drops(h.GetMutations().GetResponseMutations()) && drops(h.GetMutations().GetResponseTrailersMutations())
-	})
 }
 
 // private reports whether a host is this one or one of the operator's own

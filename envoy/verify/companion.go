@@ -8,6 +8,7 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	bufferv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/buffer/v3"
 	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
+	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
 	guardv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	"google.golang.org/protobuf/proto"
 
@@ -47,7 +48,7 @@ func (w *target) handshake() bool {
 	if begin == "" {
 		begin = strings.ReplaceAll(strings.TrimPrefix(w.route.GetMatch().GetSafeRegex().GetRegex(), "^"), `\.`, ".")
 	}
-	return !strings.HasPrefix(begin, ath.ProxyPath) &&
+	return !strings.HasPrefix(begin+"/", ath.ProxyPath) &&
 		(strings.HasPrefix(begin, ath.PathRoot+"/") || strings.HasPrefix(begin, ath.DiscoveryRoot))
 }
 
@@ -200,9 +201,10 @@ func (c *chain) unchecked(w *target) bool {
 	}
 	at, _ := c.checkOf(w)
 	f := c.filters[at]
-	var per extauthzv3.ExtAuthzPerRoute
+	var check extauthzv3.ExtAuthzPerRoute
+	var judge extprocv3.ExtProcPerRoute
 	s := w.settings(f.name)
-	return !f.runs(w) || len(s) > 0 && s[0].config != nil && open(s[0].config, &per) && per.GetDisabled()
+	return !f.runs(w) || len(s) > 0 && (open(s[0].config, &check) && check.GetDisabled() || open(s[0].config, &judge) && judge.GetDisabled())
 }
 
 // samples has one path of each row; the dots stand for anything.

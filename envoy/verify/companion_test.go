@@ -36,7 +36,7 @@ func TestVerifyFindsAthdsPathsAtAnAPI(t *testing.T) {
 	}
 	const discovery, appDiscovery = "/.well-known/ath.json", "/.well-known/ath-app.json"
 	calls := whole(discovery, appDiscovery, "/ath/authorize", "/ath/callback", "/ath/token", "/ath/revoke")
-	butAdmin := calls + folders("agents", "consent")
+	butAdmin := calls + folders("agents", "consent", "heal")
 	extra := func(what string) string {
 		return strings.Replace(below, `"}`, `",`+what+`}`, 1)
 	}
@@ -54,14 +54,15 @@ func TestVerifyFindsAthdsPathsAtAnAPI(t *testing.T) {
 		{"no operators, and a redirect", butAdmin + below + `"redirect":{"path_redirect":"/"}},`, shop, ""},
 		{"a 404 for all", known + gone + `},` + below + gone + `},`, shop, ""},
 		{"a 404 that comes too late", butAdmin + `{"match":{"prefix":"/ath/a"},` + api + `},` + below + gone + `},`, shop, "/ath/admin/…"},
-		{"no agents", calls + folders("consent", "admin"), shop, "/ath/agents/…"},
-		{"no consent", calls + folders("agents", "admin"), shop, "/ath/consent/start"},
+		{"no agents", calls + folders("consent", "heal", "admin"), shop, "/ath/agents/…"},
+		{"no consent", calls + folders("agents", "heal", "admin"), shop, "/ath/consent/start"},
+		{"no healing, as before there was any", calls + folders("agents", "consent", "admin"), shop, "/ath/heal/…"},
 		{"no discovery", below + athd + `},` + whole(appDiscovery), shop, discovery},
 		{"no discovery of the app", below + athd + `},` + whole(discovery), shop, appDiscovery},
-		{"no calls", known + athd + `},` + folders("agents", "consent", "admin"), shop, "/ath/authorize"},
-		{"no callback", strings.Replace(calls, "/ath/callback", "/ath/other", 1) + folders("agents", "consent", "admin"), shop, "/ath/callback"},
-		{"no token call", strings.Replace(calls, "/ath/token", "/ath/token/", 1) + folders("agents", "consent", "admin"), shop, "/ath/token"},
-		{"no revocation", strings.Replace(calls, "/ath/revoke", "/ath/REVOKE", 1) + folders("agents", "consent", "admin"), shop, "/ath/revoke"},
+		{"no calls", known + athd + `},` + folders("agents", "consent", "heal", "admin"), shop, "/ath/authorize"},
+		{"no callback", strings.Replace(calls, "/ath/callback", "/ath/other", 1) + folders("agents", "consent", "heal", "admin"), shop, "/ath/callback"},
+		{"no token call", strings.Replace(calls, "/ath/token", "/ath/token/", 1) + folders("agents", "consent", "heal", "admin"), shop, "/ath/token"},
+		{"no revocation", strings.Replace(calls, "/ath/revoke", "/ath/REVOKE", 1) + folders("agents", "consent", "heal", "admin"), shop, "/ath/revoke"},
 		{"another case, which does not matter there", butAdmin + `{"match":{"prefix":"/ATH/Admin/","case_sensitive":false},` + gone + `},`, shop, ""},
 		{"a folder by its segments", butAdmin + `{"match":{"path_separated_prefix":"/ath/admin"},` + athd + `},`, shop, ""},
 		{"a part of a segment", butAdmin + `{"match":{"path_separated_prefix":"/ath/adm"},` + athd + `},`, shop, "/ath/admin/…"},

@@ -38,8 +38,8 @@ func (m *manager) verifyConsent(config *routev3.RouteConfiguration) {
 			continue
 		}
 		if w.host != there {
-			if m.isCompanion(w) && !slices.ContainsFunc(pages, func(path string) bool { return !w.takes(path) }) {
-				m.warning(w.where, "it leads the consent pages' paths to athd on another host than "+envoy.Quote(own.String())+", where athd answers 404", "leave /ath/consent/ out of it")
+			if m.isCompanion(w) && slices.ContainsFunc(pages, w.takes) {
+				m.warning(w.where, "it leads the consent pages' paths to athd on another host than "+envoy.Quote(own.String())+", where athd answers 404", "leave /ath/consent/ and /ath/heal/ out of it")
 			}
 			continue
 		}

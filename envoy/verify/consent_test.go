@@ -64,6 +64,14 @@ func TestVerifyWantsTheConsentPagesAlone(t *testing.T) {
 				r.Match.PathSpecifier = &routev3.RouteMatch_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{Regex: "/ath/(authorize|callback|token|revoke)|/ath/(agents|consent|admin)/.*"}}
 			})
 		}, "it leads the consent pages' paths to athd on another host", verify.Warning},
+		"one page elsewhere, too": {func(c *verifyenvoy.Config) {
+			c.Route("companion", func(r *routev3.Route) {
+				r.Match.PathSpecifier = &routev3.RouteMatch_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{Regex: "/ath/(authorize|callback|token|revoke)|/ath/(agents|heal|admin)/.*"}}
+			})
+		}, "it leads the consent pages' paths to athd on another host", verify.Warning},
+		"no page of links that heal, as before there were any": {consent(func(h *routev3.VirtualHost) {
+			route(h, "consent").Match.PathSpecifier = &routev3.RouteMatch_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{Regex: "/ath/callback(/[^/]+)?|/ath/consent/.*"}}
+		}), `does not lead "/ath/heal/…" to athd`, verify.Fault},
 	} {
 		t.Run(name, func(t *testing.T) {
 			config := verifyenvoy.Config{Bootstrap: envoyconfig.Parse(t, envoyconfig.Generate(t, c))}

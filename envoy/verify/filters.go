@@ -51,14 +51,14 @@ var harmless = []string{
 // guard reads. Those behind it must leave alone what was judged.
 func (c *chain) verifyOrder() {
 	for i, f := range c.filters {
-		if f.config == nil {
+		if f.config == nil || slices.Contains(c.checks, i) {
 			continue
 		}
-		if slices.Contains(harmless, f.kind) {
-			if i > c.checkAt {
-				c.verifyMutations(c.at(f), f.config)
-			}
+		if c.innerHarmless(i, f) {
 			continue
+		}
+		if f.kind == httpFilters+"dynamic_forward_proxy.v3.FilterConfig" && f.disabled {
+			continue // but for a route that wakes it
 		}
 		if strings.Contains(anyText(f.config), envoy.CheckFilter) {
 			c.fault(c.at(f), "it names the dynamic metadata of ext_authz: it could write what the guard wants",
@@ -73,13 +73,35 @@ func (c *chain) verifyOrder() {
 			name = "unknown"
 		}
 		if i > c.checkAt {
-			c.fault(c.at(f), "behind ext_authz it may change the route or headers, or see the user's token ("+name+")",
-				"move it before ext_authz, or do without it on this listener")
+			c.fault(c.at(f), "behind "+c.asks()+" it may change the route or headers, or see the user's token ("+name+")",
+				"move it before "+c.asks()+", or do without it on this listener")
 		} else if writesMetadata(f.kind) {
 			c.warning(c.at(f), "it runs code that could write the dynamic metadata which the guard reads ("+name+")",
 				"trust it as you trust athd, or do without it on this listener")
 		}
 	}
+}
+
+// innerHarmless looks at what a filter is, or makes of others, and reports whether
+// nothing more is to be said of it. By which athd itself hears of an exchange is looked
+// at elsewhere.
+func (c *chain) innerHarmless(at int, f filter) bool {
+	list, wrapped := innerOf(f.config)
+	if !wrapped {
+		list = []inner{{name: f.name, config: f.config}}
+	}
+	for _, one := range list {
+		if _, athd := heardIn(one.config, at); athd {
+			continue
+		}
+		if !slices.Contains(harmless, kindOf(one.config)) {
+			return false
+		}
+		if at > c.checkAt {
+			c.verifyMutations(c.at(f), one.config)
+		}
+	}
+	return true
 }
 
 // writesMetadata says of a filter before the check whether it could forge what
@@ -91,35 +113,39 @@ func writesMetadata(kind string) bool {
 }
 
 // verifyUpstreamFilter is for filters that run for one attempt, after the router.
-func (v *verifier) verifyUpstreamFilter(where string, f *hcmv3.HttpFilter) {
+func (c *chain) verifyUpstreamFilter(where string, f *hcmv3.HttpFilter) {
 	where += " / upstream filter " + envoy.Quote(f.GetName())
-	if kind := kindOf(f.GetTypedConfig()); !slices.Contains(harmless, kind) {
-		v.fault(where, "behind ext_authz it may change the route or headers, or see the user's token ("+kind+")", "do without it")
+	if healing(f.GetName()) {
+		c.verifyHealing(where, f.GetTypedConfig())
 		return
 	}
-	v.verifyMutations(where, f.GetTypedConfig())
+	if kind := kindOf(f.GetTypedConfig()); !slices.Contains(harmless, kind) {
+		c.fault(where, "behind "+c.asks()+" it may change the route or headers, or see the user's token ("+kind+")", "do without it")
+		return
+	}
+	c.verifyMutations(where, f.GetTypedConfig())
 }
 
 // verifyMutations looks at header_mutation: it may take away, but not from what
 // athd set.
-func (v *verifier) verifyMutations(where string, config *anypb.Any) {
+func (c *chain) verifyMutations(where string, config *anypb.Any) {
 	var h headersv3.HeaderMutation
 	if open(config, &h) {
-		v.verifyRequestMutations(where, h.GetMutations())
+		c.verifyRequestMutations(where, h.GetMutations())
 	}
 }
 
-func (v *verifier) verifyRequestMutations(where string, m *headersv3.Mutations) {
+func (c *chain) verifyRequestMutations(where string, m *headersv3.Mutations) {
 	for _, one := range m.GetRequestMutations() {
 		if header := one.GetAppend().GetHeader().GetKey(); sensitiveHeader(header) {
-			v.fault(where, "behind ext_authz it sets the header "+envoy.Quote(header), "leave it as athd set it")
+			c.fault(where, "behind "+c.asks()+" it sets the header "+envoy.Quote(header), "leave it as athd set it")
 		}
 		if removes(one, envoy.HeaderAuthorization) {
-			v.fault(where, "behind ext_authz it removes authorization, the user's token that athd put in", "remove other headers only")
+			c.fault(where, "behind "+c.asks()+" it removes authorization, the user's token that athd put in", "remove other headers only")
 		}
 	}
 	if len(m.GetQueryParameterMutations()) > 0 {
-		v.fault(where, "behind ext_authz it changes the query", "leave the path as it was judged")
+		c.fault(where, "behind "+c.asks()+" it changes the query", "leave the path as it was judged")
 	}
 }
 

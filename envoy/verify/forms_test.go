@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -18,6 +19,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
+	"github.com/athd/athd/egress"
 	"github.com/athd/athd/envoy/verify"
 	"github.com/athd/athd/provider"
 	"github.com/athd/athd/test/e2e/verifyenvoy"
@@ -334,11 +336,13 @@ func FuzzVerify(f *testing.F) {
 	expect := verify.Expectation{
 		Providers: envoyconfig.Set(f, envoyconfig.GatewayProvider(f, "plain", "http://127.0.0.1:9999/base/"),
 			envoyconfig.AppProvider(f, "shop", "http://shop.default.svc.cluster.local:8080", "", "shop.example")),
-		Authz: []string{"10.0.0.9:9001"},
+		Authz: []string{"10.0.0.9:9001"}, Runtime: true, Egress: egress.Policy{Allow: []egress.Exception{{Addresses: netip.MustParsePrefix("127.0.0.1/32"), Port: 3000, HTTP: true}}},
 	}
 	f.Add(meshDump(`,"clear_route_cache":true`)) // small: a whole one is slow to search from
 	f.Add([]byte(`{"configs":[{"@type":"` + admin + `ListenersConfigDump","static_listeners":[{"listener":{"filter_chains":[{"filters":[{"typed_config":{"@type":"x"}}]}]}}]},` +
 		`{"@type":"` + admin + `ClustersConfigDump","static_clusters":[{"cluster":{"@type":"type.googleapis.com/udpa.type.v1.TypedStruct"}}]}]}`))
+	// What asks for run-time providers is in no dump of a mesh.
+	f.Add(dumpOf(f, envoyconfig.Parse(f, envoyconfig.Generate(f, envoyconfig.Variants(f)["run time, by http too"]))))
 	f.Fuzz(func(t *testing.T, dump []byte) {
 		one, err := verify.Verify(dump, expect)
 		if err != nil {

@@ -12,6 +12,9 @@ type assurance struct {
 	nothing  bool // no request is let through at all
 	allow    bool // athd allowed it
 	provider string
+	some     bool // for some provider, if not for this one
+	host     bool // athd said a host
+	same     bool // and the request goes to that very host
 }
 
 // both is what two conditions assure together.
@@ -19,7 +22,10 @@ func (a assurance) both(b assurance) assurance {
 	if a.provider != "" && b.provider != "" && a.provider != b.provider {
 		return assurance{nothing: true}
 	}
-	out := assurance{nothing: a.nothing || b.nothing, allow: a.allow || b.allow, provider: a.provider}
+	out := assurance{
+		nothing: a.nothing || b.nothing, allow: a.allow || b.allow, provider: a.provider,
+		some: a.some || b.some, host: a.host || b.host, same: a.same || b.same,
+	}
 	if out.provider == "" {
 		out.provider = b.provider
 	}
@@ -36,7 +42,7 @@ func (a assurance) either(b assurance) assurance {
 	case a.provider != b.provider:
 		a.provider = ""
 	}
-	a.allow = a.allow && b.allow
+	a.allow, a.some, a.host, a.same = a.allow && b.allow, a.some && b.some, a.host && b.host, a.same && b.same
 	return a
 }
 
@@ -61,15 +67,16 @@ func assures(rules *rbacv3.RBAC) assurance {
 }
 
 // policyAssures is for a policy that matches, or that does not: it matches if
-// any permission and any principal does. A condition in CEL is not read; it
-// can only narrow what matches.
+// any permission and any principal does, and its condition in CEL. That one can only
+// narrow what matches.
 func policyAssures(p *rbacv3.Policy, matches bool) assurance {
 	if !matches && (p.Condition != nil || p.CheckedCondition != nil) {
 		return assurance{}
 	}
 	return combine(!matches,
 		anyOf(p.Permissions, matches, permissionAssures),
-		anyOf(p.Principals, matches, principalAssures))
+		anyOf(p.Principals, matches, principalAssures),
+	).both(assurance{same: matches && wantsSaidHost(p.Condition)})
 }
 
 // anyOf is for a list of which one must match, or, if it does not match, none.
@@ -152,7 +159,20 @@ func metadataAssures(m *matcherv3.MetadataMatcher, source rbacv3.MetadataSource,
 	case envoy.MetaAllow:
 		return assurance{allow: m.GetValue().GetBoolMatch()}
 	case envoy.MetaProvider:
-		return assurance{provider: m.GetValue().GetStringMatch().GetExact()}
+		said := m.GetValue().GetStringMatch()
+		return assurance{provider: said.GetExact(), some: wantsText(said)}
+	case envoy.MetaHost:
+		return assurance{host: wantsText(m.GetValue().GetStringMatch())}
 	}
 	return assurance{}
+}
+
+// wantsText reports whether a matcher takes no empty text.
+func wantsText(m *matcherv3.StringMatcher) bool {
+	switch m.GetMatchPattern().(type) {
+	case *matcherv3.StringMatcher_Exact, *matcherv3.StringMatcher_Prefix, *matcherv3.StringMatcher_Suffix,
+		*matcherv3.StringMatcher_Contains, *matcherv3.StringMatcher_SafeRegex:
+		return !stringMatches(m, "")
+	}
+	return false
 }

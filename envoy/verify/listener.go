@@ -45,6 +45,7 @@ func (v *verifier) verifyListeners() {
 				"generate Envoy's configuration again, or take the provider out of athd's")
 		}
 	}
+	v.verifyRuntimeThere()
 }
 
 // chainName tells filter chains apart where there are several.
@@ -80,9 +81,18 @@ func (v *verifier) verifyManager(where string, config *anypb.Any, reached map[st
 	m.companions = m.companionsOf(configs)
 	ours := false
 	for _, c := range configs {
+		for _, w := range m.targetsOf(c) {
+			if w.runtime {
+				v.runtimeClusters[w.cluster] = true
+			}
+		}
+	}
+	for _, c := range configs {
 		targets := m.targetsOf(c)
 		m.targets = append(m.targets, targets...)
 		for _, w := range targets {
+			v.toRuntime = v.toRuntime || w.runtime
+			ours = ours || w.runtime
 			for _, id := range w.providers {
 				reached[v.idOf(id)] = true
 			}

@@ -2,11 +2,12 @@ package verify
 
 import (
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 )
 
 // verifyReplicas looks at what happens to requests while one of several athds goes
 // or is away. A mesh has its own ways.
-func (c *chain) verifyReplicas(where string, cluster *clusterv3.Cluster) {
+func (c *chain) verifyReplicas(where string, cluster *clusterv3.Cluster, service *corev3.GrpcService) {
 	endpoints := c.destinationOf(cluster).endpoints
 	several := len(endpoints) > 1 || len(endpoints) == 1 && !endpoints[0].Static()
 	if !several || c.expect.ByHost {
@@ -15,7 +16,6 @@ func (c *chain) verifyReplicas(where string, cluster *clusterv3.Cluster) {
 	if len(cluster.GetHealthChecks()) == 0 {
 		c.warning(where, "athd's health is not asked: a replica that is going is asked until it is gone, and its requests fail", "add a gRPC health check")
 	}
-	service := c.check.GetGrpcService()
 	if service.GetRetryPolicy().GetRetryOn() == "" {
 		c.warning(where, "a check that a replica never answered is not made again: while one goes, requests fail", "set grpc_service.retry_policy, with one retry")
 	}

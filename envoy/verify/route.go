@@ -25,6 +25,7 @@ type target struct {
 	part      *routev3.WeightedCluster_ClusterWeight // of a weighted cluster; else nil
 	cluster   string                                 // "" if it is not fixed
 	providers []string                               // to which it leads, by whatever sign
+	runtime   bool                                   // or wherever athd's reply says
 }
 
 // targetsOf lists the targets of a route configuration, also those that lead
@@ -103,7 +104,7 @@ func (w *target) told(name string) (value string, there, readable bool) {
 // lead finds the providers to which a target leads: by what its check tells,
 // else by its path, by what its guard wants, by its cluster, or by its host.
 func (m *manager) lead(w *target) *target {
-	if !w.forwards() {
+	if w.runtime = m.isRuntime(w); w.runtime || !w.forwards() {
 		return w
 	}
 	if id, _, readable := w.told(envoy.ExtProvider); id != "" && readable {
@@ -209,9 +210,10 @@ func (w *target) filters() []string {
 
 // extensions are what athd is told on this target. Unlike other settings those
 // of all levels are joined, and the most specific wins where they differ; but
-// where that takes the check away, nothing is told.
+// where that takes the check away, nothing is told. What ext_proc tells is that of
+// the most specific level alone.
 func (w *target) extensions() map[string]string {
-	out := map[string]string{}
+	out := w.streamMetadata()
 	for _, level := range w.levels() {
 		for _, name := range slices.Sorted(maps.Keys(level)) {
 			var per extauthzv3.ExtAuthzPerRoute

@@ -24,7 +24,7 @@ func (c *chain) verifyTarget(w *target, guards []int, guarded bool) {
 			c.verifyGuarded(w, guards)
 		}
 	}
-	c.verifyHeaders(w, c.provider(w))
+	c.verifyHeaders(w, strippedFor(c.provider(w)))
 	c.verifyUpstream(w)
 }
 
@@ -47,15 +47,15 @@ func (c *chain) verifyProviderExtension(w *target) {
 	told, there, readable := w.told(envoy.ExtProvider)
 	if _, limited := w.extensions()[envoy.ExtStream]; there && !limited && !c.expect.ByHost {
 		c.warning(w.where, "streams and WebSockets may outlive the agent's token: the route does not take their limit",
-			"set the context extension ath_stream and the mutation of "+envoy.HeaderStreamEnvoy+", as athd bootstrap prints them")
+			"set "+c.toldBy(envoy.ExtStream)+" and the mutation of "+envoy.HeaderStreamEnvoy+", as athd bootstrap prints them")
 	}
 	mount := w.mountOf()
 	switch {
 	case !there && !c.expect.ByHost:
 		c.fault(w.where, "it leads to a provider ("+strings.Join(w.providers, ", ")+") and does not tell athd which",
-			"set the context extension ath_provider")
+			"set "+c.toldBy(envoy.ExtProvider))
 	case there && readable && mount != "" && c.idOf(told) != c.idOf(mount):
-		c.fault(w.where, "its path is that of "+envoy.Quote(mount)+", but athd is told "+envoy.Quote(told), "set ath_provider to the provider of the path")
+		c.fault(w.where, "its path is that of "+envoy.Quote(mount)+", but athd is told "+envoy.Quote(told), "set "+c.toldBy(envoy.ExtProvider)+" to the provider of the path")
 	}
 }
 
@@ -85,17 +85,36 @@ func (c *chain) verifyMountExtension(w *target) {
 	told, there, readable := w.told(envoy.ExtMount)
 	switch id := w.mountOf(); {
 	case id == "" && there:
-		c.fault(w.where, "athd is told a mount, but the route has none", "remove the context extension ath_mount")
+		c.fault(w.where, "athd is told a mount, but the route has none", "remove "+c.toldBy(envoy.ExtMount))
 	case id != "" && !there && !c.expect.ByHost:
-		c.fault(w.where, "it does not tell athd its mount: athd judges another path than the API gets", "set the context extension ath_mount to "+envoy.Quote(ath.ProxyPath+id+"/"))
+		c.fault(w.where, "it does not tell athd its mount: athd judges another path than the API gets", "set "+c.toldBy(envoy.ExtMount)+" to "+envoy.Quote(ath.ProxyPath+id+"/"))
 	case id != "" && there && readable && told != ath.ProxyPath+id+"/":
 		c.fault(w.where, "athd is told the mount "+envoy.Quote(told)+", not "+envoy.Quote(ath.ProxyPath+id+"/")+": it judges another path than the API gets",
-			"set the context extension ath_mount to the prefix of the provider")
+			"set "+c.toldBy(envoy.ExtMount)+" to the prefix of the provider")
 	}
 }
 
+// strips says what an API must not see of a request.
+type strips int
+
+const (
+	forUnknown strips = iota // whose API is not known
+	forPeople                // an app, which may have people's cookies
+	forAgents
+)
+
+func strippedFor(p *provider.Provider) strips {
+	switch {
+	case p == nil:
+		return forUnknown
+	case p.App != nil:
+		return forPeople
+	}
+	return forAgents
+}
+
 // verifyHeaders looks at headers that are changed behind the check.
-func (c *chain) verifyHeaders(w *target, p *provider.Provider) {
+func (c *chain) verifyHeaders(w *target, api strips) {
 	var add []*corev3.HeaderValueOption
 	var drop []string
 	for _, level := range []interface {
@@ -106,11 +125,11 @@ func (c *chain) verifyHeaders(w *target, p *provider.Provider) {
 	}
 	for _, h := range add {
 		if name := h.GetHeader().GetKey(); sensitiveHeader(name) {
-			c.fault(w.where, "behind ext_authz it sets the header "+envoy.Quote(name), "leave it as athd set it")
+			c.fault(w.where, "behind "+c.asks()+" it sets the header "+envoy.Quote(name), "leave it as athd set it")
 		}
 	}
 	if slices.ContainsFunc(drop, func(name string) bool { return strings.EqualFold(name, envoy.HeaderAuthorization) }) {
-		c.fault(w.where, "behind ext_authz it removes authorization, the user's token that athd put in", "remove other headers only")
+		c.fault(w.where, "behind "+c.asks()+" it removes authorization, the user's token that athd put in", "remove other headers only")
 	}
 	var mutations []*mutationv3.HeaderMutation
 	for i, f := range c.filters {
@@ -137,10 +156,10 @@ func (c *chain) verifyHeaders(w *target, p *provider.Provider) {
 		return // where athd's reply removes them
 	}
 	lost := []string{"x-ath-agent-id"}
-	if p != nil && p.App == nil {
+	if api == forAgents {
 		lost = append(lost, envoy.HeaderCookie)
 	}
-	if p != nil {
+	if api != forUnknown {
 		for _, name := range identitySamples {
 			if !c.replyRemoves(name) {
 				lost = append(lost, name)
@@ -150,7 +169,7 @@ func (c *chain) verifyHeaders(w *target, p *provider.Provider) {
 	for _, name := range lost {
 		if !slices.ContainsFunc(mutations, func(m *mutationv3.HeaderMutation) bool { return removes(m, name) }) &&
 			!slices.ContainsFunc(drop, func(n string) bool { return strings.EqualFold(n, name) }) {
-			remedy := "remove it by header_mutation, behind ext_authz"
+			remedy := "remove it by header_mutation, behind " + c.asks()
 			if slices.Contains(identitySamples, name) {
 				remedy = "take allowed_headers and decoder_header_mutation_rules from what athd bootstrap prints, so that athd's reply removes it, or " + remedy
 			}
@@ -166,7 +185,7 @@ var identitySamples = []string{"x-forwarded-user", "x-auth-request-user", "remot
 // replyRemoves reports whether athd is told a header that identifies somebody,
 // and may remove it.
 func (c *chain) replyRemoves(name string) bool {
-	rules := c.check.GetDecoderHeaderMutationRules()
+	rules := c.mutationRules()
 	return c.told(name) && (rules == nil || mutable(rules, name))
 }
 
@@ -202,7 +221,7 @@ func (c *chain) verifyAction(w *target) {
 
 // repeats reports whether a request that may have arrived is sent again.
 func repeats(p *routev3.RetryPolicy) bool {
-	if p == nil || p.GetRetryOn() == "" && p.GetNumRetries() == nil {
+	if p == nil || p.GetRetryOn() == "" && p.GetNumRetries() == nil || repeatsMarked(p) {
 		return false
 	}
 	for on := range strings.SplitSeq(p.GetRetryOn(), ",") {

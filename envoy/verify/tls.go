@@ -42,9 +42,9 @@ func (v *verifier) verifyTLS(where string, c *clusterv3.Cluster, target *url.URL
 	return verified
 }
 
-// verifyTLSContext looks at one TLS context and returns whether the server's
-// certificate must be good for host.
-func (v *verifier) verifyTLSContext(where string, t *tlsv3.UpstreamTlsContext, o *httpv3.HttpProtocolOptions, host string) bool {
+// verifyTrust looks at whose certificates a TLS context takes, for whatever name. It
+// reports whether only those of authorities that it trusts.
+func (v *verifier) verifyTrust(where string, t *tlsv3.UpstreamTlsContext) bool {
 	common := t.GetCommonTlsContext()
 	if low(common.GetTlsParams().GetTlsMinimumProtocolVersion()) || low(common.GetTlsParams().GetTlsMaximumProtocolVersion()) {
 		v.fault(where, "it allows TLS older than 1.2", "set tls_minimum_protocol_version: TLSv1_2")
@@ -62,6 +62,14 @@ func (v *verifier) verifyTLSContext(where string, t *tlsv3.UpstreamTlsContext, o
 	if validation.GetAllowExpiredCertificate() {
 		v.fault(where, "expired certificates are accepted", "remove allow_expired_certificate")
 	}
+	return good
+}
+
+// verifyTLSContext looks at one TLS context and returns whether the server's
+// certificate must be good for host.
+func (v *verifier) verifyTLSContext(where string, t *tlsv3.UpstreamTlsContext, o *httpv3.HttpProtocolOptions, host string) bool {
+	good := v.verifyTrust(where, t)
+	validation, _ := validationOf(t.GetCommonTlsContext())
 	if validation.GetCustomValidatorConfig() != nil {
 		v.warning(where, "certificates are verified by an extension, which was not looked at", "see by hand that it wants the name "+envoy.Quote(host))
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/athd/athd/ath"
+	"github.com/athd/athd/egress"
 	"github.com/athd/athd/envoy"
 	"github.com/athd/athd/provider"
 )
@@ -30,6 +31,16 @@ type Expectation struct {
 	ConsentHost ath.Host
 	// CallbackPerProvider says that athd answers below /ath/callback/, too.
 	CallbackPerProvider bool
+	// ByExtProc says that athd is to be asked by ext_proc, in the place of ext_authz.
+	ByExtProc bool
+	// WatchesStreams says that athd is to hear of long exchanges until they are over,
+	// and KeepsStreams that those go on where nobody hears of them any more.
+	// ChecksReplies says that it is to hear of the heads of APIs' replies.
+	WatchesStreams, KeepsStreams, ChecksReplies bool
+	// Runtime says that athd takes providers while it runs, for which Envoy needs a
+	// route; Egress, at which addresses their APIs may be.
+	Runtime bool
+	Egress  egress.Policy
 }
 
 // A Severity says how bad a finding is.
@@ -75,7 +86,7 @@ func Verify(dump []byte, expect Expectation) (Verification, error) {
 			return Verification{}, fmt.Errorf("envoy: athd's address: %w", err)
 		}
 	}
-	v := &verifier{expect: expect, found: map[Finding]bool{}}
+	v := &verifier{expect: expect, found: map[Finding]bool{}, runtimeClusters: map[string]bool{}}
 	if err := v.read(dump); err != nil {
 		return Verification{}, err
 	}
@@ -98,8 +109,10 @@ func Verify(dump []byte, expect Expectation) (Verification, error) {
 type verifier struct {
 	expect Expectation
 	resources
-	found      map[Finding]bool // what is said twice is one finding
-	routesRead int
+	found           map[Finding]bool // what is said twice is one finding
+	routesRead      int
+	runtimeClusters map[string]bool // to which routes lead of which athd is told that it says where
+	toRuntime       bool            // some route leads to run-time providers
 }
 
 func (v *verifier) fault(where, what, remedy string)   { v.say(Fault, where, what, remedy) }
