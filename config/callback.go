@@ -1,7 +1,6 @@
 package config
 
 import (
-	"github.com/athd/athd/provider"
 	"github.com/athd/athd/strict"
 )
 
@@ -14,27 +13,6 @@ func (l *loader) callback() {
 		l.s.CallbackPerProvider = true
 	default:
 		l.Fail("want shared or per_provider", "callback")
-	}
-}
-
-// noMixUp refuses a client without a secret where several OAuth servers share
-// one redirect URI. There a bad server can have a user's browser ask a good one
-// with what was meant for itself, and is brought the good one's code with its
-// PKCE verifier by athd. What keeps it from redeeming them is the secret of the
-// client at the good server.
-func (l *loader) noMixUp(set *provider.Set, fault func(id, message string)) {
-	all := set.All()
-	if l.s.CallbackPerProvider || len(all) == 0 {
-		return
-	}
-	several := false
-	for _, p := range all {
-		several = several || !provider.SameServer(p, all[0])
-	}
-	for _, p := range all {
-		if several && p.AuthMethod == provider.NoClientAuth {
-			fault(p.ID, "a client without a secret, beside another OAuth server with the same redirect URI: one of them could redeem the other's codes (RFC 9700, section 4.4); set callback: per_provider in athd.yaml, or give the client a secret")
-		}
 	}
 }
 

@@ -24,6 +24,9 @@ const docs = "../docs/configuration.md"
 func keys(t reflect.Type, prefix string) []string {
 	var all []string
 	for f := range t.Fields() {
+		if !f.IsExported() && !f.Anonymous {
+			continue
+		}
 		name, options, _ := strings.Cut(f.Tag.Get("yaml"), ",")
 		path := prefix + name
 		of := f.Type

@@ -10,34 +10,48 @@ import (
 )
 
 // TestConfigurationsOfEarlierReleasesLoad: what users copied from the README,
-// the guides, compose and Kubernetes of an earlier athd goes on working. Only
-// add to testdata; a configuration that must no longer load is a line under
+// the guides, compose and Kubernetes of an earlier athd goes on working: of a
+// commit, or of what was new then. Only add to testdata; a configuration that must no longer load is a line under
 // "Important" in the changelog.
 func TestConfigurationsOfEarlierReleasesLoad(t *testing.T) {
 	want := map[string]string{ // the ids of its providers and apps
-		"compose":                      "login market shop",
-		"configuration":                "shop",
-		"guide-any-provider":           "github tracker",
-		"guide-github":                 "github",
-		"guide-google":                 "gmail google-calendar",
-		"guide-oauth-servers-any":      "shop",
-		"guide-oauth-servers-auth0":    "shop",
-		"guide-oauth-servers-clerk":    "shop",
-		"guide-oauth-servers-keycloak": "shop",
-		"guide-slack":                  "slack slack-bot",
-		"guide-your-api":               "shop",
-		"guide-your-envoy":             "shop",
-		"kubernetes-envoy-gateway":     "gallery shop",
-		"kubernetes-istio":             "gallery shop",
-		"readme":                       "shop",
-		"readme-github":                "github",
+		"f1b7ae5/compose":                      "login market shop",
+		"f1b7ae5/configuration":                "shop",
+		"f1b7ae5/guide-any-provider":           "github tracker",
+		"f1b7ae5/guide-github":                 "github",
+		"f1b7ae5/guide-google":                 "gmail google-calendar",
+		"f1b7ae5/guide-oauth-servers-any":      "shop",
+		"f1b7ae5/guide-oauth-servers-auth0":    "shop",
+		"f1b7ae5/guide-oauth-servers-clerk":    "shop",
+		"f1b7ae5/guide-oauth-servers-keycloak": "shop",
+		"f1b7ae5/guide-slack":                  "slack slack-bot",
+		"f1b7ae5/guide-your-api":               "shop",
+		"f1b7ae5/guide-your-envoy":             "shop",
+		"f1b7ae5/kubernetes-envoy-gateway":     "gallery shop",
+		"f1b7ae5/kubernetes-istio":             "gallery shop",
+		"f1b7ae5/readme":                       "shop",
+		"f1b7ae5/readme-github":                "github",
+
+		"998e869/compose":                  "login market shop",
+		"998e869/kubernetes-envoy-gateway": "gallery shop",
+		"998e869/kubernetes-istio":         "gallery shop",
+
+		"standing/compose":                  "login market shop",
+		"standing/every-section":            "files github shop", // before there were run-time providers and roles
+		"standing/kubernetes-envoy-gateway": "gallery shop",
+		"standing/kubernetes-istio":         "gallery shop",
+
+		"runtime/compose":                  "login market shop",
+		"runtime/every-section":            "files github shop", // before there were watched streams and ext_proc
+		"runtime/kubernetes-envoy-gateway": "gallery shop",
+		"runtime/kubernetes-istio":         "gallery shop",
 	}
-	files, err := filepath.Glob("testdata/f1b7ae5/*/athd.yaml")
+	files, err := filepath.Glob("testdata/*/*/athd.yaml")
 	if err != nil || len(files) != len(want) {
 		t.Fatalf("%d configurations, want %d: %v", len(files), len(want), err)
 	}
 	for _, file := range files {
-		name := filepath.Base(filepath.Dir(file))
+		name, _ := filepath.Rel("testdata", filepath.Dir(file))
 		t.Run(name, func(t *testing.T) {
 			m := earlierMachine(t)
 			m.put(t, "/etc/athd/athd.yaml", file)

@@ -64,7 +64,34 @@ func (l *loader) envoy() {
 	default:
 		l.Fail("want route or host_and_path", "envoy", "destination")
 	}
+	// A mesh's routes check no address to which a provider's host name leads.
+	e.RuntimeProviders = e.Destination == DestinationByRoute
+	if c.Runtime != nil {
+		e.RuntimeProviders = *c.Runtime
+	}
+	if e.RuntimeProviders && e.Destination == DestinationByHostAndPath {
+		l.warn("envoy.runtime_providers with envoy.destination host_and_path: neither Istio nor Envoy Gateway checks the address to which a provider's host name leads; the routes, the guard and that check are yours to write")
+	}
+	e.ByExtProc = l.second(c.Filter, FilterExtAuthz, FilterExtProc, "filter")
+	e.WatchesStreams = l.second(c.Streams, StreamsBounded, StreamsWatched, "streams")
+	e.KeepsStreams = l.second(c.OnLoss, OnLossEnd, OnLossKeep, "streams_on_loss")
+	if e.KeepsStreams && !e.WatchesStreams {
+		l.Fail("keep is for streams: watched", "envoy", "streams_on_loss")
+	}
+	if e.KeepsStreams && e.Destination == DestinationByHostAndPath {
+		l.warn("envoy.streams_on_loss keep with envoy.destination host_and_path: where a route has no duration from athd, as Istio's have none, a stream that is kept when athd goes never ends; leave it at end, or bound the routes' streams yourself")
+	}
+	e.ChecksReplies = l.second(c.Replies, RepliesCleared, RepliesChecked, "replies")
 	l.athdTLS()
+}
+
+// second reads a key below envoy that has two values, of which the first is the
+// default, and reports whether it is the second.
+func (l *loader) second(value, first, second, key string) bool {
+	if value != "" && value != first && value != second {
+		l.Fail("want "+first+" or "+second, "envoy", key)
+	}
+	return value == second
 }
 
 // replicas reads where Envoy finds one of athd's listeners: one address for

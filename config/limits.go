@@ -8,6 +8,9 @@ import (
 	"time"
 
 	"github.com/athd/athd/httpapi"
+	"github.com/athd/athd/ratelimit"
+	"github.com/athd/athd/tokenstore"
+	"github.com/athd/athd/watch"
 )
 
 const (
@@ -15,8 +18,8 @@ const (
 	maxCount           = 1_000_000
 )
 
-// limits checks what the companion does for whom. What is not said is
-// httpapi's default.
+// limits checks what the companion does for whom, and how often agents call. What
+// is not said of the former is httpapi's default, and of the latter nothing.
 func (l *loader) limits() {
 	c := &l.c.Limits
 	d := httpapi.DefaultLimits()
@@ -24,13 +27,23 @@ func (l *loader) limits() {
 	s.PerAddress = l.rate(c.PerAddress, d.PerAddress, "limits", "per_address")
 	s.Registrations = l.rate(c.Registrations, d.Registrations, "limits", "registrations_per_address")
 	s.PerAgent = l.rate(c.PerAgent, d.PerAgent, "limits", "per_agent")
+	l.s.CallsPerGrant = l.rate(c.CallsPerGrant, ratelimit.Unlimited, "limits", "calls_per_grant")
 	s.Concurrent = l.count(c.Concurrent, d.Concurrent, 2, "limits", "concurrent")
 	s.ConcurrentPerAddress = l.count(c.ConcurrentPerAddress, d.ConcurrentPerAddress, 1, "limits", "concurrent_per_address")
 	s.Pending = l.count(c.Pending, d.Pending, 1, "limits", "pending")
 	s.PendingPerDomain = l.count(c.PendingPerDomain, d.PendingPerDomain, 1, "limits", "pending_per_domain")
 	s.PendingPerAddress = l.count(c.PendingPerAddress, d.PendingPerAddress, 1, "limits", "pending_per_address")
 	s.SessionsPerAgent = l.count(c.SessionsPerAgent, d.SessionsPerAgent, 1, "limits", "sessions_per_agent")
+	s.ProviderChanges = l.rate(c.ProviderChanges, d.ProviderChanges, "limits", "provider_changes")
+	s.RuntimeProviders = l.count(c.RuntimeProviders, d.RuntimeProviders, 1, "limits", "runtime_providers")
+	if s.RuntimeProviders > tokenstore.MaxRuntimeProviders {
+		l.Fail("want at most "+strconv.Itoa(tokenstore.MaxRuntimeProviders), "limits", "runtime_providers")
+	}
 	l.s.Connections = l.count(c.Connections, defaultConnections, 1, "limits", "connections")
+	streams := watch.DefaultLimits()
+	l.s.Streams.PerGrant = l.count(c.Streams.PerGrant, streams.PerGrant, 1, "limits", "streams", "per_grant")
+	l.s.Streams.PerAgent = l.count(c.Streams.PerAgent, streams.PerAgent, 1, "limits", "streams", "per_agent")
+	l.s.Streams.Total = l.count(c.Streams.Total, streams.Total, 1, "limits", "streams", "total")
 	for i, text := range c.EnvoyAddresses {
 		p, err := parsePrefix(text)
 		if err != nil {
@@ -46,7 +59,7 @@ func (l *loader) limits() {
 }
 
 // rate reads a rate.
-func (l *loader) rate(s string, fallback httpapi.Rate, path ...any) httpapi.Rate {
+func (l *loader) rate(s string, fallback ratelimit.Rate, path ...any) ratelimit.Rate {
 	if s == "" {
 		return fallback
 	}
@@ -58,17 +71,17 @@ func (l *loader) rate(s string, fallback httpapi.Rate, path ...any) httpapi.Rate
 }
 
 // parseRate reads a rate such as 20/s, 1200/m or 5000/h, or off.
-func parseRate(s string) (httpapi.Rate, error) {
+func parseRate(s string) (ratelimit.Rate, error) {
 	if s == "off" {
-		return httpapi.Unlimited, nil
+		return ratelimit.Unlimited, nil
 	}
 	count, unit, _ := strings.Cut(s, "/")
 	per := map[string]time.Duration{"s": time.Second, "m": time.Minute, "h": time.Hour}[unit]
 	n, err := strconv.ParseUint(count, 10, 31)
 	if err != nil || per == 0 || n == 0 || n > maxCount {
-		return httpapi.Rate{}, errors.New("want a rate such as 20/s, 1200/m or 5000/h, or off")
+		return ratelimit.Rate{}, errors.New("want a rate such as 20/s, 1200/m or 5000/h, or off")
 	}
-	return httpapi.Rate{N: int(n), Per: per}, nil
+	return ratelimit.Rate{N: int(n), Per: per}, nil
 }
 
 // count reads a number of things that may be there at once.

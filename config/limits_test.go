@@ -8,6 +8,7 @@ import (
 
 	"github.com/athd/athd/config/configtest"
 	"github.com/athd/athd/httpapi"
+	"github.com/athd/athd/ratelimit"
 )
 
 func TestLimitsAreRead(t *testing.T) {
@@ -25,7 +26,7 @@ func TestLimitsAreRead(t *testing.T) {
 			t.Fatal(fault)
 		}
 		got, want := s.Limits, httpapi.Limits{
-			PerAddress: httpapi.Rate{N: 20, Per: time.Second}, Registrations: httpapi.Unlimited, PerAgent: httpapi.Rate{N: 7, Per: time.Hour},
+			PerAddress: ratelimit.Rate{N: 20, Per: time.Second}, Registrations: ratelimit.Unlimited, PerAgent: ratelimit.Rate{N: 7, Per: time.Hour},
 			Concurrent: 3, ConcurrentPerAddress: 2,
 		}
 		envoys := got.Envoys
@@ -39,6 +40,13 @@ func TestLimitsAreRead(t *testing.T) {
 			t.Errorf("got %v", envoys)
 		}
 	})
+	t.Run("calls are not limited but where it is written", func(t *testing.T) {
+		for limits, want := range map[string]ratelimit.Rate{"{}": ratelimit.Unlimited, "{calls_per_grant: off}": ratelimit.Unlimited, "{calls_per_grant: 600/m}": {N: 600, Per: time.Minute}} {
+			if s, fault := load(limits); fault != "" || s.CallsPerGrant != want {
+				t.Errorf("%s: %v %s", limits, s.CallsPerGrant, fault)
+			}
+		}
+	})
 	for name, test := range map[string]struct{ limits, want string }{
 		"a rate has a unit":        {"{per_address: '20'}", "limits.per_address: want a rate"},
 		"a rate's unit is known":   {"{per_address: 20/d}", "limits.per_address: want a rate"},
@@ -49,10 +57,14 @@ func TestLimitsAreRead(t *testing.T) {
 		"nothing of an address":    {"{concurrent_per_address: 0}", "limits.concurrent_per_address: want a number from 1"},
 		"no connection":            {"{connections: 0}", "limits.connections: want a number from 1"},
 		"nothing under review":     {"{pending: 0}", "limits.pending: want a number from 1"},
+		"no stream of a grant":     {"{streams: {per_grant: 0}}", "limits.streams.per_grant: want a number from 1"},
+		"no stream of an agent":    {"{streams: {per_agent: -1}}", "limits.streams.per_agent: want a number from 1"},
+		"too many streams":         {"{streams: {total: 1000001}}", "limits.streams.total: want a number from 1"},
 		"no session":               {"{sessions_per_agent: -1}", "limits.sessions_per_agent: want a number from 1"},
 		"an Envoy is no name":      {"{envoy_addresses: [envoy]}", "limits.envoy_addresses[0]: want an IP address"},
 		"a network has no host":    {"{envoy_addresses: [10.1.0.1/16]}", "limits.envoy_addresses[0]: want an IP address"},
 		"a network without a zone": {"{envoy_addresses: ['fe80::1%eth0']}", "limits.envoy_addresses[0]: want an IP address"},
+		"calls are a rate":         {"{calls_per_grant: 100}", "limits.calls_per_grant: want a rate"},
 		"an unknown limit":         {"{per_user: 1/s}", `unknown key "per_user"`},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -38,20 +38,22 @@ func Parse(path string, data []byte, out Sources) (*Settings, strict.Faults) {
 	if len(faults) > 0 && reflect.ValueOf(c).IsZero() {
 		return nil, faults.Sort() // not readable at all: the rest would be echoes
 	}
-	l := &loader{Checker: strict.Checker{Doc: doc}, Sources: out, dir: filepath.Dir(path), c: &c, s: &Settings{Development: c.Development}}
+	l := &loader{Checker: strict.Checker{Doc: doc}, Sources: out, dir: filepath.Dir(path), raw: &raw, c: &c, s: &Settings{Development: c.Development}}
 	l.publicURL()
 	l.consentURL()
 	l.listen()
 	l.store()
 	l.callback()
+	l.lives()
 	l.providers()
 	l.admin()
 	l.agents()
 	l.approval()
-	l.lives()
+	l.operator()
 	l.limits()
 	l.draining()
 	l.envoy()
+	l.egress()
 	l.cors()
 	l.logging()
 	l.audit()
@@ -68,7 +70,8 @@ func Parse(path string, data []byte, out Sources) (*Settings, strict.Faults) {
 type loader struct {
 	Sources
 	strict.Checker
-	dir string // of athd.yaml: relative paths start there
+	dir string      // of athd.yaml: relative paths start there
+	raw *yamlConfig // before variables were replaced
 	c   *yamlConfig
 	s   *Settings
 }

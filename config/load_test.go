@@ -10,12 +10,15 @@ import (
 	"time"
 
 	"github.com/athd/athd/approval"
+	"github.com/athd/athd/ath"
 	"github.com/athd/athd/athflow"
 	"github.com/athd/athd/config/configtest"
 	"github.com/athd/athd/config/schema"
 )
 
-func sources(m configtest.Machine) Sources { return Sources{m.Env, m.ReadFile} }
+func sources(m configtest.Machine) Sources {
+	return Sources{Env: m.Env, ReadFile: m.ReadFile, Now: func() time.Time { return time.Date(2026, 11, 29, 12, 0, 0, 0, time.UTC) }}
+}
 
 func TestConfigurationFaultsNameKeyAndLine(t *testing.T) {
 	const app = `app_id: shop, upstream: 'http://127.0.0.1:3000', available_scopes: [products:read], oauth: {authorize_endpoint: https://l.example.com/a, token_endpoint: https://l.example.com/t, client_id: i, client_secret: s}`
@@ -101,12 +104,51 @@ func TestConfigurationFaultsNameKeyAndLine(t *testing.T) {
 		{"a client certificate with another key", set{"store": "{url: 'rediss://localhost', cert_file: cert.pem, key_file: otherkey.pem, keyset_file: keyset.json}"}, "2:36: store.cert_file: does not fit its key"},
 		{"replicas that there are not", set{"store": "{url: embedded, wait_replicas: 1}"}, "2:24: store.wait_replicas: the embedded store has no replicas"},
 		{"less than no replicas", set{"store": "{url: embedded, wait_replicas: -1}"}, "2:24: store.wait_replicas: want a number"},
+		// T-8
+		{"a consent that stands", set{"tokens": "{renewal: {max: 90d, idle: 30d}}"}, ""},
+		{"a consent that stands for a year", set{"tokens": "{renewal: {max: 365d}}"}, ""},
+		{"a consent that does not", set{"tokens": "{renewal: off}"}, ""},
+		{"a consent that does not, in another word", set{"tokens": "{renewal: false}"}, ""},
+		{"nothing said of it", set{"tokens": "{renewal: }"}, ""},
+		{"an empty renewal", set{"tokens": "{renewal: {}}"}, "5:10: tokens.renewal.max: is missing"},
+		{"a renewal without an end", set{"tokens": "{renewal: {idle: 30d}}"}, "5:10: tokens.renewal.max: is missing"},
+		{"a renewal in other words", set{"tokens": "{renewal: forever}"}, "5:10: tokens.renewal: want off, or {max: 90d, idle: 30d}"},
+		{"a renewal in a list", set{"tokens": "{renewal: [90d]}"}, "5:19: want an object, got a list"},
+		{"a renewal that rotates", set{"tokens": "{renewal: {max: 90d, rotate: true}}"}, `5:30: unknown key "rotate"`},
+		{"a renewal for ever", set{"tokens": "{renewal: {max: 366d}}"}, "5:20: tokens.renewal.max: want at most 365d"},
+		{"a renewal shorter than a token", set{"tokens": "{ttl: 1h, renewal: {max: 1h}}"}, "5:29: tokens.renewal.max: want more than tokens.ttl"},
+		{"a renewal that nobody could use in time", set{"tokens": "{ttl: 1h, renewal: {max: 90d, idle: 30m}}"}, "5:39: tokens.renewal.idle: want more than tokens.ttl"},
+		{"idle beyond the end", set{"tokens": "{renewal: {max: 90d, idle: 91d}}"}, "5:30: tokens.renewal.idle: want at most max"},
+		{"an app's own renewal", set{"providers_file": "", "apps": "[{" + app + ", renewal: {max: 7d}}]"}, ""},
+		{"an app's own renewal, longer than that of all", set{"providers_file": "", "tokens": "{renewal: {max: 2d}}", "apps": "[{" + app + ", renewal: {max: 7d, idle: 5d}}]"}, ""},
+		{"an app without renewals", set{"providers_file": "", "tokens": "{renewal: {max: 2d}}", "apps": "[{" + app + ", renewal: off}]"}, ""},
+		{"an app's renewal beyond its end", set{"providers_file": "", "tokens": "{renewal: {max: 2d}}", "apps": "[{" + app + ", renewal: {idle: 3d}}]"}, "renewal.idle: want at most max"},
+		{"an app's renewal in other words", set{"providers_file": "", "apps": "[{" + app + ", renewal: 5d}]"}, "renewal: want off, or {max: 90d, idle: 30d}"},
+
+		{"an operator", set{"operator": "{name: 'Example Ltd', contact: help@example.com}"}, ""},
+		{"an operator's page", set{"operator": "{contact: 'https://example.com/help?about=agents#end'}"}, ""},
+		{"an operator's address as a URL", set{"operator": "{contact: 'mailto:help+ath@example.com'}"}, ""},
+		{"an operator's name is text", set{"operator": "{name: \"a\\nb\"}"}, "operator.name: "},
+		{"a contact by script", set{"operator": "{contact: 'javascript:alert(1)'}"}, "operator.contact: want a mail address, mailto: and one, or an https URL"},
+		{"a contact by script in other letters", set{"operator": "{contact: 'JavaScript:alert(1)//a@example.com'}"}, "operator.contact: want a mail address"},
+		{"a contact in a data URL", set{"operator": "{contact: 'data:text/html,a@example.com'}"}, "operator.contact: want a mail address"},
+		{"a contact without TLS", set{"operator": "{contact: 'http://example.com/help'}"}, "operator.contact: want a mail address"},
+		{"a contact with a password", set{"operator": "{contact: 'https://ops:hunter2@example.com/'}"}, "operator.contact: want a mail address"},
+		{"a contact that writes the mail", set{"operator": "{contact: 'mailto:help@example.com?bcc=x@example.org'}"}, "operator.contact: want a mail address"},
+		{"a contact of two", set{"operator": "{contact: 'a@example.com,b@example.com'}"}, "operator.contact: want a mail address"},
+		{"a contact without a place", set{"operator": "{contact: help}"}, "operator.contact: want a mail address"},
+
 		{"ended tokens are remembered for a while", set{"tokens": "{ttl: 1h, remember_ended: 1h}"}, ""},
 		{"ended tokens are forgotten too soon", set{"tokens": "{remember_ended: 59s}"}, "tokens.remember_ended: want between 1m0s and 168h0m0s"},
 		{"ended tokens are remembered for ever", set{"tokens": "{remember_ended: 169h}"}, "tokens.remember_ended: want between"},
 		{"what is remembered has a duration", set{"tokens": "{remember_ended: long}"}, "tokens.remember_ended: want a duration"},
 		{"a patient store", set{"store": "{url: embedded, timeout: 1m}"}, "2:24: store.timeout: want between 10ms and 5s"},
 		{"a timeout is a duration", set{"store": "{url: embedded, timeout: soon}"}, "2:24: store.timeout: want a duration"},
+		{"a keyset in a variable", set{"store": "{url: 'redis://127.0.0.1', keyset: '${ATHD_KEYSET}'}"}, ""},
+		{"a keyset in a variable that is not set", set{"store": "{url: 'redis://127.0.0.1', keyset: '${NOBODY}'}"}, "environment variable NOBODY is not set"},
+		{"a keyset in a variable that is none", set{"store": "{url: 'redis://127.0.0.1', keyset: '${HOST}'}"}, "2:35: store.keyset: keyset is not a valid Tink keyset"},
+		{"a keyset twice", set{"store": "{url: 'redis://127.0.0.1', keyset: '${ATHD_KEYSET}', keyset_file: keyset.json}"}, "store.keyset_file: store.keyset is given too"},
+		{"a keyset in the clear", set{"store": "{url: 'redis://127.0.0.1', keyset: '{}'}"}, "2:35: store.keyset: has to come from a variable: ${ATHD_KEYSET}"},
 		{"a keyset is required", set{"store": "{url: 'redis://127.0.0.1'}"}, "2:1: store.keyset_file: is missing"},
 		{"a keyset is a keyset", set{"store": "{url: 'redis://127.0.0.1', keyset_file: providers.json}"}, "2:35: store.keyset_file: keyset is not a valid Tink keyset"},
 		{"a keyset is there", set{"store": "{url: embedded, keyset_file: gone.json}"}, "2:24: store.keyset_file: cannot be read"},
@@ -133,7 +175,16 @@ func TestConfigurationFaultsNameKeyAndLine(t *testing.T) {
 		{"an admin token cannot be guessed", set{"admin": "{tokens: [{name: ops, token_file: short.token}]}"}, "4:30: admin.tokens[0].token_file: the token in the file can be guessed"},
 		{"an admin token is one line", set{"admin": "{tokens: [{name: ops, token_file: two.token}]}"}, "admin.tokens[0].token_file: want one line"},
 		{"an admin token is not empty", set{"admin": "{tokens: [{name: ops, token_file: none.token}]}"}, "admin.tokens[0].token_file: is empty"},
-		{"an admin token's name is its own", set{"admin": "{tokens: [{name: ops, token_file: admin.token}, {name: ops, token_file: long.token}]}"}, "admin.tokens[1].name: is taken"},
+		{"an operator's role", set{"admin": "{tokens: [{name: ops, token_file: admin.token, role: viewer}]}"}, ""},
+		{"a role that is none", set{"admin": "{tokens: [{name: ops, token_file: admin.token, role: root}]}"}, "4:55: admin.tokens[0].role: want viewer, approver or admin"},
+		{"a token's end", set{"admin": "{tokens: [{name: ops, token_file: admin.token, expires: 2027-01-31T00:00:00Z}]}"}, ""},
+		{"a token's end as a text", set{"admin": "{tokens: [{name: ops, token_file: admin.token, expires: '2027-01-31T00:00:00+01:00'}]}"}, ""},
+		{"a token's end is a date and a time", set{"admin": "{tokens: [{name: ops, token_file: admin.token, expires: 2027-01-31}]}"}, "admin.tokens[0].expires: want a date and time as RFC 3339 writes them"},
+		{"a viewer that sees users", set{"admin": "{tokens: [{name: ops, token_file: admin.token, role: viewer, sees_users: true}]}"}, ""},
+		{"an approver sees users anyway", set{"admin": "{tokens: [{name: ops, token_file: admin.token, role: approver, sees_users: false}]}"}, "admin.tokens[0].sees_users: is for the role viewer"},
+		{"an operator's next token", set{"admin": "{tokens: [{name: ops, token_file: admin.token, expires: 2026-12-06T00:00:00Z}, {name: ops, token_file: long.token}]}"}, ""},
+		{"an operator's two tokens, and neither goes", set{"admin": "{tokens: [{name: ops, token_file: admin.token}, {name: ops, token_file: long.token}]}"}, "admin.tokens[1].name: is another token's too, which is one operator's way from an old token to a new one: say when the old one ends"},
+		{"two operators of one name", set{"admin": "{tokens: [{name: ops, token_file: admin.token, role: admin, expires: 2026-12-06T00:00:00Z}, {name: ops, token_file: long.token, role: viewer}]}"}, "admin.tokens[1].name: is another token's too, which is one operator's way from an old token to a new one: both need the same role"},
 		{"an admin token is used once", set{"admin": "{tokens: [{name: ops, token_file: admin.token}, {name: dev, token_file: again.token}]}"}, "admin.tokens[1].token_file: the file holds the same token as another one"},
 
 		{"A-9: a pinned agent", set{"agents": "[{agent_id: 'https://laptop.invalid/a', public_key_file: agent.pem, name: A, developer: {name: D, id: d}}, {agent_id: 'https://laptop.invalid/b', public_key_file: agent.jwk, name: B, developer: {name: D, id: d}}]"}, ""},
@@ -191,6 +242,16 @@ func TestConfigurationFaultsNameKeyAndLine(t *testing.T) {
 		{"Envoy's certificates are no text", set{"envoy": "{tls: c.pem}"}, "5:"},
 		{"Envoy's certificate for athd is whole", set{"envoy": "{athd_tls: {cert_file: c.pem, key_file: k.pem, ca_file: ca.pem}}", "listen": "{tls: {cert_file: cert.pem, key_file: key.pem, client_ca_file: ca.pem, client_sans: [envoy]}}"}, "6:9: envoy.athd_tls.server_name: is missing"},
 		{"Envoy's certificate for athd is asked for", set{"envoy": "{athd_tls: {cert_file: c.pem, key_file: k.pem, ca_file: ca.pem, server_name: athd}}"}, "5:9: envoy.athd_tls: has nothing to talk to"},
+
+		{"the filter that judges", set{"envoy": "{filter: ext_proc}"}, ""},
+		{"the filter that judges is one of two", set{"envoy": "{filter: ext_auth}"}, "5:9: envoy.filter: want ext_authz or ext_proc"},
+		{"streams are watched", set{"envoy": "{streams: watched}"}, ""},
+		{"streams are watched or bounded", set{"envoy": "{streams: always}"}, "5:9: envoy.streams: want bounded or watched"},
+		{"streams outlive athd", set{"envoy": "{streams: watched, streams_on_loss: keep}"}, ""},
+		{"streams end with athd or not", set{"envoy": "{streams: watched, streams_on_loss: no}"}, "5:27: envoy.streams_on_loss: want end or keep"},
+		{"streams that are not watched do not notice a loss", set{"envoy": "{streams_on_loss: keep}"}, "5:9: envoy.streams_on_loss: keep is for streams: watched"},
+		{"replies are checked", set{"envoy": "{replies: checked}"}, ""},
+		{"replies are cleared or checked", set{"envoy": "{replies: 'off'}"}, "5:9: envoy.replies: want cleared or checked"},
 
 		{"log", set{"log": "{format: json, level: debug}"}, ""},
 		{"log.format", set{"log": "{format: xml}"}, "5:7: log.format: want text or json"},
@@ -297,6 +358,46 @@ func TestModesOfSecretFiles(t *testing.T) {
 	}
 }
 
+// T-8: what a provider or app says of itself stands; else tokens.renewal.
+func TestRenewalOfAProviderIsItsOwnOrThatOfAll(t *testing.T) {
+	const day = 24 * time.Hour
+	none, month := ath.RenewalTerms{}, ath.RenewalTerms{Max: 90 * day, Idle: 30 * day}
+	for _, test := range []struct {
+		all, own string
+		want     ath.RenewalTerms
+	}{
+		{"", "", none},
+		{"", "{max: 90d}", month},
+		{"", "{max: 7d}", ath.RenewalTerms{Max: 7 * day, Idle: 7 * day}},
+		{"", "off", none},
+		{"{max: 90d, idle: 30d}", "", month},
+		{"{max: 90d, idle: 30d}", "off", none},
+		{"{max: 90d, idle: 30d}", "{}", month},
+		{"{max: 90d, idle: 30d}", "{idle: 60d}", ath.RenewalTerms{Max: 90 * day, Idle: 60 * day}},
+		{"{max: 90d, idle: 30d}", "{max: 180d}", ath.RenewalTerms{Max: 180 * day, Idle: 30 * day}},
+		{"{max: 90d, idle: 30d}", "{max: 7d}", ath.RenewalTerms{Max: 7 * day, Idle: 7 * day}},
+		{"off", "{max: 90d, idle: 30d}", month},
+	} {
+		parts := map[string]string{"apps": apps("")}
+		if test.own != "" {
+			parts["apps"] = apps(", renewal: " + test.own)
+		}
+		if test.all != "" {
+			parts["tokens"] = "{renewal: " + test.all + "}"
+		}
+		s, faults := Parse("/etc/athd/athd.yaml", []byte(configtest.YAML(parts)), sources(configtest.NewMachine(t)))
+		if faults != nil {
+			t.Fatal(test, faults)
+		}
+		if got := s.Providers.Get("shop").Renewal; got != test.want {
+			t.Errorf("all %q, own %q: %v, want %v", test.all, test.own, got, test.want)
+		}
+		if got := s.Providers.Get("files").Renewal; got != s.Renewal {
+			t.Errorf("all %q: a provider that says nothing has %v, and all have %v", test.all, got, s.Renewal)
+		}
+	}
+}
+
 func TestConfigurationDefaults(t *testing.T) {
 	s, faults := Parse("/etc/athd/athd.yaml", []byte(configtest.YAML(nil)), sources(configtest.NewMachine(t)))
 	if faults != nil {
@@ -307,6 +408,9 @@ func TestConfigurationDefaults(t *testing.T) {
 	}
 	if s.TokenTTL != time.Hour || s.SessionTTL != 10*time.Minute || s.Consent != athflow.ConsentPage || s.Policy.Default != approval.Review {
 		t.Errorf("%v, %v, %q, %q", s.TokenTTL, s.SessionTTL, s.Consent, s.Policy.Default)
+	}
+	if !s.Renewal.IsZero() || s.Operator != (athflow.Operator{}) {
+		t.Errorf("without a word consents stand for %v, by the word of %v", s.Renewal, s.Operator)
 	}
 	if s.Development != (Development{}) {
 		t.Errorf("development options are on by default: %+v", s.Development)
@@ -331,7 +435,7 @@ func TestRelativePathsStartAtTheFileThatNamesThem(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s, faults := Load(filepath.Join(dir, "athd.yaml"), Sources{os.LookupEnv, ReadFile})
+	s, faults := Load(filepath.Join(dir, "athd.yaml"), Sources{Env: os.LookupEnv, ReadFile: ReadFile})
 	if faults != nil {
 		t.Fatal(faults)
 	}
@@ -361,7 +465,15 @@ func TestConfigurationWarnings(t *testing.T) {
 		{"insecure grpc", map[string]string{"listen": "{grpc: ':9001', insecure_grpc_without_client_auth: true}"}, "whoever reaches :9001"},
 		{"open admin", map[string]string{"listen": "{admin: ':9002'}"}, "listen.admin is :9002"},
 		{"Envoy's open admin pages", map[string]string{"envoy": "{admin: '0.0.0.0:9901'}"}, "envoy.admin is 0.0.0.0:9901"},
+		{"an operator without a role", map[string]string{"admin": "{tokens: [{name: ops, token_file: admin.token}]}"}, "admin.tokens[0].role is not set: the token of ops may do everything"},
+		{"an operator whose token has expired", map[string]string{"admin": "{tokens: [{name: ops, token_file: admin.token, role: admin, expires: 2026-11-29T12:00:00Z}]}"}, "admin.tokens[0].expires: 2026-11-29T12:00:00Z is past: the token of ops is not accepted"},
+		{"nobody who may do everything", map[string]string{"admin": "{tokens: [{name: ops, token_file: admin.token, role: approver}]}"}, "no token of admin.tokens has the role admin"},
+		{"the last who may do everything has expired", map[string]string{"admin": "{tokens: [{name: ops, token_file: admin.token, role: approver}, {name: root, token_file: long.token, role: admin, expires: 2026-11-29T11:00:00Z}]}"}, "no token of admin.tokens has the role admin and has not expired"},
 		{"direct consent", map[string]string{"consent": "direct"}, "nothing binds the user's browser"},
+		{"a redirect that shows no duration", map[string]string{"consent": "redirect", "tokens": "{renewal: {max: 90d}}"}, "consent is redirect: no agent gets a renewal (tokens.renewal, renewal of files), since no page tells users how long"},
+		{"an app's renewal that no page shows", map[string]string{"consent": "direct", "apps": apps(", renewal: {max: 90d}")}, "consent is direct: no agent gets a renewal (tokens.renewal, renewal of shop)"},
+		{"a renewal that outlives what it needs", map[string]string{"tokens": "{renewal: {max: 90d}}", "apps": apps(", oauth: {refresh: false,")}, "refresh is false for shop: an agent's renewal is of no use there once the user's token has ended"},
+		{"a consent that stands, and nobody to ask", map[string]string{"tokens": "{renewal: {max: 90d}}"}, "operator.contact is not set"},
 		{"the consent pages beside an app", map[string]string{"apps": apps("")}, "public_url's host also serves shop"},
 		{"the consent pages beside an app of that host", map[string]string{"apps": apps(", hosts: [Gateway.example.com]")}, "public_url's host also serves shop"},
 		{"Redis without TLS", map[string]string{"store": "{url: 'redis://:hunter2@redis.example.com', keyset_file: keyset.json}"}, "without TLS"},
@@ -385,6 +497,9 @@ func TestConfigurationWarnings(t *testing.T) {
 
 // apps is one app, with more said of it.
 func apps(more string) string {
+	if inOAuth, ok := strings.CutPrefix(more, ", oauth: {"); ok {
+		return strings.Replace(apps(""), "oauth: {", "oauth: {"+inOAuth+" ", 1)
+	}
 	return `[{app_id: shop, upstream: 'http://127.0.0.1:3000', available_scopes: [products:read], oauth: {authorize_endpoint: https://l.example.com/a, token_endpoint: https://l.example.com/t, client_id: i, client_secret: s}` + more + `}]`
 }
 

@@ -2,59 +2,10 @@ package config
 
 import (
 	"slices"
-	"time"
 
 	"github.com/athd/athd/approval"
 	"github.com/athd/athd/ath"
-	"github.com/athd/athd/athflow"
-	"github.com/athd/athd/httpapi"
-	"github.com/athd/athd/strict"
 )
-
-// admin reads the operators' tokens and keeps their digests.
-func (l *loader) admin() {
-	if p := l.c.Admin.Public; p != nil && !*p {
-		l.s.AdminPrivate = true
-		if l.s.Admin != (Address{}) && !l.s.Admin.Private() {
-			l.warn("listen.admin is %s and operators use it (admin.public: false): their tokens are readable on their way, unless that network is nobody else's", l.s.Admin)
-		}
-	}
-	names, digests := map[string]bool{}, map[ath.Digest]bool{}
-	for i, t := range l.c.Admin.Tokens {
-		at := func(key string) []any { return []any{"admin", "tokens", i, key} }
-		if l.Required(t.Name, at("name")...) {
-			if names[t.Name] {
-				l.Fail("is taken: every token has a name of its own", at("name")...)
-			}
-			if err := checkLine(t.Name); err != nil {
-				l.Fail(err.Error(), at("name")...)
-			}
-			names[t.Name] = true
-		}
-		if !l.Required(t.TokenFile, at("token_file")...) {
-			continue
-		}
-		if l.s.AdminTokenFile == "" {
-			l.s.AdminTokenFile = l.resolve(t.TokenFile)
-		}
-		token, ok := l.readSecretFile(t.TokenFile, at("token_file")...)
-		if !ok {
-			continue
-		}
-		digest := ath.DigestOf(token.Reveal())
-		earlier, err := checkAdminToken(token.Reveal())
-		switch {
-		case err != nil:
-			l.Fail(err.Error(), at("token_file")...)
-		case digests[digest]:
-			l.Fail("the file holds the same token as another one", at("token_file")...)
-		case earlier:
-			l.warn("%s: the token in the file was made by an earlier version and holds 16 random bytes: replace it by 32, such as openssl rand -base64 32 prints", strict.Label(at("token_file")...))
-		}
-		digests[digest] = true
-		l.s.AdminTokens = append(l.s.AdminTokens, httpapi.AdminToken{Name: t.Name, Digest: digest})
-	}
-}
 
 // approval reads the operator's word on registrations.
 func (l *loader) approval() {
@@ -132,38 +83,4 @@ func (l *loader) notEmpty(list []string, path []any) {
 	if list != nil && len(list) == 0 {
 		l.Fail("is an empty list: leave it out to match everything", path...)
 	}
-}
-
-// lives reads how long tokens and sessions live, and how users are asked.
-func (l *loader) lives() {
-	l.s.TokenTTL = l.ttl(l.c.Tokens.TTL, athflow.MaxTokenTTL, "1h", "tokens", "ttl")
-	l.s.SessionTTL = l.ttl(l.c.Sessions.TTL, athflow.MaxSessionTTL, "10m", "sessions", "ttl")
-	if l.s.Consent = l.c.Consent; l.s.Consent == "" {
-		l.s.Consent = athflow.ConsentPage
-	}
-	switch l.s.Consent {
-	case athflow.ConsentPage, athflow.ConsentRedirect:
-	case athflow.ConsentDirect:
-		l.warn("consent is direct: nothing binds the user's browser to the authorization (Z-3)")
-	default:
-		l.Fail("want page, redirect or direct", "consent")
-	}
-}
-
-// ttl is the longest one allowed unless a shorter one is given: at least a
-// second, which is what expires_in counts in.
-func (l *loader) ttl(s string, longest time.Duration, spelled string, path ...any) time.Duration {
-	if s == "" {
-		return longest
-	}
-	d, err := ath.ParseDuration(s)
-	switch {
-	case err != nil:
-		l.Fail(err.Error(), path...)
-	case d > longest:
-		l.Fail("want at most "+spelled, path...)
-	case d < time.Second:
-		l.Fail("want at least 1s", path...)
-	}
-	return d
 }

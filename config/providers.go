@@ -1,9 +1,7 @@
 package config
 
 import (
-	"fmt"
 	"path/filepath"
-	"strings"
 
 	"github.com/athd/athd/provider"
 	"github.com/athd/athd/strict"
@@ -13,7 +11,8 @@ import (
 func (l *loader) providers() {
 	var all []*provider.Provider
 	if l.c.ProvidersFile != "" {
-		all = l.providersFile(l.resolve(l.c.ProvidersFile))
+		l.s.ProvidersFile = l.resolve(l.c.ProvidersFile)
+		all = l.providersFile(l.s.ProvidersFile)
 	}
 	taken := map[string]bool{}
 	for _, p := range all {
@@ -43,11 +42,16 @@ func (l *loader) providers() {
 		l.Fail(err.Error(), "providers_file")
 		return
 	}
-	l.noMixUp(set, l.authMethodFault)
-	l.s.Providers = set
+	for _, p := range provider.MixedUp(set, l.s.CallbackPerProvider) {
+		l.authMethodFault(p.ID, provider.MixUp)
+	}
+	l.s.Providers, l.s.StrictScopes = set, l.c.StrictScopes
 	l.consentHostIsItsOwn(set)
+	l.renewals(set)
 	for _, p := range set.All() {
-		l.warnOfRules(p)
+		for _, text := range p.RuleAdvice() {
+			l.warn("provider %s: %s", p.ID, text)
+		}
 	}
 }
 
@@ -109,29 +113,10 @@ func (l *loader) providerOptions(dir string) provider.Options {
 		Env:                 l.Env,
 		ReadFile:            func(path string) ([]byte, error) { return l.secretBeside(dir, path) },
 		CallbackPerProvider: l.s.CallbackPerProvider,
+		Renewal:             l.s.Renewal,
+		TokenTTL:            l.s.TokenTTL,
 		StrictScopes:        l.c.StrictScopes,
+		ChecksReplies:       l.c.Envoy.Replies == "checked",
 		Warn:                func(f strict.Fault) { l.warn("%v", f) },
-	}
-}
-
-// warnOfRules tells what a provider's scopes open, where nobody wrote it down.
-func (l *loader) warnOfRules(p *provider.Provider) {
-	covered := map[string]bool{}
-	var derived []string
-	for _, r := range p.Rules {
-		covered[r.Scope] = true
-		derived = append(derived, fmt.Sprintf("%s: %s %s", r.Scope, strings.Join(r.Methods, ","), strings.Join(r.Paths, ",")))
-	}
-	var bare []string
-	for _, scope := range p.Scopes {
-		if !covered[scope] {
-			bare = append(bare, scope)
-		}
-	}
-	if p.Derived && len(derived) > 0 {
-		l.warn("provider %s: no scope_rules; derived from the scopes' names: %s", p.ID, strings.Join(derived, "; "))
-	}
-	if len(bare) > 0 {
-		l.warn("provider %s: no request is covered by %s: write scope_rules", p.ID, strings.Join(bare, ", "))
 	}
 }

@@ -73,7 +73,7 @@ func (l *loader) developmentOptions() {
 		{d.SkipAttestation, "skip_attestation_verification is on: anyone can speak for any agent"},
 		{d.AcceptAnyCode, "accept_any_code is on: a token needs no code from the user's browser"},
 		{d.AllowHTTP, "allow_http is on: identities, tokens and codes may travel in the clear"},
-		{d.AllowPrivateHosts, "allow_private_hosts is on: an agent_id may point into the private network"},
+		{d.AllowPrivateHosts, "allow_private_hosts is on: an agent_id, or a provider that is added while athd runs, may point into the private network"},
 	} {
 		if option.on {
 			l.warn("development.%s", option.text)

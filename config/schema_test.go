@@ -193,6 +193,15 @@ func TestSchemaRefusesWhatTheLoaderRefuses(t *testing.T) {
 		"text in place of yes or no":           {"strict_scopes": "maybe"},
 		"an empty entry of a list":             {"cors": "{allowed_origins: [null]}"},
 		"a duration without a unit":            {"tokens": "{ttl: 10}"},
+		"a renewal in a word":                  {"tokens": "{renewal: on}"},
+		"a renewal's length alone":             {"tokens": "{renewal: 90d}"},
+		"a renewal in days without a unit":     {"tokens": "{renewal: {max: 90}}"},
+		"an unknown member of a renewal":       {"tokens": "{renewal: {max: 90d, rotate: true}}"},
+		"a list of renewals":                   {"tokens": "{renewal: [{max: 90d}]}"},
+		"an app's renewal in a word":           inApp("renewal: never"),
+		"a contact by script":                  {"operator": "{contact: 'javascript:alert(1)'}"},
+		"a contact in plain http":              {"operator": "{contact: 'http://help.example.com'}"},
+		"a contact that is a name":             {"operator": "{contact: the help desk}"},
 		"a duration in words":                  {"sessions": "{ttl: soon}"},
 		"a rate without a unit":                {"limits": "{per_address: 20}"},
 		"a size without a unit":                {"audit": "{file: /var/log/a, max_size: 100}"},
@@ -319,7 +328,7 @@ func TestSchemaListsTheValuesThatTheLoaderNames(t *testing.T) {
 				t.Errorf("%s: %q is listed, but: %s", key, v, m)
 			}
 		}
-		if key == "apps[].oauth.preset" || key == "apps[].oauth.scope_separator" {
+		if key == "apps[].oauth.preset" || key == "apps[].oauth.scope_separator" || strings.HasSuffix(key, "renewal") {
 			continue // in other words
 		}
 		found++
@@ -362,7 +371,7 @@ func TestProvidersSchemaDescribesEveryField(t *testing.T) {
 		t.Fatalf("only %d fields were found", len(s.Entry.Properties))
 	}
 	for name, p := range s.Entry.Properties {
-		if len(p.Description) < 8 && name != "scope_rules" {
+		if len(p.Description) < 8 && name != "scope_rules" && name != "renewal" { // whose members are
 			t.Errorf("%s is not described: neither docs/providers.md nor the apps of docs/configuration.md have it", name)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding"
 	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -159,6 +160,9 @@ func (m *schemaMaker) row(path string) row {
 
 func (m *schemaMaker) addFields(n *schemaNode, t reflect.Type, prefix string) {
 	for f := range t.Fields() {
+		if !f.IsExported() && !f.Anonymous {
+			continue
+		}
 		name, options, _ := strings.Cut(f.Tag.Get("yaml"), ",")
 		if options == "inline" {
 			m.addFields(n, f.Type, prefix)
@@ -195,6 +199,9 @@ func (m *schemaMaker) value(t reflect.Type, path string) *schemaNode {
 		n = &schemaNode{Type: schemaTypes{"object", "null"}, Additional: m.text(schemaValue{}, false)}
 	case t.Kind() == reflect.Struct:
 		n = m.object(t, path+".")
+		if alone {
+			n = &schemaNode{AnyOf: []*schemaNode{n, {Enum: append(slices.Clone(of.enum), false, "")}, {Type: schemaTypes{"string"}, Pattern: `\$\{`}}}
+		}
 	default:
 		panic(path + ": no schema for " + t.String())
 	}
@@ -218,6 +225,9 @@ func (m *schemaMaker) list(of reflect.Type, path string, value schemaValue, requ
 	if of.Kind() == reflect.Struct {
 		n.Items = m.object(of, path+"[].")
 		n.Items.Type = schemaTypes{"object"}
+		if _, alone := reflect.TypeAssert[yaml.Unmarshaler](reflect.New(of)); alone {
+			n.Items = &schemaNode{AnyOf: []*schemaNode{m.text(value, true), n.Items}}
+		}
 	} else {
 		n.Items = m.text(value, true)
 	}
@@ -307,7 +317,7 @@ func providersSchema(own, config map[string]row) []byte {
 	for f := range fields(reflect.TypeFor[provider.FileConfig]()) {
 		for _, from := range []string{"apps[].oauth.", "apps[]."} {
 			for key, r := range config {
-				if key == from+f || strings.HasPrefix(key, from+f+"[].") {
+				if key == from+f || strings.HasPrefix(key, from+f+"[].") || strings.HasPrefix(key, from+f+".") {
 					rows[strings.TrimPrefix(key, from)] = r
 				}
 			}

@@ -27,13 +27,14 @@ providers_file: providers.json
 strict_scopes: false
 apps:
   - {appId: shop, name: Shop, upstream: 'http://127.0.0.1:3000', hosts: [shop.example.com], path_prefix: /api, availableScopes: [products:read],
-     aliases: [store], unauthenticated: passthrough, allow_encoded: ["#"], scope_rules: [{scope: products:read, methods: [GET], paths: [/products/**], upgrade: [websocket]}],
+     aliases: [store], unauthenticated: passthrough, renewal: {max: 7d, idle: 1d}, allow_encoded: ["#"], scope_rules: [{scope: products:read, methods: [GET], paths: [/products/**], upgrade: [websocket]}],
      oauth: {authorizeEndpoint: 'https://l.example.com/a', token_endpoint: 'https://l.example.com/t', client_id: 12345, clientSecret: s,
        scope_separator: ',', empty_scope: nothing, preset: none, token_auth_method: client_secret_basic, extra_authorize_params: {a: b}, denied_errors: [no]}}
-admin: {public: true, tokens: [{name: ops, token_file: admin.token}]}
+admin: {public: true, tokens: [{name: ops, token_file: admin.token, role: admin}]}
 agents: [{agent_id: 'https://laptop.invalid/alice', name: Alice, public_key_file: agent.pem, developer: {name: A, id: a}}]
 approval: {default: review, rules: [{agents: ['https://*.example.com/**'], hosts: ['*.example.com'], providers: [shop], scopes: ['*'], action: approve, expires: 30d}]}
-tokens: {ttl: 30m, remember_ended: 1h}
+operator: {name: Example, contact: help@example.com}
+tokens: {ttl: 30m, remember_ended: 1h, renewal: {max: 90d, idle: 30d}}
 sessions: {ttl: 5m}
 callback: per_provider
 consent: page
@@ -119,7 +120,7 @@ func matching(t *testing.T, glob string) []string {
 // scalars are what a value becomes.
 var scalars = []string{
 	`null`, `""`, `x`, `5`, `0`, `-1`, `1.5`, `true`, `[]`, `{}`, `[null]`, `[""]`, `[x]`, `"10m"`, `1d12h`, `+1m`, `0s`, `"${HOST}"`, `"a ${HOST}"`, `${HOST}`,
-	`https://a.example`, `http://localhost:1`, `h2c://a:1`, `https://a.example/x?y`, `unix:/run/x.sock`, `":0"`, `"[::1]:1"`, `embedded`, `rediss://h`, `none`, `off`, `7/h`, `64MiB`, `"*"`, `/a`,
+	`https://a.example`, `http://localhost:1`, `h2c://a:1`, `https://a.example/x?y`, `unix:/run/x.sock`, `":0"`, `"[::1]:1"`, `embedded`, `rediss://h`, `none`, `off`, `7/h`, `64MiB`, `"*"`, `/a`, `a@b.example`, `{max: 30d}`,
 	`review`, `page`, `shared`, `json`, `info`, `nothing`, `github`, `" "`, `"\n"`, `GET`, `2026-01-02`, `0x10`, `a.b`, `ä`,
 }
 

@@ -30,10 +30,12 @@ const (
 	schemaDuration = `([0-9]+d)?\+?(([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))*0?`
 	schemaHostPort = `[^/ %\t]*:[0-9]{1,5}`
 	schemaAddress  = `unix:/.+|` + schemaHostPort
-	schemaOrigin   = `https?://[^/?#@\s]+`
-	schemaURL      = `https?://[^\s#]+`
-	schemaScope    = `[!#-+\--\[\]-~]{1,256}`
-	schemaAppID    = `[A-Za-z0-9][A-Za-z0-9._-]{0,126}`
+	// A network, an address, or an address and a port.
+	schemaAddresses = `[0-9A-Fa-f.:\[\]]+(/[0-9]{1,3})?`
+	schemaOrigin    = `https?://[^/?#@\s]+`
+	schemaURL       = `https?://[^\s#]+`
+	schemaScope     = `[!#-+\--\[\]-~]{1,256}`
+	schemaAppID     = `[A-Za-z0-9][A-Za-z0-9._-]{0,126}`
 )
 
 func oneOf(values ...string) schemaValue {
@@ -105,6 +107,7 @@ var schemaValues = map[string]schemaValue{
 	"store.url":           {pattern: `embedded|rediss?(\+cluster|\+sentinel)?://.+|unix:///.+`, neverNumber: true, optional: true},
 	"store.timeout":       pattern(schemaDuration),
 	"store.keyset_file":   {optional: true},
+	"store.keyset":        {optional: true},
 	"store.wait_replicas": between(0, maxReplicas),
 
 	"apps[].app_id":                {pattern: schemaAppID},
@@ -122,6 +125,9 @@ var schemaValues = map[string]schemaValue{
 	"apps[].scope_rules[].paths":   pattern(`/.*`),
 	"apps[].allow_encoded":         oneOf("#", "?", "%"),
 	"apps[].unauthenticated":       oneOf("deny", "passthrough"),
+	"apps[].renewal":               oneOf("off"),
+	"apps[].renewal.max":           pattern(schemaDuration),
+	"apps[].renewal.idle":          pattern(schemaDuration),
 
 	"apps[].oauth.": issuerOrEndpoints([]string{"authorize_endpoint", "authorizeEndpoint"}, []string{"token_endpoint", "tokenEndpoint"}),
 	"providers.":    issuerOrEndpoints([]string{"authorize_endpoint"}, []string{"token_endpoint"}),
@@ -140,11 +146,13 @@ var schemaValues = map[string]schemaValue{
 	"apps[].oauth.preset":             oneOf(presets...),
 	"apps[].oauth.denied_errors":      {pattern: `[A-Za-z0-9_.-]{1,64}`},
 
-	"apps[].oauth.refresh_margin":            pattern(`([0-9.]+(ns|us|µs|ms|s|m|h))+|0`),
+	"apps[].oauth.refresh_margin":            {pattern: `([0-9.]+(ns|us|µs|ms|s|m|h))+|0`}, // 0 is a number to YAML
+	"apps[].oauth.refresh_idle":              pattern(`never|` + schemaDuration),
 	"apps[].oauth.refresh_token_auth_method": oneOf(string(provider.ClientSecretPost), string(provider.ClientSecretBasic), string(provider.NoClientAuth)),
 	"apps[].oauth.refresh_denied_errors":     {pattern: `[A-Za-z0-9_.-]{1,64}`},
 	"providers.api_base_url":                 pattern(`https?://[^\s#?]+`),
 
+	"operator.contact":            pattern(`[^\s@:]+@[^\s@:]+|mailto:[^\s@]+@[^\s@]+|https://\S+`),
 	"agents[].agent_id":           pattern(schemaURL),
 	"approval.default":            oneOf(string(approval.Approve), string(approval.Review), string(approval.Deny)),
 	"approval.rules[].action":     oneOf(string(approval.Approve), string(approval.Review), string(approval.Deny)),
@@ -157,6 +165,9 @@ var schemaValues = map[string]schemaValue{
 
 	"tokens.ttl":            pattern(schemaDuration),
 	"tokens.remember_ended": pattern(schemaDuration),
+	"tokens.renewal":        oneOf("off"),
+	"tokens.renewal.max":    pattern(schemaDuration),
+	"tokens.renewal.idle":   pattern(schemaDuration),
 	"sessions.ttl":          pattern(schemaDuration),
 	"callback":              oneOf("shared", "per_provider"),
 	"consent":               oneOf(athflow.ConsentPage, athflow.ConsentRedirect, athflow.ConsentDirect),
@@ -165,23 +176,38 @@ var schemaValues = map[string]schemaValue{
 	"limits.per_address":               pattern(schemaRate),
 	"limits.registrations_per_address": pattern(schemaRate),
 	"limits.per_agent":                 pattern(schemaRate),
+	"limits.calls_per_grant":           pattern(schemaRate),
 	"limits.concurrent":                between(2, maxCount),
 	"limits.concurrent_per_address":    between(1, maxCount),
 	"limits.connections":               between(1, maxCount),
+	"limits.streams.per_grant":         between(1, maxCount),
+	"limits.streams.per_agent":         between(1, maxCount),
+	"limits.streams.total":             between(1, maxCount),
 	"limits.pending":                   between(1, maxCount),
 	"limits.pending_per_domain":        between(1, maxCount),
 	"limits.pending_per_address":       between(1, maxCount),
 	"limits.sessions_per_agent":        between(1, maxCount),
 
-	"envoy.listen":         pattern(schemaHostPort),
-	"envoy.admin":          pattern(none + `|` + schemaHostPort),
-	"envoy.athd_grpc":      pattern(schemaAddress),
-	"envoy.athd_http":      pattern(schemaAddress),
-	"envoy.tls[].":         together("cert_file", "key_file"),
-	"envoy.athd_tls.":      together("cert_file", "key_file", "ca_file", "server_name"),
-	"envoy.destination":    oneOf(DestinationByRoute, DestinationByHostAndPath),
-	"envoy.trusted_hops":   between(0, maxTrustedHops),
-	"cors.allowed_origins": pattern(schemaOrigin),
+	"admin.tokens[].role":    oneOf("viewer", "approver", "admin"),
+	"admin.tokens[].expires": pattern(`[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{1,2}:[0-9]{2}:[0-9]{2}([.,][0-9]+)?(Z|[+\-][0-9]{2}:[0-9]{2})`),
+
+	"envoy.listen":          pattern(schemaHostPort),
+	"envoy.admin":           pattern(none + `|` + schemaHostPort),
+	"envoy.athd_grpc":       pattern(schemaAddress),
+	"envoy.athd_http":       pattern(schemaAddress),
+	"envoy.tls[].":          together("cert_file", "key_file"),
+	"envoy.athd_tls.":       together("cert_file", "key_file", "ca_file", "server_name"),
+	"envoy.destination":     oneOf(DestinationByRoute, DestinationByHostAndPath),
+	"envoy.filter":          oneOf("ext_authz", "ext_proc"),
+	"envoy.streams":         oneOf("bounded", "watched"),
+	"envoy.streams_on_loss": oneOf("end", "keep"),
+	"envoy.replies":         oneOf("cleared", "checked"),
+	"envoy.trusted_hops":    between(0, maxTrustedHops),
+
+	"egress.allow":             pattern(schemaAddresses),
+	"egress.allow[].addresses": pattern(schemaAddresses),
+	"egress.allow[].port":      between(1, 65535),
+	"cors.allowed_origins":     pattern(schemaOrigin),
 
 	"log.format":     oneOf("text", "json"),
 	"log.level":      oneOf("debug", "info", "warn", "error"),

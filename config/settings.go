@@ -8,10 +8,14 @@ import (
 
 	"github.com/athd/athd/approval"
 	"github.com/athd/athd/ath"
+	"github.com/athd/athd/athflow"
 	"github.com/athd/athd/attest"
+	"github.com/athd/athd/egress"
 	"github.com/athd/athd/httpapi"
 	"github.com/athd/athd/provider"
+	"github.com/athd/athd/ratelimit"
 	"github.com/athd/athd/tokenstore"
+	"github.com/athd/athd/watch"
 )
 
 // Settings is what a faultless configuration says. Only Load makes one.
@@ -25,11 +29,17 @@ type Settings struct {
 	StoreURL ath.Secret
 	Store    tokenstore.Config // without the URL, which may hold a password
 	Embedded bool
+	// KeysetFile is where Store.Keyset was read, and may be read again: see
+	// ReadKeyset. "": it is in the configuration itself, by a variable of the
+	// environment, or there is none.
+	KeysetFile string
 
-	Providers   *provider.Set
-	AdminTokens []httpapi.AdminToken
-	// AdminTokenFile holds the first of AdminTokens, for commands that ask a
-	// running athd as its operator; "": there is none.
+	Providers     *provider.Set
+	ProvidersFile string // where those of a file are, "": there is none
+	StrictScopes  bool
+	AdminTokens   []httpapi.AdminToken
+	// AdminTokenFile holds the first of AdminTokens that may do everything, for
+	// commands that ask a running athd as its operator; "": there is none.
 	AdminTokenFile string
 	// AdminPrivate: operators are served on the admin listener alone.
 	AdminPrivate        bool
@@ -37,13 +47,20 @@ type Settings struct {
 	Pinned              []attest.Pinned
 	TokenTTL            time.Duration
 	SessionTTL          time.Duration
+	Renewal             ath.RenewalTerms // tokens.renewal; that of a provider is its own
+	Operator            athflow.Operator
 	Consent             string
 	CallbackPerProvider bool // each OAuth server has a redirect URI of its own
 	Limits              httpapi.Limits
-	Connections         int // of the companion
+	CallsPerGrant       ratelimit.Rate // to APIs, at this athd; ratelimit.Unlimited where none is given
+	Connections         int            // of the companion
+	Streams             watch.Limits
 	DrainDelay          time.Duration
 
-	Envoy       EnvoySettings
+	Envoy EnvoySettings
+	// Egress says where run-time providers may be: their APIs for Envoy, their
+	// OAuth servers for athd.
+	Egress      egress.Policy
 	Log         LogSettings
 	Audit       AuditSettings
 	Runtime     RuntimeSettings
@@ -86,6 +103,17 @@ type EnvoySettings struct {
 	TrustedHops    int
 	AllowedOrigins []string // whose scripts may call
 	Destination    string   // DestinationByRoute or DestinationByHostAndPath
+	// RuntimeProviders: the route for providers that come while athd runs is part
+	// of the generated configuration, and the operator's API takes such providers.
+	RuntimeProviders bool
+	// ByExtProc: ext_proc judges requests, in the place of ext_authz.
+	ByExtProc bool
+	// WatchesStreams: athd hears of long exchanges until they are over, and ends
+	// those whose token ends. KeepsStreams: what athd does not hear of any more, since
+	// it goes, has died or asks Redis in vain, goes on until its token expires.
+	WatchesStreams, KeepsStreams bool
+	// ChecksReplies: athd hears of the heads of what APIs reply to agents.
+	ChecksReplies bool
 }
 
 // LogSettings are the form of the log and its least level.

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"syscall"
+	"time"
 
 	"github.com/athd/athd/strict"
 )
@@ -16,6 +17,15 @@ import (
 type Sources struct {
 	Env      func(name string) (string, bool)
 	ReadFile func(path string) ([]byte, fs.FileMode, error)
+	// Now says which tokens have expired. nil: time.Now.
+	Now func() time.Time
+}
+
+func (s *Sources) now() time.Time {
+	if s.Now == nil {
+		return time.Now()
+	}
+	return s.Now()
 }
 
 // maxFileBytes bounds every file that is read.

@@ -41,12 +41,7 @@ func (l *loader) store() {
 	if !l.s.StoreURL.IsZero() {
 		l.checkStore(key)
 	}
-	switch {
-	case c.KeysetFile != "":
-		l.keyset()
-	case !l.s.Embedded && !l.s.StoreURL.IsZero():
-		l.Fail("is missing: make one with `athd keys new -o keyset.json`", "store", "keyset_file")
-	}
+	l.keyset()
 	if l.s.Embedded {
 		l.warn("store.url is embedded: nothing survives a restart, and there can be one athd only")
 	}
@@ -177,16 +172,4 @@ func (l *loader) storeTimes() {
 	case c.WaitReplicas > 0 && l.s.Embedded:
 		l.Fail("the embedded store has no replicas", "store", "wait_replicas")
 	}
-}
-
-func (l *loader) keyset() {
-	data, ok := l.readFile(l.c.Store.KeysetFile, keysetFile, "store", "keyset_file")
-	if !ok {
-		return
-	}
-	keyset, err := tokenstore.ParseKeyset(data)
-	if err != nil {
-		l.Fail(err.Error(), "store", "keyset_file")
-	}
-	l.s.Store.Keyset = keyset
 }

@@ -17,6 +17,7 @@ type yamlConfig struct {
 	ProvidersFile string               `yaml:"providers_file"`
 	Apps          []provider.AppConfig `yaml:"apps"`
 	StrictScopes  bool                 `yaml:"strict_scopes"`
+	Operator      operatorFile         `yaml:"operator"`
 	Admin         adminFile            `yaml:"admin"`
 	Agents        []agentFile          `yaml:"agents"`
 	Approval      approvalFile         `yaml:"approval"`
@@ -26,6 +27,7 @@ type yamlConfig struct {
 	Consent       string               `yaml:"consent"`
 	Limits        limitsFile           `yaml:"limits"`
 	Envoy         envoyFile            `yaml:"envoy"`
+	Egress        egressFile           `yaml:"egress"`
 	CORS          corsFile             `yaml:"cors"`
 	DrainDelay    string               `yaml:"drain_delay"`
 	Log           logFile              `yaml:"log"`
@@ -52,6 +54,7 @@ type tlsFile struct {
 type storeFile struct {
 	URL                  ath.SecretText `yaml:"url"` // may hold a password
 	URLFile              string         `yaml:"url_file"`
+	Keyset               ath.SecretText `yaml:"keyset"`
 	KeysetFile           string         `yaml:"keyset_file"`
 	CAFile               string         `yaml:"ca_file"`
 	CertFile             string         `yaml:"cert_file"`
@@ -71,6 +74,9 @@ type adminFile struct {
 type adminTokenFile struct {
 	Name      string `yaml:"name"`
 	TokenFile string `yaml:"token_file"`
+	Role      string `yaml:"role"`
+	Expires   string `yaml:"expires"`
+	SeesUsers *bool  `yaml:"sees_users"`
 }
 
 type agentFile struct {
@@ -101,8 +107,14 @@ type ruleFile struct {
 }
 
 type tokensFile struct {
-	TTL           string `yaml:"ttl"`
-	RememberEnded string `yaml:"remember_ended"`
+	TTL           string                 `yaml:"ttl"`
+	RememberEnded string                 `yaml:"remember_ended"`
+	Renewal       provider.RenewalConfig `yaml:"renewal"`
+}
+
+type operatorFile struct {
+	Name    string `yaml:"name"`
+	Contact string `yaml:"contact"`
 }
 
 type lifeFile struct {
@@ -113,6 +125,7 @@ type limitsFile struct {
 	PerAddress           string   `yaml:"per_address"`
 	Registrations        string   `yaml:"registrations_per_address"`
 	PerAgent             string   `yaml:"per_agent"`
+	CallsPerGrant        string   `yaml:"calls_per_grant"`
 	Concurrent           *int     `yaml:"concurrent"`
 	ConcurrentPerAddress *int     `yaml:"concurrent_per_address"`
 	Connections          *int     `yaml:"connections"`
@@ -120,7 +133,14 @@ type limitsFile struct {
 	PendingPerDomain     *int     `yaml:"pending_per_domain"`
 	PendingPerAddress    *int     `yaml:"pending_per_address"`
 	SessionsPerAgent     *int     `yaml:"sessions_per_agent"`
+	ProviderChanges      string   `yaml:"provider_changes"`
+	RuntimeProviders     *int     `yaml:"runtime_providers"`
 	EnvoyAddresses       []string `yaml:"envoy_addresses"`
+	Streams              struct {
+		PerGrant *int `yaml:"per_grant"`
+		PerAgent *int `yaml:"per_agent"`
+		Total    *int `yaml:"total"`
+	} `yaml:"streams"`
 }
 
 type envoyFile struct {
@@ -134,6 +154,32 @@ type envoyFile struct {
 	Hops     *int                 `yaml:"trusted_hops"`
 	// Destination is how athd knows where a request goes.
 	Destination string `yaml:"destination"`
+	Runtime     *bool  `yaml:"runtime_providers"`
+	Filter      string `yaml:"filter"`
+	Streams     string `yaml:"streams"`
+	OnLoss      string `yaml:"streams_on_loss"`
+	Replies     string `yaml:"replies"`
+}
+
+type egressFile struct {
+	Allow []egressEntry `yaml:"allow"`
+}
+
+// An egressEntry is an address, with a port or as a network, or a mapping.
+type egressEntry struct {
+	Addresses string `yaml:"addresses"`
+	Port      *int   `yaml:"port"`
+	HTTP      bool   `yaml:"http"`
+}
+
+// UnmarshalYAML takes both.
+func (e *egressEntry) UnmarshalYAML(n *yaml.Node) error {
+	if n.Kind == yaml.ScalarNode && n.Tag != "!!null" {
+		*e = egressEntry{Addresses: n.Value}
+		return nil
+	}
+	type mapping egressEntry
+	return n.Load((*mapping)(e), yaml.WithKnownFields())
 }
 
 // certificateFilesList is one certificate, or a list of them.

@@ -81,6 +81,7 @@ func NewMachine(t testing.TB) Machine {
 			"/etc/athd/admin.token": "qHkW0mZ9vT3sYpL7xR2cN8fJ5gD1bK4uE6aVwXoQiM0\n",
 			"/etc/athd/again.token": "qHkW0mZ9vT3sYpL7xR2cN8fJ5gD1bK4uE6aVwXoQiM0",
 			"/etc/athd/long.token":  "Zt5KpW8mXc2VnQ7rJ4hLs9YdF1gB6xRkT3vNqE0aUoM",
+			"/etc/athd/third.token": "Wc7RkT2vNq9E0aUoMZt5Kp8mX4VnQ3rJ6hLs1YdFgBx",
 			"/etc/athd/short.token": "aaaaaaaaaaaaaaaa\n",
 			"/etc/athd/two.token":   "qHkW0mZ9vT3sYpL7xR2cN8fJ5gD1bK4uE6aVwXoQiM0\nZt5KpW8mXc2VnQ7rJ4hLs9YdF1gB6xRkT3vNqE0aUoM\n",
 			"/etc/athd/none.token":  "\n",
@@ -92,7 +93,7 @@ func NewMachine(t testing.TB) Machine {
 			"/etc/athd/private.jwk": `{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0","d":"jpsQnnGQmL-YBIffH1136cspYG6-0iY7X1fCE9-E9LI"}`,
 		},
 		Modes:     map[string]fs.FileMode{"/etc/athd/open.pem": 0o666},
-		Variables: map[string]string{"HOST": "gateway.example.com"},
+		Variables: map[string]string{"HOST": "gateway.example.com", "ATHD_KEYSET": string(data)},
 	}
 }
 
@@ -107,8 +108,8 @@ func YAML(parts map[string]string) string {
 	}
 	maps.Copy(all, parts)
 	var b strings.Builder
-	for _, key := range []string{"public_url", "consent_url", "listen", "store", "providers_file", "apps", "strict_scopes", "admin", "agents", "approval",
-		"tokens", "sessions", "consent", "limits", "drain_delay", "envoy", "cors", "log", "audit", "runtime", "development"} {
+	for _, key := range []string{"public_url", "consent_url", "listen", "store", "providers_file", "apps", "strict_scopes", "operator", "admin", "agents", "approval",
+		"tokens", "sessions", "consent", "limits", "drain_delay", "envoy", "egress", "cors", "log", "audit", "runtime", "development"} {
 		if v := all[key]; v != "" {
 			b.WriteString(key + ": " + v + "\n")
 		}
