@@ -59,7 +59,7 @@ func (f *Flow) verify(ctx context.Context, c *httpapi.Call, agent ath.AgentID, c
 	if refused.Reason == attest.Unreachable { // nothing is known against the attestation
 		return nil, ath.Errorf(ath.InternalError, "The host of the agent's identity document cannot be reached now; try again.").
 			WithStatus(http.StatusServiceUnavailable).WithCause(err).
-			WithDetail("reason", string(refused.Reason)).WithDetail(httpapi.RetryDetail, int(attest.UnreachableFor/time.Second))
+			WithDetail("reason", string(refused.Reason)).WithDetail(ath.RetryDetail, int(attest.UnreachableFor/time.Second))
 	}
 	e := ath.Errorf(ath.InvalidAttestation, "%s", attestationMessage(refused.Reason)).WithCause(err).
 		WithDetail("reason", string(refused.Reason))

@@ -51,7 +51,11 @@ func (f *Flow) authorize(ctx context.Context, c *httpapi.Call, req *api.Authoriz
 	if approval == nil || len(approval.Approved) == 0 {
 		return api.AuthorizeReply{}, ath.Errorf(ath.ProviderNotApproved, "The agent is not approved for this provider.")
 	}
-	if rest := requested.Minus(approval.Approved); len(rest) > 0 {
+	approved, err := f.approved(agent, p.ID)
+	if err != nil {
+		return api.AuthorizeReply{}, err
+	}
+	if rest := requested.Minus(approved); len(rest) > 0 {
 		c.Event.Denied = rest
 		return api.AuthorizeReply{}, ath.Errorf(ath.ScopeNotApproved, "The agent is not approved for every scope asked for.").
 			WithDetail("unapproved_scopes", rest)
@@ -72,6 +76,7 @@ func (f *Flow) authorize(ctx context.Context, c *httpapi.Call, req *api.Authoriz
 		Provider: p.ID, ProviderAs: req.Provider, Requested: requested,
 		AgentState: req.State, RedirectURI: redirect, CallbackURL: f.callbackURL(p), Resource: req.Resource,
 		Verifier: ath.NewKey(), BrowserKey: ath.NewKey(), Consent: f.Consent, Shared: p.SharesGrants(),
+		Destination: p.Destination(), Bound: p.Bound(),
 		Phase: tokenstore.Started, Created: now, Expires: now.Add(f.SessionTTL),
 	}
 	if err := f.reserveSession(ctx, ath.AgentTag(agent.ID), id.Tag(), session.Expires); err != nil {

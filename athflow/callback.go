@@ -56,6 +56,10 @@ func (f *Flow) callback(ctx context.Context, c *httpapi.Call, w http.ResponseWri
 	if code == "" {
 		return ath.Errorf(ath.InvalidRequest, "The authorization server sent no code.")
 	}
+	if v.elsewhere(p) {
+		return f.failed(ctx, v, w, r, "The provider was changed while the user was asked. Authorize again.",
+			"nothing: an operator has changed the provider since authorize, and its code is not for the server or API of now", "provider_changed")
+	}
 	if len(code) > maxCodeBytes {
 		return f.failed(ctx, v, w, r, "The authorization server sent a code that is too long.",
 			fmt.Sprintf("a code of %d bytes, and at most %d are taken", len(code), maxCodeBytes), "code_too_long")
@@ -74,6 +78,9 @@ func (f *Flow) callback(ctx context.Context, c *httpapi.Call, w http.ResponseWri
 	// connection.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), redeemTimeout)
 	defer cancel()
+	if v.session.Heals {
+		return f.heal(ctx, v, p, ath.NewSecret(code), w, r)
+	}
 	ours, err := f.redeem(ctx, v, p, ath.NewSecret(code))
 	if errors.Is(err, errUserEnded) {
 		return f.endSession(ctx, v, w, r, ending{tokenstore.Refused, "access_denied", "An operator has ended what this user allowed. Authorize again.", userEnded})
@@ -213,7 +220,8 @@ func (f *Flow) moveOn(w http.ResponseWriter, to, checked string) error {
 	return f.pages.write(w, http.StatusOK, "continue", continuePage{To: to, URL: template.URL(checked)})
 }
 
-func (f *Flow) showEnd(w http.ResponseWriter, s *tokenstore.Session, l leaving) error {
+// endOf is the page at the end of a session.
+func (f *Flow) endOf(s *tokenstore.Session) endPage {
 	page := endPage{Provider: f.providerName(s)}
 	if agent, err := ath.ParseAgentID(s.AgentID, f.AllowHTTP); err == nil {
 		page.Domain = agent.Host().String()
@@ -221,6 +229,11 @@ func (f *Flow) showEnd(w http.ResponseWriter, s *tokenstore.Session, l leaving) 
 			page.Pinned = shown(identity.Name)
 		}
 	}
+	return page
+}
+
+func (f *Flow) showEnd(w http.ResponseWriter, s *tokenstore.Session, l leaving) error {
+	page := f.endOf(s)
 	switch l.Error {
 	case "":
 		page.Code = l.Code.Reveal()

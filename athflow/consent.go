@@ -68,6 +68,14 @@ func (v *visit) stillOpen() error {
 	return nil
 }
 
+// elsewhere reports whether the provider was changed since authorize, such that its
+// code would be redeemed at another server, or the user's token go to another API, than
+// the user is asked to allow (O-2). What heals is compared with its connection.
+func (v *visit) elsewhere(p *provider.Provider) bool {
+	s := v.session
+	return s.Destination != "" && p.Ready() && !p.Agreed(s.Destination, s.Bound)
+}
+
 // toProvider is where this browser goes to ask the user.
 func (f *Flow) toProvider(v *visit, p *provider.Provider) (string, error) {
 	state, err := upstreamState(v.session, v.tag, v.nonce)
@@ -91,7 +99,7 @@ func (f *Flow) start(ctx context.Context, c *httpapi.Call, w http.ResponseWriter
 		return err
 	}
 	p := f.Providers.Current().Get(v.session.Provider)
-	if p == nil || v.session.Consent == ConsentDirect {
+	if p == nil || v.session.Consent == ConsentDirect || v.session.Heals || v.elsewhere(p) {
 		return ath.Errorf(ath.StateMismatch, "This authorization cannot be continued here.")
 	}
 	if v.browser == unseen {
@@ -137,7 +145,8 @@ func (f *Flow) consentPage(ctx context.Context, v *visit, p *provider.Provider) 
 		Agent: shown(name), Domain: agent.Host().String(), Written: written, Pinned: identity != nil, AgentID: agent.String(),
 		Developer: shown(developer), Purpose: shown(held.Value.Purpose),
 		Provider: shown(p.DisplayName), Scopes: v.session.Requested,
-		Action: ath.ConsentDecidePath, State: v.state, Token: formToken(v.session, v.nonce),
+		Standing: f.standing(v, shown(p.DisplayName), p.Renewal),
+		Action:   ath.ConsentDecidePath, State: v.state, Token: formToken(v.session, v.nonce),
 	}, nil
 }
 
@@ -166,13 +175,20 @@ func (f *Flow) decide(ctx context.Context, c *httpapi.Call, w http.ResponseWrite
 		return err
 	}
 	p := f.Providers.Current().Get(v.session.Provider)
-	if p == nil || v.session.Consent != ConsentPage {
+	if p == nil || v.session.Consent != ConsentPage || v.session.Heals || v.elsewhere(p) {
 		return ath.Errorf(ath.StateMismatch, "This authorization cannot be continued here.")
 	}
 	switch single(form, "decision") {
 	case "allow":
+		terms, err := termsShown(v.session, v.nonce, single(form, "renewal"))
+		if err != nil {
+			return ath.Errorf(ath.StateMismatch, "This answer did not come from the page that was shown in this browser.").WithCause(err)
+		}
 		to, err := f.toProvider(v, p)
 		if err != nil {
+			return err
+		}
+		if err := f.agree(ctx, v, terms); err != nil {
 			return err
 		}
 		f.setBrowserState(w, v.session, v.tag, v.nonce, allowed)
@@ -194,6 +210,13 @@ type ending struct {
 // endSession closes a session without a grant, and tells the agent by its
 // redirect, or the user by a page (C-5, C-6).
 func (f *Flow) endSession(ctx context.Context, v *visit, w http.ResponseWriter, r *http.Request, e ending) error {
+	if v.session.Heals {
+		why := healFailed
+		if e.phase == tokenstore.Refused {
+			why = healDenied
+		}
+		return f.endHealing(ctx, v, w, r, why, "")
+	}
 	next := *v.session
 	next.Phase, next.Code, next.Upstream = e.phase, v.ownCode().digest(), e.upstream
 	if _, err := f.Store.SwapSession(ctx, v.held, next); err != nil {

@@ -10,6 +10,8 @@
 //	callback  → Session{redeeming → consented}, Connection  GET /ath/callback
 //	token     → Grant, Session{consumed}                 POST /ath/token
 //	revoke    → Grant{revoked}                           POST /ath/revoke
+//	openHealing → nothing but a cookie                   GET  /ath/heal/{handle}
+//	decideHealing → Session{heals, started}, or refused  POST /ath/heal/{handle}; its callback → Connection
 //	showOwn, removeOwn → nothing, or no Agent            GET, DELETE /ath/agents/{client_id}
 //
 // Which scopes are approved is the policy's to say (package approval), or an

@@ -47,7 +47,10 @@ func (v *visit) ends() bool {
 // twice (C-1): the browser whose session it is goes to the page that shows how
 // it ended.
 func (f *Flow) again(w http.ResponseWriter, v *visit) error {
-	if v.session.Phase == tokenstore.Consumed || !v.ends() {
+	if v.session.Heals && !v.ends() {
+		return healsNoMore()
+	}
+	if v.session.Phase == tokenstore.Consumed && !v.session.Heals || !v.ends() {
 		return ath.Errorf(ath.StateMismatch, "This authorization was used already.")
 	}
 	state, err := upstreamState(v.session, v.tag, v.nonce)
@@ -83,6 +86,9 @@ func (f *Flow) done(ctx context.Context, c *httpapi.Call, w http.ResponseWriter,
 	}
 	if !v.ends() {
 		return ath.Errorf(ath.StateMismatch, "This authorization was used already, or not in this browser.")
+	}
+	if v.session.Heals && v.session.Phase.Ends() {
+		return f.afterHealing(w, v.session)
 	}
 	switch v.session.Phase {
 	case tokenstore.Redeeming:

@@ -3,6 +3,7 @@ package athflow
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/tokenstore"
@@ -48,6 +49,8 @@ func (f *Flow) putConnection(ctx context.Context, v *visit, c tokenstore.Connect
 // discard has the provider told that what the user has just allowed is not taken
 // (V-5): no token is made of it.
 func (f *Flow) discard(ctx context.Context, v *visit, tag ath.Tag, c *tokenstore.Connection) {
+	ctx, cancel := undoing(ctx)
+	defer cancel()
 	end, err := f.Store.EndConnection(ctx, tag, f.Now().UTC()) // it may have been stored nevertheless
 	if err == nil && !end.Was {
 		_, err = f.Store.HandRevocation(ctx, tag, c)
@@ -56,4 +59,14 @@ func (f *Flow) discard(ctx context.Context, v *visit, tag ath.Tag, c *tokenstore
 		f.Logger.WarnContext(ctx, "upstream grant not revoked", "decision_id", v.ID, "provider_id", c.Provider, "reason", tokenstore.Reason(err),
 			"hint", "the user allowed what could not be stored; the grant lives on at the provider until it expires there")
 	}
+}
+
+// undoing is the time for what must be undone though the request's own is over, or its
+// client is gone: what is left of it, and at least a second.
+func undoing(ctx context.Context) (context.Context, context.CancelFunc) {
+	left := time.Second
+	if end, ok := ctx.Deadline(); ok {
+		left = max(left, time.Until(end))
+	}
+	return context.WithTimeout(context.WithoutCancel(ctx), left)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/athd/athd/approval"
@@ -14,6 +15,7 @@ import (
 	"github.com/athd/athd/audit"
 	"github.com/athd/athd/httpapi"
 	"github.com/athd/athd/provider"
+	"github.com/athd/athd/ratelimit"
 )
 
 // The ways in which a user is led to the provider (Z-3, Z-5).
@@ -38,13 +40,29 @@ type Config struct {
 	Attest     *attest.Verifier
 	OAuth      *provider.Client
 	Policy     approval.Policy
-	TokenTTL   time.Duration // at most MaxTokenTTL
-	SessionTTL time.Duration // at most MaxSessionTTL
-	Consent    string        // ConsentPage, ConsentRedirect or ConsentDirect
+	TokenTTL   time.Duration    // at most MaxTokenTTL
+	SessionTTL time.Duration    // at most MaxSessionTTL
+	Consent    string           // ConsentPage, ConsentRedirect or ConsentDirect
+	Renewal    ath.RenewalTerms // how long consents stand where a provider says nothing of its own: told in discovery
+	// CallsPerGrant is how many calls one consent is good for at one athd, told in
+	// discovery; the zero Rate, and ratelimit.Unlimited: any number.
+	CallsPerGrant ratelimit.Rate
+	RunBy         Operator // whom users ask; it may be zero
 
 	// CallbackPerProvider gives each OAuth server a redirect URI of its own,
 	// /ath/callback/{provider_id}. Apps bring theirs with them.
 	CallbackPerProvider bool
+
+	// Renewer refreshes users' tokens at providers where a standing consent is used
+	// and they have ended (T-8); nil: what has ended has ended.
+	Renewer Renewer
+	// ObserveHealing, if any, is called with what became of each link by which a
+	// connection was to be healed, one of [HealingOutcomes].
+	ObserveHealing func(provider, outcome string)
+
+	// Renewed, if any, is called with what came of each renewal that an agent asked
+	// for: one of [RenewalOutcomes]. The provider is "" where none is known.
+	Renewed func(provider, outcome string)
 
 	// Operators is the operator's API, where that is served beside the
 	// handshake. None: nobody is an operator here.
@@ -62,6 +80,8 @@ type Flow struct {
 	Config
 	pages   *pages
 	origins *origins
+
+	discovered atomic.Pointer[discovered] // gateway discovery of the providers of late
 }
 
 // New checks the configuration once.
@@ -84,8 +104,14 @@ func New(c Config) (*Flow, error) {
 	if err := c.Policy.Check(); err != nil {
 		return nil, err
 	}
+	if c.Renewed == nil {
+		c.Renewed = func(string, string) {}
+	}
 	if c.ConsentURL == "" {
 		c.ConsentURL = c.PublicURL
+	}
+	if c.ObserveHealing == nil {
+		c.ObserveHealing = func(string, string) {}
 	}
 	origins := newOrigins(&c)
 	if origins.name.IsZero() {
@@ -112,6 +138,9 @@ func (f *Flow) Handler() http.Handler {
 		if name, of := strings.CutPrefix(r.URL.Path, ath.CallbackPath+"/"); of && f.Providers.Current().Get(name) != nil {
 			m, ok = routes.Paths[ath.CallbackPath], true
 		}
+		if handle, of := strings.CutPrefix(r.URL.Path, ath.HealPath); of && handle != "" {
+			m, ok = routes.Paths[ath.HealPath], true
+		}
 		on := f.origins.ground(r.Host)
 		if !ok || r.URL.RawPath != "" || !on.answers(r.URL.Path) {
 			f.serve(w, httpapi.DropBody(w, r), httpapi.LaneHandshake, f.Refuses(ath.Errorf(ath.NotFound, "There is nothing at this path.")))
@@ -134,8 +163,7 @@ func (f *Flow) Handler() http.Handler {
 		}
 		in := f.LaneOf(r, !f.Operators.IsZero())
 		if ok && in != httpapi.LaneOperators && strings.HasPrefix(r.URL.Path, ath.AdminPath) {
-			r = httpapi.DropBody(w, r)
-			h = f.Refuses(f.NoOperator(r.Header, f.ClientAddress(r)))
+			r = httpapi.DropBody(w, r) // h refuses, and needs nothing of it
 		}
 		f.serve(w, r, in, h)
 	})
@@ -160,6 +188,7 @@ func (f *Flow) routes() httpapi.Routes {
 			ath.ConsentDecidePath: {http.MethodPost: f.servePage(f.decide)},
 			ath.ConsentDonePath:   {http.MethodGet: f.servePage(f.done)},
 			ath.CallbackPath:      {http.MethodGet: f.servePage(f.callback)},
+			ath.HealPath:          {http.MethodGet: f.servePage(f.openHealing), http.MethodPost: f.servePage(f.decideHealing)},
 		},
 		ByID: map[[2]string]httpapi.Methods{
 			{ath.AgentsPath, ""}: {

@@ -52,6 +52,7 @@ func (f *Flow) judgeAll(next *tokenstore.Agent, req *api.RegisterRequest, agent 
 			next.Approvals, next.RedirectURIs = operatorDenials(next.Approvals), nil
 		}
 		next.ApprovalExpires = time.Time{}
+		next.Generation++ // it registers anew: what users allowed the one before has ended (T-8)
 	}
 	policy, exists := f.Policy.About(agent, developer.ID), false
 	set := f.Providers.Current()

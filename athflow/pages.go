@@ -34,6 +34,7 @@ type consentPage struct {
 	Pinned                                     bool    // the operator named agent and key: no domain was checked
 	Provider                                   string
 	Scopes                                     []string
+	Standing                                   standing
 	Action, State, Token                       string
 }
 
@@ -47,6 +48,8 @@ type endPage struct {
 	Pinned                 string // the name of a pinned agent; "": of none
 }
 
+type unhealedPage struct{ Provider, Reason, Why string }
+
 type waitPage struct {
 	Provider string
 	Next     template.URL
@@ -56,6 +59,7 @@ type errorPage struct {
 	Code       ath.Code
 	Message    string
 	DecisionID string
+	RunBy      Operator
 }
 
 func newPages(turns *httpapi.Turns) (*pages, error) {
@@ -131,7 +135,7 @@ func (f *Flow) servePage(step func(context.Context, *httpapi.Call, http.Response
 		}
 		httpapi.RetryAfter(w, e)
 		w.Header().Set("X-ATH-Decision-ID", c.ID) // P-9
-		if err := f.pages.write(w, e.Status(), "error", errorPage{Code: e.Code, Message: e.Message, DecisionID: c.ID}); err != nil {
+		if err := f.pages.write(w, e.Status(), "error", errorPage{Code: e.Code, Message: e.Message, DecisionID: c.ID, RunBy: f.RunBy}); err != nil {
 			f.WriteError(w, c.ID, e)
 		}
 	})

@@ -28,6 +28,7 @@ func (f *Flow) redeem(ctx context.Context, v *visit, p *provider.Provider, code 
 		return ath.Secret{}, err
 	}
 	next := *s
+	next.Renewal, next.Shown = v.agreed(), nil
 	granted := p.Asked(s.Requested, s.Shared)
 	next.Consented = s.Requested
 	if tokens.ScopesGiven {
@@ -43,8 +44,8 @@ func (f *Flow) redeem(ctx context.Context, v *visit, p *provider.Provider, code 
 	connection := tokenstore.Connection{
 		Agent: s.AgentID, User: tokens.User, Provider: s.Provider,
 		Access: tokens.Access, Refresh: tokens.Refresh, Expires: tokens.Expires,
-		Scopes: granted, Created: f.Now().UTC(), Destination: p.Destination(),
-		Renewal: tokenstore.Renewal{RefreshExpires: tokens.RefreshExpires, Subject: tokens.Subject},
+		Scopes: granted, Created: f.Now().UTC(), Destination: p.Destination(), Bound: p.Bound(),
+		RefreshStatus: tokenstore.RefreshStatus{RefreshExpires: tokens.RefreshExpires, Subject: tokens.Subject},
 	}
 	if s.Shared {
 		if tokens.User == "" || !tokens.UserProven {
@@ -52,7 +53,9 @@ func (f *Flow) redeem(ctx context.Context, v *visit, p *provider.Provider, code 
 		}
 		connection.Agent = ""
 		next.Connection, err = f.putConnection(ctx, v, connection, func() (ath.Tag, error) {
-			ref, err := f.Store.ShareConnection(ctx, s.AgentID, connection, s.Expires, came)
+			ref, err := f.Store.ShareConnection(ctx, s.AgentID, connection, s.Expires, came, func(there *tokenstore.Connection) bool {
+				return p.Agreed(there.Destination, there.Bound)
+			})
 			next.Epoch = ref.Epoch
 			return ref.Tag, err
 		})

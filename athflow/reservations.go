@@ -35,7 +35,7 @@ func (f *Flow) reservePending(ctx context.Context, c *httpapi.Call, agent ath.Ag
 		tokenstore.QuotaDomain:  "Too many registrations of this domain wait for an operator; try again later.",
 		tokenstore.QuotaAddress: "Too many registrations from this address wait for an operator; try again later.",
 	}[full.Where]).WithStatus(http.StatusServiceUnavailable).
-		WithDetail("reason", "too_many_pending").WithDetail(httpapi.RetryDetail, int(retryFull.Seconds()))
+		WithDetail("reason", "too_many_pending").WithDetail(ath.RetryDetail, int(retryFull.Seconds()))
 }
 
 // reserveSession counts a session that an agent is about to open.

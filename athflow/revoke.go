@@ -2,6 +2,7 @@ package athflow
 
 import (
 	"context"
+	"errors"
 
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/ath/api"
@@ -28,14 +29,9 @@ func (f *Flow) revoke(ctx context.Context, c *httpapi.Call, req *api.RevokeReque
 			return api.RevokeReply{}, err
 		}
 	} else {
-		operator, ok := f.Operator(c.Header)
-		if !ok {
-			if err := f.Guessed(c.Header, c.From); err != nil {
-				return api.RevokeReply{}, err
-			}
-			return api.RevokeReply{}, ath.Errorf(ath.Unauthorized, "client_id and client_secret, or an admin token, are required.")
+		if err := f.Authorize(ctx, c, httpapi.RevokeRole); err != nil {
+			return api.RevokeReply{}, noProof(err)
 		}
-		c.Event.By = operator
 	}
 	return f.Registrations.Revoke(ctx, c, agent, req)
 }
@@ -46,4 +42,12 @@ func (f *Flow) revokeOwn(ctx context.Context, c *httpapi.Call, req *api.RevokeRe
 		return api.RevokeReply{}, ath.Errorf(ath.Unauthorized, "client_id and client_secret are required.")
 	}
 	return f.revoke(ctx, c, req)
+}
+
+// noProof says to whoever is no operator what agents could bring.
+func noProof(err error) error {
+	if e := (*ath.Error)(nil); errors.As(err, &e) && e.Code == ath.Unauthorized {
+		return ath.Errorf(ath.Unauthorized, "client_id and client_secret, or an admin token, are required.")
+	}
+	return err
 }

@@ -17,9 +17,10 @@ import (
 
 const maxBadCodes = 5 // T-1: against brute force
 
-// token trades a consented session for an ATH token. The order of the checks
-// is the protocol's.
+// token trades a consented session for an ATH token, or renews one by a standing
+// consent. The order of the checks is the protocol's.
 func (f *Flow) token(ctx context.Context, c *httpapi.Call, req *api.TokenRequest) (api.TokenReply, error) {
+	c.Event.Renewal = req.GrantType == api.GrantRefreshToken
 	if err := checkToken(req); err != nil {
 		return api.TokenReply{}, err
 	}
@@ -33,6 +34,9 @@ func (f *Flow) token(ctx context.Context, c *httpapi.Call, req *api.TokenRequest
 	if err := f.attested(ctx, c, agent, req.Attestation.Reveal(), f.exactAudiences(ath.TokenPath)); err != nil {
 		return api.TokenReply{}, err
 	}
+	if req.GrantType == api.GrantRefreshToken {
+		return f.renew(ctx, c, agent, req)
+	}
 	held, err := f.consented(ctx, c, agent, req)
 	if err != nil {
 		return api.TokenReply{}, err
@@ -41,7 +45,10 @@ func (f *Flow) token(ctx context.Context, c *httpapi.Call, req *api.TokenRequest
 		return api.TokenReply{}, err
 	}
 	session := held.Value
-	granted := f.intersect(agent, &session)
+	granted, err := f.intersect(agent, &session)
+	if err != nil {
+		return api.TokenReply{}, err
+	}
 	c.Event.Effective, c.Event.Denied = granted.Effective, session.Requested.Minus(granted.Effective)
 	if len(granted.Effective) == 0 {
 		return api.TokenReply{}, noScope(c, &session, granted)
@@ -85,8 +92,10 @@ func checkToken(req *api.TokenRequest) error {
 		return ath.Errorf(ath.AgentNotRegistered, "client_id and client_secret are required.").WithStatus(400)
 	case req.Attestation.IsZero():
 		return ath.Errorf(ath.InvalidAttestation, "agent_attestation is missing.").WithStatus(400)
-	case req.GrantType != "authorization_code":
-		return ath.Errorf(ath.OAuthError, "grant_type must be authorization_code.").WithStatus(400)
+	case req.GrantType == api.GrantRefreshToken:
+		return checkRenewal(req)
+	case req.GrantType != api.GrantAuthorizationCode:
+		return ath.Errorf(ath.OAuthError, "grant_type must be authorization_code, or refresh_token.").WithStatus(400)
 	}
 	return nil
 }
@@ -113,7 +122,7 @@ func (f *Flow) consented(ctx context.Context, c *httpapi.Call, agent *tokenstore
 			return none, err
 		}
 		s := &held.Value
-		if !s.ID.Equal(req.Session.Reveal()) {
+		if s.Heals || !s.ID.Equal(req.Session.Reveal()) {
 			return none, unknown
 		}
 		if !f.Now().Before(s.Expires) {
@@ -171,19 +180,32 @@ func (f *Flow) wrongCode(left int) error {
 
 // intersect computes approved now ∩ consented ∩ requested, in the order
 // requested (T-2).
-func (f *Flow) intersect(agent *tokenstore.Agent, s *tokenstore.Session) api.ScopeIntersection {
-	var approved ath.Scopes
-	a := agent.Approval(s.Provider)
-	if p := f.Providers.Current().Get(s.Provider); p != nil {
-		a = agent.Approval(p.ID, p.Aliases...)
-	}
-	if a != nil {
-		approved = a.Approved
+func (f *Flow) intersect(agent *tokenstore.Agent, s *tokenstore.Session) (api.ScopeIntersection, error) {
+	approved, err := f.approved(agent, s.Provider)
+	if err != nil {
+		return api.ScopeIntersection{}, err
 	}
 	return api.ScopeIntersection{
 		Approved: httpapi.List(approved), Consented: httpapi.List(s.Consented),
 		Effective: httpapi.List(s.Requested.Intersect(approved).Intersect(s.Consented)),
+	}, nil
+}
+
+// approved are the scopes that the agent is approved for now: without those that a
+// rule of today's policy denies.
+func (f *Flow) approved(agent *tokenstore.Agent, providerID string) (ath.Scopes, error) {
+	a, names := agent.Approval(providerID), []string{providerID}
+	if p := f.Providers.Current().Get(providerID); p != nil {
+		a, names = agent.Approval(p.ID, p.Aliases...), p.Names()
 	}
+	if a == nil {
+		return nil, nil
+	}
+	id, err := ath.ParseAgentID(agent.ID, f.AllowHTTP)
+	if err != nil { // registered when http was allowed
+		return nil, ath.Errorf(ath.InvalidAttestation, "The agent_id is not acceptable any more.").WithCause(err)
+	}
+	return a.Approved.Minus(f.Policy.Denies(id, agent.Developer.ID, names).Denied(a.Approved)), nil
 }
 
 // issue writes the grant first and closes the session after it; of two
@@ -194,7 +216,15 @@ func (f *Flow) issue(ctx context.Context, c *httpapi.Call, agent *tokenstore.Age
 	}
 	session := held.Value
 	now := f.Now().UTC()
-	expires, err := f.expiry(ctx, agent, &session, now)
+	state, err := f.Store.RefreshState(ctx, session.Ref())
+	if errors.Is(err, tokenstore.ErrNotFound) { // the connection is gone: the other exchange, or its end
+		return api.TokenReply{}, ath.Errorf(ath.SessionNotFound, "There is no such session that waits for a token.")
+	}
+	if err != nil {
+		return api.TokenReply{}, err
+	}
+	p := f.Providers.Current().Get(session.Provider)
+	expires, err := f.expiry(agent, p, &state.Connection, now)
 	if err != nil {
 		return api.TokenReply{}, err
 	}
@@ -202,16 +232,17 @@ func (f *Flow) issue(ctx context.Context, c *httpapi.Call, agent *tokenstore.Age
 	grant := tokenstore.Grant{
 		Agent: agent.ID, ClientID: agent.ClientID, User: session.User, Provider: session.Provider,
 		Scopes: granted.Effective, Connection: session.Connection, Shared: session.Shared, Epoch: session.Epoch, Issued: now, Expires: expires,
-		Generation: agent.Generation,
+		Generation: agent.Generation, ProviderAs: session.ProviderAs,
 	}
-	if err := f.Store.PutGrant(ctx, token, grant); err != nil {
+	stands := f.standingOf(agent, p, &session, &state.Connection, &grant)
+	if err := f.putGrant(ctx, token, grant, stands); err != nil {
 		if errors.Is(err, tokenstore.ErrNotFound) { // the connection is gone: the other exchange, or its end
 			return api.TokenReply{}, ath.Errorf(ath.SessionNotFound, "There is no such session that waits for a token.")
 		}
 		return api.TokenReply{}, err
 	}
 	if err := f.closeSession(ctx, held); err != nil {
-		f.takeBack(ctx, c, &session, token, err)
+		f.takeBack(ctx, c, &session, token, stands, err)
 		if errors.Is(err, tokenstore.ErrChanged) || errors.Is(err, tokenstore.ErrNotFound) {
 			return api.TokenReply{}, ath.Errorf(ath.SessionNotFound, "There is no such session that waits for a token.")
 		}
@@ -219,30 +250,28 @@ func (f *Flow) issue(ctx context.Context, c *httpapi.Call, agent *tokenstore.Age
 	}
 	f.releaseSession(ctx, &session)
 	c.Event.Kind = audit.AccessGranted
-	c.Undo = func() { f.takeBack(ctx, c, &session, token, audit.ErrUnwritten) }
-	return api.TokenReply{
+	c.Undo = func() {
+		f.takeBack(ctx, c, &session, token, nil, audit.ErrUnwritten)
+		f.endUnused(ctx, c, stands)
+	}
+	reply := api.TokenReply{
 		AccessToken: api.OpenSecret(token.Secret()), TokenType: "Bearer",
 		ExpiresIn: int64(expires.Sub(now) / time.Second), Effective: granted.Effective,
 		ProviderID: session.ProviderAs, AgentID: agent.ID, Intersection: granted,
-	}, nil
+	}
+	if stands != nil {
+		reply.RefreshToken, reply.RefreshExpiresIn = api.OpenSecret(stands.token.Secret()), int64(stands.until.Sub(now)/time.Second)
+	}
+	return reply, nil
 }
 
 // expiry is when a token ends that is issued now: it never promises more than
 // stands behind it.
-func (f *Flow) expiry(ctx context.Context, agent *tokenstore.Agent, s *tokenstore.Session, now time.Time) (time.Time, error) {
+func (f *Flow) expiry(agent *tokenstore.Agent, p *provider.Provider, c *tokenstore.Connection, now time.Time) (time.Time, error) {
 	expires := now.Add(f.TokenTTL)
 	if agent.ApprovalExpires.Before(expires) {
 		expires = agent.ApprovalExpires // T-6
 	}
-	state, err := f.Store.RefreshState(ctx, s.Ref())
-	switch {
-	case errors.Is(err, tokenstore.ErrNotFound): // the connection is gone: the other exchange, or its end
-		return time.Time{}, ath.Errorf(ath.SessionNotFound, "There is no such session that waits for a token.")
-	case err != nil:
-		return time.Time{}, err
-	}
-	c := &state.Connection
-	p := f.Providers.Current().Get(s.Provider)
 	if end := backing(p, c, now); !end.IsZero() && end.Before(expires) {
 		expires = end // T-9
 	}
@@ -255,11 +284,11 @@ func (f *Flow) expiry(ctx context.Context, agent *tokenstore.Agent, s *tokenstor
 // backing is how long a connection surely lives, though nobody calls; zero: there
 // is no known end.
 func backing(p *provider.Provider, c *tokenstore.Connection, now time.Time) time.Time {
-	end := c.Renewal.RefreshExpires
+	end := c.RefreshStatus.RefreshExpires
 	switch {
 	case c.Expires.IsZero():
 		return time.Time{}
-	case p == nil || !p.Refreshable(c.Refresh) || c.Renewal.Over(now):
+	case p == nil || !p.Refreshable(c.Refresh) || c.RefreshStatus.Over(now) || !c.RefreshStatus.Refused.IsZero():
 		return c.Expires
 	case c.Kept():
 		return time.Time{}
@@ -304,15 +333,15 @@ func (f *Flow) sessionAgain(ctx context.Context, s *tokenstore.Session) (tokenst
 // or be put on record: nobody has its token. Where the store does not say that the session is open
 // still, or somebody else's, the grant stays and expires unused: this exchange
 // may have closed it, and a session that is used up must have a grant.
-func (f *Flow) takeBack(ctx context.Context, c *httpapi.Call, s *tokenstore.Session, token ath.Token, why error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+func (f *Flow) takeBack(ctx context.Context, c *httpapi.Call, s *tokenstore.Session, token ath.Token, stands *standingConsent, why error) {
+	ctx, cancel := undoing(ctx)
 	defer cancel()
 	if errors.Is(why, tokenstore.ErrUnavailable) {
 		if held, err := f.sessionAgain(ctx, s); err != nil || held.Value.Phase != tokenstore.Consented {
 			return
 		}
 	}
-	if err := f.Store.DeleteGrant(ctx, token); err != nil {
+	if err := f.deleteGrant(ctx, token, stands); err != nil {
 		f.Logger.WarnContext(ctx, "an unused grant could not be taken back", "decision_id", c.ID, "error", err)
 	}
 }
