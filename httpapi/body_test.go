@@ -16,7 +16,7 @@ import (
 
 func newTestServer(t *testing.T) *Server {
 	t.Helper()
-	limiter, err := newLimiter(Limits{}, func(string) {})
+	limiter, err := newLimiter(Limits{}, func(string) {}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,8 +55,8 @@ func TestLongBodiesAreNotShared(t *testing.T) {
 // What was decoded does not change with the buffer that it was read from.
 func TestWhatWasDecodedIsNotInTheBuffer(t *testing.T) {
 	for media, text := range map[string]string{
-		"application/json":                  `{"client_id":"ath_1","client_secret":"s3cret","grant_type":"code","code":"c"}`,
-		"application/x-www-form-urlencoded": `client_id=ath_1&client_secret=s3cret&grant_type=code&code=c`,
+		"application/json":                  `{"client_id":"ath_1","client_secret":"s3cret","grant_type":"authorization_code","code":"c"}`,
+		"application/x-www-form-urlencoded": `client_id=ath_1&client_secret=s3cret&grant_type=authorization_code&code=c`,
 	} {
 		read := []byte(text)
 		r := httptest.NewRequest("POST", "/", nil)
@@ -69,7 +69,7 @@ func TestWhatWasDecodedIsNotInTheBuffer(t *testing.T) {
 		for i := range read {
 			read[i] = 'x'
 		}
-		want := api.TokenRequest{ClientID: "ath_1", ClientSecret: api.NewSecret("s3cret"), GrantType: "code", Code: api.NewSecret("c")}
+		want := api.TokenRequest{ClientID: "ath_1", ClientSecret: api.NewSecret("s3cret"), GrantType: api.GrantAuthorizationCode, Code: api.NewSecret("c")}
 		if !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: %+v", media, got)
 		}

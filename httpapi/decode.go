@@ -13,6 +13,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/athd/athd/ath"
+	"github.com/athd/athd/ath/api"
 )
 
 // maxFieldName is how long the name of a field of ours is at most.
@@ -30,10 +31,54 @@ func decode(w http.ResponseWriter, r *http.Request, into any) error {
 	}
 	if isForm(r) {
 		if fields, ok := formFields(into); ok {
-			return decodeForm(string(body), fields)
+			if err := decodeForm(string(body), fields); err != nil {
+				return err
+			}
+			if r, ok := into.(*api.TokenRequest); ok {
+				return decodeForm(string(body), grantFields(r))
+			}
+			return nil
 		}
 	}
+	if r, ok := into.(*api.TokenRequest); ok {
+		return decodeToken(body, r)
+	}
 	return decodeJSON(body, into, invalidJSON)
+}
+
+// decodeToken reads the members that each token request has, and then those of its
+// grant_type: whatever those of another grant are.
+func decodeToken(body []byte, into *api.TokenRequest) error {
+	var always struct {
+		GrantType    string     `json:"grant_type"`
+		ClientID     string     `json:"client_id"`
+		ClientSecret api.Secret `json:"client_secret"`
+		Attestation  api.Secret `json:"agent_attestation"`
+	}
+	if err := decodeJSON(body, &always, invalidJSON); err != nil {
+		return err
+	}
+	into.GrantType, into.ClientID, into.ClientSecret, into.Attestation = always.GrantType, always.ClientID, always.ClientSecret, always.Attestation
+	switch into.GrantType {
+	case api.GrantAuthorizationCode:
+		var code struct {
+			Code    api.Secret `json:"code"`
+			Session api.Secret `json:"ath_session_id"`
+		}
+		err := decodeJSON(body, &code, invalidJSON)
+		into.Code, into.Session = code.Code, code.Session
+		return err
+	case api.GrantRefreshToken:
+		var renewal struct {
+			RefreshToken api.Secret `json:"refresh_token"`
+			Scope        string     `json:"scope"`
+			Scopes       []string   `json:"scopes"`
+		}
+		err := decodeJSON(body, &renewal, invalidJSON)
+		into.RefreshToken, into.Scope, into.Scopes = renewal.RefreshToken, renewal.Scope, renewal.Scopes
+		return err
+	}
+	return nil
 }
 
 // decodeOptional reads a JSON object of no other fields, or nothing.

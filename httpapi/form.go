@@ -17,7 +17,7 @@ func formFields(into any) (fields map[string]func(string), ok bool) {
 	case *api.TokenRequest:
 		return map[string]func(string){
 			"grant_type": text(&r.GrantType), "client_id": text(&r.ClientID), "client_secret": secret(&r.ClientSecret),
-			"agent_attestation": secret(&r.Attestation), "code": secret(&r.Code), "ath_session_id": secret(&r.Session),
+			"agent_attestation": secret(&r.Attestation),
 		}, true
 	case *api.RevokeRequest:
 		return map[string]func(string){
@@ -25,6 +25,21 @@ func formFields(into any) (fields map[string]func(string), ok bool) {
 		}, true
 	}
 	return nil, false
+}
+
+// grantFields are where those members of a token request go that its grant_type
+// has. Those of another grant are not looked at.
+func grantFields(r *api.TokenRequest) map[string]func(string) {
+	switch r.GrantType {
+	case api.GrantAuthorizationCode:
+		return map[string]func(string){"code": secret(&r.Code), "ath_session_id": secret(&r.Session)}
+	case api.GrantRefreshToken:
+		return map[string]func(string){
+			"refresh_token": secret(&r.RefreshToken), "scope": text(&r.Scope),
+			"scopes": func(value string) { r.Scopes = strings.Fields(value) },
+		}
+	}
+	return nil
 }
 
 func text(into *string) func(string) { return func(value string) { *into = value } }

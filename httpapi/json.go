@@ -31,8 +31,10 @@ type Call struct {
 	Client string // the client_id in the path, where the route has one
 	// Connection is the connection_id in the path, where the route has one.
 	Connection ath.ConnectionID
+	Provider   string     // the provider_id in the path, where the route has one
 	Query      url.Values // of the URL
 	From       netip.Addr // of the client; not valid where nobody told it
+	Operator   Operator   // whoever makes it, where that is for operators; else nobody
 	Event      audit.Event
 	Quiet      bool // the step only read: its success is no decision to record
 
@@ -43,8 +45,11 @@ type Call struct {
 // NewCall begins a call.
 func (s *Server) NewCall(r *http.Request) *Call {
 	c := &Call{ID: ath.NewDecisionID(), Header: r.Header, Client: r.PathValue(clientIDValue), Query: r.URL.Query(), From: s.ClientAddress(r)}
+	c.Provider = r.PathValue(providerIDValue)
 	c.Connection, _ = ath.ParseConnectionID(r.PathValue(connectionIDValue))
 	c.Event.DecisionID, c.Event.Client = c.ID, s.Address(r)
+	c.Operator, _ = r.Context().Value(operatorKey{}).(Operator)
+	c.Event.By, c.Event.Role = c.Operator.Name, string(c.Operator.Role)
 	return c
 }
 
@@ -60,6 +65,27 @@ func JSON[Req, Resp any](s *Server, status int, refused audit.Kind, step func(co
 func OptionalJSON[Req, Resp any](s *Server, step func(context.Context, *Call, *Req) (Resp, error)) http.Handler {
 	return handle(s, http.StatusOK, audit.AccessDenied, decodeOptional, step)
 }
+
+// Accepted is [OptionalJSON] for a step that goes on after it was answered: with 202.
+func Accepted[Req, Resp any](s *Server, step func(context.Context, *Call, *Req) (Resp, error)) http.Handler {
+	return handle(s, http.StatusAccepted, audit.AccessDenied, decodeOptional, step)
+}
+
+// Document turns a step into a handler that is given its body as it was sent, for
+// documents that say themselves what is wrong with them and where.
+func Document[Resp any](s *Server, status int, step func(context.Context, *Call, *[]byte) (Resp, error)) http.Handler {
+	return handle(s, status, audit.AccessDenied, func(w http.ResponseWriter, r *http.Request, into any) error {
+		body, err := wholeBody(w, r)
+		if err != nil {
+			return unread(err)
+		}
+		*into.(*[]byte) = bytes.Clone(body) // the buffer is another request's next
+		return nil
+	}, step)
+}
+
+// Headed is a reply with headers of its own.
+type Headed interface{ SetHeaders(http.Header) }
 
 // handle does what every step has in common: body limit, decoding, deadline,
 // the event before the answer, and errors by the one table.
@@ -85,6 +111,9 @@ func handle[Req, Resp any](s *Server, status int, refused audit.Kind, read func(
 			s.RecordRefusal(r, c.refusal(refused, e.Code), e.Code)
 			s.WriteError(w, c.ID, e)
 			return
+		}
+		if h, ok := any(resp).(Headed); ok {
+			h.SetHeaders(w.Header())
 		}
 		WriteJSON(w, status, resp)
 	})
@@ -129,7 +158,7 @@ func (s *Server) WriteError(w http.ResponseWriter, id string, e *ath.Error) {
 func RetryAfter(w http.ResponseWriter, e *ath.Error) {
 	switch e.Status() {
 	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
-		after := e.Details[RetryDetail]
+		after := e.Details[ath.RetryDetail]
 		if after == nil {
 			after = 1
 		}
@@ -143,11 +172,15 @@ func WriteJSON(w http.ResponseWriter, status int, v any) {
 	e := json.NewEncoder(&body)
 	e.SetEscapeHTML(false)              // a URL should read as one
 	if err := e.Encode(v); err != nil { // our own types: cannot happen, and must not answer a success if it does
-		refusal := ath.Errorf(ath.InternalError, "Something went wrong here.")
-		writeBody(w, refusal.Status(), refusal.Body())
+		writeUnencodable(w)
 		return
 	}
 	writeBody(w, status, body.Bytes())
+}
+
+func writeUnencodable(w http.ResponseWriter) {
+	refusal := ath.Errorf(ath.InternalError, "Something went wrong here.")
+	writeBody(w, refusal.Status(), refusal.Body())
 }
 
 func writeBody(w http.ResponseWriter, status int, body []byte) {

@@ -59,14 +59,6 @@ func laneIn(ctx context.Context) Lane {
 	return in
 }
 
-// NoOperator refuses who is none.
-func (s *Server) NoOperator(h http.Header, from netip.Addr) error {
-	if err := s.Guessed(h, from); err != nil {
-		return err
-	}
-	return ath.Errorf(ath.Unauthorized, "An admin token is required.")
-}
-
 // Guessed counts a wrong proof, if there was one. Of one address so many are
 // answered as such, and then they are too much; a token that is right is looked
 // at first and never too late, wherever it comes from: attackers who share an
@@ -78,7 +70,7 @@ func (s *Server) Guessed(h http.Header, from netip.Addr) error {
 	if none || !from.IsValid() || from.IsLoopback() && len(h.Values("X-Forwarded-For")) == 0 {
 		return nil
 	}
-	wait := s.limiter.guesses.take(Network(from), s.Now())
+	wait := s.limiter.guesses.Take(Network(from), s.Now())
 	if wait <= 0 {
 		return nil
 	}

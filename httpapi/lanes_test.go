@@ -15,7 +15,7 @@ import (
 
 // S-7
 func TestWhatEndsRightsHasPlacesOfItsOwn(t *testing.T) {
-	l, err := newLimiter(Limits{Concurrent: 8, ConcurrentPerAddress: 4}, func(string) {})
+	l, err := newLimiter(Limits{Concurrent: 8, ConcurrentPerAddress: 4}, func(string) {}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,7 +2,6 @@ package httpapi
 
 import (
 	"errors"
-	"math"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -11,6 +10,7 @@ import (
 
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/audit"
+	"github.com/athd/athd/ratelimit"
 	"github.com/athd/athd/tokenstore"
 )
 
@@ -18,9 +18,13 @@ import (
 // has a default. What is not said to be counted over all replicas is counted in
 // this process alone: two replicas let twice as much through.
 type Limits struct {
-	PerAddress    Rate // requests of one client address: 1200 a minute
-	Registrations Rate // and registrations of it: 60 a minute
-	PerAgent      Rate // calls of one agent, once it has proved who it is: 1200 a minute
+	PerAddress    ratelimit.Rate // requests of one client address: 1200 a minute
+	Registrations ratelimit.Rate // and registrations of it: 60 a minute
+	PerAgent      ratelimit.Rate // calls of one agent, once it has proved who it is: 1200 a minute
+	Renewals      ratelimit.Rate // tokens by one standing consent (T-8): 240 an hour
+
+	ProviderChanges  ratelimit.Rate // changes of providers by one operator: 1200 a minute
+	RuntimeProviders int            // providers that are added while athd runs, over all replicas: 10,000
 
 	Pending           int // registrations under review in all, over all replicas: 1000
 	PendingPerDomain  int // of one registrable domain: 20
@@ -35,22 +39,15 @@ type Limits struct {
 	Envoys []netip.Prefix
 }
 
-// A Rate is so many in a time: all of them may come at once, and then they
-// come back evenly.
-type Rate struct {
-	N   int
-	Per time.Duration
-}
-
-// Unlimited is the Rate that refuses nothing.
-var Unlimited = Rate{N: math.MaxInt, Per: time.Nanosecond}
-
 // DefaultLimits are the limits where nothing else is said.
 func DefaultLimits() Limits {
 	return Limits{
-		PerAddress:    Rate{1200, time.Minute},
-		Registrations: Rate{60, time.Minute},
-		PerAgent:      Rate{1200, time.Minute},
+		PerAddress:    ratelimit.Rate{N: 1200, Per: time.Minute},
+		Registrations: ratelimit.Rate{N: 60, Per: time.Minute},
+		PerAgent:      ratelimit.Rate{N: 1200, Per: time.Minute},
+		Renewals:      ratelimit.Rate{N: RenewalsPerToken, Per: time.Hour},
+
+		ProviderChanges: ratelimit.Rate{N: 1200, Per: time.Minute}, RuntimeProviders: 10_000,
 
 		Pending: 1000, PendingPerDomain: 20, PendingPerAddress: 20, SessionsPerAgent: 100,
 
@@ -60,10 +57,10 @@ func DefaultLimits() Limits {
 
 func (l Limits) withDefaults() (Limits, error) {
 	d := DefaultLimits()
-	for _, r := range []struct{ given, fallback *Rate }{
-		{&l.PerAddress, &d.PerAddress}, {&l.Registrations, &d.Registrations}, {&l.PerAgent, &d.PerAgent},
+	for _, r := range []struct{ given, fallback *ratelimit.Rate }{
+		{&l.PerAddress, &d.PerAddress}, {&l.Registrations, &d.Registrations}, {&l.PerAgent, &d.PerAgent}, {&l.Renewals, &d.Renewals}, {&l.ProviderChanges, &d.ProviderChanges},
 	} {
-		if *r.given == (Rate{}) {
+		if *r.given == (ratelimit.Rate{}) {
 			*r.given = *r.fallback
 		}
 		if r.given.N <= 0 || r.given.Per <= 0 {
@@ -73,7 +70,7 @@ func (l Limits) withDefaults() (Limits, error) {
 	for _, n := range []struct{ given, fallback *int }{
 		{&l.Concurrent, &d.Concurrent}, {&l.ConcurrentPerAddress, &d.ConcurrentPerAddress},
 		{&l.Pending, &d.Pending}, {&l.PendingPerDomain, &d.PendingPerDomain}, {&l.PendingPerAddress, &d.PendingPerAddress},
-		{&l.SessionsPerAgent, &d.SessionsPerAgent},
+		{&l.SessionsPerAgent, &d.SessionsPerAgent}, {&l.RuntimeProviders, &d.RuntimeProviders},
 	} {
 		if *n.given == 0 {
 			*n.given = *n.fallback
@@ -93,13 +90,22 @@ type limiter struct {
 	Limits
 	count func(limit string) // of what there was too much; see [LimitNames]
 
-	addresses     *rates[netip.Addr]
-	registrations *rates[netip.Addr]
-	agents        *rates[ath.Tag]
+	addresses     *ratelimit.Table[netip.Addr]
+	registrations *ratelimit.Table[netip.Addr]
+	agents        *ratelimit.Table[ath.Tag]
+	renewals      *ratelimit.Table[ath.Digest]
+	changes       *ratelimit.Table[string] // of providers, by the operator's name
 
-	ending  *rates[netip.Addr] // requests that end rights, by the same rate
-	guesses *rates[netip.Addr] // wrong admin proofs
-	bodies  bodies
+	ending  *ratelimit.Table[netip.Addr] // requests that end rights, by the same rate
+	guesses *ratelimit.Table[netip.Addr] // wrong admin proofs
+
+	*underWay
+}
+
+// underWay are the requests that are being read or served. They are counted as one
+// also while a server with other limits takes the place of theirs.
+type underWay struct {
+	bodies bodies
 
 	mu      sync.Mutex
 	all     [lanes]int
@@ -115,26 +121,32 @@ type place struct {
 
 // adminGuesses is how many wrong admin proofs of an address are answered as
 // such.
-var adminGuesses = Rate{10, time.Minute}
+var adminGuesses = ratelimit.Rate{N: 10, Per: time.Minute}
 
 // LimitNames are what a request can be too much for, as metrics name it.
 func LimitNames() []string {
 	return []string{"busy", "admin_proofs", "per_address", "registrations_per_address", "per_agent", "concurrent_per_address", "concurrent",
-		"pending_" + tokenstore.QuotaAll, "pending_" + tokenstore.QuotaDomain, "pending_" + tokenstore.QuotaAddress, "sessions_per_agent"}
+		"pending_" + tokenstore.QuotaAll, "pending_" + tokenstore.QuotaDomain, "pending_" + tokenstore.QuotaAddress, "sessions_per_agent", "healings_per_connection", "renewals_per_consent", "provider_changes"}
 }
 
-func newLimiter(l Limits, count func(limit string)) (*limiter, error) {
+// newLimiter returns a limiter that goes on with the counts of before, if there is
+// one: by a rate that stays the same, nobody gets more than it allows.
+func newLimiter(l Limits, count func(limit string), before *limiter) (*limiter, error) {
 	l, err := l.withDefaults()
 	if err != nil {
 		return nil, err
 	}
+	if before == nil {
+		before = &limiter{underWay: &underWay{
+			bodies:  bodies{byPeer: map[netip.Addr]int{}},
+			byRoute: map[string]int{}, byPeer: map[place]int{},
+		}}
+	}
 	return &limiter{
-		Limits: l, count: count,
-		addresses: newRates[netip.Addr](l.PerAddress), registrations: newRates[netip.Addr](l.Registrations),
-		agents: newRates[ath.Tag](l.PerAgent),
-		ending: newRates[netip.Addr](l.PerAddress), guesses: newRates[netip.Addr](adminGuesses),
-		bodies:  bodies{byPeer: map[netip.Addr]int{}},
-		byRoute: map[string]int{}, byPeer: map[place]int{},
+		Limits: l, count: count, underWay: before.underWay,
+		addresses: before.addresses.At(l.PerAddress, ratelimit.ShareOverflow), registrations: before.registrations.At(l.Registrations, ratelimit.ShareOverflow),
+		agents: before.agents.At(l.PerAgent, ratelimit.ShareOverflow), renewals: before.renewals.At(l.Renewals, ratelimit.ShareOverflow), changes: before.changes.At(l.ProviderChanges, ratelimit.ShareOverflow),
+		ending: before.ending.At(l.PerAddress, ratelimit.ShareOverflow), guesses: before.guesses.At(adminGuesses, ratelimit.ShareOverflow),
 	}, nil
 }
 
@@ -153,12 +165,12 @@ func (l *limiter) rate(r *http.Request, in Lane, from netip.Addr, now time.Time)
 	if in == LaneOperators {
 		return nil
 	}
-	if wait := l.addresses.take(from, now); wait > 0 {
+	if wait := l.addresses.Take(from, now); wait > 0 {
 		l.count("per_address")
 		return TooMany("There were too many requests from this address.", wait)
 	}
 	if r.URL.Path == ath.RegisterPath && r.Method == http.MethodPost {
-		if wait := l.registrations.take(from, now); wait > 0 {
+		if wait := l.registrations.Take(from, now); wait > 0 {
 			l.count("registrations_per_address")
 			return TooMany("There were too many registrations from this address.", wait)
 		}
@@ -204,20 +216,31 @@ func (l *limiter) leave(route string, at place) {
 }
 
 func (l *limiter) proved(agent ath.Tag, now time.Time) error {
-	if wait := l.agents.take(agent, now); wait > 0 {
+	if wait := l.agents.Take(agent, now); wait > 0 {
 		l.count("per_agent")
 		return TooMany("There were too many requests of this agent.", wait)
 	}
 	return nil
 }
 
-// RetryDetail is the detail of a refusal that says when to come back.
-const RetryDetail = "retry_after_seconds"
+// RenewalsPerToken is how many tokens one standing consent gives in the life of a
+// token, all at once or spread out. Nobody is asked for them, so that nothing else
+// bounds how many an agent holds, what the store keeps of them, and how long it
+// takes to end them all.
+const RenewalsPerToken = 240
+
+func (l *limiter) renewal(of ath.Digest, now time.Time) error {
+	if wait := l.renewals.Take(of, now); wait > 0 {
+		l.count("renewals_per_consent")
+		return TooMany("There were too many tokens by this refresh_token: use those that there are.", wait)
+	}
+	return nil
+}
 
 // TooMany refuses what there is too much of, until wait has passed.
 func TooMany(message string, wait time.Duration) error {
 	return ath.Errorf(ath.RateLimited, "%s", message).
-		WithDetail(RetryDetail, max(1, int(math.Ceil(wait.Seconds()))))
+		WithDetail(ath.RetryDetail, ath.RetrySeconds(wait))
 }
 
 // Serve runs h unless that is too much now: then refuse answers, as the route

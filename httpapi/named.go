@@ -23,6 +23,9 @@ func (s *Server) Record(ctx context.Context, e audit.Event) { s.Audit.Record(ctx
 // and keeps it for operators who ask what was refused lately.
 func (s *Server) RecordRefusal(r *http.Request, e audit.Event, code ath.Code) {
 	s.Record(r.Context(), e)
+	if code == ath.Forbidden {
+		s.OperatorRefused(RefusedRole)
+	}
 	path := "(none of athd's)" // a stranger may write anything there
 	if row, known := ath.FindPath(r.URL.Path); known {
 		path = row.Sample()

@@ -33,7 +33,7 @@ func (s *Server) Commit(c *Call) error {
 }
 
 func sameAction(a, b *audit.Event) bool {
-	return a.Kind == b.Kind && a.Reason == b.Reason && a.AgentID == b.AgentID &&
+	return a.Kind == b.Kind && a.Reason == b.Reason && a.AgentID == b.AgentID && a.Before == b.Before && a.After == b.After &&
 		slices.Equal(a.Effective, b.Effective) && slices.Equal(a.Denied, b.Denied)
 }
 

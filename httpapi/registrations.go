@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"math/rand/v2"
@@ -161,6 +162,9 @@ func (r *Registrations) Revoke(ctx context.Context, c *Call, agent *tokenstore.A
 // end makes a token dead on every replica, if there is such a token, and, with
 // an agent, if it is that agent's.
 func (r *Registrations) end(ctx context.Context, c *Call, agent *tokenstore.Agent, value string) (found bool, err error) {
+	if renewal, err := ath.ParseRenewalToken(value); err == nil {
+		return r.endRenewal(ctx, c, agent, renewal)
+	}
 	token, err := ath.ParseToken(value)
 	if err != nil {
 		return false, nil //nolint:nilerr // no token of ours: there is nothing to end
@@ -178,6 +182,9 @@ func (r *Registrations) end(ctx context.Context, c *Call, agent *tokenstore.Agen
 			return false, ath.Errorf(ath.AgentIdentityMismatch, "The token belongs to another agent.")
 		}
 		c.Event.AgentID, c.Event.UserID, c.Event.ProviderID = g.Agent, g.User, g.Provider
+		if agent == nil && g.Revoked.IsZero() {
+			c.Event.Before = endedText(g.Connection, g.Scopes, "expires", g.Expires)
+		}
 		// Also one that is dead already: the store may have to wait until it is
 		// dead for its replicas too.
 		if err := r.store.Revoke(ctx, held, r.now().UTC()); errors.Is(err, tokenstore.ErrChanged) {
@@ -188,4 +195,37 @@ func (r *Registrations) end(ctx context.Context, c *Call, agent *tokenstore.Agen
 		return true, nil
 	}
 	return false, errors.New("the grant was changed by others too often")
+}
+
+// endRenewal ends a standing consent, and the tokens that came of it, if there is
+// such a one, and, with an agent, if it is that agent's (T-8).
+func (r *Registrations) endRenewal(ctx context.Context, c *Call, agent *tokenstore.Agent, token ath.RenewalToken) (found bool, err error) {
+	c.Event.Renewal = true
+	held, err := r.store.Renewal(ctx, token)
+	if errors.Is(err, tokenstore.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	v := held.Value
+	if agent != nil && (v.Agent != agent.ID || v.ClientID != agent.ClientID) {
+		return false, ath.Errorf(ath.AgentIdentityMismatch, "The token belongs to another agent.")
+	}
+	c.Event.AgentID, c.Event.UserID, c.Event.ProviderID = v.Agent, v.User, v.Provider
+	if agent == nil && v.Revoked.IsZero() {
+		c.Event.Before = endedText(v.Connection, v.Scopes, "until", v.Issued.Add(v.Terms.Max))
+	}
+	return true, r.store.EndRenewal(ctx, held, r.now().UTC())
+}
+
+// endedText is what an operator's event says of a token that was ended.
+func endedText(connection ath.Tag, scopes ath.Scopes, until string, end time.Time) string {
+	text, err := json.Marshal(map[string]any{
+		"connection_id": ath.NewConnectionID(connection).String(), "scopes": named(scopes), until: end.UTC().Format(time.RFC3339),
+	})
+	if err != nil {
+		return "" // texts: cannot happen
+	}
+	return string(text)
 }

@@ -13,6 +13,7 @@ import (
 const (
 	clientIDValue     = "client_id"
 	connectionIDValue = "connection_id"
+	providerIDValue   = "provider_id"
 )
 
 // idsInPaths says which paths have an id in them, as one segment behind these.
@@ -23,9 +24,14 @@ var idsInPaths = []struct {
 	{ath.AgentsPath, clientIDValue, isClientID},
 	{ath.AdminAgentsPath + "/", clientIDValue, isClientID},
 	{ath.AdminConnectionsPath + "/", connectionIDValue, isConnectionID},
+	{ath.AdminProvidersPath + "/", providerIDValue, isProviderID},
 }
 
 func isClientID(s string) bool { _, err := ath.ParseClientID(s); return err == nil }
+
+// isProviderID takes whatever a provider or app may go by: whether there is one is
+// the step's to say.
+func isProviderID(s string) bool { return s != "" && len(s) <= 127 && ath.IsVisible(s) }
 
 func isConnectionID(s string) bool { _, err := ath.ParseConnectionID(s); return err == nil }
 
@@ -55,6 +61,24 @@ type Routes struct {
 	Paths map[string]Methods
 	// ByID are the paths with an id in them, by what stands before and behind it.
 	ByID map[[2]string]Methods
+}
+
+// At returns the methods of a path, in which an id is written as {client_id} or
+// {connection_id}, for more to be added.
+func (r Routes) At(path string) Methods {
+	for _, in := range idsInPaths {
+		if rest, ok := strings.CutPrefix(path, in.before+"{"+in.value+"}"); ok {
+			return methodsAt(r.ByID, [2]string{in.before, rest})
+		}
+	}
+	return methodsAt(r.Paths, path)
+}
+
+func methodsAt[K comparable](of map[K]Methods, at K) Methods {
+	if of[at] == nil {
+		of[at] = Methods{}
+	}
+	return of[at]
 }
 
 // IsZero reports whether there are none.

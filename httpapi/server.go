@@ -26,12 +26,15 @@ type Config struct {
 	// Limited is called with what was too much, one of [LimitNames], for
 	// metrics. nil: nobody counts.
 	Limited func(limit string)
-}
 
-// An AdminToken lets its bearer act as an operator. Only its digest is kept.
-type AdminToken struct {
-	Name   string
-	Digest ath.Digest
+	// OperatorRefused is called with why an operator's request was refused, one of
+	// [OperatorRefusals], for metrics. nil: nobody counts.
+	OperatorRefused func(why string)
+
+	// Before is the Server whose place this one takes while requests are served,
+	// with other tokens or limits: what it has counted goes on to be counted. nil:
+	// it is the first.
+	Before *Server
 }
 
 // A Server is what handlers of one process share. It keeps nothing between
@@ -52,10 +55,8 @@ func New(c Config) (*Server, error) {
 	case c.Logger == nil:
 		return nil, errors.New("httpapi: Logger is required")
 	}
-	for _, t := range c.AdminTokens {
-		if t.Digest.IsZero() || t.Name == "" {
-			return nil, errors.New("httpapi: an admin token has no name or no digest")
-		}
+	if err := CheckAdminTokens(c.AdminTokens); err != nil {
+		return nil, err
 	}
 	if c.Now == nil {
 		c.Now = time.Now
@@ -63,14 +64,21 @@ func New(c Config) (*Server, error) {
 	if c.Turns == nil {
 		c.Turns = NewTurns()
 	}
+	if c.OperatorRefused == nil {
+		c.OperatorRefused = func(string) {}
+	}
 	if c.Limited == nil {
 		c.Limited = func(string) {}
 	}
-	limiter, err := newLimiter(c.Limits, c.Limited)
+	var before *limiter
+	if c.Before != nil {
+		before = c.Before.limiter
+	}
+	limiter, err := newLimiter(c.Limits, c.Limited, before)
 	if err != nil {
 		return nil, err
 	}
-	c.Limits = limiter.Limits
+	c.Limits, c.Before = limiter.Limits, nil
 	return &Server{Config: c, Registrations: Registrations{store: c.Store, log: c.Logger, now: c.Now}, limiter: limiter}, nil
 }
 
@@ -78,3 +86,16 @@ func New(c Config) (*Server, error) {
 // it is too much. Before that nothing is counted against an agent, or anybody
 // could use up what is its own.
 func (s *Server) Proved(agent ath.Tag) error { return s.limiter.proved(agent, s.Now()) }
+
+// Renewing counts a use of a renewal by its own agent, or says why it is too much.
+func (s *Server) Renewing(renewal ath.Digest) error { return s.limiter.renewal(renewal, s.Now()) }
+
+// Changing counts a change of a provider by an operator, or says why it is too much.
+func (s *Server) Changing(operator string) error {
+	wait := s.limiter.changes.Take(operator, s.Now())
+	if wait <= 0 {
+		return nil
+	}
+	s.Limited("provider_changes")
+	return TooMany("There were too many changes of providers by this operator.", wait)
+}
