@@ -11,8 +11,8 @@ import (
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/ath/api"
 	"github.com/athd/athd/attest"
-	"github.com/athd/athd/audit"
 	"github.com/athd/athd/authz"
+	"github.com/athd/athd/catalog"
 	"github.com/athd/athd/httpapi"
 	"github.com/athd/athd/issuer"
 	"github.com/athd/athd/provider"
@@ -28,10 +28,23 @@ type Config struct {
 	Policy          approval.Policy     // says how long an approval holds
 	Issuers         *issuer.Keeper      // of providers without endpoints; nil: there are none
 
+	// Catalog has the providers that are added while athd runs, which are read by
+	// ProviderOptions; nil: none can be added. RuntimeRoute says that Envoy has a
+	// route for them, and ProvidersFile is where those of the file are.
+	Catalog         *catalog.Catalog
+	ProviderOptions provider.Options
+	RuntimeRoute    bool
+	ProvidersFile   string
+
 	// How Envoy and OAuth servers were configured, as operators are told it.
 	Destination         string   // how Envoy says where a request goes
 	ConsentHost         ath.Host // that the consent pages have for themselves; the zero Host: none
 	CallbackPerProvider bool
+	Envoy               *api.EnvoyAsks // by what Envoy asks; nil: not told
+
+	// Since is from when on this process keeps what was refused lately; the zero
+	// time: now.
+	Since time.Time
 
 	// Explain judges a call that nobody makes: [Explainer] of a decider. nil:
 	// nobody can ask for that.
@@ -46,7 +59,8 @@ type Config struct {
 type API struct {
 	Config
 	replica string
-	since   time.Time
+	routes  httpapi.Routes // below /ath/admin
+	own     httpapi.Routes // on a listener of operators alone
 }
 
 // New checks the configuration once.
@@ -66,54 +80,26 @@ func New(c Config) (*API, error) {
 	if err != nil {
 		replica = "unknown"
 	}
-	return &API{c, replica, c.Now()}, nil
+	if c.Since.IsZero() {
+		c.Since = c.Now()
+	}
+	s := &API{Config: c, replica: replica}
+	if s.routes, err = s.routesOf(s.doors()); err != nil {
+		return nil, err
+	}
+	s.own, err = s.routesOf(s.Doors())
+	return s, err
 }
 
 // Routes are what operators do below /ath/admin.
-func (s *API) Routes() httpapi.Routes {
-	const agents, connections = ath.AdminAgentsPath + "/", ath.AdminConnectionsPath + "/"
-	routes := httpapi.Routes{
-		Paths: map[string]httpapi.Methods{
-			ath.AdminAgentsPath:                {http.MethodGet: operate(s, s.listAgents)},
-			ath.AdminHostsPath:                 {http.MethodGet: operate(s, s.listHosts)},
-			ath.AdminHostsPath + "/suspend":    {http.MethodPost: operate(s, s.suspendHost)},
-			ath.AdminHostsPath + "/resume":     {http.MethodPost: operate(s, s.resumeHost)},
-			ath.AdminProvidersPath:             {http.MethodGet: operate(s, s.listProviders)},
-			ath.AdminProvidersPath + "/accept": {http.MethodPost: operate(s, s.acceptEndpoints)},
-			ath.AdminRefusalsPath:              {http.MethodGet: operate(s, s.listRefusals)},
-			ath.AdminConnectionsPath:           {http.MethodGet: operate(s, s.listConnections)},
-			ath.AdminUserEndPath:               {http.MethodPost: operate(s, s.endUser)},
-		},
-		ByID: map[[2]string]httpapi.Methods{
-			{agents, ""}: {
-				http.MethodGet:    operate(s, s.showAgent),
-				http.MethodDelete: operate(s, s.removeAgent),
-			},
-			{agents, "/approve"}: {http.MethodPost: operate(s, s.approveAgent)},
-			{agents, "/deny"}:    {http.MethodPost: operate(s, s.denyAgent)},
-			{agents, "/suspend"}: {http.MethodPost: operate(s, s.suspendAgent)},
-			{agents, "/resume"}:  {http.MethodPost: operate(s, s.resumeAgent)},
-
-			{connections, ""}:     {http.MethodGet: operate(s, s.showConnection)},
-			{connections, "/end"}: {http.MethodPost: operate(s, s.endConnection)},
-		},
-	}
-	if s.Refresh != nil {
-		routes.ByID[[2]string{connections, "/refresh"}] = httpapi.Methods{http.MethodPost: operate(s, s.refreshConnection)}
-	}
-	if s.Explain != nil {
-		routes.Paths[ath.AdminExplainPath] = httpapi.Methods{http.MethodPost: operate(s, s.explain)}
-	}
-	return routes
-}
+func (s *API) Routes() httpapi.Routes { return s.routes }
 
 // Handler serves what operators do, revocations of theirs too, and nothing
 // else, for a listener that only they reach. No limit of [httpapi.Limits]
 // counts there: no flood on the other listener keeps them from taking rights
 // away.
 func (s *API) Handler() http.Handler {
-	routes := s.Routes()
-	routes.Paths[ath.RevokePath] = httpapi.Methods{http.MethodPost: httpapi.JSON(s.Server, http.StatusOK, audit.AccessDenied, byOperator(s, s.revoke))}
+	routes := s.own
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer s.RecoverPanic(w, r)
 		m, ok := routes.Find(r)
@@ -130,11 +116,6 @@ func (s *API) Handler() http.Handler {
 		}
 		h.ServeHTTP(w, r)
 	})
-}
-
-// operate makes a handler of a step for operators.
-func operate[Req, Resp any](s *API, step func(context.Context, *httpapi.Call, *Req) (Resp, error)) http.Handler {
-	return httpapi.OptionalJSON(s.Server, byOperator(s, step))
 }
 
 // revoke ends any token (V-2).

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/athd/athd/ath"
@@ -46,27 +47,12 @@ func instant(t time.Time) string {
 	return t.UTC().Format(time.RFC3339)
 }
 
-// byOperator lets a step run for operators only, under the name of their token
-// (O-1).
-func byOperator[Req, Resp any](s *API, step func(context.Context, *httpapi.Call, *Req) (Resp, error)) func(context.Context, *httpapi.Call, *Req) (Resp, error) {
-	return func(ctx context.Context, c *httpapi.Call, req *Req) (Resp, error) {
-		name, ok := s.Operator(c.Header)
-		if !ok {
-			var none Resp
-			return none, ath.Errorf(ath.Unauthorized, "An admin token is required.")
-		}
-		c.Event.By = name
-		resp, err := step(ctx, c, req)
-		return resp, storeFault(err)
-	}
-}
-
 // storeFault says to an operator what is wrong with what is stored. Everybody
 // else hears that something is.
 func storeFault(err error) error {
 	switch {
 	case errors.Is(err, tokenstore.ErrOtherKeyset):
-		return ath.Errorf(ath.InternalError, "This Redis was written with another keyset: nothing that it holds opens.").
+		return ath.Errorf(ath.InternalError, "T%s. Nothing that it holds is read.", strings.TrimPrefix(tokenstore.Reason(err), "t")).
 			WithDetail("reason", "other_keyset").WithCause(err)
 	case errors.Is(err, tokenstore.ErrCorrupt):
 		return ath.Errorf(ath.InternalError, "The stored record does not open: it was written with another keyset, or tampered with.").
@@ -155,28 +141,30 @@ func (s *API) decideAgent(ctx context.Context, c *httpapi.Call, kind audit.Kind,
 		return api.Agent{}, err
 	}
 	a, err := s.Registrations.Edit(ctx, held, func(a *tokenstore.Agent) (bool, error) {
+		before := stateOf(a)
 		if err := change(a); err != nil {
 			return false, err
 		}
-		decided(c, kind, a)
+		decided(&c.Event, kind, before, a)
 		if kind.Revokes() {
 			return false, nil
 		}
 		return false, s.Commit(c)
 	})
 	if err != nil {
-		c.Event.Kind = ""
+		c.Event.Kind, c.Event.Before, c.Event.After = "", "", ""
 		return api.Agent{}, err
 	}
 	return s.viewOf(a), nil
 }
 
 // decided completes the event of an operator's decision.
-func decided(c *httpapi.Call, kind audit.Kind, a *tokenstore.Agent) {
-	c.Event.Kind, c.Event.Effective, c.Event.Denied = kind, nil, nil
+func decided(e *audit.Event, kind audit.Kind, before members, a *tokenstore.Agent) {
+	e.Kind, e.Effective, e.Denied = kind, nil, nil
 	for _, p := range a.Approvals {
-		c.Event.Effective, c.Event.Denied = append(c.Event.Effective, p.Approved...), append(c.Event.Denied, p.Denied...)
+		e.Effective, e.Denied = append(e.Effective, p.Approved...), append(e.Denied, p.Denied...)
 	}
+	changes(e, before, stateOf(a))
 }
 
 func (s *API) approveAgent(ctx context.Context, c *httpapi.Call, req *api.ApproveRequest) (api.Agent, error) {
@@ -235,5 +223,6 @@ func (s *API) removeAgent(ctx context.Context, c *httpapi.Call, _ *httpapi.Empty
 	}
 	s.Registrations.EndConnections(ctx, c, held.Value.ID)
 	c.Event.Kind = audit.AgentRemoved
+	changes(&c.Event, stateOf(&held.Value), nil)
 	return api.RemoveReply{Removed: true}, nil
 }

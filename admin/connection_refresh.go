@@ -60,8 +60,8 @@ func (s *API) tell(reply *api.ConnectionRefreshReply, info *tokenstore.Connectio
 	case vault.Fresh:
 		reply.Said = "the token came a moment ago, so the provider was not asked again" + until
 	case vault.RefusedNow:
-		reply.Upstream = r.Connection.Renewal.RefusedFor
-		reply.Said = "the provider refused the refresh token at " + instant(r.Connection.Renewal.Refused) + ": " + reply.Upstream +
+		reply.Upstream = r.Connection.RefreshStatus.RefusedFor
+		reply.Said = "the provider refused the refresh token at " + instant(r.Connection.RefreshStatus.Refused) + ": " + reply.Upstream +
 			"; unless it takes it again, the user must authorize again"
 	case vault.AwayProvider:
 		reply.Said = "the provider gave no token; the user's grant is kept" + again

@@ -46,27 +46,54 @@ func (s *API) becomes(ctx context.Context, i *tokenstore.ConnectionInfo, end tok
 	return what, err
 }
 
-// connectionOf shows a connection without its tokens.
-func (s *API) connectionOf(i *tokenstore.ConnectionInfo) api.Connection {
+// connectionOf shows a connection without its tokens, and whose it is only to
+// those who may know.
+func (s *API) connectionOf(c *httpapi.Call, i *tokenstore.ConnectionInfo) api.Connection {
 	p := s.Providers.Current().Lookup(i.Provider)
 	v := api.Connection{
 		ID: ath.NewConnectionID(i.Tag).String(), Agent: i.Agent, User: i.User, Provider: i.Provider,
 		Scopes: httpapi.List(i.Scopes), Since: instant(i.Created), LastUsed: instant(i.Used),
-		Tokens: i.Tokens, TokensUntil: instant(i.Until), Expires: instant(i.Expires), RefreshExpires: instant(i.Renewal.RefreshExpires),
+		Tokens: i.Tokens, TokensUntil: instant(i.Until), Expires: instant(i.Expires), RefreshExpires: instant(i.RefreshStatus.RefreshExpires),
 	}
 	v.Shared, v.Agents = i.Shared, i.Agents
+	if !c.Operator.MaySeeUsers() {
+		v.User, v.UserHidden = "", true
+	}
+	v.Renewals = s.renewalsOf(i, p)
 	if p != nil {
 		v.Provider = p.ID
 	}
 	v.Refreshable, v.Refresh = s.refreshOf(i, p)
 	v.State, v.LastError = s.stateOf(i, p, v.Refreshable)
+	if v.State == api.ConnectionIdle && len(v.Renewals) > 0 {
+		v.State = api.ConnectionStanding
+	}
 	return v
+}
+
+// renewalsOf shows what stands by the terms that users were shown and those of
+// today, the shorter ones (T-8).
+func (s *API) renewalsOf(i *tokenstore.ConnectionInfo, p *provider.Provider) (out []api.ConnectionRenewal) {
+	if p == nil {
+		return nil
+	}
+	for _, r := range i.Standing {
+		if end, _ := r.Ends(p.Renewal); !s.Now().Before(end) {
+			continue
+		}
+		terms := r.Terms.Within(p.Renewal)
+		out = append(out, api.ConnectionRenewal{
+			Agent: r.Agent, Scopes: httpapi.List(r.Scopes), Since: instant(r.Issued), LastUsed: instant(r.Used),
+			Until: instant(r.Issued.Add(terms.Max)), IdleUntil: instant(r.Used.Add(terms.Idle)),
+		})
+	}
+	return out
 }
 
 // refreshOf says whether athd can get another token for the user when the present
 // one has expired, and why.
 func (s *API) refreshOf(i *tokenstore.ConnectionInfo, p *provider.Provider) (bool, string) {
-	r := &i.Renewal
+	r := &i.RefreshStatus
 	switch {
 	case i.Ended, !r.Refused.IsZero():
 		return false, "the provider no longer accepts what it gave"
@@ -88,15 +115,18 @@ func (s *API) refreshOf(i *tokenstore.ConnectionInfo, p *provider.Provider) (boo
 func (s *API) stateOf(i *tokenstore.ConnectionInfo, p *provider.Provider, refreshable bool) (state, wrong string) {
 	over := !i.Expires.IsZero() && !s.Now().Before(i.Expires)
 	refused := ""
-	if r := &i.Renewal; !r.Refused.IsZero() {
+	if r := &i.RefreshStatus; !r.Refused.IsZero() {
 		refused = "the provider refused to refresh the user's token at " + instant(r.Refused) + ": " + r.RefusedFor
+		if r.RefusedFor == tokenstore.RejectedByUserinfo {
+			refused = "the API and the provider's userinfo endpoint rejected the user's token at " + instant(r.Refused) + ", and there is nothing to refresh it by"
+		}
 	}
 	switch {
 	case p == nil:
 		return api.ConnectionMoved, "the provider is not configured any more"
-	case i.Destination != p.Destination():
-		return api.ConnectionMoved, "the provider's token endpoint, client or API host is another one than the user agreed to: authorize again"
-	case i.Ended && i.Renewal.RefusedFor == tokenstore.OtherUser:
+	case !p.Agreed(i.Destination, i.Bound):
+		return api.ConnectionMoved, "the provider's token, userinfo or revocation endpoint, client or API host is another one than the user agreed to: authorize again"
+	case i.Ended && i.RefreshStatus.RefusedFor == tokenstore.OtherUser:
 		return api.ConnectionRefused, "a refresh gave a token of another user, which was dropped: authorize again, and ask the provider"
 	case i.Ended:
 		return api.ConnectionRefused, "the provider no longer accepts the user's token: authorize again"

@@ -3,7 +3,6 @@ package admin
 import (
 	"context"
 	"errors"
-	"net/url"
 	"time"
 
 	"github.com/athd/athd/ath"
@@ -15,7 +14,7 @@ import (
 
 // listConnections is one page of what users allowed.
 func (s *API) listConnections(ctx context.Context, c *httpapi.Call, _ *httpapi.EmptyRequest) (api.ConnectionList, error) {
-	q, err := s.connectionQuery(ctx, c.Query)
+	q, err := s.connectionQuery(ctx, c)
 	if err != nil {
 		return api.ConnectionList{}, err
 	}
@@ -25,7 +24,7 @@ func (s *API) listConnections(ctx context.Context, c *httpapi.Call, _ *httpapi.E
 	}
 	l := api.ConnectionList{Connections: []api.Connection{}, Unreadable: []string{}, Next: page.Next}
 	for i := range page.Connections {
-		l.Connections = append(l.Connections, s.connectionOf(&page.Connections[i]))
+		l.Connections = append(l.Connections, s.connectionOf(c, &page.Connections[i]))
 	}
 	for _, tag := range page.Corrupt {
 		l.Unreadable = append(l.Unreadable, ath.NewConnectionID(tag).String())
@@ -44,9 +43,9 @@ func (s *API) connections(ctx context.Context, q tokenstore.ConnectionQuery) (to
 }
 
 // connectionQuery is strict, as listingQuery is.
-func (s *API) connectionQuery(ctx context.Context, q url.Values) (tokenstore.ConnectionQuery, error) {
+func (s *API) connectionQuery(ctx context.Context, c *httpapi.Call) (tokenstore.ConnectionQuery, error) {
 	out := tokenstore.ConnectionQuery{Limit: defaultListing}
-	for name, values := range q {
+	for name, values := range c.Query {
 		value := values[0]
 		var err error
 		switch {
@@ -56,6 +55,8 @@ func (s *API) connectionQuery(ctx context.Context, q url.Values) (tokenstore.Con
 			err = httpapi.InvalidField(name, "The parameter is empty.")
 		case name == "agent":
 			out.Agent, err = s.agentID(ctx, value)
+		case name == "user" && !c.Operator.MaySeeUsers():
+			err = asksForUser()
 		case name == "user":
 			out.User, err = userOf(name, value)
 		case name == "provider":
@@ -116,7 +117,7 @@ func (s *API) showConnection(ctx context.Context, c *httpapi.Call, _ *httpapi.Em
 		return api.Connection{}, err
 	}
 	c.Quiet = true
-	v := s.connectionOf(&info)
+	v := s.connectionOf(c, &info)
 	v.AtProvider = s.atProvider(&info)
 	return v, nil
 }
@@ -135,7 +136,9 @@ func (s *API) endConnection(ctx context.Context, c *httpapi.Call, _ *httpapi.Emp
 	if err != nil {
 		return api.ConnectionEndReply{}, err
 	}
-	if !end.Was {
+	if end.Was {
+		changes(&c.Event, connectionBefore(id.String(), &info), nil)
+	} else {
 		c.Event.Reason = "unknown connection"
 	}
 	reply := api.ConnectionEndReply{ID: id.String(), Ended: end.Was}
@@ -217,6 +220,7 @@ func (s *API) endOne(ctx context.Context, c *httpapi.Call, info *tokenstore.Conn
 	if err == nil && end.Was {
 		own := c.Event
 		own.Kind, own.AgentID, own.ProviderID = audit.ConnectionEnded, info.Agent, info.Provider
+		changes(&own, connectionBefore(ath.NewConnectionID(info.Tag).String(), info), nil)
 		s.Record(ctx, own)
 	}
 	return end, err

@@ -11,6 +11,10 @@ import (
 	"github.com/athd/athd/httpapi"
 )
 
+// explainsTokens is the least role that may ask how a call with somebody's token
+// would be judged. Calls without one are no secret to a viewer.
+const explainsTokens = api.RoleApprover
+
 // explain says how a call would be judged, step by step, by the code that
 // judges calls. It leaves an event of its own, since whoever asks learns whose
 // token it is.
@@ -20,6 +24,8 @@ func (s *API) explain(ctx context.Context, c *httpapi.Call, req *api.ExplainRequ
 		return nil, httpapi.InvalidField("method", "A method is required.")
 	case req.URL == "":
 		return nil, httpapi.InvalidField("url", "A URL is required.")
+	case !req.Token.IsZero() && !c.Operator.Role.Includes(explainsTokens):
+		return nil, c.Operator.NeedsRole(explainsTokens) // it would hear whose token it is, and what that may do
 	}
 	e, err := s.Explain(ctx, authz.Question{Token: req.Token.Secret, AgentID: req.AgentID, Method: req.Method, URL: req.URL, Upgrade: req.Upgrade})
 	if err != nil {
@@ -29,6 +35,9 @@ func (s *API) explain(ctx context.Context, c *httpapi.Call, req *api.ExplainRequ
 	c.Event.AgentID, c.Event.UserID, c.Event.ProviderID = e.Agent, e.User, e.Provider
 	if e.Verdict == api.WouldRefuse {
 		c.Event.Reason = e.Reason
+	}
+	if !c.Operator.MaySeeUsers() {
+		e.User = ""
 	}
 	return e, nil
 }

@@ -37,14 +37,19 @@ func (s *API) suspendHost(ctx context.Context, c *httpapi.Call, req *api.HostReq
 		return api.HostSuspendReply{}, err
 	}
 	c.Event.Kind, c.Event.Host = audit.HostSuspended, hosts.String()
+	mark := tokenstore.HostSuspension{Hosts: hosts, By: c.Event.By, Since: s.Now().UTC()}
 	err = s.editHosts(ctx, func(all []tokenstore.HostSuspension) ([]tokenstore.HostSuspension, error) {
+		was := suspensionOf(all, hosts)
+		changes(&c.Event, was, was)
 		if slices.ContainsFunc(all, func(s tokenstore.HostSuspension) bool { return s.Hosts == hosts }) {
 			return all, nil
 		}
 		if len(all) >= tokenstore.MaxHostSuspensions {
 			return nil, ath.Errorf(ath.Conflict, "At most %d hosts can be suspended: suspend a name above some of them, and resume those.", tokenstore.MaxHostSuspensions)
 		}
-		return append(slices.Clone(all), tokenstore.HostSuspension{Hosts: hosts, By: c.Event.By, Since: s.Now().UTC()}), nil
+		next := append(slices.Clone(all), mark)
+		changes(&c.Event, nil, suspensionOf(next, hosts))
+		return next, nil
 	})
 	if err != nil {
 		c.Event.Kind = ""
@@ -78,11 +83,12 @@ func (s *API) suspendOne(ctx context.Context, c *httpapi.Call, a *tokenstore.Age
 		return false, err
 	}
 	own := *c
-	own.Event.Kind, own.Event.AgentID, own.Event.Host = audit.AgentSuspended, a.ID, ""
+	own.Event.AgentID, own.Event.Host = a.ID, ""
 	now, err := s.Registrations.Edit(ctx, held, func(a *tokenstore.Agent) (bool, error) {
 		did = !a.Suspended
+		before := stateOf(a)
 		suspend(a)
-		decided(&own, audit.AgentSuspended, a)
+		decided(&own.Event, audit.AgentSuspended, before, a)
 		return false, nil
 	})
 	if httpapi.IsNotFound(err) { // it is gone, or has registered again, behind the mark
@@ -108,6 +114,7 @@ func (s *API) resumeHost(ctx context.Context, c *httpapi.Call, req *api.HostRequ
 		if len(rest) == len(all) {
 			return nil, ath.Errorf(ath.NotFound, "This host is not suspended. What is suspended is listed at %s.", ath.AdminHostsPath)
 		}
+		changes(&c.Event, suspensionOf(all, hosts), nil)
 		return rest, s.Commit(c)
 	})
 	if err != nil {

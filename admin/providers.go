@@ -8,32 +8,52 @@ import (
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/ath/api"
 	"github.com/athd/athd/audit"
+	"github.com/athd/athd/egress"
 	"github.com/athd/athd/httpapi"
 	"github.com/athd/athd/issuer"
 	"github.com/athd/athd/provider"
 )
 
+// acceptWord stands where ids do.
+const acceptWord = "accept"
+
 // listProviders shows every provider and app, ordered by id.
 func (s *API) listProviders(_ context.Context, c *httpapi.Call, _ *httpapi.EmptyRequest) (api.ProviderList, error) {
-	if len(c.Query) > 0 {
-		return api.ProviderList{}, ath.Errorf(ath.InvalidRequest, "This path takes no parameter.")
+	if err := noParameters(c); err != nil {
+		return api.ProviderList{}, err
 	}
-	l := api.ProviderList{Providers: []api.Provider{}, Destination: s.Destination, Callback: api.CallbackShared}
+	l := api.ProviderList{Providers: s.providersByID(), Destination: s.Destination, Callback: api.CallbackShared}
+	if s.Catalog != nil {
+		l.RuntimeUnknown = !s.Catalog.Loaded()
+	}
+	if s.RuntimeRoute {
+		l.Runtime = runtimeRoute(s.ProviderOptions.Egress)
+	}
 	if s.CallbackPerProvider {
 		l.Callback = api.CallbackPerProvider
 	}
 	if !s.ConsentHost.IsZero() {
 		l.ConsentHost = s.ConsentHost.String()
 	}
-	for _, p := range s.Providers.Current().All() {
-		v := providerOf(p)
-		if s.Issuers != nil {
-			v.Metadata = metadataOf(s.Issuers.Of(p.ID))
-		}
-		l.Providers = append(l.Providers, v)
-	}
+	l.Envoy = s.Envoy
 	c.Quiet = true
 	return l, nil
+}
+
+// runtimeRoute is what Envoy needs for providers that are added while athd runs.
+func runtimeRoute(p egress.Policy) *api.RuntimeRoute {
+	r := &api.RuntimeRoute{AllowPrivate: p.AllowPrivate, AllowHTTP: p.AllowHTTP, Allow: []api.EgressException{}, Own: []api.EgressListener{}}
+	for _, e := range p.Allow {
+		r.Allow = append(r.Allow, api.EgressException{Addresses: e.Addresses.String(), Port: e.Port, HTTP: e.HTTP})
+	}
+	for _, l := range p.Own {
+		own := api.EgressListener{Port: l.Port, Public: l.Public}
+		if l.Addr.IsValid() {
+			own.Address = l.Addr.String()
+		}
+		r.Own = append(r.Own, own)
+	}
+	return r
 }
 
 func providerOf(p *provider.Provider) api.Provider {
@@ -42,7 +62,8 @@ func providerOf(p *provider.Provider) api.Provider {
 		AuthorizeEndpoint: text(p.AuthorizeURL), TokenEndpoint: text(p.TokenURL), APIBase: p.APIBase.String(),
 		UserinfoEndpoint: text(p.UserinfoURL), RevocationURL: text(p.RevocationURL), Issuer: p.Issuer, AuthMethod: string(p.AuthMethod),
 		ExtraScopes: p.ExtraScopes, Resource: p.Resource,
-		ClientID: p.ClientID, Preset: p.Preset, Derived: p.Derived, EncodedSlash: p.EncodedSlash, Encoded: p.Encoded.Delimiters(), Rules: []api.ProviderRule{},
+		ClientID: p.ClientID, Preset: p.Preset, Derived: p.Derived, EncodedSlash: p.EncodedSlash, RewriteLinks: p.RewriteLinks, RetryOn401: p.RetryOn401,
+		Encoded: p.Encoded.Delimiters(), Rules: []api.ProviderRule{},
 	}
 	for _, r := range p.Rules {
 		v.Rules = append(v.Rules, api.ProviderRule{Scope: r.Scope, Methods: r.Methods, Paths: r.Paths, Upgrade: r.Upgrade, Origin: r.Origin})
@@ -105,6 +126,7 @@ func (s *API) acceptEndpoints(ctx context.Context, c *httpapi.Call, req *api.Acc
 		err = s.Issuers.Accept(ctx, p.ID, req.Digest, func(moves []issuer.Move) error {
 			moved = moves
 			c.Event.Upstream = provider.Said(issuer.Describe(moves))
+			movesOfEvent(&c.Event, moves)
 			return s.Commit(c)
 		})
 	}

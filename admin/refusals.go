@@ -3,7 +3,6 @@ package admin
 import (
 	"context"
 
-	"github.com/athd/athd/ath"
 	"github.com/athd/athd/ath/api"
 	"github.com/athd/athd/httpapi"
 )
@@ -11,14 +10,14 @@ import (
 // listRefusals shows what this replica refused lately: its calls and its steps
 // of the handshake. Other replicas know theirs.
 func (s *API) listRefusals(_ context.Context, c *httpapi.Call, _ *httpapi.EmptyRequest) (api.RefusalList, error) {
-	if len(c.Query) > 0 {
-		return api.RefusalList{}, ath.Errorf(ath.InvalidRequest, "This path takes no parameter.")
+	if err := noParameters(c); err != nil {
+		return api.RefusalList{}, err
 	}
-	l := api.RefusalList{Replica: s.replica, Since: instant(s.since), Refusals: []api.Refusal{}}
+	l := api.RefusalList{Replica: s.replica, Since: instant(s.Since), Refusals: []api.Refusal{}}
 	for _, r := range s.Audit.Refusals() {
 		l.Refusals = append(l.Refusals, api.Refusal{
 			Time: instant(r.Time), DecisionID: r.DecisionID, Code: r.Code, Reason: r.Reason, Provider: r.ProviderID,
-			Agent: r.AgentID, Method: r.Method, Path: r.Path, Count: r.Count,
+			Agent: r.AgentID, Method: r.Method, Path: pathFor(c.Operator, r.Path), Count: r.Count,
 		})
 	}
 	c.Quiet = true
