@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -89,6 +90,26 @@ func (d *Discovery) Scopes(provider string) []string {
 		}
 	}
 	return nil
+}
+
+// Renewal is how long a user's consent at a provider stands (T-8). The zero value:
+// it is good for one token.
+func (d *Discovery) Renewal(provider string) api.Renewal {
+	var found *api.Renewal
+	if d.Gateway != nil {
+		for _, p := range d.Gateway.Providers {
+			if p.ID == provider {
+				found = cmp.Or(p.Renewal, d.Gateway.Renewal)
+			}
+		}
+	}
+	if d.IsApp(provider) {
+		found = d.App.Renewal
+	}
+	if found == nil {
+		return api.Renewal{}
+	}
+	return *found
 }
 
 // API is the URL below which calls to a provider go: the app's own, or the

@@ -11,6 +11,14 @@
 //	transport, err := c.Transport(token.Access, api)
 //	reply, err := (&http.Client{Transport: transport}).Get(api + "/user")
 //
+// An [Access] in the place of the transport goes on for as long as the user's
+// consent lasts: it renews the token (T-8), has the user heal a grant that the
+// provider has ended (P-10), and asks for more scopes (P-11), as far as it is
+// told to:
+//
+//	access, err := c.Access(client.AccessConfig{Token: *token, API: api, Keep: keep, Heal: show})
+//	reply, err := (&http.Client{Transport: access}).Get(api + "/user")
+//
 // What a server refuses is an [*Error], with a code to act on; [CodeOf] reads
 // it. A [Client] may be used by several goroutines. It follows no redirect,
 // reads no more than a megabyte of any reply, and waits for none longer than

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -29,6 +30,8 @@ type Error struct {
 	DecisionID string
 	// RetryAfter is how long to wait before another try; 0: not said.
 	RetryAfter time.Duration
+
+	own bool // it has the header that an API cannot send (P-9), and the same id in its details
 }
 
 // Error names status and code. The server's message is cut to 500 bytes, and
@@ -69,10 +72,18 @@ func errorOf(status int, h http.Header, body []byte, now time.Time) *Error {
 		return e
 	}
 	e.Code, e.Message, e.Details = said.Code, said.Message, said.Details
-	if id, ok := said.Details[decisionDetail].(string); ok && e.DecisionID == "" {
+	id, ok := said.Details[decisionDetail].(string)
+	if ok && e.DecisionID == "" {
 		e.DecisionID = id
 	}
+	e.own = ok && id != "" && slices.Equal(h.Values(decisionHeader), []string{id})
 	return e
+}
+
+// detail is a text among the details.
+func (e *Error) detail(name string) string {
+	s, _ := e.Details[name].(string)
+	return s
 }
 
 // retryAfter reads the header of that name: seconds, or a date (RFC 9110,

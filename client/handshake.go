@@ -88,7 +88,8 @@ func (c *Client) Remove(ctx context.Context, clientID string) error {
 	return err
 }
 
-// A Token is an ATH token and what it is good for.
+// A Token is an ATH token and what it is good for. To keep one, keep Access,
+// Provider, Scopes, Expires and the two of the renewal.
 type Token struct {
 	Access       ath.Secret
 	AgentID      string // whose it is
@@ -96,6 +97,11 @@ type Token struct {
 	Scopes       []string
 	Expires      time.Time // by this machine's clock
 	Intersection api.ScopeIntersection
+	// Renewal gets further tokens without the user, where the user agreed to that
+	// (T-8): [Client.Renew]. It does not change when it is used, and is good for
+	// nobody without the agent's key.
+	Renewal        ath.Secret
+	RenewalExpires time.Time // at the latest; zero: not said
 }
 
 // Exchange exchanges the code that the user brought back for a token. The
@@ -109,13 +115,17 @@ func (c *Client) Exchange(ctx context.Context, a *Authorization, code ath.Secret
 	if err != nil {
 		return nil, err
 	}
-	asked := c.now()
-	var reply api.TokenReply
-	err = c.ask(ctx, http.MethodPost, ath.TokenPath, "", api.TokenRequest{
+	return c.token(ctx, api.TokenRequest{
 		GrantType: api.GrantAuthorizationCode, ClientID: own.ClientID, ClientSecret: api.OpenSecret(own.Secret),
 		Attestation: attestation, Code: api.OpenSecret(code), Session: api.OpenSecret(a.Session),
-	}, &reply)
-	if err != nil {
+	})
+}
+
+// token asks the token endpoint.
+func (c *Client) token(ctx context.Context, req api.TokenRequest) (*Token, error) {
+	asked := c.now()
+	var reply api.TokenReply
+	if err := c.ask(ctx, http.MethodPost, ath.TokenPath, "", req, &reply); err != nil {
 		return nil, err
 	}
 	if reply.AccessToken.IsZero() || !strings.EqualFold(reply.TokenType, "Bearer") {
@@ -124,17 +134,30 @@ func (c *Client) Exchange(ctx context.Context, a *Authorization, code ath.Secret
 	if reply.AgentID != c.agent.id {
 		return nil, errors.New("client: the server answered with a token of another agent")
 	}
-	return &Token{
+	t := &Token{
 		Access: reply.AccessToken.Secret, AgentID: reply.AgentID, Provider: reply.ProviderID, Scopes: reply.Effective,
-		Expires:      asked.Add(time.Duration(max(0, min(reply.ExpiresIn, maxTokenSeconds))) * time.Second),
-		Intersection: reply.Intersection,
-	}, nil
+		Expires:      asked.Add(seconds(reply.ExpiresIn, maxTokenLife)),
+		Intersection: reply.Intersection, Renewal: reply.RefreshToken.Secret,
+	}
+	if !t.Renewal.IsZero() && reply.RefreshExpiresIn > 0 {
+		t.RenewalExpires = asked.Add(seconds(reply.RefreshExpiresIn, maxRenewalLife))
+	}
+	return t, nil
 }
 
-// maxTokenSeconds bounds what a reply may promise: T-6 has an hour.
-const maxTokenSeconds = 24 * 60 * 60
+// What a reply may promise: T-6 has an hour.
+const (
+	maxTokenLife   = 24 * time.Hour
+	maxRenewalLife = 10 * 366 * 24 * time.Hour
+)
 
-// Revoke ends a token of the agent's, everywhere and at once (V-1, V-4).
+func seconds(n int64, most time.Duration) time.Duration {
+	return time.Duration(max(0, min(n, int64(most/time.Second)))) * time.Second
+}
+
+// Revoke ends a token of the agent's, everywhere and at once (V-1, V-4), and with
+// it the renewal that it came from. Given a renewal, it ends that and every
+// token that came of it.
 func (c *Client) Revoke(ctx context.Context, token ath.Secret) error {
 	own, err := c.registered()
 	if err != nil {

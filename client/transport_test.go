@@ -40,6 +40,8 @@ func TestOnlyTheServersOwnRefusalIsAnError(t *testing.T) {
 		{"the API's, which looks like the server's", "GET", refusal, 403, nil, false},
 		{"with the id of another decision", "GET", refusal, 403, []string{"dec_2"}, false},
 		{"with two ids", "GET", refusal, 403, []string{"dec_1", "dec_1"}, false},
+		{"with an empty id, which is left of an API's own", "GET", refusal, 403, []string{""}, false},
+		{"to HEAD, with an empty id", "HEAD", "", 403, []string{""}, false},
 		{"with an id, but no refusal", "GET", "not found", 404, []string{"dec_1"}, false},
 		{"a success with an id", "GET", refusal, 200, []string{"dec_1"}, false},
 	}
