@@ -33,6 +33,7 @@ type callOptions struct {
 	header         headerFlag
 	withHeaders    bool
 	timeout        time.Duration
+	longCall
 }
 
 func newCall(t cli.Terminal) *cobra.Command {
@@ -49,12 +50,21 @@ func newCall(t cli.Terminal) *cobra.Command {
 	c.Flags().StringVarP(&o.data, "data", "d", "", "send `DATA` as the body, as JSON if -H does not say otherwise; @FILE reads a file, @- standard input")
 	c.Flags().BoolVarP(&o.withHeaders, "include", "i", false, "print the reply's headers too")
 	c.Flags().DurationVar(&o.timeout, "timeout", 30*time.Second, "how long the whole reply may take")
+	c.longFlags(&o.longCall)
 	return c.runs(func(ctx context.Context, plain []string) error {
 		switch {
 		case len(plain) != 2:
 			return cli.Wrong("want METHOD and PATH, such as GET /user")
 		case o.timeout <= 0:
 			return cli.Wrong("--timeout must be longer than nothing")
+		case o.wait < 0 || o.wait > sessionLife:
+			return cli.Wrong("--wait wants a time up to %v: no link lives longer", sessionLife)
+		case o.yes && !o.ask:
+			return cli.Wrong("--yes goes with --ask")
+		case o.ask && o.wait == 0:
+			return cli.Wrong("--ask waits for the user: --wait must be longer than nothing")
+		case o.ask && o.data == "@-" && (!o.yes || o.redirect != "loopback"):
+			return cli.Wrong("standard input is the body: with -d @-, --ask wants --yes and --redirect loopback")
 		}
 		return c.runCall(ctx, plain[0], plain[1], &o)
 	})
@@ -65,7 +75,7 @@ func (c *command) runCall(ctx context.Context, method, path string, o *callOptio
 	if err != nil {
 		return err
 	}
-	_, token, err := c.held(known, o.provider)
+	name, token, err := c.held(known, o.provider)
 	if err != nil {
 		return err
 	}
@@ -80,9 +90,20 @@ func (c *command) runCall(ctx context.Context, method, path string, o *callOptio
 	if body != nil && http.Header(o.header).Get("Content-Type") == "" {
 		http.Header(o.header).Set("Content-Type", "application/json")
 	}
-	ctx, cancel := context.WithTimeout(ctx, o.timeout)
-	defer cancel()
-	ex, refusal, err := c.send(ctx, &token, strings.ToUpper(method), target, http.Header(o.header), body)
+	long, err := c.long(name, &token, target, &o.longCall)
+	if err != nil {
+		return err
+	}
+	defer long.close()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	late := time.AfterFunc(o.timeout, func() { cancel(context.DeadlineExceeded) })
+	defer late.Stop()
+	long.waits = func() { late.Reset(o.timeout + o.wait) }
+	ex, refusal, err := c.send(ctx, long.access, strings.ToUpper(method), target, http.Header(o.header), body)
+	if errors.Is(err, context.Canceled) && errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
+		err = context.Cause(ctx)
+	}
 	if err != nil {
 		return err
 	}
@@ -98,30 +119,35 @@ func (c *command) runCall(ctx context.Context, method, path string, o *callOptio
 	return nil
 }
 
-// send makes a call. refusal is athd's, if it was athd that answered (P-9).
-func (c *command) send(ctx context.Context, t *heldToken, method, target string, header http.Header, body []byte) (ex *wire.Exchange, refusal *client.Error, err error) {
-	u, err := url.Parse(target)
-	if err != nil {
-		return nil, nil, err
-	}
-	transport, err := c.client.Transport(t.Access.Secret, u.Scheme+"://"+u.Host) // which is the token's: see target
-	if err != nil {
-		return nil, nil, err
-	}
+// send makes a call. refusal is athd's, if it was athd that answered (P-9) and
+// that is all there is to say.
+func (c *command) send(ctx context.Context, by http.RoundTripper, method, target string, header http.Header, body []byte) (ex *wire.Exchange, refusal *client.Error, err error) {
 	req, err := http.NewRequestWithContext(ctx, method, target, bytes.NewReader(body))
 	if err != nil {
 		return nil, nil, err
 	}
 	maps.Copy(req.Header, header)
-	c.last = nil
-	resp, err := transport.RoundTrip(req)
-	if refusal, ok := errors.AsType[*client.Error](err); ok && c.last != nil {
+	c.last, c.lastOf = nil, req.URL.String()
+	resp, err := by.RoundTrip(req)
+	if refusal, ok := err.(*client.Error); ok && c.last != nil { //nolint:errorlint // one in another error is not about this call
 		return c.last, refusal, nil
+	}
+	if _, said := errors.AsType[*client.Error](err); said || isToldAsItIs(err) {
+		return nil, nil, err
 	}
 	if err != nil {
 		return nil, nil, &url.Error{Op: method, URL: target, Err: err}
 	}
 	return c.last, nil, resp.Body.Close()
+}
+
+// origin is where a token may be sent for a call: see target.
+func origin(target string) (string, error) {
+	u, err := url.Parse(target)
+	if err != nil {
+		return "", err
+	}
+	return u.Scheme + "://" + u.Host, nil
 }
 
 // target is the URL of a call. A token goes to its own API and server only.

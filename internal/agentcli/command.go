@@ -33,7 +33,8 @@ type command struct {
 	client *client.Client
 	calls  http.RoundTripper // under the client, and recorded
 	base   string            // the server's URL, its key in the state
-	last   *wire.Exchange    // as it was recorded
+	last   *wire.Exchange    // of the call to lastOf, as it was recorded
+	lastOf string            // a URL
 	// observe sees every exchange; nil: nobody.
 	observe func(*wire.Exchange)
 }
@@ -55,7 +56,7 @@ default for the only app. docs/agents.md shows the commands at work.`,
 		&cobra.Group{ID: groupHandshake, Title: "step by step"},
 	)
 	c.AddCommand(newRun(t), newKeygen(t), newIdentity(t), newStatus(t),
-		newDiscover(t), newRegister(t), newAuthorize(t), newToken(t), newCall(t), newRevoke(t))
+		newDiscover(t), newRegister(t), newAuthorize(t), newToken(t), newCall(t), newRenew(t), newRevoke(t))
 	return c
 }
 
@@ -135,7 +136,10 @@ func (c *command) connect(a *client.Identity, base string, own client.Credential
 		c.observe = out.Exchange
 	}
 	c.calls = &wire.Recorder{Base: transport, Observe: func(ex *wire.Exchange) {
-		if c.last = ex; c.observe != nil {
+		if ex.URL == c.lastOf {
+			c.last = ex
+		}
+		if c.observe != nil {
 			c.observe(ex)
 		}
 	}}

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/athd/athd/ath"
+	"github.com/athd/athd/ath/api"
 	"github.com/athd/athd/client"
 	"github.com/athd/athd/internal/cli"
 	"github.com/athd/athd/internal/remote"
@@ -76,7 +78,7 @@ func (c *command) showDiscovered(d *client.Discovery) error {
 	if g := d.Gateway; g != nil {
 		fmt.Fprintf(c.Stdout, "gateway %s (%s, ATH %s)\n", cli.Printable(g.ID, 300), ath.DiscoveryPath, cli.Printable(g.Version, 20))
 		for _, p := range g.Providers {
-			fmt.Fprintf(c.Stdout, "  provider %s: %s\n", cli.Printable(p.ID, 64), cli.Printable(strings.Join(p.Scopes, " "), 1000))
+			fmt.Fprintf(c.Stdout, "  provider %s: %s%s\n", cli.Printable(p.ID, 64), cli.Printable(strings.Join(p.Scopes, " "), 1000), stands(d.Renewal(p.ID)))
 		}
 		if g.ID != c.base {
 			fmt.Fprintf(c.Stderr, "note: it names itself by another URL than --server; agents' attestations are for that one\n")
@@ -84,7 +86,15 @@ func (c *command) showDiscovered(d *client.Discovery) error {
 	}
 	if a := d.App; a != nil {
 		fmt.Fprintf(c.Stdout, "app %s (%s, ATH %s): %s\n", cli.Printable(a.ID, 64), ath.AppDiscoveryPath, cli.Printable(a.Version, 20), cli.Printable(a.Name, 200))
-		fmt.Fprintf(c.Stdout, "  scopes: %s\n  api:    %s\n", cli.Printable(strings.Join(a.Auth.Scopes, " "), 1000), cli.Printable(a.APIBase, 300))
+		fmt.Fprintf(c.Stdout, "  scopes: %s\n  api:    %s%s\n", cli.Printable(strings.Join(a.Auth.Scopes, " "), 1000), cli.Printable(a.APIBase, 300), stands(d.Renewal(a.ID)))
 	}
 	return nil
+}
+
+// stands says how long consents stand, where they do (T-8).
+func stands(r api.Renewal) string {
+	if r.Max <= 0 {
+		return ""
+	}
+	return fmt.Sprintf("; one consent for %s, %s unused", ath.FormatDuration(time.Duration(r.Max)*time.Second), ath.FormatDuration(time.Duration(r.Idle)*time.Second))
 }

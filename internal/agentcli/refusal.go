@@ -17,7 +17,10 @@ import (
 
 // An advisedRefusal is a server's refusal, with what the agent's author can do
 // about it.
-type advisedRefusal struct{ *serverError }
+type advisedRefusal struct {
+	*serverError
+	renewal bool // it is a renewal that was refused for good
+}
 
 type serverError = client.Error // under a name that is not the method's
 
@@ -65,6 +68,10 @@ func (r advisedRefusal) next() string {
 		fix = "it is Envoy that answers, since athd is away or late: try again; if it stays, tell the operator the id, which is in Envoy's access log"
 	case remote.ByEnvoy(r.DecisionID) && r.Status == http.StatusServiceUnavailable:
 		fix = "it is Envoy that answers: the API behind it is away, not athd; try again; if it stays, tell the operator the id, which is in Envoy's access log"
+	case r.renewal:
+		fix = "the token cannot be renewed any more: authorize again"
+	case reason == "reauthorization_required" && r.detail("authorization_url") != "":
+		fix = "the user's grant at the provider has ended: athctl try call shows the user a link, and waits; or authorize again"
 	case reason == "reauthorization_required":
 		fix = "the user's grant at the provider has ended: authorize again"
 	case attest.Reason(reason) == attest.Unreachable:
@@ -94,9 +101,17 @@ func (r advisedRefusal) list(name string) []string {
 
 // advised adds to an error of the client what can be done about it.
 func advised(err error) error {
+	if e, ok := errors.AsType[*client.LinkError](err); ok { // not as a refusal: its link must not be printed
+		return fmt.Errorf("the refusal has a link that does not lead to %s, where the server asks its users: it is not shown\nnext: tell the operator; do not open what an API sends", e.Origin)
+	}
+	if e, ok := errors.AsType[*client.NotApprovedError](err); ok {
+		return fmt.Errorf("the operator has not approved the agent for %s: it is %s\nnext: the operator decides, with athctl agents approve; athctl try status shows when",
+			cli.Printable(strings.Join(e.Scopes, " "), 500), cli.Printable(e.Status, 20))
+	}
 	if r, ok := errors.AsType[*client.Error](err); ok {
 		if _, is := errors.AsType[advisedRefusal](err); !is {
-			return advisedRefusal{r}
+			_, renewal := errors.AsType[*client.RenewalError](err)
+			return advisedRefusal{r, renewal}
 		}
 	}
 	if u, ok := errors.AsType[*url.Error](err); ok {

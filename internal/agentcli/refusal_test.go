@@ -14,7 +14,7 @@ func TestAdviceNamesTheFieldAndTheCure(t *testing.T) {
 		{"state", "fix the field state", "needless escapes"},
 		{"", "needless escapes", "the field  "},
 	} {
-		r := advisedRefusal{&client.Error{Code: "INVALID_REQUEST", Message: "No.", Status: 400, Details: map[string]any{"field": c.field}}}
+		r := advisedRefusal{serverError: &client.Error{Code: "INVALID_REQUEST", Message: "No.", Status: 400, Details: map[string]any{"field": c.field}}}
 		if text := r.Error(); !strings.Contains(text, c.want) || strings.Contains(text, c.not) {
 			t.Errorf("field %q: %s", c.field, text)
 		}

@@ -150,6 +150,18 @@ func (w *handshakeRun) callInside(ctx context.Context) error {
 	return nil
 }
 
+func (w *handshakeRun) renewOnce(ctx context.Context) error {
+	old := w.token
+	reply, token, err := w.renew(ctx, w.provider, &old, nil)
+	if err != nil {
+		return err
+	}
+	w.token = token
+	w.check(!token.Access.Equal(old.Access.Reveal()), "T-8: it is another token", "the same")
+	w.check(within(reply.Scopes, old.Scopes), "T-8: it holds no more than before", reply.Scopes)
+	return w.callInside(ctx)
+}
+
 func (w *handshakeRun) callOutside(ctx context.Context) error {
 	return w.refused(ctx, w.outside, http.StatusForbidden, ath.ScopeNotApproved, "P-4: what no scope of the token covers is refused")
 }
@@ -159,6 +171,11 @@ func (w *handshakeRun) revokeToken(ctx context.Context) error {
 		return err
 	}
 	w.check(true, "V-1: the agent has revoked its own token", nil)
+	if w.token.Renewal.IsZero() {
+		return nil
+	}
+	_, err := w.client.Renew(ctx, w.token.of(w.provider))
+	w.check(client.CodeOf(err) == ath.TokenRevoked, "V-6: the renewal has ended with it", client.CodeOf(err))
 	return nil
 }
 
@@ -187,7 +204,15 @@ func (w *handshakeRun) try(ctx context.Context, r request) (*wire.Exchange, *cli
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	return w.send(ctx, &w.token, r.method, target, nil, nil)
+	to, err := origin(target)
+	if err != nil {
+		return nil, nil, err
+	}
+	transport, err := w.client.Transport(w.token.Access.Secret, to)
+	if err != nil {
+		return nil, nil, err
+	}
+	return w.send(ctx, transport, r.method, target, nil, nil)
 }
 
 // callTimeout is for one call, its reply included.

@@ -64,6 +64,29 @@ type heldToken struct {
 	API     string     `json:"api"`
 	Expires time.Time  `json:"expires"`
 	Revoked bool       `json:"revoked,omitempty"`
+	// Renewal gets further ones without the user (T-8); an older state has none.
+	Renewal        api.Secret `json:"refresh_token,omitzero"`
+	RenewalExpires time.Time  `json:"refresh_expires,omitzero"`
+}
+
+// heldOf is a token as the state keeps it. base is where its calls go.
+func heldOf(t *client.Token, base string) heldToken {
+	held := heldToken{
+		Access: api.OpenSecret(t.Access), Scopes: t.Scopes, API: base, Expires: t.Expires.UTC().Truncate(time.Second),
+		Renewal: api.OpenSecret(t.Renewal),
+	}
+	if !t.RenewalExpires.IsZero() {
+		held.RenewalExpires = t.RenewalExpires.UTC().Truncate(time.Second)
+	}
+	return held
+}
+
+// of is the token as package client has it. provider is its key in the state.
+func (t *heldToken) of(provider string) client.Token {
+	return client.Token{
+		Access: t.Access.Secret, Provider: provider, Scopes: t.Scopes, Expires: t.Expires,
+		Renewal: t.Renewal.Secret, RenewalExpires: t.RenewalExpires,
+	}
 }
 
 // load makes the agent that can sign.
@@ -88,6 +111,14 @@ func (s *serverState) prune(now time.Time) {
 // drop takes a session away that has become a token, or never will.
 func (s *serverState) drop(id api.Secret) {
 	s.Sessions = slices.DeleteFunc(s.Sessions, func(f openSession) bool { return f.ID.Equal(id.Reveal()) })
+}
+
+// hold keeps a token in the place of the provider's last one.
+func (s *serverState) hold(provider string, t heldToken) {
+	if s.Tokens == nil {
+		s.Tokens = map[string]heldToken{}
+	}
+	s.Tokens[provider] = t
 }
 
 func decodeState(text []byte) (*savedState, error) {

@@ -1,6 +1,7 @@
 package agentcli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -21,6 +22,9 @@ type heldStatus struct {
 	API      string   `json:"api"`
 	Expires  string   `json:"expires"`
 	State    string   `json:"state"` // good, over, revoked; or waiting, code received
+	// Until when a call renews the token, without the user.
+	Renewable   bool   `json:"renewable,omitempty"`
+	RenewsUntil string `json:"renews_until,omitempty"`
 }
 
 func newStatus(t cli.Terminal) *cobra.Command {
@@ -57,6 +61,9 @@ func (c *command) runStatus(ctx context.Context) error {
 	}
 	for _, t := range tokens {
 		fmt.Fprintf(c.Stdout, "token:           %s for %s (%s), %s, until %s\n", t.Token, cli.Printable(t.Provider, 64), cli.Printable(strings.Join(t.Scopes, " "), 500), t.State, t.Expires)
+		if t.Renewable {
+			fmt.Fprintf(c.Stdout, "renews until:    %s, by itself\n", cmp.Or(t.RenewsUntil, "the server does not say"))
+		}
 	}
 	for _, s := range sessions {
 		fmt.Fprintf(c.Stdout, "in flight:       for %s (%s), %s, until %s\n", cli.Printable(s.Provider, 64), cli.Printable(strings.Join(s.Scopes, " "), 500), s.State, s.Expires)
@@ -75,7 +82,14 @@ func statusOf(known *serverState, now time.Time) (tokens, sessions []heldStatus)
 		} else if !now.Before(t.Expires) {
 			status = "over"
 		}
-		tokens = append(tokens, heldStatus{name, shortToken(t.Access.Reveal()), t.Scopes, t.API, t.Expires.Format(time.RFC3339), status})
+		held := heldStatus{
+			Provider: name, Token: shortToken(t.Access.Reveal()), Scopes: t.Scopes, API: t.API,
+			Expires: t.Expires.Format(time.RFC3339), State: status, Renewable: !t.Renewal.IsZero(),
+		}
+		if !t.RenewalExpires.IsZero() {
+			held.RenewsUntil = t.RenewalExpires.Format(time.RFC3339)
+		}
+		tokens = append(tokens, held)
 	}
 	for _, s := range known.Sessions {
 		if !now.Before(s.Expires) {
@@ -85,7 +99,7 @@ func statusOf(known *serverState, now time.Time) (tokens, sessions []heldStatus)
 		if !s.Code.IsZero() {
 			status = "code received"
 		}
-		sessions = append(sessions, heldStatus{s.Provider, "", s.Scopes, s.API, s.Expires.Format(time.RFC3339), status})
+		sessions = append(sessions, heldStatus{Provider: s.Provider, Scopes: s.Scopes, API: s.API, Expires: s.Expires.Format(time.RFC3339), State: status})
 	}
 	return tokens, sessions
 }

@@ -59,13 +59,30 @@ func (c *command) runToken(ctx context.Context, code, provider string) error {
 	if err != nil {
 		return err
 	}
+	return c.showToken(reply, token)
+}
+
+// showToken prints a token that the state now has.
+func (c *command) showToken(reply *client.Token, token heldToken) error {
 	if *c.format == cli.JSON {
 		return c.JSON(shownToken(reply, token))
 	}
-	_, err = fmt.Fprintf(c.Stdout, "token:      %s, kept in %s\nprovider:   %s\nscopes:     %s\ngood until: %s\ncalls go to %s\n",
+	fmt.Fprintf(c.Stdout, "token:      %s, kept in %s\nprovider:   %s\nscopes:     %s\ngood until: %s\n",
 		shortToken(reply.Access.Reveal()), c.file.path, cli.Printable(reply.Provider, 64),
-		cli.Printable(strings.Join(reply.Scopes, " "), 1000), until(token.Expires), token.API)
+		cli.Printable(strings.Join(reply.Scopes, " "), 1000), until(token.Expires))
+	if !token.Renewal.IsZero() {
+		fmt.Fprintf(c.Stdout, "renews until: %s\n", renewsUntil(token.RenewalExpires))
+	}
+	_, err := fmt.Fprintf(c.Stdout, "calls go to %s\n", token.API)
 	return err
+}
+
+// renewsUntil shows to people until when a token renews.
+func renewsUntil(t time.Time) string {
+	if t.IsZero() {
+		return "the server does not say"
+	}
+	return until(t)
 }
 
 // inFlight finds the latest session, of a provider if one is named.
@@ -90,16 +107,10 @@ func (c *command) exchange(ctx context.Context, s *openSession, code ath.Secret)
 		}
 		return heldToken{}, nil, err
 	}
-	token := heldToken{
-		Access: api.OpenSecret(reply.Access), Scopes: reply.Scopes, API: s.API,
-		Expires: reply.Expires.UTC().Truncate(time.Second),
-	}
+	token := heldOf(reply, s.API)
 	return token, reply, c.update(func(known *serverState) {
 		known.drop(s.ID)
-		if known.Tokens == nil {
-			known.Tokens = map[string]heldToken{}
-		}
-		known.Tokens[s.Provider] = token
+		known.hold(s.Provider, token)
 	})
 }
 
@@ -119,11 +130,15 @@ func shortToken(token string) string {
 
 // shownToken is a reply of the token endpoint with the token shortened.
 func shownToken(r *client.Token, t heldToken) map[string]any {
-	return map[string]any{
+	shown := map[string]any{
 		"access_token": shortToken(r.Access.Reveal()), "provider_id": r.Provider, "effective_scopes": r.Scopes,
 		"scope_intersection": r.Intersection,
-		"expires":            t.Expires.Format(time.RFC3339), "api": t.API,
+		"expires":            t.Expires.Format(time.RFC3339), "api": t.API, "renewable": !t.Renewal.IsZero(),
 	}
+	if !t.RenewalExpires.IsZero() {
+		shown["renews_until"] = t.RenewalExpires.Format(time.RFC3339)
+	}
+	return shown
 }
 
 func newRevoke(t cli.Terminal) *cobra.Command {
@@ -152,19 +167,28 @@ func (c *command) runRevoke(ctx context.Context, provider string) error {
 	if *c.format == cli.JSON {
 		return c.JSON(map[string]any{"provider_id": name, "revoked": true})
 	}
-	_, err = fmt.Fprintf(c.Stdout, "revoked the token for %s. A call with it is refused from now on.\n", name)
+	what := "the token for " + name
+	if !token.Renewal.IsZero() {
+		what += ", and its renewal"
+	}
+	_, err = fmt.Fprintf(c.Stdout, "revoked %s. A call with it is refused from now on.\n", what)
 	return err
 }
 
 // revoke gives a token back. The state keeps it, marked: who tries athd out
 // wants to see that it is dead.
 func (c *command) revoke(ctx context.Context, name string, token heldToken) error {
+	if !token.Renewal.IsZero() { // which may have given tokens to others, too
+		if err := c.client.Revoke(ctx, token.Renewal.Secret); err != nil {
+			return err
+		}
+	}
 	if err := c.client.Revoke(ctx, token.Access.Secret); err != nil {
 		return err
 	}
 	return c.update(func(known *serverState) {
 		if t, is := known.Tokens[name]; is && t.Access.Equal(token.Access.Reveal()) {
-			t.Revoked = true
+			t.Revoked, t.Renewal, t.RenewalExpires = true, api.Secret{}, time.Time{}
 			known.Tokens[name] = t
 		}
 	})

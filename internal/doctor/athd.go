@@ -40,14 +40,29 @@ func (d *doctor) athd(ctx context.Context, f *findings) {
 	}
 	for _, w := range r.Warnings {
 		if d.Settings == nil || !slices.Contains(d.Settings.Warnings, w) {
-			f.warn("warning", "what athd warns of", w, cureOf(w))
+			f.warn("warning", "what athd warns of", w, d.cureOf(w))
 		}
 	}
 }
 
 // cureOf is what to do about a warning of /readyz: most say it themselves.
-func cureOf(warning string) string {
+func (d *doctor) cureOf(warning string) string {
 	switch {
+	// First what repeats other texts.
+	case strings.HasPrefix(warning, "the configuration has changed, and waits for a restart") && strings.Contains(warning, "athd bootstrap"):
+		return "athd bootstrap --config " + d.file() + ", give Envoy what it prints, then restart athd"
+	case strings.HasPrefix(warning, "the configuration has changed, and waits for a restart"):
+		return "restart athd"
+	case strings.HasPrefix(warning, "the files of the configuration are not what is in use") && strings.Contains(warning, "at SIGHUP only"):
+		return "send athd SIGHUP if it is meant, or put back what is missing; do not restart it before"
+	case strings.HasPrefix(warning, "the files of the configuration are not what is in use"):
+		return "put the files right: athd reads them by itself; athd validate --config " + d.file() + " says whether they can be loaded. Do not restart it before"
+	case strings.HasPrefix(warning, "the file of the keyset"), strings.HasPrefix(warning, "the keyset: "):
+		return "athd keys status --config " + d.file() + " says which athd has which keys"
+	case strings.Contains(warning, "run-time provider"):
+		return "see what is said below of providers that were added while athd runs"
+	case strings.Contains(warning, "its OAuth server"):
+		return "see what is said of the providers below"
 	case strings.Contains(warning, "audit events") || strings.Contains(warning, "events of allowed"):
 		return "make room where audit.file is, or read the pipe that athd's log goes to: docs/operations.md#when-the-log-cannot-be-written"
 	case strings.Contains(warning, "maxmemory-policy"):
@@ -57,7 +72,7 @@ func cureOf(warning string) string {
 	case strings.Contains(warning, "subscribe"):
 		return "redis-cli ACL SETUSER athd +subscribe +publish '&ath:*'"
 	}
-	return "change it in athd.yaml (docs/configuration.md has each key), and restart athd"
+	return "change it in " + d.file() + " (docs/configuration.md has each key, and what of it takes a restart)"
 }
 
 // file is athd.yaml as it was named, or its usual name.

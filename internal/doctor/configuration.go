@@ -41,6 +41,10 @@ func (d *doctor) cureOfKey(warning string) string {
 		return "in " + d.File + ", development: {" + name + ": false}; it is for trying things out"
 	case strings.HasPrefix(warning, "consent_url is not set"):
 		return "in " + d.File + ", consent_url: https://consent.example.com, a second host name of the same Envoy; then athd bootstrap again"
+	case strings.HasPrefix(warning, "operator.contact"):
+		return "in " + d.File + ", operator: {contact: help@example.com}, an address at which somebody can run athctl connections end"
+	case strings.HasPrefix(warning, "admin.tokens[") && strings.Contains(warning, "].role is not set"):
+		return "in " + d.File + ", role: admin, approver or viewer beside its token_file (docs/operations.md#operators-and-their-roles)"
 	case strings.Contains(warning, "no scope_rules"):
 		return "athctl scopes --server " + d.PublicURL + " PROVIDER shows what each scope opens; write scope_rules where that is not what you want"
 	}

@@ -57,8 +57,12 @@ var subjects = []subject{
 	{name: "public", title: "the public URL", ask: (*doctor).public},
 	{name: "consent", title: "the consent URL", ask: (*doctor).consent},
 	{name: "providers", title: "the providers", ask: (*doctor).providers},
+	{name: "runtime", title: "providers that were added while athd runs", ask: (*doctor).runtime},
 	{name: "tokens", title: "users' tokens", ask: (*doctor).tokens},
+	{name: "streams", title: "long exchanges", ask: (*doctor).streams},
+	{name: "renewals", title: "standing consents", ask: (*doctor).renewals},
 	{name: "clock", title: "the clocks", ask: (*doctor).clock, after: []string{"redis", "public", "providers"}},
+	{name: "operators", title: "the operators", ask: (*doctor).operators},
 	{name: "agents", title: "the agents", ask: (*doctor).agents},
 	{name: "refusals", title: "the last refusals", ask: (*doctor).refusals, after: []string{"consent"}},
 }

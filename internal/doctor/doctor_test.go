@@ -159,12 +159,17 @@ func TestRedisOfTheOddKinds(t *testing.T) {
 		"no INFO": {func(x *tokenstore.Examination, _ *config.Settings) {
 			x.Info, x.Health, x.Advised = tokenstore.Answer{Asked: true, Err: errors.New("NOPERM")}, tokenstore.Health{}, []string{"+info"}
 		}, "redis.server", "the ACL does not allow it", "redis-cli ACL SETUSER athd +info '+config|get'", NotAsked},
+		"keys":        {func(*tokenstore.Examination, *config.Settings) {}, "redis.keys", "", "", OK},
+		"keys differ": {func(x *tokenstore.Examination, _ *config.Settings) { x.Replicas[1].Primary = 8 }, "redis.keys", "2 athd seal with 2 different keys", "athd keys status", Warning},
+		"a keyset refused": {func(x *tokenstore.Examination, _ *config.Settings) { x.Replicas[1].Refused = "it lacks key 7" },
+			"redis.keys", "of 2 athd 1 refuse the file of their keyset", "keyset refused", Fault},
 		"no SUBSCRIBE": {func(x *tokenstore.Examination, _ *config.Settings) { x.Subscribe.Err = errors.New("NOPERM") }, "redis.subscribe", "within a second by comparing", "'&ath:*'", Warning},
 	} {
 		t.Run(name, func(t *testing.T) {
 			x := &tokenstore.Examination{
 				Address: "redis://r", User: "athd", Reach: okay, Login: okay, Role: okay, Rights: okay, Write: okay, Keyset: okay, Subscribe: okay, Info: okay,
 				Health: tokenstore.Health{Server: "redis 7.2", Persistent: true}, Waiting: 1,
+				Replicas: []tokenstore.Replica{{Name: "a", Primary: 7}, {Name: "b", Primary: 7}},
 			}
 			s := &config.Settings{}
 			s.Store.Timeout = 250 * time.Millisecond
@@ -172,6 +177,7 @@ func TestRedisOfTheOddKinds(t *testing.T) {
 			r := redisFindings{&findings{subject: "redis"}, x, &doctor{Config: Config{Settings: s}}}
 			r.reach()
 			r.rights()
+			r.keys()
 			r.server()
 			r.subscribe()
 			wants(t, r.all, tt.id, tt.status, tt.cause, tt.cure)

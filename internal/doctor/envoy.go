@@ -4,11 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"net/url"
+	"strings"
 
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/ath/api"
 	"github.com/athd/athd/config"
+	"github.com/athd/athd/egress"
+	"github.com/athd/athd/envoy"
 	"github.com/athd/athd/envoy/verify"
 	"github.com/athd/athd/internal/cli"
 	"github.com/athd/athd/internal/probe"
@@ -39,6 +43,7 @@ func (d *doctor) envoy(ctx context.Context, f *findings) {
 		f.notAsked("config", asked, "--envoy: "+err.Error(), "athctl doctor --envoy http://127.0.0.1:9901")
 		return
 	}
+	d.envoyReaches(ctx, f)
 	v, err := verify.Verify(dump, *expect)
 	if err != nil {
 		f.fault("config", asked, err.Error(), "check that "+d.Envoy+" is Envoy's admin address")
@@ -56,12 +61,60 @@ func (d *doctor) envoy(ctx context.Context, f *findings) {
 	}
 }
 
+// authzCluster is that of decisions.
+const authzCluster = "athd_authz"
+
+// envoyReaches asks whether Envoy finds athd healthy: at the cluster of decisions, and
+// at that of streams and replies, where athd answers by ext_proc. Only those of athd
+// bootstrap's names are known.
+func (d *doctor) envoyReaches(ctx context.Context, f *findings) {
+	const asked = "whether Envoy finds athd healthy (its /clusters)"
+	all, err := probe.Clusters(ctx, d.Envoy)
+	if err != nil {
+		f.notAsked("athd", asked, err.Error(), "athctl doctor --envoy http://127.0.0.1:9901")
+		return
+	}
+	healthy := 0
+	for _, c := range all {
+		if c.Name != authzCluster && c.Name != envoy.StreamsCluster {
+			continue
+		}
+		var out []string
+		for _, h := range c.Hosts {
+			if h.Why != "" {
+				out = append(out, h.String())
+			} else {
+				healthy++
+			}
+		}
+		switch {
+		case len(out) == 0 && len(c.Hosts) > 0:
+		case len(out) < len(c.Hosts):
+			f.warn("athd", asked, "cluster "+c.Name+": Envoy leaves out "+strings.Join(out, ", "), "see the log of that athd, and that it is of the release whose athd bootstrap wrote Envoy's configuration")
+			return
+		default:
+			what := "decisions are"
+			if c.Name == envoy.StreamsCluster {
+				what = "streams under watch, and replies that are checked, are"
+			}
+			f.fault("athd", asked, "cluster "+c.Name+": Envoy finds no athd that is healthy ("+strings.Join(out, ", ")+"): "+what+" refused",
+				"start athd, or compare listen.grpc with envoy.athd_grpc; an athd that does not know ext_proc is not healthy for "+envoy.StreamsCluster+": start the new one first")
+			return
+		}
+	}
+	if healthy > 0 {
+		f.ok("athd", asked, counted(healthy, "way")+" to athd, healthy")
+	}
+}
+
 // expectation is what Envoy is held against, or why it is not known.
 func (d *doctor) expectation(ctx context.Context) (e *verify.Expectation, why, cure string) {
 	if s := d.Settings; s != nil {
 		return &verify.Expectation{
 			Providers: s.Providers, Authz: d.Authz, ByHost: s.Envoy.Destination == config.DestinationByHostAndPath,
 			ConsentHost: s.ConsentHost(), CallbackPerProvider: s.CallbackPerProvider,
+			Runtime: s.Envoy.RuntimeProviders, Egress: s.Egress,
+			ByExtProc: s.Envoy.ByExtProc, WatchesStreams: s.Envoy.WatchesStreams, KeepsStreams: s.Envoy.KeepsStreams, ChecksReplies: s.Envoy.ChecksReplies,
 		}, "", ""
 	}
 	list, why, cure := d.providerList(ctx)
@@ -110,10 +163,21 @@ func Expectation(p api.ProviderList, authz []string) (verify.Expectation, error)
 			return e, fmt.Errorf("the consent pages' host %q is none", cli.Printable(p.ConsentHost, 64))
 		}
 	}
+	err := asks(&e, p.Envoy)
+	if err != nil {
+		return e, err
+	}
+	if e.Runtime = p.Runtime != nil; e.Runtime {
+		if e.Egress, err = policyOf(p.Runtime); err != nil {
+			return e, err
+		}
+	}
 	var list []*provider.Provider
 	for _, f := range p.Providers {
+		if f.Origin == api.ProviderOfRuntime {
+			continue // Envoy knows none of them by name
+		}
 		one := &provider.Provider{ID: f.ID, Aliases: f.Aliases, EncodedSlash: f.EncodedSlash}
-		var err error
 		if one.APIBase, err = absolute(f.APIBase); err != nil {
 			return e, fmt.Errorf("provider %q: %w", cli.Printable(f.ID, 64), err)
 		}
@@ -128,6 +192,51 @@ func Expectation(p api.ProviderList, authz []string) (verify.Expectation, error)
 	set, err := provider.NewSet(list...)
 	e.Providers = set
 	return e, err
+}
+
+// asks reads by what Envoy is to ask. An athd that does not say it knows ext_authz
+// only.
+func asks(e *verify.Expectation, a *api.EnvoyAsks) error {
+	if a == nil {
+		return nil
+	}
+	for _, key := range []struct {
+		to                         *bool
+		name, is, first, otherwise string
+	}{
+		{&e.ByExtProc, "filter", a.Filter, config.FilterExtAuthz, config.FilterExtProc},
+		{&e.WatchesStreams, "streams", a.Streams, config.StreamsBounded, config.StreamsWatched},
+		{&e.KeepsStreams, "streams_on_loss", a.StreamsOnLoss, config.OnLossEnd, config.OnLossKeep},
+		{&e.ChecksReplies, "replies", a.Replies, config.RepliesCleared, config.RepliesChecked},
+	} {
+		if *key.to = key.is == key.otherwise; !*key.to && key.is != key.first {
+			return fmt.Errorf("has envoy.%s: %q, which this athctl does not know", key.name, cli.Printable(key.is, 40))
+		}
+	}
+	return nil
+}
+
+// policyOf is where athd lets the APIs of run-time providers be.
+func policyOf(r *api.RuntimeRoute) (egress.Policy, error) {
+	p := egress.Policy{AllowPrivate: r.AllowPrivate, AllowHTTP: r.AllowHTTP}
+	for _, a := range r.Allow {
+		network, err := netip.ParsePrefix(a.Addresses)
+		if err != nil {
+			return p, fmt.Errorf("allows %q, which are no addresses", cli.Printable(a.Addresses, 64))
+		}
+		p.Allow = append(p.Allow, egress.Exception{Addresses: network.Masked(), Port: a.Port, HTTP: a.HTTP})
+	}
+	for _, l := range r.Own {
+		own := egress.Listener{Port: l.Port, Public: l.Public}
+		if l.Address != "" {
+			var err error
+			if own.Addr, err = netip.ParseAddr(l.Address); err != nil {
+				return p, fmt.Errorf("listens at %q, which is no address", cli.Printable(l.Address, 64))
+			}
+		}
+		p.Own = append(p.Own, own)
+	}
+	return p, nil
 }
 
 func absolute(s string) (*url.URL, error) {

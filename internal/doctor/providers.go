@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/athd/athd/ath/api"
 	"github.com/athd/athd/provider"
 	"github.com/athd/athd/provider/metadata"
 )
@@ -51,6 +52,9 @@ func (d *doctor) sources(ctx context.Context) (all []source, why, cure string) {
 		return nil, why, cure
 	}
 	for _, p := range list.Providers {
+		if p.Origin == api.ProviderOfRuntime && p.State != api.ProviderActive {
+			continue
+		}
 		s := source{id: p.ID, file: "providers_file"}
 		s.authorize, _ = url.Parse(p.AuthorizeEndpoint)
 		s.token, _ = url.Parse(p.TokenEndpoint)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/athd/athd/ath/api"
 	"github.com/athd/athd/internal/probe"
+	"github.com/athd/athd/provider"
 )
 
 // leadOnce asks where the public URL leads, once for all who want to know.
@@ -60,7 +61,7 @@ func (d *doctor) public(ctx context.Context, f *findings) {
 	}
 	d.certificate(lead, f)
 	if d.Settings != nil {
-		d.sameProviders(lead.Gateway, f)
+		d.sameProviders(ctx, lead.Gateway, f)
 	}
 }
 
@@ -92,10 +93,17 @@ func (d *doctor) certificate(lead probe.Lead, f *findings) {
 }
 
 // sameProviders tells an athd that runs with another configuration.
-func (d *doctor) sameProviders(g api.Gateway, f *findings) {
+// Those that were added while it ran are in no file; who may not ask which they are
+// takes all others for such.
+func (d *doctor) sameProviders(ctx context.Context, g api.Gateway, f *findings) {
 	const asked = "whether the athd there lists the providers of this configuration"
 	var running, ours []string
+	added, why, _ := d.addedAtRuntime(ctx)
 	for _, p := range g.Providers {
+		known := slices.ContainsFunc(d.Settings.Providers.All(), func(q *provider.Provider) bool { return q.Listed() == p.ID })
+		if !known && (why != "" || slices.Contains(added, p.ID)) {
+			continue
+		}
 		running = append(running, p.ID+" "+strings.Join(slices.Sorted(slices.Values(p.Scopes)), ","))
 	}
 	for _, p := range d.Settings.Providers.All() {
@@ -104,7 +112,7 @@ func (d *doctor) sameProviders(g api.Gateway, f *findings) {
 	slices.Sort(running)
 	slices.Sort(ours)
 	if !slices.Equal(running, ours) {
-		f.warn("providers", asked, "it lists others, or other scopes: it runs with another configuration, or was started before this one was changed", "restart athd with "+d.file()+", or give athctl doctor the configuration that it runs with")
+		f.warn("providers", asked, "it lists others, or other scopes: it runs with another configuration, or has not taken this one", "athd warns above of what it refuses, or of what waits for a restart; else restart it with "+d.file()+", or give athctl doctor the configuration that it runs with")
 		return
 	}
 	f.ok("providers", asked, "it does")

@@ -39,6 +39,7 @@ func (d *doctor) redis(ctx context.Context, f *findings) {
 	r.rights()
 	r.write()
 	r.keyset()
+	r.keys()
 	r.server()
 	r.subscribe()
 }
@@ -130,6 +131,29 @@ func (r redisFindings) write() {
 
 func (r redisFindings) keyset() {
 	r.answer("keyset", "whether store.keyset_file opens what it holds", r.x.Keyset, "it does, or nothing is stored yet", noMaster, "")
+}
+
+// keys is whether the athd that run have the same keys, and the one that seals.
+func (r redisFindings) keys() {
+	const asked = "whether every athd that runs seals with the same key, and uses the file of its keyset"
+	const cure = "athd keys status --config athd.yaml says which athd has which keys, and what comes next"
+	refused, sealing := 0, map[uint32]int{}
+	for i := range r.x.Replicas {
+		of := &r.x.Replicas[i]
+		sealing[of.Primary]++
+		if of.Refused != "" {
+			refused++
+		}
+	}
+	switch {
+	case len(r.x.Replicas) == 0: // none runs, which is told of athd, or one from before that tells nothing
+	case refused > 0:
+		r.fault("keys", asked, fmt.Sprintf("of %d athd %d refuse the file of their keyset, and go on with the last good one", len(r.x.Replicas), refused), cure+"; athd's log has why (keyset refused)")
+	case len(sealing) > 1:
+		r.warn("keys", asked, fmt.Sprintf("%d athd seal with %d different keys: a rotation is under way, or one has another file", len(r.x.Replicas), len(sealing)), cure)
+	default:
+		r.ok("keys", asked, fmt.Sprintf("%d athd, which all seal with %s", len(r.x.Replicas), tokenstore.KeyName(r.x.Replicas[0].Primary)))
+	}
 }
 
 // server is what INFO says.

@@ -28,15 +28,21 @@ func (e *DumpError) Error() string { return e.Cause }
 // token, and follows no redirect: these pages make none. The error is
 // [ErrEnvoyURL] or a [*DumpError].
 func Dump(ctx context.Context, admin string) ([]byte, error) {
+	return page(ctx, admin, "/config_dump?include_eds")
+}
+
+// page asks for one of the admin pages.
+func page(ctx context.Context, admin, path string) ([]byte, error) {
 	u, err := url.Parse(admin)
 	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.Trim(u.Path, "/") != "" ||
 		u.Scheme != "http" && u.Scheme != "https" {
 		return nil, ErrEnvoyURL
 	}
 	base := u.Scheme + "://" + u.Host
+	named, _, _ := strings.Cut(path, "?")
 	ctx, cancel := context.WithTimeout(ctx, dumpPatience)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/config_dump?include_eds", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+path, nil)
 	if err != nil {
 		return nil, ErrEnvoyURL
 	}
@@ -54,7 +60,7 @@ func Dump(ctx context.Context, admin string) ([]byte, error) {
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return nil, &DumpError{fmt.Sprintf("%s answered %d to /config_dump", base, resp.StatusCode), "check that --envoy is Envoy's admin address, not that of a listener"}
+		return nil, &DumpError{fmt.Sprintf("%s answered %d to %s", base, resp.StatusCode, named), "check that --envoy is Envoy's admin address, not that of a listener"}
 	}
 	dump, err := ReadDump(resp.Body)
 	if err != nil {

@@ -13,12 +13,15 @@ const (
 )
 
 // streamEvents sends three server-sent events, one every 100 ms, the first
-// at once: for seeing that a reply arrives as it is written.
+// at once: for seeing that a reply arrives as it is written. With ?follow it goes
+// on until the caller leaves, or is made to.
 func (s *Shop) streamEvents(w http.ResponseWriter, r *http.Request, _ string) {
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("Cache-Control", "no-store")
 	flow := http.NewResponseController(w)
-	for i, p := range products()[:events] {
+	follow := r.URL.Query().Has("follow")
+	all := products()
+	for i := 0; i < events || follow; i++ {
 		if i > 0 {
 			select {
 			case <-r.Context().Done():
@@ -26,7 +29,7 @@ func (s *Shop) streamEvents(w http.ResponseWriter, r *http.Request, _ string) {
 			case <-time.After(eventInterval):
 			}
 		}
-		if _, err := fmt.Fprintf(w, "id: %d\nevent: offer\ndata: %s\n\n", i+1, p.ID); err != nil {
+		if _, err := fmt.Fprintf(w, "id: %d\nevent: offer\ndata: %s\n\n", i+1, all[i%len(all)].ID); err != nil {
 			return
 		}
 		if err := flow.Flush(); err != nil {

@@ -2,6 +2,7 @@ package shop_test
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -161,6 +162,32 @@ func TestEventsAreStreamed(t *testing.T) {
 	if want := []string{"mug", "tea", "pot"}; !slices.Equal(data, want) {
 		t.Errorf("events = %v, want %v", data, want)
 	}
+}
+
+func TestEventsAreFollowedUntilTheCallerLeaves(t *testing.T) {
+	server := httptest.NewServer(shop.New(lookup))
+	defer server.Close() // waits until nothing is served any more
+	ctx, leave := context.WithCancel(t.Context())
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, server.URL+"/api/products/events?follow", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer alice/products:read")
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	lines, seen := bufio.NewScanner(resp.Body), 0
+	for seen < 5 && lines.Scan() {
+		if strings.HasPrefix(lines.Text(), "data: ") {
+			seen++
+		}
+	}
+	if seen < 5 {
+		t.Errorf("the stream ended after %d events: %v", seen, lines.Err())
+	}
+	leave()
 }
 
 func TestSeenHoldsTheLastHundredAsTheyCame(t *testing.T) {

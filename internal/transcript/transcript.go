@@ -120,15 +120,27 @@ func summary(ex *wire.Exchange) string {
 // Headers prints headers, one line each.
 func (t *Transcript) Headers(indent string, h http.Header) {
 	for _, name := range slices.Sorted(maps.Keys(h)) {
-		t.Detail("%s%s: %s", indent, display(name), strings.Join(h[name], ", "))
+		value := strings.Join(h[name], ", ")
+		if name == userTokenHeader {
+			value = begin(value)
+		}
+		t.Detail("%s%s: %s", indent, display(name), value)
 	}
 }
+
+// userTokenHeader holds an operator's token, which has no form of its own.
+const userTokenHeader = "X-Ath-User-Token"
+
+// begin is the beginning of a secret.
+func begin(secret string) string { return secret[:min(6, len(secret)/2)] + "…" }
 
 // display spells header names as the protocol does.
 func display(name string) string {
 	switch name {
 	case "X-Ath-Agent-Id":
 		return "X-ATH-Agent-ID"
+	case userTokenHeader:
+		return "X-ATH-User-Token"
 	case "Www-Authenticate":
 		return "WWW-Authenticate"
 	}
@@ -175,9 +187,10 @@ func (t *Transcript) Browsing(steps []browser.Step) {
 
 // secrets matches what must not be printed whole: ATH tokens, secrets, codes
 // and session ids; the OAuth server's tokens and codes; attestations; what
-// stands in HTTP Basic; states; and in URLs whatever is random.
-var secrets = regexp.MustCompile(`\b(?:ath_(?:tk|secret|code|sess)_[\w-]+|(?:user|refresh|code)_[A-Z2-7]{20,}|eyJ[\w-]+\.[\w-]+\.[\w-]+|Basic [\w+/]{12,}=*)|"state": ?"[\w-]{12,}"` +
-	`|(?:state|code_challenge)=[\w%.~-]{12,}`)
+// stands in HTTP Basic; states; clients' secrets at OAuth servers; and in URLs whatever
+// is random or sealed.
+var secrets = regexp.MustCompile(`\b(?:ath_(?:tk|rt|secret|code|sess)_[\w-]+|(?:user|refresh|code)_[A-Z2-7]{20,}|eyJ[\w-]+\.[\w-]+\.[\w-]+|Basic [\w+/]{12,}=*)|"(?:state|client_secret)": ?"[^"\\]{12,}"` +
+	`|(?:state|code_challenge)=[\w%.~-]{12,}|\bheal/[\w.-]{12,}`)
 
 // Shorten leaves the first characters of every secret in a text.
 func Shorten(text string) string {
@@ -185,9 +198,16 @@ func Shorten(text string) string {
 		if strings.HasPrefix(secret, "Basic ") {
 			return secret[:10] + "…"
 		}
-		if strings.HasPrefix(secret, `"state"`) {
+		if strings.HasPrefix(secret, `"`) {
 			value := strings.LastIndex(secret[:len(secret)-1], `"`) + 1
-			return secret[:value+6] + `…"`
+			short := Shorten(secret[value : len(secret)-1])
+			if short == secret[value:len(secret)-1] {
+				short = begin(short)
+			}
+			return secret[:value] + short + `"`
+		}
+		if handle, heals := strings.CutPrefix(secret, "heal/"); heals {
+			return "heal/" + handle[:6] + "…"
 		}
 		name, value, inURL := strings.Cut(secret, "=")
 		if inURL {

@@ -12,8 +12,11 @@ import (
 func TestNoSecretIsPrintedWhole(t *testing.T) {
 	const tail = "Zm9vYmFyYmF6cXV4MTIzNDU2Nzg5MEFCQ0RFRg"
 	tests := []struct{ name, text, want string }{
+		{"a renewal", "ath_rt_AbCdEfGhIjKl_0123456789", "ath_rt_AbCd…"},
+		{"a link that heals", "https://gw.example/ath/heal/AbCdEfGhIjKlMnOp", "https://gw.example/ath/heal/AbCdEf…"},
 		{"ATH token", "Bearer ath_tk_" + tail, "Bearer ath_tk_Zm9v…"},
 		{"ATH token with _ early in it", "ath_tk_41Xr_" + tail, "ath_tk_41Xr…"},
+		{"renewal token", `"refresh_token": "ath_rt_` + tail + `",`, `"refresh_token": "ath_rt_Zm9v…",`},
 		{"client secret", `"client_secret": "ath_secret_` + tail + `",`, `"client_secret": "ath_secret_Zm9v…",`},
 		{"code", "ath_code_" + tail + " now", "ath_code_Zm9v… now"},
 		{"session", "?ath_session_id=ath_sess_" + tail + "&x=1", "?ath_session_id=ath_sess_Zm9v…&x=1"},
@@ -24,6 +27,7 @@ func TestNoSecretIsPrintedWhole(t *testing.T) {
 		{"HTTP Basic", "Authorization: Basic YXRoX2NsaWVudDphdGhfc2VjcmV0XzEyMzQ=", "Authorization: Basic YXRo…"},
 		{"state", "?state=" + tail + "&scope=a", "?state=Zm9vYm…&scope=a"},
 		{"state in JSON", `{"state": "` + tail + `", "x": 1}`, `{"state": "Zm9vYm…", "x": 1}`},
+		{"client secret at an OAuth server", `"client_secret":"` + tail + `","x":1`, `"client_secret":"Zm9vYm…","x":1`},
 		{"challenge", "code_challenge=" + tail + "&code_challenge_method=S256", "code_challenge=Zm9vYm…&code_challenge_method=S256"},
 		{"nothing secret", "products:read ath_session_id code_challenge_method user_consented", "products:read ath_session_id code_challenge_method user_consented"},
 	}
@@ -81,10 +85,10 @@ func TestVerboseShowsTheBytes(t *testing.T) {
 	var out strings.Builder
 	tr := &Transcript{W: &out, Verbose: true}
 	tr.Step("Token")
-	tr.Exchange(&wire.Exchange{Method: "POST", URL: "https://gw.example/ath/token", Sent: http.Header{"Accept": {"x"}}, Status: 200, Reply: []byte(`{"a":1}`)})
+	tr.Exchange(&wire.Exchange{Method: "POST", URL: "https://gw.example/ath/token", Sent: http.Header{"Accept": {"x"}, "X-Ath-User-Token": {"operators-token"}}, Status: 200, Reply: []byte(`{"a":1}`)})
 	tr.Check(true, "all is well", nil)
 	tr.End(true)
-	for _, want := range []string{"\n1. Token\n", "→ POST https://gw.example/ath/token\n", "Accept: x", "← 200 OK", `"a": 1`, "✓ all is well"} {
+	for _, want := range []string{"\n1. Token\n", "→ POST https://gw.example/ath/token\n", "Accept: x", "X-ATH-User-Token: operat…\n", "← 200 OK", `"a": 1`, "✓ all is well"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is not in\n%s", want, &out)
 		}
