@@ -12,19 +12,16 @@ import (
 // adminHandler serves health, readiness and metrics: no secrets, and nothing
 // that changes anything. What operators do, if they do it here, is below /ath/
 // and wants their tokens.
-func adminHandler(r *readiness, m *metrics, operators http.Handler) http.Handler {
+func adminHandler(r *readiness, m *metrics, operators func() http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+ath.HealthPath, func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
 	})
 	mux.HandleFunc("GET /readyz", r.serveHTTP)
 	mux.Handle("GET /metrics", m.handler())
-	if operators == nil {
-		return mux
-	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasPrefix(r.URL.Path, ath.PathRoot+"/") { // as it is: the mux would clean it
-			operators.ServeHTTP(w, r)
+		if doors := operators(); doors != nil && strings.HasPrefix(r.URL.Path, ath.PathRoot+"/") { // as it is: the mux would clean it
+			doors.ServeHTTP(w, r)
 			return
 		}
 		mux.ServeHTTP(w, r)

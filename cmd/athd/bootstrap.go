@@ -83,7 +83,8 @@ func bootstrapConfig(s *config.Settings) (bootstrap.Config, error) {
 	c := bootstrap.Config{
 		Listen: e.Listen, Admin: e.Admin, Authz: texts(e.GRPC), Companion: texts(e.HTTP),
 		Providers: s.Providers, PublicURL: s.PublicURL, ConsentURL: s.ConsentURL, CAFile: e.CAFile, TrustedHops: e.TrustedHops,
-		AllowedOrigins: e.AllowedOrigins,
+		AllowedOrigins: e.AllowedOrigins, RuntimeProviders: e.RuntimeProviders, Egress: s.Egress,
+		ByExtProc: e.ByExtProc, WatchesStreams: e.WatchesStreams, KeepsStreams: e.KeepsStreams, ChecksReplies: e.ChecksReplies, MaxStreams: s.Streams.Total,
 	}
 	switch {
 	case slices.ContainsFunc(e.GRPC, config.Address.AnyPort):

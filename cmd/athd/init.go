@@ -193,7 +193,7 @@ func (b *beginning) complete() error {
 // client fetches the metadata: on one's own machine the server may be
 // there too.
 func (b *beginning) client() *http.Client {
-	return egress.NewClient(egress.Config{AllowPrivate: b.allowPrivate || b.Trying()})
+	return egress.NewClient(egress.Config{Policy: egress.Policy{AllowPrivate: b.allowPrivate || b.Trying(), AllowHTTP: true}})
 }
 
 // explain adds to an error of the fetch what can be done about it.

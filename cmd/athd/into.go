@@ -57,7 +57,7 @@ func runInto(config string, in insertion, t terminal) error {
 		return cli.ErrFound
 	}
 	if err := replace(in.path, before, after); err != nil {
-		return err
+		return fmt.Errorf("%w\nnext: where no file can be put beside it, let --into - read it from standard input, and write it yourself", err)
 	}
 	fmt.Fprintf(t.Stderr, "wrote %s\n", in.path)
 	return nil

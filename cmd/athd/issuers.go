@@ -31,6 +31,7 @@ func issuerWarnings(s issuer.Status) []string {
 // An issuerGauges collects what is known of issuers, by provider.
 type issuerGauges struct {
 	status               func() []issuer.Status
+	labels               *providerLabels
 	known, moved, unread *prometheus.Desc
 }
 
@@ -40,7 +41,7 @@ func (m *metrics) showIssuers(status func() []issuer.Status) {
 		return prometheus.NewDesc(name, help, []string{"provider"}, nil)
 	}
 	m.registry.MustRegister(&issuerGauges{
-		status: status,
+		status: status, labels: &m.labels,
 		known:  desc("athd_provider_metadata_known", "1 if the endpoints of a provider that says its issuer alone are known. 0: it is answered 503."),
 		moved:  desc("athd_provider_endpoints_moved", "1 while the issuer moves endpoints to another host, and no operator has accepted that."),
 		unread: desc("athd_provider_metadata_failing", "1 while the issuer's metadata could not be had when it was asked for last."),
@@ -56,18 +57,30 @@ func (g *issuerGauges) Describe(to chan<- *prometheus.Desc) {
 
 // Collect implements [prometheus.Collector].
 func (g *issuerGauges) Collect(to chan<- prometheus.Metric) {
-	gauge := func(desc *prometheus.Desc, is bool, id string) {
-		value := 0.0
+	type worst struct{ known, moved, unread float64 }
+	of := map[string]*worst{} // of those that share a label the worst is told
+	raise := func(to *float64, is bool) {
 		if is {
-			value = 1
+			*to = 1
 		}
-		to <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, id)
 	}
 	for _, s := range g.status() {
 		for _, id := range s.Providers {
-			gauge(g.known, s.Known, id)
-			gauge(g.moved, len(s.Moves) > 0, id)
-			gauge(g.unread, s.Failed != nil, id)
+			label := g.labels.of(id)
+			if of[label] == nil {
+				of[label] = &worst{known: 1}
+			}
+			w := of[label]
+			if !s.Known {
+				w.known = 0
+			}
+			raise(&w.moved, len(s.Moves) > 0)
+			raise(&w.unread, s.Failed != nil)
 		}
+	}
+	for label, w := range of {
+		to <- prometheus.MustNewConstMetric(g.known, prometheus.GaugeValue, w.known, label)
+		to <- prometheus.MustNewConstMetric(g.moved, prometheus.GaugeValue, w.moved, label)
+		to <- prometheus.MustNewConstMetric(g.unread, prometheus.GaugeValue, w.unread, label)
 	}
 }

@@ -15,11 +15,17 @@ import (
 func newKeys(t terminal) *cobra.Command {
 	c := &cobra.Command{
 		Use:     "keys",
-		Short:   "make the keys that seal the store",
+		Short:   "make the keys that seal the store, and rotate them",
 		GroupID: groupConfigure,
-		Example: "  athd keys new -o keyset.json",
+		Example: `  athd keys new -o keyset.json
+
+  athd keys add --config athd.yaml
+  athd keys promote 2847329105 --config athd.yaml
+  athd keys rewrap --config athd.yaml
+  athd keys status --config athd.yaml
+  athd keys retire 1096734212 --config athd.yaml --keep keyset-before.json`,
 	}
-	c.AddCommand(newKeysNew(t))
+	c.AddCommand(newKeysNew(t), newKeysAdd(t), newKeysPromote(t), newKeysRewrap(t), newKeysStatus(t), newKeysRetire(t))
 	return c
 }
 
@@ -78,6 +84,8 @@ func writeNew(path string, data []byte) error {
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
 		os.Remove(path) // ours, and half of it
+		return err
 	}
-	return err
+	syncName(path)
+	return nil
 }

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/athd/athd/config"
-	"github.com/athd/athd/envoy/extauthz"
+	"github.com/athd/athd/envoy/server"
 )
 
 // socketMode lets the group, which Envoy is in, connect to a Unix socket.
@@ -83,14 +83,9 @@ func newHTTPServer(h http.Handler, log *slog.Logger) *http.Server {
 
 // withTLS wraps the companion's listener: the same clients may speak to it as
 // to gRPC. Without TLS it returns l itself.
-func withTLS(t *config.ServerTLS, l net.Listener) (net.Listener, error) {
-	if t == nil {
-		return l, nil
+func withTLS(clients *server.Clients, l net.Listener) net.Listener {
+	if clients == nil {
+		return l
 	}
-	c, err := extauthz.DemandClient(t.Config(), t.ClientSANs)
-	if err != nil {
-		return nil, err
-	}
-	c.NextProtos = []string{"h2", "http/1.1"}
-	return tls.NewListener(l, c), nil
+	return tls.NewListener(clients.Listener(l), clients.Config("h2", "http/1.1"))
 }

@@ -15,8 +15,13 @@ type terminal struct{ cli.Terminal }
 
 // load reads a configuration and all that it refers to.
 func (t terminal) load(path string) (*config.Settings, error) {
-	s, faults := config.Load(path, config.Sources{Env: t.LookupEnv, ReadFile: config.ReadFile})
-	return s, cli.Lines(faults.Err())
+	s := t.snapshot(path)
+	return s.Settings, cli.Lines(s.Faults.Err())
+}
+
+// snapshot is load for who follows the files afterwards.
+func (t terminal) snapshot(path string) config.Snapshot {
+	return config.TakeSnapshot(path, config.Sources{Env: t.LookupEnv, ReadFile: config.ReadFile})
 }
 
 func main() {

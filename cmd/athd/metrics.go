@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/athd/athd/athflow"
 	"github.com/athd/athd/audit"
 	"github.com/athd/athd/authz"
 	"github.com/athd/athd/httpapi"
@@ -34,7 +35,16 @@ type metrics struct {
 	changes      *prometheus.CounterVec
 	refreshes    *prometheus.CounterVec
 	revocations  *prometheus.CounterVec
+	healings     *prometheus.CounterVec
+	rejected     *prometheus.CounterVec
+	renewals     *prometheus.CounterVec
 	refreshTime  *prometheus.HistogramVec
+	operators    *operatorMetrics
+	echoed       *prometheus.CounterVec
+	apiLimited   *prometheus.CounterVec
+
+	labels providerLabels
+	shown  *provider.Set // by showProviders
 
 	// Of those that every request asks for. Their labels are of closed sets.
 	byDecision lookup[decisionLabels, prometheus.Counter]
@@ -56,6 +66,7 @@ func newMetrics(providers *provider.Providers) *metrics {
 	// From 50 µs, which is one good round trip, to more than any deadline.
 	buckets := []float64{.00005, .0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1}
 	m := &metrics{
+		labels:   providerLabels{providers: providers},
 		registry: prometheus.NewRegistry(),
 		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "athd_decisions_total",
@@ -87,19 +98,29 @@ func newMetrics(providers *provider.Providers) *metrics {
 			Name: "athd_change_feed_changes_total", Help: "Changes that came by the change feed, of this athd and all others, by kind.",
 		}, []string{"kind"}),
 	}
+	m.operators = newOperatorMetrics()
 	m.newRefreshes()
 	m.newRevocations()
+	m.newHealings()
+	m.newReplies()
+	m.newRejected()
+	m.renewals = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "athd_renewals_total", Help: "Tokens that agents asked for by a standing consent, by provider and outcome.",
+	}, []string{"provider", "outcome"})
 	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "athd_build_info", Help: "Always 1; its labels tell what runs.",
 	}, []string{"version", "revision", "go"})
 	running := version.Current()
 	build.WithLabelValues(running.Version, running.Revision, running.Go).Set(1)
-	m.registry.MustRegister(m.decisions, m.decisionTime, m.events, m.dropped, m.storeTime, m.storeErrors, m.unreadable, m.limited, m.changes, m.refreshes, m.refreshTime, m.revocations, build,
+	m.registry.MustRegister(m.decisions, m.decisionTime, m.events, m.dropped, m.storeTime, m.storeErrors, m.unreadable, m.limited, m.changes, m.refreshes, m.refreshTime, m.revocations, m.renewals, m.healings, m.echoed, m.apiLimited, m.rejected, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 
 	// A counter that starts with its first increase loses that increase.
 	for _, reason := range authz.Reasons() {
 		m.decisions.WithLabelValues(string(reason), "")
+	}
+	for _, outcome := range athflow.RenewalOutcomes() {
+		m.renewals.WithLabelValues("", outcome)
 	}
 	providers.Each(m.showProviders)
 	for _, limit := range httpapi.LimitNames() {
@@ -114,29 +135,38 @@ func newMetrics(providers *provider.Providers) *metrics {
 	return m
 }
 
-// showProviders starts the counters of each provider of a set at 0. Those of a
-// provider that is gone stay: what was counted was counted.
+// showProviders starts the counters of each provider of a set that has labels of its
+// own at 0. Those of a provider that is gone stay: what was counted was counted.
 func (m *metrics) showProviders(set *provider.Set) {
-	for _, reason := range authz.Reasons() {
-		for _, p := range set.All() {
-			m.decisions.WithLabelValues(string(reason), p.ID)
+	_, come := provider.Diff(m.shown, set)
+	m.shown = set
+	for _, id := range m.labels.add(come) {
+		for _, reason := range authz.Reasons() {
+			m.decisions.WithLabelValues(string(reason), id)
 		}
-	}
-	for _, outcome := range revocation.Outcomes() {
-		for _, p := range set.All() {
-			m.revocations.WithLabelValues(p.ID, outcome)
+		for _, outcome := range revocation.Outcomes() {
+			m.revocations.WithLabelValues(id, outcome)
 		}
-	}
-	for _, outcome := range vault.Outcomes() {
-		for _, p := range set.All() {
-			m.refreshes.WithLabelValues(p.ID, outcome)
-			m.refreshTime.WithLabelValues(p.ID)
+		for _, outcome := range athflow.HealingOutcomes() {
+			m.healings.WithLabelValues(id, outcome)
+		}
+		for _, outcome := range athflow.RenewalOutcomes() {
+			m.renewals.WithLabelValues(id, outcome)
+		}
+		for _, outcome := range vault.Outcomes() {
+			m.refreshes.WithLabelValues(id, outcome)
+		}
+		m.refreshTime.WithLabelValues(id)
+		m.echoed.WithLabelValues(id)
+		m.apiLimited.WithLabelValues(id)
+		for _, outcome := range vault.Rejections() {
+			m.rejected.WithLabelValues(id, string(outcome))
 		}
 	}
 }
 
 func (m *metrics) observeDecision(d *authz.Decision, provider string, took time.Duration) {
-	m.byDecision.get(decisionLabels{d.Reason(), provider}, func(l decisionLabels) prometheus.Counter {
+	m.byDecision.get(decisionLabels{d.Reason(), m.labels.of(provider)}, func(l decisionLabels) prometheus.Counter {
 		return m.decisions.WithLabelValues(string(l.reason), l.provider)
 	}).Inc()
 	m.decisionTime.Observe(took.Seconds())
@@ -158,6 +188,10 @@ func (m *metrics) observeStore(op string, took time.Duration, err error) {
 	if errors.Is(err, tokenstore.ErrUnavailable) || errors.Is(err, tokenstore.ErrCorrupt) || errors.Is(err, tokenstore.ErrOtherKeyset) {
 		at.failed.Inc()
 	}
+}
+
+func (m *metrics) observeRenewal(provider, outcome string) {
+	m.renewals.WithLabelValues(m.labels.of(provider), outcome).Inc()
 }
 
 func (m *metrics) observeLimit(limit string) { m.limited.WithLabelValues(limit).Inc() }

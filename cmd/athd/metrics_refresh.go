@@ -21,6 +21,7 @@ func (m *metrics) newRefreshes() {
 }
 
 func (m *metrics) observeRefresh(provider, outcome string, took time.Duration) {
+	provider = m.labels.of(provider)
 	m.refreshes.WithLabelValues(provider, outcome).Inc()
 	m.refreshTime.WithLabelValues(provider).Observe(took.Seconds())
 }
@@ -34,7 +35,7 @@ func (m *metrics) showRefreshes(v *vault.Vault, providers *provider.Providers) {
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "athd_refreshed_tokens_unwritten", Help: "New tokens that are in memory only, since Redis does not take them. They are written until it does.",
 		}, func() float64 { return float64(v.Unwritten()) }),
-		&backoffs{v, providers},
+		&backoffs{v, providers, &m.labels},
 	)
 }
 
@@ -42,6 +43,7 @@ func (m *metrics) showRefreshes(v *vault.Vault, providers *provider.Providers) {
 type backoffs struct {
 	vault     *vault.Vault
 	providers *provider.Providers
+	labels    *providerLabels
 }
 
 var backoffDesc = prometheus.NewDesc("athd_provider_backed_off",
@@ -52,12 +54,17 @@ func (b *backoffs) Describe(to chan<- *prometheus.Desc) { to <- backoffDesc }
 
 // Collect implements [prometheus.Collector].
 func (b *backoffs) Collect(to chan<- prometheus.Metric) {
-	shut := b.vault.BackedOff()
-	for _, p := range b.providers.Current().All() {
-		value := 0.
+	shut, value := b.vault.BackedOff(), map[string]float64{}
+	b.providers.Current().Each(func(p *provider.Provider) bool {
+		label := b.labels.of(p.ID)
 		if shut[p.ID] {
-			value = 1
+			value[label] = 1
+		} else {
+			value[label] += 0
 		}
-		to <- prometheus.MustNewConstMetric(backoffDesc, prometheus.GaugeValue, value, p.ID)
+		return true
+	})
+	for label, v := range value {
+		to <- prometheus.MustNewConstMetric(backoffDesc, prometheus.GaugeValue, v, label)
 	}
 }

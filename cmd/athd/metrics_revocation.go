@@ -14,7 +14,7 @@ func (m *metrics) newRevocations() {
 }
 
 func (m *metrics) observeRevocation(provider, outcome string) {
-	m.revocations.WithLabelValues(provider, outcome).Inc()
+	m.revocations.WithLabelValues(m.labels.of(provider), outcome).Inc()
 }
 
 // showRevocations exports the queue, as it was seen last.

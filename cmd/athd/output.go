@@ -38,8 +38,19 @@ func write(path string, text []byte, settle func(*os.File) error) error {
 	}
 	if err != nil {
 		os.Remove(f.Name())
+		return err
 	}
-	return err
+	syncName(path)
+	return nil
+}
+
+// syncName has the name of a file on the disk, too. Some file systems know no such
+// thing.
+func syncName(path string) {
+	if dir, err := os.Open(filepath.Dir(path)); err == nil {
+		_ = dir.Sync()
+		dir.Close()
+	}
 }
 
 // replace writes other text into somebody else's file, which keeps its mode and
@@ -72,7 +83,7 @@ func replace(path string, before, after []byte) error {
 		return f.Chmod(info.Mode())
 	})
 	if err != nil {
-		return fmt.Errorf("nothing was written: %w\nnext: where no file can be put beside it, let --into - read it from standard input, and write it yourself", err)
+		return fmt.Errorf("nothing was written: %w", err)
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"slices"
 	"sync"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/ath/api"
+	"github.com/athd/athd/catalog"
 	"github.com/athd/athd/internal/version"
 	"github.com/athd/athd/issuer"
 	"github.com/athd/athd/tokenstore"
@@ -19,14 +21,21 @@ import (
 // asks for readiness often does not load the store.
 const readyFor = 500 * time.Millisecond
 
+// maxIssuerWarnings is how many warnings there are of issuers, of which there may be
+// thousands.
+const maxIssuerWarnings = 20
+
 // readiness knows whether requests should come here. It asks each time it is
 // asked; the zero value of each part is "no".
 type readiness struct {
 	store    func(context.Context) (tokenstore.Health, error)
+	keyset   func() keysetState              // nil: not asked
 	feed     func() tokenstore.Feed          // nil: not asked
 	audit    func() (waiting int, err error) // how many events could not be written, and why; nil: not asked
+	catalog  func() catalog.Status           // nil: not asked
 	issuers  func() []issuer.Status          // nil: not asked
-	warnings []string
+	config   func() configState              // nil: not followed
+	warnings []string                        // where it is not
 
 	grpc, http atomic.Bool // the listener serves
 	draining   atomic.Bool
@@ -68,6 +77,9 @@ func (r *readiness) report(ctx context.Context) api.Readiness {
 	health, err := r.ask(ctx)
 	store := api.ReadinessCheck{OK: err == nil}
 	rep := api.Readiness{Status: api.StatusReady, Version: version.Current().Version, Warnings: slices.Clone(r.warnings)}
+	if r.config != nil {
+		rep.Warnings = slices.Clone(r.config().Warnings)
+	}
 	if err != nil {
 		store.Error = tokenstore.Reason(err)
 	} else {
@@ -87,6 +99,16 @@ func (r *readiness) report(ctx context.Context) api.Readiness {
 	}
 	// Said, but no reason to be sent no requests: they are judged, and rights
 	// can be taken away.
+	if r.keyset != nil {
+		check, warnings := keysetCheck(r.keyset())
+		rep.Checks["keyset"] = check
+		rep.Warnings = append(rep.Warnings, warnings...)
+	}
+	if r.config != nil {
+		check, warnings := configCheck(r.config())
+		rep.Checks["configuration"] = check
+		rep.Warnings = append(rep.Warnings, warnings...)
+	}
 	if r.feed != nil {
 		f := r.feed()
 		rep.Checks["change_feed"] = feedCheck(f)
@@ -100,10 +122,20 @@ func (r *readiness) report(ctx context.Context) api.Readiness {
 			rep.Warnings = append(rep.Warnings, text)
 		}
 	}
+	if r.catalog != nil {
+		check, warnings := catalogCheck(r.catalog())
+		rep.Checks["runtime_providers"] = check
+		rep.Warnings = append(rep.Warnings, warnings...)
+	}
 	if r.issuers != nil {
+		var of []string
 		for _, s := range r.issuers() {
-			rep.Warnings = append(rep.Warnings, issuerWarnings(s)...)
+			of = append(of, issuerWarnings(s)...)
 		}
+		if more := len(of) - maxIssuerWarnings; more > 0 {
+			of = append(of[:maxIssuerWarnings], fmt.Sprintf("and so %d more issuers", more))
+		}
+		rep.Warnings = append(rep.Warnings, of...)
 	}
 	if err == nil {
 		// It does not make athd unready: calls of those who have a token go on, and

@@ -21,6 +21,7 @@ import (
 
 	"github.com/athd/athd/internal/cli"
 	"github.com/athd/athd/internal/ports"
+	"github.com/athd/athd/tokenstore"
 )
 
 func TestMain(m *testing.M) {
@@ -33,6 +34,9 @@ func TestMain(m *testing.M) {
 //	get SOCKET PATH STATUS [REGEXP...]   asks over a Unix socket until the answer is as wanted
 //	hang SOCKET                          has a request under way that never ends
 //	terminate                            sends SIGTERM to what runs in the background
+//	hangup                               sends it SIGHUP
+//	capture VARIABLE REGEXP              the first group of what the last command printed
+//	key VARIABLE N FILE                  the id of the N-th key of a keyset
 //	redis reserve | start                a Redis work-alike on a port that $REDIS names
 //	lines N FILE                         the file has so many lines
 //	front reserve                        a port that $FRONT names, at which nothing listens
@@ -45,7 +49,7 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"get": scriptGet, "hang": scriptHang, "terminate": scriptTerminate, "redis": scriptRedis, "lines": scriptLines, "front": scriptFront,
+			"get": scriptGet, "hang": scriptHang, "terminate": scriptTerminate, "hangup": scriptHangup, "capture": scriptCapture, "key": scriptKey, "redis": scriptRedis, "lines": scriptLines, "front": scriptFront,
 			"issuer": scriptIssuer, "mode": scriptMode,
 		},
 	})
@@ -103,6 +107,28 @@ func scriptTerminate(ts *testscript.TestScript, _ bool, _ []string) {
 	for _, c := range ts.BackgroundCmds() {
 		ts.Check(c.Process.Signal(syscall.SIGTERM))
 	}
+}
+
+func scriptHangup(ts *testscript.TestScript, _ bool, _ []string) {
+	for _, c := range ts.BackgroundCmds() {
+		ts.Check(c.Process.Signal(syscall.SIGHUP))
+	}
+}
+
+func scriptCapture(ts *testscript.TestScript, _ bool, args []string) {
+	found := regexp.MustCompile(args[1]).FindStringSubmatch(ts.ReadFile("stdout"))
+	if len(found) < 2 {
+		ts.Fatalf("no match for %s", args[1])
+	}
+	ts.Setenv(args[0], found[1])
+}
+
+func scriptKey(ts *testscript.TestScript, _ bool, args []string) {
+	keys, err := tokenstore.ParseKeyset([]byte(ts.ReadFile(args[2])))
+	ts.Check(err)
+	n, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	ts.Setenv(args[0], strconv.FormatUint(uint64(keys.Keys()[n-1].ID), 10))
 }
 
 func scriptRedis(ts *testscript.TestScript, _ bool, args []string) {

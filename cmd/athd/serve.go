@@ -42,14 +42,16 @@ func newServe(t terminal) *cobra.Command {
 }
 
 // runServe runs athd until SIGTERM or SIGINT. A second signal kills, also while
-// athd drains.
+// athd drains. At SIGHUP the configuration and the keyset are read again at once.
 func runServe(path string, t terminal) error {
-	s, err := t.load(path)
-	if err != nil {
-		return err
+	started := t.snapshot(path)
+	s := started.Settings
+	if s == nil {
+		return cli.Lines(started.Faults.Err())
 	}
 	// From here on everything is said by the log, the last words too.
-	log := newLogger(t.Stderr, s.Log)
+	level := &slog.LevelVar{}
+	log := newLogger(t.Stderr, s.Log, level)
 	log.Info("runtime", tune(t.LookupEnv, s.Runtime)...)
 	signaled, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -59,7 +61,19 @@ func runServe(path string, t terminal) error {
 		stop() // the second signal finds no handler, from before anybody can see that athd drains
 		drain()
 	})
-	if err := serve(ctx, s, log, t.Stderr, nil); err != nil {
+	var hangups [2]chan os.Signal
+	for i := range hangups {
+		hangups[i] = make(chan os.Signal, 1)
+		if !signal.Ignored(syscall.SIGHUP) { // nohup
+			signal.Notify(hangups[i], syscall.SIGHUP)
+			defer signal.Stop(hangups[i])
+		}
+	}
+	if err := serve(ctx, s, log, t.Stderr, func(a *assembly) {
+		a.keyset.hangup = hangups[0]
+		a.level = level
+		a.reload(started, func() config.Snapshot { return t.snapshot(path) }).hangup = hangups[1]
+	}); err != nil {
 		log.Error("stopped", "error", err)
 		return errors.New("stopped by an error")
 	}
@@ -92,12 +106,9 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger, events io.
 
 // serveListeners serves on open listeners, until ctx ends or one of them dies.
 func (a *assembly) serveListeners(ctx context.Context, s *config.Settings, l listeners, log *slog.Logger) (err error) {
-	web, err := withTLS(s.TLS, netutil.LimitListener(l.http, s.Connections))
-	if err != nil {
-		return err
-	}
+	web := withTLS(a.asked.Clients, netutil.LimitListener(l.http, s.Connections))
 	companion := newHTTPServer(withHealth(a.companion, a.ready), log)
-	admin := newHTTPServer(adminHandler(a.ready, a.metrics, a.operators), log)
+	admin := newHTTPServer(adminHandler(a.ready, a.metrics, a.front.operators), log)
 
 	died := make(chan error, 3)
 	var serving sync.WaitGroup
@@ -110,23 +121,33 @@ func (a *assembly) serveListeners(ctx context.Context, s *config.Settings, l lis
 	}
 	keeping, stopKeeping := context.WithCancel(ctx)
 	defer stopKeeping()
+	a.keyset.begin(ctx) // before anything that seals
 	serving.Go(func() { a.issuers.Run(keeping) })
 	serving.Go(func() { a.vault.KeepAlive(keeping, a.providers) })
+	serving.Go(func() { a.keyset.run(keeping) })
+	a.catalog.first(ctx, log)
+	serving.Go(func() { a.catalog.Run(keeping) })
+	if a.reloader != nil {
+		serving.Go(func() { a.reloader.run(keeping) })
+	}
 	looking, looked := context.WithTimeout(ctx, issuersPatience)
 	a.issuers.Tried(looking)
 	looked()
 	start("grpc", l.grpc, func(l net.Listener) error {
-		if err := a.checks.Serve(l); err != nil {
+		if err := a.asked.Serve(l); err != nil {
 			return err
 		}
 		return http.ErrServerClosed
 	})
+	watching, stopWatching := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopWatching()
+	serving.Go(func() { a.streams.Run(watching) })
 	a.revoker.Start()
 	start("http", web, companion.Serve)
 	start("admin", l.admin, admin.Serve)
 	a.ready.grpc.Store(true)
 	a.ready.http.Store(true)
-	a.checks.SetReady(true)
+	a.asked.SetReady(true)
 	running := version.Current()
 	log.Info("serving", "grpc", where(l.grpc), "http", where(l.http), "admin", where(l.admin),
 		"version", running.Version, "revision", running.Revision, "providers", summary(s.Providers))
@@ -139,17 +160,17 @@ func (a *assembly) serveListeners(ctx context.Context, s *config.Settings, l lis
 
 	select {
 	case <-ctx.Done():
-		log.Info("draining", "for", s.DrainDelay.String(), "hint", "health checks fail, requests are still answered")
+		log.Info("draining", "for", a.settings(s).DrainDelay.String(), "hint", "health checks fail, requests are still answered")
 	case err = <-died:
 	}
 	// Readiness goes first, so that nobody is sent here any more; the admin
 	// listener goes last, so that this can be seen. In between, whoever has not
 	// heard of it yet is answered as before.
 	a.ready.draining.Store(true)
-	a.checks.SetReady(false)
+	a.asked.SetReady(false)
 	if err == nil {
 		select {
-		case <-time.After(s.DrainDelay):
+		case <-time.After(a.settings(s).DrainDelay):
 		case err = <-died:
 		}
 	}
@@ -157,7 +178,7 @@ func (a *assembly) serveListeners(ctx context.Context, s *config.Settings, l lis
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
 	defer cancel()
 	var draining sync.WaitGroup
-	draining.Go(func() { a.checks.Shutdown(drain) })
+	draining.Go(func() { a.asked.Shutdown(drain) }) // which ends streams once Envoy was told
 	draining.Go(func() { shutdown(drain, companion) })
 	draining.Wait()
 	a.revoker.Close(drain)
@@ -165,6 +186,7 @@ func (a *assembly) serveListeners(ctx context.Context, s *config.Settings, l lis
 	shutdown(drain, admin)
 	stopCounting()
 	stopKeeping()
+	stopWatching()
 	serving.Wait()
 	return err
 }

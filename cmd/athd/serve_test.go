@@ -59,7 +59,7 @@ func startSettings(t *testing.T, s *config.Settings) *running {
 	t.Helper()
 	s.Log.JSON = true
 	r := &running{log: &locked.Buffer{}, done: make(chan error, 1)}
-	log := newLogger(r.log, s.Log)
+	log := newLogger(r.log, s.Log, nil)
 	ctx, stop := context.WithCancel(context.Background())
 	r.stop = stop
 	go func() { r.done <- serve(ctx, s, log, r.log, nil) }()
@@ -405,7 +405,7 @@ func TestNoLogLevelSilencesAuditEvents(t *testing.T) {
 	for _, level := range []slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelWarn, slog.LevelError} {
 		var out bytes.Buffer
 		c := config.LogSettings{Level: level}
-		log := newLogger(&out, c)
+		log := newLogger(&out, c, nil)
 		events, err := newTrail(&out, &config.Settings{Log: c}, newMetrics(provider.NewProviders(&provider.Set{})), log)
 		if err != nil {
 			t.Fatal(err)

@@ -16,7 +16,7 @@ import (
 func newTrail(stream io.Writer, s *config.Settings, m *metrics, log *slog.Logger) (*audit.Log, error) {
 	c := audit.Config{
 		Writer: stream, JSON: s.Log.JSON, Late: 50 * time.Millisecond,
-		Count: m.countEvent, Dropped: m.countDropped, Logger: log,
+		Count: m.countEvent, Dropped: m.countDropped, Logger: log, Now: s.Store.Now,
 	}
 	switch s.Audit.File {
 	case "":

@@ -147,7 +147,7 @@ func (u *upRun) serve() error {
 	if err != nil {
 		return err
 	}
-	log := newLogger(f, u.s.Log)
+	log := newLogger(f, u.s.Log, nil)
 	log.Info("runtime", tune(u.LookupEnv, u.s.Runtime)...)
 	ctx, stop := context.WithCancel(context.Background())
 	u.stop, u.served = stop, make(chan error, 1)

@@ -24,12 +24,16 @@ func newValidate(t terminal) *cobra.Command {
 
 // runValidate checks a configuration as serve does, without starting.
 func runValidate(path string, t terminal) error {
-	s, err := t.load(path)
-	if err != nil {
-		return err
+	read := t.snapshot(path)
+	s := read.Settings
+	if s == nil {
+		return cli.Lines(read.Faults.Err())
 	}
 	fmt.Fprintf(t.Stdout, "%s: ok: %s\n", path, summary(s.Providers))
 	printWarnings(t.Stdout, s)
+	if s.Store.Keyset != nil { // else each process has another one
+		fmt.Fprintf(t.Stdout, "digest of these files, as /readyz of an athd that has them says: %s\n", read.Digest)
+	}
 	for _, p := range s.Providers.All() {
 		if p.Discovered {
 			fmt.Fprintf(t.Stdout, "at start athd asks %s for the endpoints of %s; athctl providers check asks now\n", p.Issuer, p.ID)
