@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/athd/athd/ath"
+	"github.com/athd/athd/ath/api"
 	"github.com/athd/athd/config"
 	"github.com/athd/athd/internal/cli"
 	"github.com/athd/athd/internal/remote"
@@ -90,17 +91,21 @@ func readLine(r io.Reader, from string) (ath.Secret, error) {
 // A refusal is what the server said no with.
 type refusal struct {
 	Status   int
-	Code     ath.Code `json:"code"`
-	Message  string   `json:"message"`
-	Decision string   `json:"-"`
-	Field    string   `json:"-"`
-	Reason   string   `json:"-"`
+	Code     ath.Code            `json:"code"`
+	Message  string              `json:"message"`
+	Decision string              `json:"-"`
+	Field    string              `json:"-"`
+	Reason   string              `json:"-"`
+	Errors   []api.ProviderFault `json:"-"`
 }
 
 func (r *refusal) Error() string {
 	text := fmt.Sprintf("%s: %s", cli.Printable(string(r.Code), 60), cli.Printable(r.Message, 500))
 	if r.Field != "" {
 		text += " (field " + cli.Printable(r.Field, 100) + ")"
+	}
+	for _, e := range r.Errors {
+		text += "\n  " + cli.Printable(strings.TrimSpace(e.Pointer+" "+e.Message), 1000)
 	}
 	if r.Decision != "" {
 		text += " [" + cli.Printable(r.Decision, 60) + "]"
@@ -112,7 +117,9 @@ func (r *refusal) Error() string {
 func (r *refusal) next(ofAgents bool) string {
 	switch {
 	case r.Code == ath.Unauthorized:
-		return "check that --token-file is one of the files in admin.tokens of that athd"
+		return "check that --token-file is one of the files in admin.tokens of that athd, and has not expired: its log says so"
+	case r.Code == ath.Forbidden:
+		return "ask an operator with that role, or use the file of such a token; athctl whoami says what this one is good for"
 	case r.Code == ath.RateLimited:
 		return "wait a little and try again"
 	case r.Reason == "other_keyset":
@@ -127,6 +134,21 @@ func (r *refusal) next(ofAgents bool) string {
 		return "athd has too much to do; try again"
 	case r.Status == http.StatusServiceUnavailable:
 		return "athd's store does not answer; try again, and look at athd's /readyz"
+	}
+	switch r.Reason {
+	case "exists":
+		return "athctl providers set changes it"
+	case "of_a_file":
+		return "change the file; athd reads it again by itself"
+	case "changed":
+		return "athctl providers show shows what it is now, and its generation"
+	case "draining", "ending":
+		return "athctl providers show says how many connections are left"
+	case "no_runtime_route":
+		return "athd bootstrap writes the route"
+	}
+	if len(r.Errors) > 0 {
+		return "correct what is named; docs/providers.md has the fields"
 	}
 	if ofAgents {
 		switch r.Code {
@@ -181,11 +203,11 @@ func (c *adminClient) ask(ctx context.Context, method, path string, body, into a
 	if len(reply) > maxReplyBytes {
 		return fmt.Errorf("%s: the reply is larger than %d bytes", c.base, maxReplyBytes)
 	}
-	if resp.StatusCode == http.StatusOK {
+	if resp.StatusCode/100 == 2 {
 		if err := json.Unmarshal(reply, into); err == nil {
 			return nil
 		}
-		return fmt.Errorf("%s answered 200, but not as athd does\nnext: check that --server is athd's public URL", c.base)
+		return fmt.Errorf("%s answered %d, but not as athd does\nnext: check that --server is athd's public URL", c.base, resp.StatusCode)
 	}
 	return refusalOf(c.base, resp.StatusCode, reply)
 }
@@ -194,9 +216,10 @@ func refusalOf(base string, status int, reply []byte) error {
 	var said struct {
 		refusal
 		Details struct {
-			Decision string `json:"decision_id"`
-			Field    string `json:"field"`
-			Reason   string `json:"reason"`
+			Decision string              `json:"decision_id"`
+			Field    string              `json:"field"`
+			Reason   string              `json:"reason"`
+			Errors   []api.ProviderFault `json:"errors"`
 		} `json:"details"`
 	}
 	if json.Unmarshal(reply, &said) != nil || said.Code == "" {
@@ -204,5 +227,6 @@ func refusalOf(base string, status int, reply []byte) error {
 	}
 	r := said.refusal
 	r.Status, r.Decision, r.Field, r.Reason = status, said.Details.Decision, said.Details.Field, said.Details.Reason
+	r.Errors = said.Details.Errors
 	return &r
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -102,12 +103,30 @@ func (c *command) runListConnections(ctx context.Context, query url.Values) erro
 		return err
 	}
 	w := tabwriter.NewWriter(c.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "CONNECTION\tSTATE\tPROVIDER\tUSER\tAGENT ID\tTOKENS\tSINCE\tLAST USED")
+	header, stands := "CONNECTION\tSTATE\tPROVIDER\tUSER\tAGENT ID\tTOKENS\tSINCE\tLAST USED", slices.ContainsFunc(all.Connections, standing)
+	if stands {
+		header += "\tSTANDS UNTIL"
+	}
+	fmt.Fprintln(w, header)
 	for _, one := range all.Connections {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\n", cli.Printable(one.ID, 40), cli.Printable(one.State, 20), cli.Printable(one.Provider, 64),
-			cli.Printable(one.User, 60), cli.Printable(agentsOf(&one), 80), one.Tokens, orDash(one.Since, 30), orDash(one.LastUsed, 30))
+		line := fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s", cli.Printable(one.ID, 40), cli.Printable(one.State, 20), cli.Printable(one.Provider, 64),
+			userText(&one, 60), cli.Printable(agentsOf(&one), 80), one.Tokens, orDash(one.Since, 30), orDash(one.LastUsed, 30))
+		if stands {
+			line += "\t" + orDash(standsUntil(one.Renewals), 30)
+		}
+		fmt.Fprintln(w, line)
 	}
 	return w.Flush()
+}
+
+func standing(one api.Connection) bool { return len(one.Renewals) > 0 }
+
+// standsUntil is when the last of them ends that nobody uses any more.
+func standsUntil(all []api.ConnectionRenewal) (last string) {
+	for _, r := range all {
+		last = max(last, min(r.Until, r.IdleUntil)) // RFC 3339, in UTC
+	}
+	return last
 }
 
 // agentsOf names the agent of a connection, or those that share it.
@@ -170,6 +189,14 @@ func newShowConnection(t cli.Terminal) *cobra.Command {
 	})
 }
 
+// userText is the id of a connection's user, if the operator is told it.
+func userText(one *api.Connection, most int) string {
+	if one.UserHidden {
+		return "(hidden from this operator)"
+	}
+	return cli.Printable(one.User, most)
+}
+
 // connectionDetails shows one connection to people.
 func (c *command) connectionDetails(one *api.Connection) error {
 	w := tabwriter.NewWriter(c.Stdout, 0, 0, 2, ' ', 0)
@@ -180,7 +207,7 @@ func (c *command) connectionDetails(one *api.Connection) error {
 	} else {
 		line("agent id", cli.Printable(one.Agent, 2048))
 	}
-	line("user", cli.Printable(one.User, api.MaxUserBytes))
+	line("user", userText(one, api.MaxUserBytes))
 	line("provider", cli.Printable(one.Provider, 127))
 	line("state", cli.Printable(one.State, 20))
 	if one.LastError != "" {
@@ -194,6 +221,10 @@ func (c *command) connectionDetails(one *api.Connection) error {
 		tokens += ", the last until " + cli.Printable(one.TokensUntil, 30)
 	}
 	line("ATH tokens", tokens)
+	for _, r := range one.Renewals {
+		line("renewal", fmt.Sprintf("%s until %s, unused until %s, last used %s", cli.Printable(r.Agent, 2048),
+			cli.Printable(r.Until, 30), cli.Printable(r.IdleUntil, 30), cli.Printable(r.LastUsed, 30)))
+	}
 	expires := "not known"
 	if one.Expires != "" {
 		expires = cli.Printable(one.Expires, 30) + ended(one.Expires)
@@ -215,9 +246,10 @@ func newEndConnection(t cli.Terminal) *cobra.Command {
 	c := newCommand(t, &cobra.Command{
 		Use:   "end CONNECTION_ID",
 		Short: "end what a user allowed an agent, at once",
-		Long: `end deletes the user's tokens that athd keeps for this connection. The agent's
-tokens for it are refused from its next call on, on every replica. Ending it a second time
-is no fault.`,
+		Long: `end deletes the user's tokens that athd keeps for this connection, and ends its
+standing consents. The agent's tokens for it are refused from its next call on, on every
+replica, and no renewal gives it another one: the user has to consent again. Ending it a
+second time is no fault.`,
 		Example: "  athctl connections end CONNECTION_ID",
 	})
 	return c.runs(func(ctx context.Context, plain []string) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 
@@ -17,11 +18,11 @@ import (
 func newProviders(t cli.Terminal) *cobra.Command {
 	c := &cobra.Command{
 		Use:     "providers",
-		Short:   "list providers and apps, and check them against their OAuth servers",
+		Short:   "list, add, change, remove and check providers",
 		GroupID: groupChecks,
-		Example: "  athctl providers list\n  athctl providers check --config athd.yaml",
+		Example: "  athctl providers list\n  athctl providers add github --from github.json --secret-file github.secret\n  athctl providers check --config athd.yaml",
 	}
-	c.AddCommand(newProvidersList(t), newProvidersShow(t), newProvidersCheck(t), newProvidersAccept(t))
+	c.AddCommand(newProvidersList(t), newProvidersShow(t), newProvidersAdd(t), newProvidersSet(t), newProvidersRemove(t), newProvidersCheck(t), newProvidersAccept(t))
 	return c
 }
 
@@ -56,8 +57,51 @@ func orElse(s, other string) string {
 	return s
 }
 
+func generationText(p api.Provider) string {
+	if p.Generation == 0 {
+		return ""
+	}
+	return strconv.FormatUint(p.Generation, 10)
+}
+
+// trueText is "" for false, which is not shown.
+func trueText(b bool) string {
+	if b {
+		return "true"
+	}
+	return ""
+}
+
+func whenBy(when, by string) string {
+	if when == "" {
+		return ""
+	}
+	return when + " by " + by
+}
+
 // stateOf says in a word how a provider does.
 func stateOf(p api.Provider) string {
+	if p.Origin == api.ProviderOfRuntime {
+		return "added at run time, " + runtimeState(p)
+	}
+	return configuredState(p)
+}
+
+func runtimeState(p api.Provider) string {
+	switch {
+	case p.State == api.ProviderDraining && p.Left != nil:
+		return fmt.Sprintf("draining: %d connections left", *p.Left)
+	case p.State == api.ProviderShadowed:
+		return "shadowed: a file has the id"
+	case p.State == api.ProviderFaulty:
+		return "faulty: " + p.Problem
+	case p.State != api.ProviderActive:
+		return p.State
+	}
+	return configuredState(p)
+}
+
+func configuredState(p api.Provider) string {
 	switch m := p.Metadata; {
 	case m == nil:
 		return "configured"
@@ -109,9 +153,10 @@ func (c *command) oneProvider(ctx context.Context, plain []string) (*adminClient
 func (c *command) tellProvider(p api.Provider) error {
 	w := tabwriter.NewWriter(c.Stdout, 0, 0, 2, ' ', 0)
 	for _, row := range [][2]string{
-		{"provider", p.ID}, {"state", stateOf(p)}, {"issuer", p.Issuer}, {"authorize_endpoint", p.AuthorizeEndpoint}, {"token_endpoint", p.TokenEndpoint},
+		{"provider", p.ID}, {"state", stateOf(p)}, {"generation", generationText(p)}, {"added", whenBy(p.Created, p.CreatedBy)}, {"changed", whenBy(p.Changed, p.ChangedBy)}, {"issuer", p.Issuer}, {"authorize_endpoint", p.AuthorizeEndpoint}, {"token_endpoint", p.TokenEndpoint},
 		{"userinfo_endpoint", p.UserinfoEndpoint}, {"revocation_endpoint", p.RevocationURL}, {"client_id", p.ClientID}, {"token_auth_method", p.AuthMethod},
 		{"available_scopes", strings.Join(p.Scopes, " ")}, {"extra_scopes", strings.Join(p.ExtraScopes, " ")}, {"resource", p.Resource}, {"api_base_url", p.APIBase},
+		{"retry_on_401", trueText(p.RetryOn401)}, {"rewrite_links", trueText(p.RewriteLinks)},
 	} {
 		if row[1] != "" {
 			fmt.Fprintf(w, "%s\t%s\n", row[0], cli.Printable(row[1], 2000))

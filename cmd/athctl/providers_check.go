@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -9,7 +11,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/athd/athd/ath"
 	"github.com/athd/athd/config"
+	"github.com/athd/athd/egress"
 	"github.com/athd/athd/internal/cli"
 	"github.com/athd/athd/provider"
 	"github.com/athd/athd/provider/metadata"
@@ -34,11 +38,23 @@ redirect is followed. Beside each it sends one that is wrong on purpose.
 It says of each part: right, and by what that is known; wrong, and the cure; or
 not told, where the server answers right and wrong alike. Nothing changes at the
 server, but its log and what counts failed attempts. It exits with 1 where
-something is wrong.`,
-		Example: "  athctl providers check --config athd.yaml\n  athctl providers check shop -o json",
+something is wrong.
+
+With --from it asks so for a provider that is not there yet, before it is added while
+athd runs; what that athd says of it, athctl providers add --dry-run tells.`,
+		Example: "  athctl providers check --config athd.yaml\n  athctl providers check shop -o json\n" +
+			"  athctl providers check github --from github.json --secret-file github.secret --redirect-uri https://gateway.example.com/ath/callback",
 	}
-	file, format := cli.ConfigFlag(c), cli.FormatFlag(c)
+	file, format, document := cli.ConfigFlag(c), cli.FormatFlag(c), addDocumentFlags(c)
+	redirectURI := c.Flags().String("redirect-uri", "", "with --from, the redirect `URI` that the OAuth server knows (default: /ath/callback of ATHCTL_SERVER)")
 	c.RunE = func(c *cobra.Command, plain []string) error {
+		if *document.from != "" {
+			found, err := checkDocument(c.Context(), t, document, plain, *redirectURI)
+			if err != nil {
+				return err
+			}
+			return tellChecked(t, *format, []checked{found})
+		}
 		s, faults := config.Load(*file, config.Sources{Env: t.LookupEnv, ReadFile: config.ReadFile})
 		if s == nil {
 			return cli.Lines(faults.Err())
@@ -148,4 +164,37 @@ func tellChecked(t cli.Terminal, format cli.Format, all []checked) error {
 		return cli.ErrFound
 	}
 	return nil
+}
+
+// checkDocument asks the OAuth server of a provider that is in a document alone. The
+// operator's own machine asks: it may reach what athd may not.
+func checkDocument(ctx context.Context, t cli.Terminal, document documentFlags, plain []string, redirectURI string) (checked, error) {
+	if len(plain) != 1 {
+		return checked{}, cli.Wrong("want the one provider that --from describes")
+	}
+	if redirectURI == "" {
+		if redirectURI = t.Env("ATHCTL_SERVER"); redirectURI == "" {
+			return checked{}, cli.Wrong("which redirect URI does the OAuth server know? Use --redirect-uri")
+		}
+		redirectURI += ath.CallbackPath
+	}
+	doc, err := document.read(t, nil)
+	if err != nil {
+		return checked{}, err
+	}
+	data, err := json.Marshal(doc)
+	if err != nil {
+		return checked{}, err
+	}
+	reach := egress.Policy{AllowPrivate: true, AllowHTTP: true}
+	p, faults := provider.ParseOne(plain[0], data, provider.Options{Egress: reach, ChecksReplies: true})
+	if len(faults) > 0 {
+		c := checked{Provider: plain[0]}
+		for _, f := range faults {
+			c.Findings = append(c.Findings, provider.Finding{Part: cmp.Or(f.Pointer, "document"), Verdict: provider.Wrong, Because: f.Message})
+		}
+		return c, nil
+	}
+	fmt.Fprintf(t.Stderr, "asking the OAuth server of %s\n", p.ID)
+	return checkOne(ctx, provider.NewClient(provider.ClientConfig{Egress: reach}), p, redirectURI), nil
 }

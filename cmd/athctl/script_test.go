@@ -26,6 +26,7 @@ import (
 	"github.com/athd/athd/athflow"
 	"github.com/athd/athd/attest"
 	"github.com/athd/athd/audit"
+	"github.com/athd/athd/catalog"
 	"github.com/athd/athd/client"
 	"github.com/athd/athd/httpapi"
 	"github.com/athd/athd/internal/cli"
@@ -48,8 +49,9 @@ func TestMain(m *testing.M) {
 // commands of testscript there are
 //
 //	register NAME SCOPE...   registers an agent for scopes of the gallery; $NAME is its client_id
-//	connect AGENT USER PROVIDER NAME
-//	                         stores what a user allowed an agent, with a token; $NAME is the connection's id
+//	connect AGENT USER PROVIDER NAME [DAYS]
+//	                         stores what a user allowed an agent, with a token; $NAME is the connection's id.
+//	                         With DAYS it stands for as many
 //	spoil ID                 spoils the record of a connection
 //	hostile                  stores an agent, $hostile, whose words would steer a terminal
 //	plant                    puts an agent's record into the store that does not open
@@ -133,17 +135,17 @@ func startCompanion(later func(func()), depot bool) (*companion, error) {
 	if depot {
 		more = `, "depot": {
 			"display_name": "The Depot", "available_scopes": ["crates:read"], "api_base_url": "https://depot.example", "issuer": "` + c.site + `/depot",
-			"client_id": "athd", "client_secret": "secret"}`
+			"retry_on_401": true, "rewrite_links": true, "client_id": "athd", "client_secret": "secret"}`
 	}
 	list, faults := provider.Parse("providers.json", []byte(`{"gallery": {
 		"display_name": "The Gallery", "available_scopes": ["pictures:read", "pictures:write"],
 		"authorize_endpoint": "https://login.example.com/authorize", "token_endpoint": "https://login.example.com/token",
-		"client_id": "athd", "client_secret": "secret"}, "archive": {
+		"renewal": {"max": "60d", "idle": "30d"}, "client_id": "athd", "client_secret": "secret"}, "archive": {
 		"display_name": "The Archive", "available_scopes": ["boxes", "openid"], "api_base_url": "https://archive.example/api",
 		"authorize_endpoint": "https://login.example.com/authorize", "token_endpoint": "`+c.site+`/archive/token",
 		"client_id": "athd", "client_secret": "secret", "scope_rules": [
 			{"scope": "boxes", "methods": ["GET"], "paths": ["/boxes", "/boxes/*"]},
-			{"scope": "boxes", "methods": ["POST", "PUT"], "paths": ["/boxes/**"]}]}`+more+`}`), provider.Options{PublicURL: c.url, AllowHTTP: true})
+			{"scope": "boxes", "methods": ["POST", "PUT"], "paths": ["/boxes/**"]}]}`+more+`}`), provider.Options{PublicURL: c.url, AllowHTTP: true, ChecksReplies: true})
 	if len(faults) > 0 {
 		return nil, errors.New(faults.Error())
 	}
@@ -174,7 +176,10 @@ func startCompanion(later func(func()), depot bool) (*companion, error) {
 	logger := slog.New(slog.NewTextHandler(&c.log, nil))
 	server, err := httpapi.New(httpapi.Config{
 		Store: store, Audit: audit.New(audit.Config{Writer: &c.log}), Logger: logger,
-		AdminTokens: []httpapi.AdminToken{{Name: "ops", Digest: ath.DigestOf(adminToken)}},
+		AdminTokens: []httpapi.AdminToken{
+			{Operator: httpapi.Operator{Name: "ops", Role: api.RoleAdmin}, Digest: ath.DigestOf(adminToken)},
+			{Operator: httpapi.Operator{Name: "dashboard", Role: api.RoleViewer, Expires: time.Date(2999, 1, 31, 0, 0, 0, 0, time.UTC)}, Digest: ath.DigestOf("viewer-" + adminToken)},
+		},
 	})
 	if err != nil {
 		return nil, err
@@ -197,7 +202,21 @@ func startCompanion(later func(func()), depot bool) (*companion, error) {
 		return nil, err
 	}
 	later(func() { refresher.Close(context.Background()) })
-	operators, err := admin.New(admin.Config{Server: server, Refresh: refresher.Ask, Issuers: c.keeper, Providers: providers, Attest: verifier, Policy: policy, Explain: explain, Destination: "route"})
+	options := provider.Options{PublicURL: c.url, TokenTTL: time.Hour}
+	known, err := catalog.New(catalog.Config{
+		Store: store, Issuers: c.keeper, Providers: providers, Files: set, Audit: server.Audit, Logger: logger,
+		Parse: func(id string, data []byte) (*provider.Provider, error) {
+			p, faults := provider.ParseOne(id, data, options)
+			return p, faults.Err()
+		},
+	})
+	if err == nil {
+		err = known.Load(context.Background())
+	}
+	if err != nil {
+		return nil, err
+	}
+	operators, err := admin.New(admin.Config{Server: server, Catalog: known, ProviderOptions: options, RuntimeRoute: true, ProvidersFile: "providers.json", Refresh: refresher.Ask, Issuers: c.keeper, Providers: providers, Attest: verifier, Policy: policy, Explain: explain, Destination: "route"})
 	if err != nil {
 		return nil, err
 	}
@@ -297,8 +316,8 @@ func scriptRegister(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func scriptConnect(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 4 {
-		ts.Fatalf("usage: connect AGENT USER PROVIDER NAME")
+	if neg || len(args) != 4 && len(args) != 5 {
+		ts.Fatalf("usage: connect AGENT USER PROVIDER NAME [DAYS]")
 	}
 	c, ctx, agent, user, at := of(ts), context.Background(), ts.Getenv(args[0]+"_id"), args[1], args[2]
 	if user == "evil" {
@@ -309,10 +328,22 @@ func scriptConnect(ts *testscript.TestScript, neg bool, args []string) {
 		Agent: agent, User: user, Provider: at, Access: ath.NewSecret("token-of-" + args[1]), Refresh: ath.NewSecret("refresh-token-of-" + args[1]),
 		Scopes: ath.Scopes{"pictures:read"}, Created: now, Destination: c.providers.Get(at).Destination(),
 	}, now.Add(10*time.Minute)))
-	ts.Check(c.store.PutGrant(ctx, ath.NewToken(tag), tokenstore.Grant{
+	token, grant := ath.NewToken(tag), tokenstore.Grant{
 		Agent: agent, ClientID: ts.Getenv(args[0]), User: user, Provider: at, Scopes: ath.Scopes{"pictures:read"},
 		Connection: tag, Issued: now, Expires: now.Add(time.Hour),
-	}))
+	}
+	if len(args) == 4 {
+		ts.Check(c.store.PutGrant(ctx, token, grant))
+	} else {
+		days, err := strconv.Atoi(args[4])
+		ts.Check(err)
+		renewal := ath.NewRenewalToken(tag)
+		grant.Renewal = renewal.Digest()
+		ts.Check(c.store.PutRenewal(ctx, renewal, tokenstore.Renewal{
+			Agent: agent, ClientID: grant.ClientID, User: user, Provider: at, Scopes: grant.Scopes, Connection: tag, Issued: now, Used: now,
+			Terms: ath.RenewalTerms{Max: time.Duration(days) * 24 * time.Hour, Idle: 24 * time.Hour},
+		}, token, grant))
+	}
 	ts.Setenv(args[3], ath.NewConnectionID(tag).String())
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -71,7 +72,25 @@ func TestVerifyWantsProvidersAsAthdTellsThem(t *testing.T) {
 	if err != nil || !e.ByHost || !slices.Equal(e.Authz, []string{"unix:/a"}) || len(e.Providers.All()) != 2 || !e.Providers.Get("shop").App.Passthrough {
 		t.Errorf("%+v, %v", e, err)
 	}
+	added := api.Provider{ID: "tools", Origin: api.ProviderOfRuntime, State: api.ProviderDraining}
+	route := &api.RuntimeRoute{
+		Allow: []api.EgressException{{Addresses: "10.20.0.0/16", Port: 8443, HTTP: true}}, Own: []api.EgressListener{{Address: "127.0.0.1", Port: 9000}, {Port: 9001}, {Address: "10.20.0.1", Port: 8443, Public: true}},
+	}
+	e, err = doctor.Expectation(api.ProviderList{Providers: []api.Provider{one, added}, Destination: "route", Callback: "shared", Runtime: route}, nil)
+	if err != nil || !e.Runtime || len(e.Providers.All()) != 1 || !e.Egress.AllowsHTTP() {
+		t.Errorf("with run-time providers: %+v, %v", e, err)
+	}
+	for at, open := range map[string]bool{"10.20.0.9:8443": true, "10.20.0.1:8443": false, "10.20.0.9:9001": false, "10.20.0.9:443": false, "127.0.0.1:9000": false} {
+		if got := e.Egress.Judge(netip.MustParseAddrPort(at)) == nil; got != open {
+			t.Errorf("%s is open: %v", at, got)
+		}
+		if got := e.Egress.JudgeHTTP(netip.MustParseAddrPort(at)) == nil; got != open {
+			t.Errorf("%s is open without TLS: %v", at, got)
+		}
+	}
 	for _, bad := range []api.ProviderList{
+		{Providers: []api.Provider{one}, Destination: "route", Callback: "shared", Runtime: &api.RuntimeRoute{Allow: []api.EgressException{{Addresses: "10.20.0.0"}}}},
+		{Providers: []api.Provider{one}, Destination: "route", Callback: "shared", Runtime: &api.RuntimeRoute{Own: []api.EgressListener{{Address: "athd", Port: 1}}}},
 		{Providers: []api.Provider{one}, Destination: "", ConsentHost: "", Callback: "shared"}, {Providers: []api.Provider{one}, Destination: "by_magic", ConsentHost: "", Callback: "shared"}, {Providers: []api.Provider{one}, Destination: "route", ConsentHost: "a b", Callback: "shared"}, {Providers: []api.Provider{one, one}, Destination: "route", ConsentHost: "", Callback: "shared"},
 		{Providers: []api.Provider{{ID: "github"}}, Destination: "route", ConsentHost: "", Callback: "shared"}, {Providers: []api.Provider{{ID: "../x", APIBase: "https://x"}}, Destination: "route", ConsentHost: "", Callback: "shared"},
 		{Providers: []api.Provider{{ID: "shop", APIBase: "http://shop", App: &api.ProviderApp{}}}, Destination: "route", ConsentHost: "", Callback: "shared"},
