@@ -9,6 +9,7 @@ import (
 const (
 	appID        = "shop"
 	providerID   = "market" // the same shop once more, as gateway mode has it
+	addedID      = "bazaar" // and a third time, added while everything runs
 	clientID     = "athd-demo"
 	userName     = "alice"
 	userID       = "user-1"
@@ -44,22 +45,27 @@ apps:
     userinfo_endpoint: {{.OAuth}}/userinfo
     client_id: ` + clientID + `
     client_secret_file: client.secret
+    retry_on_401: true # a token that the shop does not take is replaced, and the call sent again
 admin:
   tokens:
-  - {name: ops, token_file: admin.token}
+  - {name: ops, token_file: admin.token, role: admin}
 approval:
   default: deny
   rules:
   - agents: ["{{.Agents}}/*", "http://127.0.0.1:*/agent.json"]
-    providers: [` + appID + `, ` + providerID + `]
+    providers: [` + appID + `, ` + providerID + `, ` + addedID + `]
     scopes: ["products:read", "cart:write", "orders:read"]
     action: approve
     expires: 90d
 consent: page
+tokens:
+  renewal: {max: 90d, idle: 30d} # one consent, as long as the page says
+operator: {name: The demo, contact: operator@demo.example}
 drain_delay: 0s # there is no other athd that could take over
 envoy:
   listen: {{.EnvoyListen}}
   admin: {{.EnvoyAdmin}}
+  streams: watched # what an agent holds open ends when its token does
 development:
   allow_http: true
   allow_private_hosts: true

@@ -43,8 +43,9 @@ Commands to paste
   curl -i -H "Authorization: Bearer $TOKEN" -H "X-ATH-Agent-ID: $AGENT" {{.Public}}/api/products
   curl -i -H "Authorization: Bearer $TOKEN" -H "X-ATH-Agent-ID: $AGENT" -H "Content-Type: application/json" -d '{"product_id":"tea","quantity":2}' {{.Public}}/api/cart/add
 
-  # streamed, event by event
+  # streamed, event by event; with ?follow until the operator takes the token away (below, in another terminal)
   curl -N -H "Authorization: Bearer $TOKEN" -H "X-ATH-Agent-ID: $AGENT" {{.Public}}/api/products/events
+  curl -N -H "Authorization: Bearer $TOKEN" -H "X-ATH-Agent-ID: $AGENT" "{{.Public}}/api/products/events?follow"
 
   # refused: outside the scopes; as another agent; without a token
   curl -i -H "Authorization: Bearer $TOKEN" -H "X-ATH-Agent-ID: $AGENT" {{.Public}}/api/orders
@@ -54,6 +55,11 @@ Commands to paste
   # be an agent of your own, with a key of its own, in native and in gateway mode: docs/agents.md
   .tools/build/athctl try run --server {{.Public}} --state {{.Dir}}/you.json --serve 127.0.0.1:0 --provider ` + appID + ` --call "GET /api/products"
   .tools/build/athctl try run --server {{.Public}} --state {{.Dir}}/you2.json --serve 127.0.0.1:0 --provider ` + providerID + ` --call "GET /products"
+
+  # the operator adds a provider while everything runs, an agent uses it at once, and the operator removes it
+  .tools/build/athctl providers add ` + addedID + ` --server {{.Public}} --token-file {{.Dir}}/admin.token --secret-file {{.Dir}}/client.secret display_name="The Bazaar" available_scopes=products:read issuer={{.OAuth}} authorize_endpoint={{.OAuth}}/authorize token_endpoint={{.OAuth}}/token userinfo_endpoint={{.OAuth}}/userinfo api_base_url={{.Shop}}/api client_id=` + clientID + `
+  .tools/build/athctl try run --server {{.Public}} --state {{.Dir}}/you3.json --serve 127.0.0.1:0 --provider ` + addedID + ` --call "GET /products"
+  .tools/build/athctl providers remove ` + addedID + ` --yes --server {{.Public}} --token-file {{.Dir}}/admin.token
 
   # the shop itself does not know the agent's token
   curl -i -H "Authorization: Bearer $TOKEN" {{.Shop}}/api/products

@@ -126,6 +126,6 @@ func demo(ctx context.Context, opt options, stdout io.Writer) (err error) {
 
 const whatNext = `
 What to try next
-  make demo ARGS=--keep   stays up, with commands to paste
+  make demo ARGS=--keep   stays up, with commands to paste: one adds a provider (athctl providers add)
   make demo ARGS=-v       shows every request and reply, and each check
   README.md               athd in front of your own API, or of GitHub`

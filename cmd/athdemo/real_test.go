@@ -42,7 +42,7 @@ func realAthd(t *testing.T) string {
 }
 
 // whole matches a secret of which more is printed than its beginning.
-var whole = regexp.MustCompile(`(?:ath_(?:tk|secret|code|sess)|user|refresh|code)_[\w-]{20,}|eyJ[\w-]{20,}`)
+var whole = regexp.MustCompile(`(?:ath_(?:tk|rt|secret|code|sess)|user|refresh|code)_[\w-]{20,}|eyJ[\w-]{20,}`)
 
 func TestDemoOnRealParts(t *testing.T) {
 	envoy, athd := realEnvoy(t), realAthd(t)
@@ -55,15 +55,19 @@ func TestDemoOnRealParts(t *testing.T) {
 		t.Fatalf("exit %d\n%s\n%s", code, stdout.String(), stderr.String())
 	}
 	for _, want := range []string{
-		"Envoy 1.", "1. Discover", "2. Register", "3. Authorize", "4. Call", "5. Call outside", "6. The same token under another", "7. Revoke",
+		"Envoy 1.", "1. Discover", "2. Register", "3. Authorize", "4. Call", "5. The shop rejects", "6. Call outside", "7. The same token under another", "8. Renew", "9. Stream", "10. Revoke", "11. Add a provider", "12. Remove the provider",
 		"the shop saw: GET /api/products\n", "SCOPE_NOT_APPROVED", "AGENT_IDENTITY_MISMATCH", "TOKEN_REVOKED", "checks held", "What to try next",
 	} {
 		if !strings.Contains(stdout.String(), want) {
 			t.Errorf("the demo does not say %q", want)
 		}
 	}
+	readme, err := os.ReadFile("../../README.md")
+	if held := regexp.MustCompile(`All \d+ checks held`).FindString(stdout.String()); err != nil || !strings.Contains(string(readme), "`"+held+"`") {
+		t.Errorf("the demo ends with %q, and README.md with another number: %v", held, err)
+	}
 	lines := oneLineASteps(t, athd, envoy)
-	if want := 7; len(lines) != want {
+	if want := 12; len(lines) != want {
 		t.Errorf("without -v %d steps are printed as one line, want %d:\n%s", len(lines), want, strings.Join(lines, "\n"))
 	}
 	comparePicture(t, lines)

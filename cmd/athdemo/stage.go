@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/athd/athd/ath"
@@ -39,6 +40,7 @@ type stage struct {
 	shop     *shop.Shop
 	agent    *client.Identity
 	agentKey *ecdsa.PrivateKey
+	rejected atomic.Pointer[string] // a user's token that the shop takes no more
 
 	servers  []*http.Server
 	children []*process.Process
@@ -133,7 +135,7 @@ func (s *stage) makeParts() error {
 	if err != nil {
 		return err
 	}
-	s.shop = shop.New(s.oauth.Lookup)
+	s.shop = shop.New(s.lookup)
 	if s.agentKey, err = client.NewKey(); err != nil {
 		return err
 	}
@@ -144,6 +146,15 @@ func (s *stage) makeParts() error {
 	s.agent.Developer = api.Developer{Name: "Demo Developers", ID: "demo-developers"}
 	s.agent.Description = "Finds things in shops and puts them into the cart."
 	return nil
+}
+
+// lookup is the shop's: it takes the OAuth server's tokens, but for one that it has
+// stopped to take, which athd cannot know.
+func (s *stage) lookup(token string) (user string, scopes []string, ok bool) {
+	if rejected := s.rejected.Load(); rejected != nil && *rejected == token {
+		return "", nil, false
+	}
+	return s.oauth.Lookup(token)
 }
 
 // choosePorts finds free ports for the children. Port 8080 is Envoy's if it

@@ -35,7 +35,9 @@ type walk struct {
 
 	approved []string   // scopes, by the operator
 	token    ath.Secret // ATH's, as the agent holds it
+	renewal  ath.Secret // gets another one, without the user
 	browsed  int        // steps of the browser that are printed already
+	open     *following // a stream of the agent's; nil: none
 }
 
 func newWalk(s *stage, out *transcript.Transcript) (*walk, error) {
@@ -51,6 +53,7 @@ func newWalk(s *stage, out *transcript.Transcript) (*walk, error) {
 }
 
 func (w *walk) close() {
+	w.open.close()
 	w.client.CloseIdleConnections()
 	w.browser.Close()
 }
@@ -66,9 +69,14 @@ func (w *walk) run(ctx context.Context) error {
 		{"Register: the agent proves who it is, and the operator's policy judges what it asks for", w.register},
 		{"Authorize: the agent asks for a user's consent, and the user gives it in a browser", w.authorize},
 		{"Call: what the token allows reaches the shop, with the user's own OAuth token", w.call},
+		{"The shop rejects the user's token: athd has it replaced, and the agent notices nothing", w.heals},
 		{"Call outside the scopes: refused before the shop sees it", w.callOutside},
 		{"The same token under another agent's id: refused", w.callAsAnother},
-		{"Revoke: the agent gives the token back, and it is dead", w.revoke},
+		{"Renew: another token, without the user, for as long as the page said", w.renew},
+		{"Stream: what the shop writes reaches the agent as it is written", w.stream},
+		{"Revoke: the agent gives the token back, its stream ends at once, and the token is dead", w.revoke},
+		{"Add a provider while everything runs: the agent uses it at once", w.addProvider},
+		{"Remove the provider: the agent's next call is refused", w.removeProvider},
 	}
 	for _, s := range steps {
 		w.out.Step("%s", s.title)
@@ -128,7 +136,7 @@ func (w *walk) authorize(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	w.token = token.Access
+	w.token, w.renewal = token.Access, token.Renewal
 	w.check(sameSet(token.Scopes, []string{"products:read", "cart:write"}),
 		"T-2: effective is what was approved, and consented, and requested", token.Scopes)
 	w.check(strings.HasPrefix(token.Access.Reveal(), "ath_tk_") && token.AgentID == w.agent.ID() && token.Provider == appID,
@@ -187,37 +195,73 @@ func (w *walk) agentHost() string {
 	return strings.TrimSuffix(strings.TrimPrefix(w.Agents, "http://"), "/agents")
 }
 
+// A reaching is a call of the agent's that the shop must see, at its own target.
+type reaching struct {
+	method, path, target string
+	body                 any
+}
+
 func (w *walk) call(ctx context.Context) error {
-	calls := []struct {
-		method, path, target string
-		body                 any
-	}{
+	for _, c := range []reaching{
 		{"GET", "/api/products", "/api/products", nil},
 		{"POST", "/api/cart/add", "/api/cart/add", map[string]any{"product_id": "mug", "quantity": 1}},
 		// The same API by the gateway's path.
 		{"GET", ath.ProxyPath + appID + "/api/products", "/api/products", nil},
-	}
-	for _, c := range calls {
-		before := len(w.shop.Seen())
-		ex, err := w.callAs(ctx, w.agent.ID(), c.method, c.path, c.body)
-		if err != nil {
+	} {
+		if err := w.reaches(ctx, c); err != nil {
 			return err
 		}
-		w.check(ex.Status == http.StatusOK, "the shop has answered", ex.Status)
-		seen := w.shop.Seen()
-		if len(seen) != before+1 {
-			return fmt.Errorf("the shop saw %d requests, want 1", len(seen)-before)
-		}
-		request := seen[before]
-		w.shopSaw(request)
-		w.check(request.Target == c.target, "at the shop's own path", request.Target)
-		authorization := request.Header.Values("Authorization")
-		token, _ := strings.CutPrefix(strings.Join(authorization, ","), "Bearer ")
-		user, _, ok := w.oauth.Lookup(token)
-		w.check(len(authorization) == 1 && ok && user == userID, "P-5: with exactly one token, the user's own", authorization)
-		w.check(len(request.ATH()) == 0 && !strings.Contains(fmt.Sprint(request.Header, request.Target), "ath_tk_"),
-			"P-5: and nothing of the agent's: no X-ATH-* header, no ATH token", request.ATH())
 	}
+	return nil
+}
+
+// reaches makes a call that must be allowed, and looks at what the shop saw of it.
+func (w *walk) reaches(ctx context.Context, c reaching) error {
+	before := len(w.shop.Seen())
+	ex, err := w.callAs(ctx, w.agent.ID(), c.method, c.path, c.body)
+	if err != nil {
+		return err
+	}
+	w.check(ex.Status == http.StatusOK, "the shop has answered", ex.Status)
+	seen := w.shop.Seen()
+	if len(seen) != before+1 {
+		return fmt.Errorf("the shop saw %d requests, want 1", len(seen)-before)
+	}
+	request := seen[before]
+	w.shopSaw(request)
+	w.check(request.Target == c.target, "at the shop's own path", request.Target)
+	authorization := request.Header.Values("Authorization")
+	token, _ := strings.CutPrefix(strings.Join(authorization, ","), "Bearer ")
+	user, _, ok := w.oauth.Lookup(token)
+	w.check(len(authorization) == 1 && ok && user == userID, "P-5: with exactly one token, the user's own", authorization)
+	w.check(len(request.ATH()) == 0 && !strings.Contains(fmt.Sprint(request.Header, request.Target), "ath_tk_"),
+		"P-5: and nothing of the agent's: no X-ATH-* header, no ATH token", request.ATH())
+	return nil
+}
+
+// heals has the shop reject the token that it took until now. The call arrives twice.
+func (w *walk) heals(ctx context.Context) error {
+	seen := w.shop.Seen()
+	old := seen[len(seen)-1].Header.Get("Authorization")
+	rejected := strings.TrimPrefix(old, "Bearer ")
+	w.rejected.Store(&rejected)
+	w.line("   The shop stops to take the token that it saw last.")
+	ex, err := w.callAs(ctx, w.agent.ID(), http.MethodGet, "/api/products", nil)
+	if err != nil {
+		return err
+	}
+	w.check(ex.Status == http.StatusOK, "the agent gets what it asked for", ex.Status)
+	arrived := w.shop.Seen()[len(seen):]
+	if len(arrived) != 2 {
+		return fmt.Errorf("the shop saw %d requests, want 2", len(arrived))
+	}
+	for _, r := range arrived {
+		w.shopSaw(r)
+	}
+	renewed := arrived[1].Header.Get("Authorization")
+	user, _, ok := w.oauth.Lookup(strings.TrimPrefix(renewed, "Bearer "))
+	w.check(arrived[0].Header.Get("Authorization") == old && renewed != old && ok && user == userID,
+		"the shop saw the call twice, the second time with another token of the same user's", len(arrived))
 	return nil
 }
 
@@ -239,10 +283,29 @@ func (w *walk) callAsAnother(ctx context.Context) error {
 		"P-2: a token is good for its own agent only")
 }
 
+func (w *walk) renew(ctx context.Context) error {
+	token, err := w.client.Renew(ctx, client.Token{Access: w.token, Provider: appID, Renewal: w.renewal})
+	if err != nil {
+		return err
+	}
+	w.check(!token.Access.Equal(w.token.Reveal()) && sameSet(token.Scopes, []string{"products:read", "cart:write"}), "T-8: a new token, for what the user has allowed", token)
+	w.token = token.Access
+	ex, err := w.callAs(ctx, w.agent.ID(), "GET", "/api/products", nil)
+	if err != nil {
+		return err
+	}
+	w.check(ex.Status == http.StatusOK, "the shop has answered", ex.Status)
+	return nil
+}
+
 func (w *walk) revoke(ctx context.Context) error {
+	began := time.Now()
 	if err := w.client.Revoke(ctx, w.token); err != nil {
 		return err
 	}
+	w.streamEnds(ctx, began)
+	_, err := w.client.Renew(ctx, client.Token{Renewal: w.renewal})
+	w.check(client.CodeOf(err) == ath.TokenRevoked, "V-6: and it is renewed no more", err)
 	return w.refused(ctx, w.agent.ID(), "GET", "/api/products", http.StatusUnauthorized, ath.TokenRevoked, "V-4: the token is dead at once")
 }
 
