@@ -1,5 +1,6 @@
 """A small ATH agent that does the whole walk: discover, register, authorize, token, a call,
-a call outside the scopes, revoke, and a call that is refused."""
+a call outside the scopes, revoke, and a call that is refused. With --stay it keeps the token
+instead of revoking it, and the next run goes on without the user."""
 
 import argparse
 import http.server
@@ -7,7 +8,7 @@ import json
 import sys
 import threading
 
-from ath import Client, Identity, Refusal
+from ath import Access, Client, Identity, LinkRefused, Refusal, RenewalRefused
 
 
 def walk(client, options):
@@ -34,31 +35,58 @@ def walk(client, options):
         granted = options.scope
         say(f"2. Register: is registered as {client.credentials()['client_id']} already")
 
-    asked = client.authorize(provider, granted)
-    say(f"3. Authorize: let the user open\n   {asked['authorization_url']}\n   and paste the code that the last page shows:")
-    token = client.token(asked["ath_session_id"], sys.stdin.readline().strip())
-    if token["agent_id"] != client.identity.id:
-        raise SystemExit("the token is for another agent")
-    say(f"4. Token: for {' '.join(token['effective_scopes'])}, for {token['expires_in']} s")
+    more = {"approve": approve, "consent": consent} if options.more else {}
+    access = Access(client, options.mode, provider, api, show=show, **more)
+    if access.token:
+        say("3. Authorize: the user's consent of before lasts")
+    else:
+        asked = client.authorize(provider, granted)
+        say("3. Authorize: let the user open")
+        token = client.token(asked["ath_session_id"], consent(asked["authorization_url"]))
+        if token["agent_id"] != client.identity.id:
+            raise SystemExit("the token is for another agent")
+        access.keep(token)
+        renews = ", and renewed without the user" if token.get("refresh_token") else ""
+        say(f"4. Token: for {' '.join(token['effective_scopes'])}, for {token['expires_in']} s{renews}")
 
     method, path = options.call.split(" ", 1)
-    status, body = client.call(token["access_token"], method, api + path)
+    status, body = access.call(method, path)
     say(f"5. Call: {options.call} -> {status}\n   {body.decode(errors='replace')[:500]}")
-    if options.outside:
-        refused(client, token, "6. Call outside the scopes", api, options.outside)
-    client.revoke(token["access_token"])
+    if options.outside and options.more:
+        status, _ = access.call(*options.outside.split(" ", 1))
+        say(f"6. Call outside the scopes: {options.outside} -> {status}, with a token for {' '.join(access.token['scopes'])}")
+    elif options.outside:
+        refused(access, access.token, "6. Call outside the scopes", options.outside)
+    if options.stay:
+        return say(f"7. The token stays in {options.state}")
+    token = access.token
+    access.revoke()
     say("7. Revoke: done")
-    refused(client, token, "8. Call with the revoked token", api, options.call)
+    refused(access, token, "8. Call with the revoked token", options.call)
 
 
-def refused(client, token, title, api, call):
+def refused(access, token, title, call):
     method, path = call.split(" ", 1)
     try:
-        status, _ = client.call(token["access_token"], method, api + path)
+        status, _ = access.client.call(token["access_token"], method, access.api + path)
     except Refusal as refusal:
         say(f"{title}: {call} -> {refusal}")
         return
     raise SystemExit(f"{title}: {call} -> {status}, and should have been refused")
+
+
+def show(link):
+    say(f"   the provider has ended what the user allowed: let the same user open\n   {link}\n   and wait")
+
+
+def approve(scopes):
+    say(f"   the call wants more: {' '.join(scopes)}; let the user open")  # --more is the yes to it
+    return True
+
+
+def consent(link):
+    say(f"   {link}\n   and paste the code that the last page shows:")
+    return sys.stdin.readline().strip()
 
 
 def say(text):
@@ -90,6 +118,8 @@ def main():
     parser.add_argument("--scope", action="append", required=True, help="may be given several times")
     parser.add_argument("--call", required=True, metavar="'GET /path'", help="a call that the scopes cover")
     parser.add_argument("--outside", metavar="'GET /path'", help="a call that they do not cover")
+    parser.add_argument("--more", action="store_true", help="ask the user for the scopes that --outside lacks")
+    parser.add_argument("--stay", action="store_true", help="keep the token for the next run, and do not revoke it")
     parser.add_argument("--agent-id", help="where the identity document is published; without it, this program serves it")
     parser.add_argument("--port", type=int, default=4000, help="for that, on 127.0.0.1")
     parser.add_argument("--state", default="agent-state.json", help="file for key and credentials")
@@ -105,7 +135,9 @@ def main():
     try:
         walk(Client(identity, options.base), options)
     except Refusal as refusal:
-        raise SystemExit(f"refused: {refusal} {json.dumps(refusal.details)}")
+        raise SystemExit(f"refused: {refusal} {json.dumps(refusal.details) if refusal.own else ''}")
+    except (RenewalRefused, LinkRefused) as error:
+        raise SystemExit(f"refused: {error}")
     except OSError as error:
         raise SystemExit(f"{options.base} cannot be asked: {error}")
 
