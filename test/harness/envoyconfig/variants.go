@@ -4,7 +4,9 @@ package envoyconfig
 
 import (
 	"encoding/json"
+	"net/netip"
 	"net/url"
+	"slices"
 	"testing"
 
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
@@ -15,6 +17,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/athd/athd/ath"
+	"github.com/athd/athd/egress"
 	"github.com/athd/athd/envoy/bootstrap"
 	"github.com/athd/athd/provider"
 	"github.com/athd/athd/test/harness/realenvoy"
@@ -90,7 +93,50 @@ func Variants(t testing.TB) map[string]bootstrap.Config {
 	apart.ConsentURL = "http://consent.localhost:8080"
 	scripts := apart
 	scripts.AllowedOrigins = []string{"https://app.example", "http://localhost:3000"}
-	return map[string]bootstrap.Config{"scripts": scripts, "consent apart": apart, "gateway": gateway, "native": native, "both": both, "tls": tls, "replicas": replicas, "no provider": empty}
+	runtime, http := scripts, both
+	runtime.RuntimeProviders, http.RuntimeProviders = true, true
+	http.Egress = egress.Policy{
+		Allow: []egress.Exception{
+			{Addresses: netip.MustParsePrefix("10.20.0.0/16")}, {Addresses: netip.MustParsePrefix("127.0.0.1/32"), Port: 3000, HTTP: true},
+			{Addresses: netip.MustParsePrefix("fd12:3456::/48"), Port: 8443},
+		},
+		Own: []egress.Listener{
+			{What: "listen.http", Addr: netip.MustParseAddr("127.0.0.1"), Port: 9000}, {What: "envoy.athd_grpc", Port: 9001},
+			{What: "envoy.admin", Addr: netip.MustParseAddr("10.20.0.1"), Port: 9901},
+		},
+	}
+	process, watched, kept := runtime, runtime, http
+	process.Providers = Set(t, append(slices.Clone(apis), apps[0], AppProvider(t, "club", "http://club:80", "", "club.example.com"))...)
+	process.Providers.Get("club").App.Passthrough = true
+	process.ByExtProc, process.TrustedHops, process.WatchesStreams, process.ChecksReplies = true, 1, true, true
+	watched.WatchesStreams = true
+	kept.ByExtProc, kept.WatchesStreams, kept.KeepsStreams = true, true, true
+	kept.Authz = replicas.Authz
+	healed := plain
+	healed.Providers = Set(t,
+		GatewayProvider(t, "github", "https://api.github.com"), GatewayProvider(t, "plain", "http://127.0.0.1:9999/base/"),
+		AppProvider(t, "shop", "http://127.0.0.1:3000", ""), AppProvider(t, "rpc", "h2c://rpc:50051", "", "rpc.example.com"))
+	for _, id := range []string{"github", "shop", "rpc"} {
+		healed.Providers.Get(id).RetryOn401 = true
+	}
+	return map[string]bootstrap.Config{"healed": healed, "ext_proc, replies checked": process, "watched": watched, "ext_proc, streams kept": kept, "run time": runtime, "run time, by http too": http, "scripts": scripts, "consent apart": apart, "gateway": gateway, "native": native, "both": both, "tls": tls, "replicas": replicas, "no provider": empty}
+}
+
+// ByExtProc are the configurations in which athd is asked by ext_proc, in the place of
+// ext_authz or beside it, by name.
+func ByExtProc(t testing.TB) map[string]bootstrap.Config {
+	all := Variants(t)
+	watched, process, kept, secure := all["run time"], all["run time"], all["run time, by http too"], all["tls"]
+	watched.WatchesStreams = true
+	process.Providers = Set(t,
+		GatewayProvider(t, "github", "https://api.github.com"), AppProvider(t, "shop", "http://127.0.0.1:3000", ""),
+		AppProvider(t, "club", "http://club:80", "", "club.example.com"))
+	process.Providers.Get("club").App.Passthrough = true
+	process.ByExtProc, process.TrustedHops, process.WatchesStreams, process.ChecksReplies = true, 1, true, true
+	kept.ByExtProc, kept.WatchesStreams, kept.KeepsStreams = true, true, true
+	kept.Authz = []string{"athd-a:9001", "athd-b:9001"}
+	secure.ByExtProc, secure.ChecksReplies = true, true
+	return map[string]bootstrap.Config{"watched": watched, "ext_proc, replies checked": process, "ext_proc, streams kept": kept, "ext_proc, tls": secure}
 }
 
 // Generate is bootstrap.Generate of what fits.

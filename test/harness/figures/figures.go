@@ -1,6 +1,6 @@
-// Package figures collects what tests measure of the refresh of users' tokens,
-// each figure with its goal, in the table that make chaos-refresh prints. Start at
-// [Figure.Seen].
+// Package figures collects what tests measure, each figure with its goal, in the
+// tables that make chaos-refresh, make bench-runtime and make bench-streams print.
+// Start at [Figure.Seen].
 package figures
 
 import (
@@ -35,8 +35,39 @@ var (
 	Beside    = Figure{"p99 of others' decisions beside refresh work / without", "at most 2"}
 )
 
-// all is the table, in order.
-var all = []Figure{Ahead, AheadSlow, Ended, EndedSlow, Killed, Stopped, Paused, Failover, Rounds, Exception, Beside}
+// Figures of providers that are added, changed and removed while athd runs. Times
+// are from the moment at which the operator's request is sent.
+var (
+	Asked     = Figure{"added, changed, removed → in effect through Envoy, on the athd that was asked", "p99 at most 10 ms"}
+	Other     = Figure{"the same on the other athd, through its Envoy", "p99 at most 250 ms"}
+	AskedMany = Figure{"on the athd that was asked, with 10,000 providers", "p99 at most 10 ms"}
+	OtherMany = Figure{"on the other athd, with 10,000 providers", "p99 at most 250 ms"}
+	Errors    = Figure{"200 calls a second of another provider, meanwhile", "0 errors"}
+	Steady    = Figure{"their p99 with changes / without, medians of 21 windows", "at most 1.2"}
+	Dialled   = Figure{"Envoy's memory with 1,000 dialled hosts", "printed"}
+)
+
+// Figures of exchanges that are watched. Times are from the moment at which the
+// request to end them is sent, until the client saw the end.
+var (
+	RevokedHere  = Figure{"token revoked → its stream ended, at the athd that watches", "p99 at most 20 ms"}
+	RevokedThere = Figure{"token revoked → its stream ended, at the other athd", "p99 at most 100 ms"}
+	Expired      = Figure{"token's end → its stream ended", "p99 at most 50 ms"}
+	BusyHere     = Figure{"revoked, at the athd that watches, with all processors full", "printed"}
+	BusyThere    = Figure{"revoked, at the other athd, with all processors full", "printed"}
+	Idle         = Figure{"idle streams at once", "10,000 open, revoking one ends one"}
+	WatchMemory  = Figure{"athd's memory for each of them", "at most 24 KiB"}
+	EnvoyMemory  = Figure{"Envoy's memory for each of them", "printed"}
+	BesideOpen   = Figure{"p99 of short calls beside them / without, medians of interleaved windows", "at most 1.2"}
+	AboveCap     = Figure{"one more than limits.streams.total", "429 with Retry-After"}
+)
+
+// tables are the tables by their names, each in its order.
+var tables = map[string][]Figure{
+	"refresh": {Ahead, AheadSlow, Ended, EndedSlow, Killed, Stopped, Paused, Failover, Rounds, Exception, Beside},
+	"runtime": {Asked, Other, AskedMany, OtherMany, Errors, Steady, Dialled},
+	"streams": {RevokedHere, RevokedThere, Expired, BusyHere, BusyThere, Idle, WatchMemory, EnvoyMemory, BesideOpen, AboveCap},
+}
 
 // A row is one line of the file.
 type row struct {
@@ -70,9 +101,13 @@ func (f Figure) Seen(t testing.TB, holds bool, format string, args ...any) {
 	}
 }
 
-// Print writes the table of what a file has. It reports whether every figure was
-// measured and is as it is to be.
-func Print(w io.Writer, file io.Reader) (hold bool, err error) {
+// Print writes the table of this name, of what a file has. It reports whether every
+// figure was measured and is as it is to be.
+func Print(w io.Writer, table string, file io.Reader) (hold bool, err error) {
+	all, ok := tables[table]
+	if !ok {
+		return false, fmt.Errorf("there is no table %q", table)
+	}
 	seen := map[string][]row{}
 	lines := bufio.NewScanner(file)
 	for lines.Scan() {

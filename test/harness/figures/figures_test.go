@@ -11,7 +11,7 @@ import (
 func TestTheTableHoldsOnlyIfEveryFigureDoes(t *testing.T) {
 	lines := func(change func(i int, r *row)) string {
 		var b strings.Builder
-		for i, f := range all {
+		for i, f := range tables["refresh"] {
 			r := row{f.what, fmt.Sprint("figure ", i), true}
 			change(i, &r)
 			if line, _ := json.Marshal(r); r.What != "" {
@@ -33,7 +33,7 @@ func TestTheTableHoldsOnlyIfEveryFigureDoes(t *testing.T) {
 		"none":            {"", false},
 	} {
 		var out strings.Builder
-		hold, err := Print(&out, strings.NewReader(tt.text))
+		hold, err := Print(&out, "refresh", strings.NewReader(tt.text))
 		if err != nil || hold != tt.hold {
 			t.Errorf("%s: %v, %v\n%s", name, hold, err, out.String())
 		}
@@ -41,7 +41,10 @@ func TestTheTableHoldsOnlyIfEveryFigureDoes(t *testing.T) {
 			t.Errorf("%s:\n%s", name, out.String())
 		}
 	}
-	if hold, err := Print(&strings.Builder{}, strings.NewReader("no JSON")); hold || err == nil {
+	if hold, err := Print(&strings.Builder{}, "refresh", strings.NewReader("no JSON")); hold || err == nil {
 		t.Error("a file that is none holds")
+	}
+	if hold, err := Print(&strings.Builder{}, "nowhere", strings.NewReader(good)); hold || err == nil {
+		t.Error("a table that is not there holds")
 	}
 }

@@ -21,7 +21,7 @@ const maxBody = 256 << 10
 // gathered, in bytes.
 const minSecret = 16
 
-var athd = regexp.MustCompile(`ath_(tk|secret|code|sess)_[\w-]{20,}`)
+var athd = regexp.MustCompile(`ath_(tk|rt|secret|code|sess)_[\w-]{20,}`)
 
 // A Watch gathers the secrets that pass through one test and the refusals that
 // were answered in it. All servers and clients of the harness add to it.

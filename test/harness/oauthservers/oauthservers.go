@@ -9,6 +9,7 @@ package oauthservers
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -31,6 +32,18 @@ import (
 // where that can be set for one client, else by what the proxy makes of
 // expires_in in the server's replies to athd.
 const Life = 3
+
+// Lives are how long tokens of a server live, in whole seconds.
+type Lives struct {
+	Access int
+	// Told is what replies say of Access to athd, where that is less: servers count
+	// whole seconds from the beginning of the one in which they give a token. 0: as
+	// it is.
+	Told int
+	// Unused is how long a refresh token lives that nobody uses. Only oidc-provider
+	// is told, and it tells nobody.
+	Unused int
+}
 
 // A Client is one at the server.
 type Client struct {
@@ -129,6 +142,12 @@ var kinds = map[string]kind{
 // It returns when the server answers.
 func Start(t testing.TB, name string, redirectURIs ...string) *Server {
 	t.Helper()
+	return StartWith(t, name, Lives{Access: Life, Unused: 24 * 60 * 60}, redirectURIs...)
+}
+
+// StartWith is [Start] with other lives than those of most tests.
+func StartWith(t testing.TB, name string, lives Lives, redirectURIs ...string) *Server {
+	t.Helper()
 	k, ok := kinds[name]
 	if !ok {
 		t.Fatalf("there is no OAuth server %q", name)
@@ -143,8 +162,8 @@ func Start(t testing.TB, name string, redirectURIs ...string) *Server {
 	cmd.Env = append(os.Environ(), append(cmd.Env,
 		"ADDRESS="+address, "ISSUER="+s.Issuer, "SECRET="+s.Athd.Secret, "OTHER_SECRET="+s.Other.Secret,
 		"REDIRECTS="+strings.Join(redirectURIs, ","), "OTHER_REDIRECTS="+s.Other.RedirectURI,
-		"SCOPES="+strings.Join([]string{k.scope, "orders:read", "offline_access"}, " "), "LIFE="+strconv.Itoa(Life), "RESOURCE="+k.resource, "PASSWORD="+password)...)
-	s.run(cmd)
+		"SCOPES="+strings.Join([]string{k.scope, "orders:read", "offline_access"}, " "), "LIFE="+strconv.Itoa(lives.Access), "UNUSED="+strconv.Itoa(lives.Unused), "RESOURCE="+k.resource, "PASSWORD="+password)...)
+	s.run(cmd, lives)
 	return s
 }
 
@@ -156,7 +175,7 @@ func (s *Server) On(t testing.TB) *Server {
 }
 
 // run starts the server's process and waits until it answers.
-func (s *Server) run(cmd *exec.Cmd) {
+func (s *Server) run(cmd *exec.Cmd, lives Lives) {
 	s.t.Helper()
 	out := &locked.Buffer{}
 	cmd.Stdout, cmd.Stderr = out, out
@@ -188,8 +207,8 @@ func (s *Server) run(cmd *exec.Cmd) {
 				if s.setUp != nil {
 					s.setUp()
 				}
-				if s.kind.shorten {
-					s.Proxy.shorten = s.Athd.ID
+				if s.kind.shorten || lives.Told > 0 {
+					s.Proxy.shorten, s.Proxy.told = s.Athd.ID, cmp.Or(lives.Told, Life)
 				}
 				return
 			}

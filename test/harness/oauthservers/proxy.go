@@ -33,7 +33,8 @@ type TokenCall struct {
 type Proxy struct {
 	URL string
 
-	shorten string // the client whose expires_in becomes Life; "": nobody's
+	shorten string // the client whose expires_in becomes told; "": nobody's
+	told    int
 
 	mu      sync.Mutex
 	tokens  []TokenCall
@@ -106,7 +107,7 @@ func (p *Proxy) seen(res *http.Response) error {
 	if call.ClientID == p.shorten && res.StatusCode == http.StatusOK {
 		var members map[string]any
 		if json.Unmarshal(body, &members) == nil && members["expires_in"] != nil {
-			members["expires_in"] = Life
+			members["expires_in"] = p.told
 			if body, err = json.Marshal(members); err != nil {
 				return err
 			}

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/athd/athd/test/harness/reserve"
 )
 
 const slots = 16384
@@ -33,14 +35,13 @@ func startCluster(t testing.TB, masters int, files *TLS, extra []string) []*Serv
 	password := rand.Text()
 	nodes := make([]*Server, masters)
 	for i := range nodes {
-		nodes[i] = start(t, Server{password: password, tls: files, extra: append(clusterConf(password), extra...)})
+		nodes[i] = start(t, clusterNode(t, password, files, extra))
 		client := nodes[i].Client()
 		from, to := i*slots/masters, (i+1)*slots/masters-1
 		if err := client.ClusterAddSlotsRange(ctx, from, to).Err(); err != nil {
 			t.Fatalf("giving slots to a cluster node: %v", err)
 		}
-		host, port, _ := strings.Cut(nodes[0].addr, ":")
-		if err := client.ClusterMeet(ctx, host, port).Err(); err != nil {
+		if err := meet(ctx, client, nodes[0]); err != nil {
 			t.Fatalf("joining cluster nodes: %v", err)
 		}
 	}
@@ -60,9 +61,8 @@ func AddReplica(t testing.TB, master *Server) *Server {
 	if err != nil {
 		t.Fatalf("asking a cluster node for its id: %v", err)
 	}
-	replica := start(t, Server{password: master.password, tls: master.tls, extra: master.extra})
-	host, port, _ := strings.Cut(master.addr, ":")
-	if err := replica.Client().ClusterMeet(ctx, host, port).Err(); err != nil {
+	replica := start(t, clusterNode(t, master.password, master.tls, master.extra))
+	if err := meet(ctx, replica.Client(), master); err != nil {
 		t.Fatalf("joining cluster nodes: %v", err)
 	}
 	until(t, ctx, "the replica does not know its master", func() bool {
@@ -72,8 +72,19 @@ func AddReplica(t testing.TB, master *Server) *Server {
 	return replica
 }
 
-func clusterConf(password string) []string {
-	return []string{"cluster-enabled yes", "cluster-node-timeout 5000", "masterauth " + password, "repl-diskless-sync-delay 0"}
+// clusterNode is a server that is to be one of a cluster. Nodes talk to each other
+// at a port of its own, which is reserved too: the default, its port and 10000,
+// might be somebody else's.
+func clusterNode(t testing.TB, password string, files *TLS, extra []string) Server {
+	t.Helper()
+	_, bus, _ := strings.Cut(reserve.Addr(t), ":")
+	return Server{password: password, tls: files, bus: bus, extra: extra}
+}
+
+// meet makes a node known to another one.
+func meet(ctx context.Context, node *redis.Client, other *Server) error {
+	host, port, _ := strings.Cut(other.addr, ":")
+	return node.Do(ctx, "CLUSTER", "MEET", host, port, other.bus).Err()
 }
 
 func awaitCluster(t testing.TB, ctx context.Context, node *redis.Client, masters int) {

@@ -36,8 +36,9 @@ type Server struct {
 	addr     string
 	password string
 	extra    []string
-	tls      *TLS // nil: plaintext
-	sentinel bool // it is no store, but watches some
+	bus      string // of a cluster's node, the port at which others talk to it
+	tls      *TLS   // nil: plaintext
+	sentinel bool   // it is no store, but watches some
 
 	process *exec.Cmd // nil: not running
 	output  *output
@@ -45,7 +46,7 @@ type Server struct {
 
 // Start starts a server of version 7 or newer that writes to disk, so that it
 // comes back with its data after [Server.Kill] and [Server.Start]. Each of
-// extra is a further line of redis.conf, such as "cluster-enabled yes".
+// extra is a further line of redis.conf, such as "maxmemory 100mb".
 //
 // Where no redis-server is found the test fails, unless ATHD_TEST_SKIP names
 // redis: then it is skipped.
@@ -184,6 +185,9 @@ func (s *Server) conf() string {
 		// nothing is lost by killing the process. With "everysec" a busy disk
 		// may keep writes in the process for two seconds.
 		conf = append(conf, "appendonly yes", "appendfsync no", `save ""`, "databases 16")
+	}
+	if s.bus != "" {
+		conf = append(conf, "cluster-enabled yes", "cluster-port "+s.bus, "cluster-node-timeout 5000", "masterauth "+s.password, "repl-diskless-sync-delay 0")
 	}
 	return strings.Join(append(conf, s.extra...), "\n") + "\n"
 }

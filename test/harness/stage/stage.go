@@ -19,6 +19,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -57,6 +58,9 @@ const (
 var (
 	AppScopes      = []string{"products:read", "cart:write", "orders:read"}
 	ProviderScopes = []string{"pictures:read", "pictures:write"}
+	// AddedScopes are of a provider that a test adds while athd runs: the OAuth
+	// server knows them.
+	AddedScopes = []string{"issues:read", "issues:write"}
 )
 
 // Options vary a stage.
@@ -66,6 +70,7 @@ type Options struct {
 	Embedded   bool   // no Redis
 	TokenTTL   string // default 1h
 	SessionTTL string // default 10m
+	Renewal    string // tokens.renewal, such as "{max: 90d, idle: 30d}"; default none
 	// StoreTimeout is longer than athd's default by default: a busy machine is
 	// no store that is away. It stays under what Envoy waits.
 	StoreTimeout string
@@ -97,6 +102,7 @@ type Options struct {
 	AppID           string // default shop
 	AppMore         string // further lines of the app's YAML, indented by two
 	Destination     string // envoy.destination: route (the default) or host_and_path
+	EnvoyMore       string // further keys of envoy, with commas between them; "": what $ATHD_STAGE_ENVOY says
 	IssuerAlone     bool   // no endpoints are written, only the issuer
 	// NoMetadata, while it is true, keeps the OAuth server's metadata away; may
 	// be nil.
@@ -150,15 +156,15 @@ store: {url: "{{.Store}}", keyset_file: keyset.json, timeout: {{.StoreTimeout}}}
   unauthenticated: {{.Unauthenticated}}
   path_prefix: "{{.PathPrefix}}"
   oauth: {issuer: "{{.OAuth}}", {{if not .IssuerAlone}}authorize_endpoint: "{{.OAuth}}/authorize", token_endpoint: "{{.OAuth}}/token", userinfo_endpoint: "{{.OAuth}}/userinfo", revocation_endpoint: "{{.OAuth}}/revoke", {{end}}{{with .Grants}}grants: {{.}}, {{end}}client_id: athd, client_secret: {{.Secret}}}
-{{end}}admin: {tokens: [{name: ops, token_file: admin.token}]}
+{{end}}admin: {tokens: [{name: ops, token_file: admin.token, role: admin}]}
 approval:
 {{.Approval}}
-tokens: {ttl: {{.TokenTTL}}}
+tokens: {ttl: {{.TokenTTL}}{{with .Renewal}}, renewal: {{.}}{{end}}}
 sessions: {ttl: {{.SessionTTL}}}
 consent: {{.Consent}}
 {{if .PerProvider}}callback: per_provider
 {{end}}drain_delay: 0s
-envoy: {listen: "{{.EnvoyListen}}", admin: "127.0.0.1:0", ca_file: "{{.CA}}"{{with .TLS}}, tls: [{{range .}}{cert_file: "{{.Cert}}", key_file: "{{.Key}}"},{{end}}]{{end}}{{with .Destination}}, destination: {{.}}{{end}}}
+envoy: {listen: "{{.EnvoyListen}}", admin: "127.0.0.1:0", ca_file: "{{.CA}}"{{with .TLS}}, tls: [{{range .}}{cert_file: "{{.Cert}}", key_file: "{{.Key}}"},{{end}}]{{end}}{{with .Destination}}, destination: {{.}}{{end}}{{with .EnvoyMore}}, {{.}}{{end}}}
 log: {format: json, level: debug}
 development: {allow_http: true, allow_private_hosts: true}
 {{.Extra}}
@@ -236,10 +242,10 @@ func Start(t testing.TB, o Options) *Stage {
 		"Public": s.Public, "Dir": dir, "HTTP": httpListen, "Admin": admin, "Store": store,
 		"Native": mode != "gateway", "Gateway": mode != "native",
 		"AppURL": s.App.URL, "GalleryURL": s.Gallery.URL, "OAuth": s.Issuer, "Secret": Secret,
-		"StoreTimeout": or(o.StoreTimeout, "900ms"), "Approval": or(o.Approval, "  default: approve"), "TokenTTL": or(o.TokenTTL, "1h"), "SessionTTL": or(o.SessionTTL, "10m"),
+		"StoreTimeout": or(o.StoreTimeout, "900ms"), "Approval": or(o.Approval, "  default: approve"), "TokenTTL": or(o.TokenTTL, "1h"), "SessionTTL": or(o.SessionTTL, "10m"), "Renewal": o.Renewal,
 		"Consent": or(o.Consent, "page"), "EnvoyListen": envoyListen, "CA": authority.CAFile, "Extra": o.Extra,
 		"TLS": pairs, "ConsentURL": consentURL, "Unauthenticated": or(o.Unauthenticated, "deny"), "PathPrefix": o.PathPrefix, "AppID": or(o.AppID, App), "AppMore": o.AppMore, "PerProvider": o.PerProvider,
-		"Destination": o.Destination, "IssuerAlone": o.IssuerAlone, "Grants": o.Grants,
+		"Destination": o.Destination, "EnvoyMore": or(o.EnvoyMore, os.Getenv("ATHD_STAGE_ENVOY")), "IssuerAlone": o.IssuerAlone, "Grants": o.Grants,
 	}
 	s.write("athd.yaml", fill(t, configuration, values))
 	s.write("providers.json", withProviders(t, fill(t, providers, values), o.Providers))
@@ -283,7 +289,7 @@ func (s *Stage) startOAuth(o Options) string {
 		Issuer: issuer, AccessTokenTTL: o.AccessTTL,
 		Clients: []oauthserver.Client{{
 			ID: "athd", Name: "athd", Secret: Secret, RedirectURIs: s.callbacks(o),
-			Scopes:            append(append([]string{}, AppScopes...), ProviderScopes...),
+			Scopes:            slices.Concat(AppScopes, ProviderScopes, AddedScopes),
 			AlwaysRefreshable: o.Refreshable, OneGrantPerUser: o.OneGrantPerUser,
 		}},
 		Users: []oauthserver.User{
@@ -399,6 +405,36 @@ func (s *Stage) Consent(b *browser.Browser, authorizationURL string) *browser.Pa
 	}
 	s.gather(b, page)
 	return page
+}
+
+// Heal plays the user at a link that heals a grant (P-10): allow on our page, and
+// what the OAuth server asks. It may be called beside the test.
+func (s *Stage) Heal(link string) {
+	b := browser.New()
+	defer b.Close()
+	ctx, cancel := context.WithTimeout(s.t.Context(), 20*time.Second)
+	defer cancel()
+	page, err := b.Get(ctx, link)
+	for range 4 { // our page, log-in, consent, and the way back
+		if err != nil || len(page.Forms) != 1 {
+			break
+		}
+		form := page.Form()
+		switch {
+		case len(form.Values("password")) > 0:
+			form = form.Fill("username", User).Fill("password", Password)
+		case strings.HasPrefix(page.URL.String(), s.ConsentURL):
+			form = form.Click("Allow again")
+		default:
+			form = form.Click("Allow")
+		}
+		page, err = b.Submit(ctx, form)
+	}
+	if err != nil || page.Status != http.StatusOK {
+		s.t.Errorf("the user's browser at the link that heals: %v\n%v", err, b.Steps())
+		return
+	}
+	s.gather(b, page)
 }
 
 // Token takes an agent through the whole handshake.

@@ -1,4 +1,4 @@
-// Command print prints the table of the figures in a file, and exits 1 if one of
+// Command print prints a table of the figures in a file, and exits 1 if one of
 // them is missing or not as it is to be.
 package main
 
@@ -10,16 +10,16 @@ import (
 )
 
 func main() {
-	if len(os.Args) != 2 {
-		fmt.Fprintln(os.Stderr, "usage: print FILE")
+	if len(os.Args) != 3 {
+		fmt.Fprintln(os.Stderr, "usage: print TABLE FILE")
 		os.Exit(2)
 	}
-	file, err := os.Open(os.Args[1])
+	file, err := os.Open(os.Args[2])
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	hold, err := figures.Print(os.Stdout, file)
+	hold, err := figures.Print(os.Stdout, os.Args[1], file)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 	}

@@ -3,7 +3,7 @@
 // browser session share that fate. What it is told is in the environment.
 import Provider from 'oidc-provider';
 
-const { ADDRESS, ISSUER, REDIRECTS, OTHER_REDIRECTS, SECRET, OTHER_SECRET, LIFE, SCOPES } = process.env;
+const { ADDRESS, ISSUER, REDIRECTS, OTHER_REDIRECTS, SECRET, OTHER_SECRET, LIFE, UNUSED, SCOPES } = process.env;
 const client = (client_id, client_secret, redirects) => ({
   client_id,
   client_secret,
@@ -25,7 +25,7 @@ const provider = new Provider(ISSUER, {
     Grant: 86400,
     IdToken: 3600,
     Interaction: 600,
-    RefreshToken: 86400,
+    RefreshToken: Number(UNUSED), // each anew: one that nobody uses ends
     Session: 86400,
   },
   rotateRefreshToken: true,
