@@ -8,6 +8,8 @@
 //
 //	                  ┌▶ generated, %2F refused ──┐
 //	client: raw bytes ┼▶ generated, %2F kept    ──┼▶ APIs that record raw request lines
-//	                  └▶ Istio's filter block   ──┘
+//	                  ├▶ Istio's filter block   ──┤
+//	                  ├▶ run-time providers     ──┤
+//	                  └▶ ext_proc, watched      ──┘
 //	                       │ each asks an athd that records what it judged
 package differential

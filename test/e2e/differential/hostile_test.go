@@ -106,7 +106,10 @@ func pick[T any](list []T, name func(T) string, want string) T {
 }
 
 func (c hostile) wanted(front, protocol string) string {
-	for _, key := range []string{front + " " + protocol, front, protocol} {
+	for _, key := range []string{front + " " + protocol, front, "kept " + protocol, "kept", protocol} {
+		if strings.HasPrefix(key, "kept") && (front == "strict" || front == "istio") {
+			continue // all others are as kept is
+		}
 		if want, ok := c.wantOn[key]; ok {
 			return want
 		}
@@ -170,7 +173,7 @@ func shown(s string) string {
 
 // together joins where the same happened.
 func together(all []string) string {
-	if len(all) == 6 {
+	if len(all) == 2*len(fronts) {
 		return "all"
 	}
 	return strings.ReplaceAll(strings.ReplaceAll(strings.Join(all, ", "), "HTTP/1.1", "1"), "HTTP/2", "2")

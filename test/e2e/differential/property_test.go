@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/athd/athd/authz"
 )
 
 // methods that may arrive.
@@ -63,6 +65,9 @@ func (w *world) differences(f *front, o outcome) (faults []string) {
 // compare holds one arrival against the judgement that let it pass.
 func (w *world) compare(j judgement, a arrival, fault func(string, ...any)) {
 	d := doors[slices.IndexFunc(doors, func(d door) bool { return d.provider == j.decision.Provider })]
+	if byAthd := j.decision.Target() != (authz.Target{}); byAthd != slices.Contains(runtimeDoors[j.front], d.provider) {
+		fault("athd says where a request to %s goes: %v", d.provider, byAthd)
+	}
 	mount := j.request.Mount
 	if mount == "" {
 		mount = "/"

@@ -6,7 +6,9 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -15,11 +17,17 @@ import (
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/audit"
 	"github.com/athd/athd/authz"
+	"github.com/athd/athd/egress"
+	"github.com/athd/athd/envoy"
 	"github.com/athd/athd/envoy/bootstrap"
-	"github.com/athd/athd/envoy/extauthz"
+	"github.com/athd/athd/envoy/exchange"
+	"github.com/athd/athd/envoy/server"
+	"github.com/athd/athd/envoy/watcher"
 	"github.com/athd/athd/provider"
+	"github.com/athd/athd/test/harness/asked"
 	"github.com/athd/athd/test/harness/realenvoy"
 	"github.com/athd/athd/tokenstore"
+	"github.com/athd/athd/watch"
 )
 
 const agentID = "https://agent.example.com/agent.json"
@@ -83,8 +91,8 @@ func newWorld(t testing.TB) *world {
 	for _, d := range doors {
 		w.tokens[d.provider] = ath.NewToken(ath.NewTag())
 	}
-	for _, kind := range []string{"strict", "kept", "istio"} {
-		set := w.providers(t, kind != "strict")
+	for _, kind := range fronts {
+		set := w.providers(t, kind)
 		socket := filepath.Join(dir, kind)
 		w.decide(t, kind, set, socket)
 		config := istioConfig(w, socket, authority.CAFile)
@@ -92,7 +100,9 @@ func newWorld(t testing.TB) *world {
 			var err error
 			config, err = bootstrap.Generate(bootstrap.Config{
 				Listen: "127.0.0.1:0", Admin: "127.0.0.1:0", Authz: []string{"unix:" + socket}, Companion: []string{w.companion.addr},
-				Providers: set, PublicURL: "http://localhost:8080", CAFile: authority.CAFile,
+				Providers: ofFiles(t, set), PublicURL: "http://localhost:8080", CAFile: authority.CAFile,
+				RuntimeProviders: len(runtimeDoors[kind]) > 0, Egress: w.egress(t, kind),
+				ByExtProc: strings.HasPrefix(kind, "ext_proc"), WatchesStreams: hears(kind),
 			})
 			if err != nil {
 				t.Fatal(err)
@@ -111,16 +121,68 @@ func newWorld(t testing.TB) *world {
 	return w
 }
 
+// fronts are the Envoys. runtime and "runtime h2" are as kept is, but for the
+// providers that came while athd runs.
+// The last three are as kept and runtime are, where ext_proc judges, and as kept where
+// athd hears of long exchanges to their end.
+var fronts = []string{"strict", "kept", "istio", "runtime", "runtime h2", "ext_proc", "ext_proc runtime", "watched"}
+
+// runtimeDoors are the providers that are reached by the one route of all run-time
+// providers. Where http is allowed none is spoken to by HTTP/2.
+var runtimeDoors = map[string][]string{
+	"runtime": {"plain", "root", "forge", "marks", "days"}, "runtime h2": {"wide"}, "ext_proc runtime": {"plain", "root", "forge", "marks", "days"},
+}
+
+// ofFiles are the providers that Envoy's configuration knows. One of them, which no
+// door leads to, needs %2F kept: whether it is, Envoy's configuration says for all.
+func ofFiles(t testing.TB, set *provider.Set) *provider.Set {
+	t.Helper()
+	var list []*provider.Provider
+	for _, p := range set.All() {
+		if !p.Runtime {
+			list = append(list, p)
+		} else if p.EncodedSlash {
+			keeper := *p
+			keeper.ID, keeper.Runtime = "keeper", false
+			list = append(list, &keeper)
+		}
+	}
+	known, err := provider.NewSet(list...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return known
+}
+
+// egress lets Envoy connect to the APIs, which are on this machine.
+func (w *world) egress(t testing.TB, kind string) egress.Policy {
+	t.Helper()
+	at := func(addr string, http bool) egress.Exception {
+		a, err := netip.ParseAddrPort(addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return egress.Exception{Addresses: netip.PrefixFrom(a.Addr(), a.Addr().BitLen()), Port: a.Port(), HTTP: http}
+	}
+	switch kind {
+	case "runtime", "ext_proc runtime":
+		return egress.Policy{Allow: []egress.Exception{at(w.h1.addr, true)}}
+	case "runtime h2":
+		return egress.Policy{Allow: []egress.Exception{at(w.h2.addr, false)}}
+	}
+	return egress.Policy{}
+}
+
 // encodable is what the APIs take as a part of a segment where it is encoded.
 var encodable = map[string]string{"forge": "/", "marks": "#?%", "days": "#"}
 
 // providers returns the APIs behind the doors. Every scope opens everything,
 // so that nothing but the target's own form refuses it.
-func (w *world) providers(t testing.TB, forge bool) *provider.Set {
+func (w *world) providers(t testing.TB, kind string) *provider.Set {
 	t.Helper()
 	var entries []string
 	for _, d := range doors {
-		if d.provider == "forge" && !forge {
+		if d.provider == "forge" && kind == "strict" {
 			continue
 		}
 		origin := "http://" + w.h1.addr
@@ -143,6 +205,7 @@ func (w *world) providers(t testing.TB, forge bool) *provider.Set {
 		t.Fatal(faults)
 	}
 	for _, p := range list {
+		p.Runtime = slices.Contains(runtimeDoors[kind], p.ID)
 		switch p.ID {
 		case "app":
 			p.App = &provider.App{Upstream: p.APIBase}
@@ -163,13 +226,17 @@ func (w *world) providers(t testing.TB, forge bool) *provider.Set {
 func (w *world) decide(t testing.TB, name string, set *provider.Set, socket string) {
 	t.Helper()
 	d, err := authz.New(authz.Config{
-		Store: reader{w, set}, Providers: provider.NewProviders(set), Logger: quiet, Audit: audit.New(audit.Config{Writer: io.Discard}),
+		Store: reader{w, set}, Held: reader{w, set}, Providers: provider.NewProviders(set), Logger: quiet, Audit: audit.New(audit.Config{Writer: io.Discard}),
 		ByHost: name == "istio",
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	server, err := extauthz.NewServer(extauthz.Config{Logger: quiet, Decide: func(ctx context.Context, r authz.Request) authz.Decision {
+	var further []exchange.Roles
+	if hears(name) {
+		further = append(further, w.watching(t, d, set))
+	}
+	s := asked.New(t, server.Config{Logger: quiet}, func(ctx context.Context, r authz.Request) authz.Decision {
 		decision := d.Decide(ctx, r)
 		if place, known := mountOf(r, decision); known {
 			r.Mount = place
@@ -178,21 +245,46 @@ func (w *world) decide(t testing.TB, name string, set *provider.Set, socket stri
 		defer w.mu.Unlock()
 		w.judged = append(w.judged, judgement{name, r, decision})
 		return decision
-	}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	}, further...)
 	l, err := net.Listen("unix", socket)
 	if err != nil {
 		t.Fatal(err)
 	}
-	go server.Serve(l)
+	go s.Serve(l)
 	t.Cleanup(func() {
 		over, cancel := context.WithCancel(context.Background())
 		cancel()
-		server.Shutdown(over)
+		s.Shutdown(over)
 	})
 }
+
+// hears reports whether athd hears of long exchanges behind a front.
+func hears(kind string) bool { return kind == "watched" || kind == "ext_proc" }
+
+// watching is the role that hears of them. Nothing changes while they last.
+func (w *world) watching(t testing.TB, d *authz.Decider, set *provider.Set) exchange.Roles {
+	t.Helper()
+	registry, err := watch.New(watch.Config{
+		Holds: d.Holds, Changes: func() watch.Changes { return nothing{} }, Providers: provider.NewProviders(set),
+		Limits: watch.Limits{PerGrant: 1000, PerAgent: 1000, Total: 1000},
+		Audit:  audit.New(audit.Config{Writer: io.Discard}), Logger: quiet,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	go registry.Run(t.Context())
+	return exchange.Roles{envoy.RoleWatch: watcher.Watcher{Registry: registry}}
+}
+
+// nothing is a change feed on which nothing comes.
+type nothing struct{}
+
+func (nothing) Next(ctx context.Context) (tokenstore.Change, error) {
+	<-ctx.Done()
+	return tokenstore.Change{}, ctx.Err()
+}
+func (nothing) Age() time.Duration { return 0 }
+func (nothing) Close()             {}
 
 // mountOf says what the mount must have been where the route did not tell it.
 func mountOf(r authz.Request, d authz.Decision) (string, bool) {
@@ -211,7 +303,12 @@ type reader struct {
 	set   *provider.Set
 }
 
-func (r reader) Read(_ context.Context, token ath.Token, _ string) (tokenstore.Reading, error) {
+func (r reader) Read(ctx context.Context, token ath.Token, agent string) (tokenstore.Reading, error) {
+	return r.ReadHeld(ctx, token.Tag(), token.Digest(), agent)
+}
+
+// ReadHeld is of [authz.HeldReader].
+func (r reader) ReadHeld(_ context.Context, _ ath.Tag, digest ath.Digest, _ string) (tokenstore.Reading, error) {
 	w := r.world
 	w.mu.Lock()
 	w.reads++
@@ -220,7 +317,7 @@ func (r reader) Read(_ context.Context, token ath.Token, _ string) (tokenstore.R
 	later := time.Now().Add(time.Hour)
 	for id, known := range w.tokens {
 		p := r.set.Get(id)
-		if token.Digest() != known.Digest() || p == nil {
+		if digest != known.Digest() || p == nil {
 			continue
 		}
 		return tokenstore.Reading{

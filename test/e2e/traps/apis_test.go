@@ -99,7 +99,11 @@ func (a *rawAPI) serve(conn net.Conn) {
 		s := seen{method: parts[0], target: parts[1], header: http.Header(header)}
 		if strings.EqualFold(s.header.Get("Upgrade"), "websocket") {
 			a.add(s)
-			io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+			more := ""
+			if s.header.Get("X-Hostile") != "" {
+				more = forged
+			}
+			io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\n"+more+"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
 			io.Copy(conn, in) // an echo
 			return
 		}
@@ -117,6 +121,13 @@ func (a *rawAPI) serve(conn net.Conn) {
 		}
 		s.body, _ = io.Copy(io.Discard, body.Body)
 		a.add(s)
+		if reply := hostile(s.header.Get("X-Hostile")); reply != "" {
+			io.WriteString(conn, reply)
+			if strings.Contains(reply, "Connection: close") {
+				return
+			}
+			continue // else Envoy would take the connection for the next request, and meet its end
+		}
 		// One request per connection: what the inner reader has taken too
 		// much of does not matter.
 		more := ""
@@ -155,6 +166,10 @@ func newH2API(t *testing.T, cert tls.Certificate) *h2API {
 			}
 			return
 		}
+		if r.Header.Get("X-Hostile") != "" {
+			hostileH2(w, r.Header.Get("X-Hostile"))
+			return
+		}
 		w.Header().Set("X-ATH-Decision-ID", "dec_forged")
 		w.Header().Set("Trailer", "X-Ath-Late, X-Sum")
 		io.WriteString(w, "ok")
@@ -173,24 +188,33 @@ func newH2API(t *testing.T, cert tls.Certificate) *h2API {
 	return a
 }
 
-// rawH1 writes these bytes to Envoy and reads one reply.
-func (r *rig) rawH1(text string) (*http.Response, string) {
+// written is a connection to Envoy on which these bytes were sent, and its replies.
+func (r *rig) written(text string) (net.Conn, *bufio.Reader) {
 	r.t.Helper()
 	conn, err := net.Dial("tcp", r.addr())
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	defer conn.Close()
 	conn.SetDeadline(time.Now().Add(10 * time.Second))
 	if _, err := io.WriteString(conn, text); err != nil {
+		conn.Close()
 		r.t.Fatal(err)
 	}
-	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	return conn, bufio.NewReader(conn)
+}
+
+// rawH1 writes these bytes to Envoy and reads one reply.
+func (r *rig) rawH1(text string) (*http.Response, string) {
+	r.t.Helper()
+	conn, in := r.written(text)
+	defer conn.Close()
+	response, err := http.ReadResponse(in, nil)
 	if err != nil {
 		r.t.Fatalf("%q: %v", clip(text), err)
 	}
 	defer response.Body.Close()
 	body, _ := io.ReadAll(response.Body)
+	r.watch.Refusal("a raw request", response.StatusCode, body)
 	return response, string(body)
 }
 

@@ -11,7 +11,9 @@ import (
 	"github.com/athd/athd/ath"
 )
 
-func TestP5WhatAnAPISees(t *testing.T) {
+func TestP5WhatAnAPISees(t *testing.T) { onEachRoute(t, whatAnAPISees) }
+
+func whatAnAPISees(t *testing.T, newRig rigOf) {
 	r := newRig(t)
 	noise := []string{
 		"Cookie: session=1", "X-ATH-Other: 1", "X-Ath-Session: 2", "X-Forwarded-For: 10.0.0.1", "X-Forwarded-Host: evil",
@@ -84,7 +86,9 @@ func TestP5WhatAnAPISees(t *testing.T) {
 }
 
 // Two headers of one name are never one good one.
-func TestDoubledHeadersAreRefused(t *testing.T) {
+func TestDoubledHeadersAreRefused(t *testing.T) { onEachRoute(t, doubledHeadersAreRefused) }
+
+func doubledHeadersAreRefused(t *testing.T, newRig rigOf) {
 	r := newRig(t)
 	good := "Bearer " + token("plain")
 	tests := []struct {
@@ -120,7 +124,9 @@ func TestDoubledHeadersAreRefused(t *testing.T) {
 
 // Trailers are not checked, so none may arrive. They are announced, since
 // net/http shows an API no others.
-func TestRequestTrailersAreDropped(t *testing.T) {
+func TestRequestTrailersAreDropped(t *testing.T) { onEachRoute(t, requestTrailersAreDropped) }
+
+func requestTrailersAreDropped(t *testing.T, newRig rigOf) {
 	r := newRig(t)
 	r.play(askReal)
 	status := r.rawH2(r.h2("tls", "POST", "/ath/proxy/tls/x", [2]string{"trailer", "x-ath-agent-id, x-other, remote-user"}), "body",

@@ -125,7 +125,9 @@ func TestRawPathHoldsWhatGoesUp(t *testing.T) {
 
 // Where Envoy normalizes a provider's path into a path of the companion's,
 // nothing is checked, nothing injected, and no API reached.
-func TestPathsThatClimbOutOfTheMount(t *testing.T) {
+func TestPathsThatClimbOutOfTheMount(t *testing.T) { onEachRoute(t, pathsThatClimbOutOfTheMount) }
+
+func pathsThatClimbOutOfTheMount(t *testing.T, newRig rigOf) {
 	r := newRig(t)
 	for _, target := range []string{"../../admin/x", "%2e%2e/%2e%2e/admin/x", "..\\..\\admin\\x", "..;x/..;x/admin/x"} {
 		r.play(askReal)

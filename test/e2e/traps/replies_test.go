@@ -67,7 +67,9 @@ func decisionOf(body string) string {
 
 // Whoever is told that something is away is told what.
 // F-29
-func TestRefusalsSayWhatIsAway(t *testing.T) {
+func TestRefusalsSayWhatIsAway(t *testing.T) { onEachRoute(t, refusalsSayWhatIsAway) }
+
+func refusalsSayWhatIsAway(t *testing.T, newRig rigOf) {
 	r := newRig(t)
 	r.play(askReal)
 	said := func(request string) (string, string) {
@@ -94,7 +96,9 @@ func TestRefusalsSayWhatIsAway(t *testing.T) {
 
 // No API speaks for athd.
 // proves: P-9
-func TestNoAPISpeaksForAthd(t *testing.T) {
+func TestNoAPISpeaksForAthd(t *testing.T) { onEachRoute(t, noAPISpeaksForAthd) }
+
+func noAPISpeaksForAthd(t *testing.T, newRig rigOf) {
 	r := newRig(t)
 	r.play(askReal)
 	for target, provider := range map[string]string{"/ath/proxy/plain/x": "plain", "/ath/proxy/tls/x": "tls", "/api": "app"} {
@@ -130,7 +134,9 @@ func TestNoAPISpeaksForAthd(t *testing.T) {
 
 // The mappers that make Envoy's refusals JSON leave athd's own alone.
 // proves: E-2
-func TestAthdsRefusalsArriveAsTheyAre(t *testing.T) {
+func TestAthdsRefusalsArriveAsTheyAre(t *testing.T) { onEachRoute(t, athdsRefusalsArriveAsTheyAre) }
+
+func athdsRefusalsArriveAsTheyAre(t *testing.T, newRig rigOf) {
 	r := newRig(t)
 	tests := []struct {
 		name, request string
@@ -176,7 +182,9 @@ func TestAthdsRefusalsArriveAsTheyAre(t *testing.T) {
 	}
 }
 
-func TestAccessLogHoldsNoSecret(t *testing.T) {
+func TestAccessLogHoldsNoSecret(t *testing.T) { onEachRoute(t, accessLogHoldsNoSecret) }
+
+func accessLogHoldsNoSecret(t *testing.T, newRig rigOf) {
 	r := newRig(t)
 	r.play(askReal)
 	r.rawH1(r.h1("plain", "GET", "/ath/callback?code=s3cret&state=s3cret"))
@@ -198,6 +206,10 @@ func TestAccessLogHoldsNoSecret(t *testing.T) {
 // companion. Every request has its one line all the same.
 // S-11
 func TestAccessLogShowsNoPathWithACredential(t *testing.T) {
+	onEachRoute(t, accessLogShowsNoPathWithACredential)
+}
+
+func accessLogShowsNoPathWithACredential(t *testing.T, newRig rigOf) {
 	r := newRig(t)
 	r.play(askReal)
 	secret := strings.Repeat("s3cret", 8)[:43]
@@ -206,6 +218,7 @@ func TestAccessLogShowsNoPathWithACredential(t *testing.T) {
 		for _, written := range []string{
 			"ath_tk_", "ATH_TK_", "ath%5Ftk%5f", "%61th_t%6B_", "%41%54%48%5F%54%4B%5F", "ath%255Ftk_", "%2561th_tk_", "ath%25255ftk_",
 			"ath%%35ftk_", "ath%5%46tk_", "a%7%34h_tk_", "ath_secret_", "ath_s%65cret_", "ath_code_", "ath_sess_", "ath%_tk_%", "x;ath_tk_", "//ath_tk_",
+			"ath_rt_", "ATH%5Frt_", "ath_%72t_", "/ath/heal/",
 		} {
 			n++
 			r.rawH1(r.h1("plain", "GET", mount+written+secret+"?n="+strconv.Itoa(n)))

@@ -17,15 +17,20 @@ import (
 	"time"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+	grpcmetadata "google.golang.org/grpc/metadata"
 
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/audit"
 	"github.com/athd/athd/authz"
 	"github.com/athd/athd/envoy/bootstrap"
-	"github.com/athd/athd/envoy/extauthz"
+	"github.com/athd/athd/envoy/server"
 	"github.com/athd/athd/provider"
+	"github.com/athd/athd/test/harness/asked"
+	"github.com/athd/athd/test/harness/leak"
+	"github.com/athd/athd/test/harness/locked"
 	"github.com/athd/athd/test/harness/realenvoy"
 	"github.com/athd/athd/test/harness/reserve"
 	"github.com/athd/athd/tokenstore"
@@ -59,8 +64,11 @@ type rig struct {
 	mu        sync.Mutex
 	script    script
 	checks    []*authv3.CheckRequest
+	opened    []grpcmetadata.MD // of the streams by ext_proc
 	storeDown bool
 	life      time.Duration // of tokens; 0: an hour
+	log       locked.Buffer // athd's, and its events
+	watch     *leak.Watch
 	stopAuthz func()
 	config    string // Envoy's
 }
@@ -75,7 +83,8 @@ func askReal(ctx context.Context, r *authv3.CheckRequest, real authv3.Authorizat
 // newRig starts everything. The change may alter what Envoy is told.
 func newRig(t *testing.T, change ...func(*rig, *bootstrap.Config)) *rig {
 	t.Helper()
-	r := &rig{t: t, script: askReal, authority: realenvoy.NewAuthority(t)}
+	r := &rig{t: t, script: askReal, authority: realenvoy.NewAuthority(t), watch: leak.Of(t)}
+	r.watch.Secret("the user's token", userToken)
 	r.plain, r.companion = newRawAPI(t), newRawAPI(t)
 	r.tls = newH2API(t, r.authority.Certificate("127.0.0.1", "localhost"))
 	wrong := newH2API(t, r.authority.Certificate("other.example"))
@@ -95,18 +104,28 @@ func newRig(t *testing.T, change ...func(*rig, *bootstrap.Config)) *rig {
 		Authz: []string{"unix:" + filepath.Join(dir, "authz")}, Companion: []string{r.companion.addr},
 		Providers: r.set, PublicURL: "http://localhost:8080", CAFile: r.authority.CAFile,
 	}
-	real := r.startReal(r.set, filepath.Join(dir, "real"))
-	r.startScript(strings.TrimPrefix(config.Authz[0], "unix:"), real)
+	socket := strings.TrimPrefix(config.Authz[0], "unix:")
 	for _, f := range change {
 		f(r, &config)
 	}
+	r.startScript(socket, r.startReal(r.set, filepath.Join(dir, "real")))
 	yaml, err := bootstrap.Generate(config)
 	if err != nil {
 		t.Fatal(err)
 	}
 	r.config = string(yaml)
 	r.envoy = realenvoy.Start(t, yaml)
+	t.Cleanup(func() {
+		r.watch.Check(t, map[string][]byte{
+			"Envoy's log": []byte(r.envoy.Log()), "Envoy's access log": []byte(strings.Join(r.envoy.AccessLog(), "\n")), "athd's log": []byte(r.log.String()),
+		})
+	})
 	return r
+}
+
+// logger writes into what is searched for secrets when the test ends.
+func (r *rig) logger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(&r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
 // restart starts Envoy again, with a change of its configuration.
@@ -155,7 +174,7 @@ func providers(t *testing.T, bases map[string]string, apps map[string]*provider.
 func (r *rig) decider(set *provider.Set) func(context.Context, authz.Request) authz.Decision {
 	r.t.Helper()
 	d, err := authz.New(authz.Config{
-		Store: r, Providers: provider.NewProviders(set), Logger: quiet, Audit: audit.New(audit.Config{Writer: io.Discard}),
+		Store: r, Providers: provider.NewProviders(set), Logger: r.logger(), Audit: audit.New(audit.Config{Writer: &r.log, JSON: true}),
 	})
 	if err != nil {
 		r.t.Fatal(err)
@@ -193,17 +212,14 @@ func (r *rig) Read(_ context.Context, token ath.Token, agent string) (tokenstore
 }
 
 // startReal runs athd's server on a socket of its own.
-func (r *rig) startReal(set *provider.Set, socket string) authv3.AuthorizationClient {
+func (r *rig) startReal(set *provider.Set, socket string) *grpc.ClientConn {
 	r.t.Helper()
-	server, err := extauthz.NewServer(extauthz.Config{Decide: r.decider(set), Logger: quiet})
-	if err != nil {
-		r.t.Fatal(err)
-	}
+	s := asked.New(r.t, server.Config{Logger: r.logger()}, r.decider(set))
 	l, err := net.Listen("unix", socket)
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	go server.Serve(l)
+	go s.Serve(l)
 	conn, err := grpc.NewClient("unix:"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		r.t.Fatal(err)
@@ -212,16 +228,51 @@ func (r *rig) startReal(set *provider.Set, socket string) authv3.AuthorizationCl
 		conn.Close()
 		over, cancel := context.WithCancel(context.Background())
 		cancel()
-		server.Shutdown(over)
+		s.Shutdown(over)
 	})
-	return authv3.NewAuthorizationClient(conn)
+	return conn
 }
 
-// A scripted server is what Envoy asks.
+// A scripted server is what Envoy asks. By ext_proc it plays nothing, and passes on
+// what both sides say.
 type scripted struct {
 	authv3.UnimplementedAuthorizationServer
-	rig  *rig
-	real authv3.AuthorizationClient
+	extprocv3.UnimplementedExternalProcessorServer
+	rig     *rig
+	real    authv3.AuthorizationClient
+	streams extprocv3.ExternalProcessorClient
+}
+
+func (s *scripted) Process(from extprocv3.ExternalProcessor_ProcessServer) error {
+	md, _ := grpcmetadata.FromIncomingContext(from.Context())
+	s.rig.mu.Lock()
+	s.rig.opened = append(s.rig.opened, md)
+	s.rig.mu.Unlock()
+	to, err := s.streams.Process(grpcmetadata.NewOutgoingContext(from.Context(), md))
+	if err != nil {
+		return err
+	}
+	go func() {
+		defer to.CloseSend()
+		for {
+			m, err := from.Recv()
+			if err != nil || to.Send(m) != nil {
+				return
+			}
+		}
+	}()
+	for {
+		m, err := to.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err == nil {
+			err = from.Send(m)
+		}
+		if err != nil {
+			return err
+		}
+	}
 }
 
 func (s *scripted) Check(ctx context.Context, request *authv3.CheckRequest) (*authv3.CheckResponse, error) {
@@ -232,17 +283,19 @@ func (s *scripted) Check(ctx context.Context, request *authv3.CheckRequest) (*au
 	return answer(ctx, request, s.real)
 }
 
-func (r *rig) startScript(socket string, real authv3.AuthorizationClient) {
+func (r *rig) startScript(socket string, real *grpc.ClientConn) {
 	r.t.Helper()
 	l, err := net.Listen("unix", socket)
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	server := grpc.NewServer()
-	authv3.RegisterAuthorizationServer(server, &scripted{rig: r, real: real})
-	go server.Serve(l)
-	r.stopAuthz = server.Stop
-	r.t.Cleanup(server.Stop)
+	scripts := grpc.NewServer()
+	s := &scripted{rig: r, real: authv3.NewAuthorizationClient(real), streams: extprocv3.NewExternalProcessorClient(real)}
+	authv3.RegisterAuthorizationServer(scripts, s)
+	extprocv3.RegisterExternalProcessorServer(scripts, s)
+	go scripts.Serve(l)
+	r.stopAuthz = scripts.Stop
+	r.t.Cleanup(scripts.Stop)
 }
 
 // play sets the script and forgets what was seen.
@@ -291,6 +344,7 @@ func (r *rig) do(q *http.Request) (*http.Response, string) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	r.watch.Refusal("an agent", response.StatusCode, body)
 	return response, string(body)
 }
 

@@ -12,7 +12,8 @@ import (
 
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/envoy/bootstrap"
-	"github.com/athd/athd/envoy/extauthz"
+	"github.com/athd/athd/envoy/server"
+	"github.com/athd/athd/test/harness/asked"
 	"github.com/athd/athd/test/harness/realenvoy"
 )
 
@@ -93,25 +94,22 @@ func TestTLSFromAgentToAPI(t *testing.T) {
 			c.PublicURL = "https://127.0.0.1"
 			c.ListenTLS = []bootstrap.TLSFiles{{CertFile: certFile, KeyFile: keyFile}}
 			c.AthdTLS = &bootstrap.ClientTLSFiles{CertFile: certFile, KeyFile: keyFile, CAFile: r.authority.CAFile, ServerName: "athd.mesh"}
-			server, err := extauthz.NewServer(extauthz.Config{
-				Decide: r.decider(c.Providers), Logger: quiet, ClientSANs: []string{allowed},
+			s := asked.New(r.t, server.Config{
+				Logger: quiet, ClientSANs: []string{allowed},
 				TLS: &tls.Config{
 					Certificates: []tls.Certificate{r.authority.Certificate("athd.mesh")},
 					ClientAuth:   tls.RequireAndVerifyClientCert, ClientCAs: r.authority.Pool(),
 				},
-			})
-			if err != nil {
-				r.t.Fatal(err)
-			}
+			}, r.decider(c.Providers))
 			l, err := net.Listen("tcp", "127.0.0.1:0")
 			if err != nil {
 				r.t.Fatal(err)
 			}
-			go server.Serve(l)
+			go s.Serve(l)
 			r.t.Cleanup(func() {
 				over, cancel := context.WithCancel(context.Background())
 				cancel()
-				server.Shutdown(over)
+				s.Shutdown(over)
 			})
 			c.Authz = []string{l.Addr().String()}
 		}

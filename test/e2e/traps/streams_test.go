@@ -10,7 +10,9 @@ import (
 	"time"
 )
 
-func TestRepliesStream(t *testing.T) {
+func TestRepliesStream(t *testing.T) { onEachRoute(t, repliesStream) }
+
+func repliesStream(t *testing.T, newRig rigOf) {
 	r := newRig(t)
 	r.play(askReal)
 	client := &http.Client{Timeout: 10 * time.Second}
@@ -44,7 +46,9 @@ func (z *zeros) Read(p []byte) (int, error) {
 	return int(n), nil
 }
 
-func TestUploadsStream(t *testing.T) {
+func TestUploadsStream(t *testing.T) { onEachRoute(t, uploadsStream) }
+
+func uploadsStream(t *testing.T, newRig rigOf) {
 	const size = 32 << 20 // far above every buffer
 	r := newRig(t)
 	for _, id := range []string{"plain", "tls"} {

@@ -36,7 +36,9 @@ func (r *rig) upgrade(request, protocol string) (net.Conn, *bufio.Reader, *http.
 // F-19: an agent gets a WebSocket where a rule of its token's scope says so, in
 // both modes, and athd's own refusal anywhere else.
 // proves: P-4, E-2
-func TestWebSocketsNeedARule(t *testing.T) {
+func TestWebSocketsNeedARule(t *testing.T) { onEachRoute(t, webSocketsNeedARule) }
+
+func webSocketsNeedARule(t *testing.T, newRig rigOf) {
 	r := newRig(t)
 	for _, tt := range []struct {
 		name, provider, path, protocol string
@@ -89,7 +91,9 @@ func TestWebSocketsNeedARule(t *testing.T) {
 }
 
 // No other protocol is opened: Envoy refuses it, or takes what asks for it away.
-func TestOtherProtocolsAreNotOpened(t *testing.T) {
+func TestOtherProtocolsAreNotOpened(t *testing.T) { onEachRoute(t, otherProtocolsAreNotOpened) }
+
+func otherProtocolsAreNotOpened(t *testing.T, newRig rigOf) {
 	r := newRig(t)
 	for protocol, want := range map[string]int{"h2c": 200, "TLS/1.2": 403, "spdy": 403, "websocket, h2c": 403} {
 		r.play(askReal)
@@ -109,7 +113,9 @@ func TestOtherProtocolsAreNotOpened(t *testing.T) {
 // S-9: what an agent has opened ends when its token does: a WebSocket, a stream
 // of events and an upload that does not end, whatever the agent sends beside.
 // proves: T-6
-func TestNothingOutlivesTheToken(t *testing.T) {
+func TestNothingOutlivesTheToken(t *testing.T) { onEachRoute(t, nothingOutlivesTheToken) }
+
+func nothingOutlivesTheToken(t *testing.T, newRig rigOf) {
 	r := newRig(t)
 	const life = 1200 * time.Millisecond
 	r.mu.Lock()

@@ -36,6 +36,7 @@ const (
 	guard   = "envoy.filters.http.rbac"
 	hygiene = "envoy.filters.http.header_mutation"
 	router  = "envoy.filters.http.router"
+	replies = "athd.replies"
 )
 
 // A Mutation is one way to break the generated configuration.
@@ -50,7 +51,7 @@ type Mutation struct {
 // Mutations returns all of them.
 func Mutations() []Mutation {
 	var out []Mutation
-	for _, list := range [][]Mutation{ofTheCheck(), ofTheGuard(), ofTheChain(), ofRoutes(), ofClusters(), ofTheManager()} {
+	for _, list := range [][]Mutation{ofTheCheck(), ofTheGuard(), ofTheChain(), ofRoutes(), ofClusters(), ofReplies(), ofTheManager()} {
 		out = append(out, list...)
 	}
 	return out
@@ -120,12 +121,18 @@ func (c *Config) Filter(name string, change func(*hcmv3.HttpFilter)) {
 	})
 }
 
-// Host edits the virtual host that is for any host.
+// Host edits the virtual host that is for any host: in somebody's own Envoy, the one
+// that has the app's routes.
 func (c *Config) Host(change func(*routev3.VirtualHost)) {
 	c.Manager(func(m *hcmv3.HttpConnectionManager) {
-		for _, h := range m.GetRouteConfig().VirtualHosts {
-			if h.Name == "any" {
-				change(h)
+		for _, is := range []func(*routev3.VirtualHost) bool{
+			func(h *routev3.VirtualHost) bool { return h.Name == "any" },
+			func(h *routev3.VirtualHost) bool {
+				return slices.ContainsFunc(h.Routes, func(r *routev3.Route) bool { return r.Name == "app_"+App })
+			},
+		} {
+			if i := slices.IndexFunc(m.GetRouteConfig().VirtualHosts, is); i >= 0 {
+				change(m.GetRouteConfig().VirtualHosts[i])
 				return
 			}
 		}
@@ -133,7 +140,7 @@ func (c *Config) Host(change func(*routev3.VirtualHost)) {
 	})
 }
 
-// Route edits a route of the virtual host that is for any host.
+// Route edits a route of that virtual host.
 func (c *Config) Route(name string, change func(*routev3.Route)) {
 	c.Host(func(h *routev3.VirtualHost) {
 		for _, r := range h.Routes {

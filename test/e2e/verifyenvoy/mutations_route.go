@@ -11,7 +11,6 @@ import (
 	extauthzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
-	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -137,9 +136,6 @@ func ofClusters() []Mutation {
 		{Name: "another address, as the app's", Do: clustered("provider_"+App, func(c *clusterv3.Cluster) { address(c).Address = "192.0.2.7" }),
 			Finds: []string{`leads to "192.0.2.7:3000", which is not the API`}},
 		{Name: "plaintext", Do: clustered(own, func(c *clusterv3.Cluster) { c.TransportSocket, c.TypedExtensionProtocolOptions = nil, nil }), Finds: []string{"it does not speak TLS", "as if athd did"}},
-		{Name: "an API that may speak for athd", Do: clustered(own, func(c *clusterv3.Cluster) {
-			edit(c.TypedExtensionProtocolOptions["envoy.extensions.upstreams.http.v3.HttpProtocolOptions"], &httpv3.HttpProtocolOptions{}, func(o *httpv3.HttpProtocolOptions) { o.HttpFilters = nil })
-		}), Finds: []string{"as if athd did"}, Warning: true},
 		{Name: "no CA", Do: verifying(func(v *tlsv3.CertificateValidationContext) { v.TrustedCa = nil; v.MatchTypedSubjectAltNames = nil }),
 			Finds: []string{"certificates are not verified", "a certificate for any name is accepted"}},
 		{Name: "any name", Do: verifying(func(v *tlsv3.CertificateValidationContext) { v.MatchTypedSubjectAltNames = nil }), Finds: []string{"a certificate for any name is accepted"}},

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"os"
 	"os/exec"
@@ -19,6 +20,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/athd/athd/egress"
 	"github.com/athd/athd/envoy/bootstrap"
 	"github.com/athd/athd/envoy/verify"
 	"github.com/athd/athd/provider"
@@ -70,8 +72,8 @@ func run(t *testing.T, server string, args ...string) (stdout, stderr string, co
 }
 
 // good is the generated configuration for a provider behind TLS, one without
-// and an app.
-func good(t *testing.T) *bootstrapv3.Bootstrap {
+// and an app, and what a change adds to it.
+func good(t *testing.T, change func(*bootstrap.Config)) *bootstrapv3.Bootstrap {
 	t.Helper()
 	parsed := func(s string) *url.URL {
 		u, err := url.Parse(s)
@@ -89,10 +91,16 @@ func good(t *testing.T) *bootstrapv3.Bootstrap {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, err := bootstrap.Generate(bootstrap.Config{
+	config := bootstrap.Config{
 		Listen: "127.0.0.1:0", Admin: "127.0.0.1:0", Authz: []string{authz}, Companion: []string{"127.0.0.1:9000"},
 		Providers: set, PublicURL: "http://localhost:8080", CAFile: realenvoy.NewAuthority(t).CAFile,
-	})
+		Egress: egress.Policy{
+			Allow: []egress.Exception{{Addresses: netip.MustParsePrefix("10.20.0.0/16")}, {Addresses: netip.MustParsePrefix("127.0.0.1/32"), Port: 3000, HTTP: true}},
+			Own:   []egress.Listener{{What: "listen.http", Addr: netip.MustParseAddr("127.0.0.1"), Port: 9000}, {What: "envoy.admin", Addr: netip.MustParseAddr("10.20.0.1"), Port: 9901}},
+		},
+	}
+	change(&config)
+	text, err := bootstrap.Generate(config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,15 +119,26 @@ func good(t *testing.T) *bootstrapv3.Bootstrap {
 	return b
 }
 
-// doorFor answers as athd does for these providers.
-func doorFor(t *testing.T) string {
+// Nothing more, or a route for run-time providers.
+func plain(*bootstrap.Config)      {}
+func runtimes(c *bootstrap.Config) { c.RuntimeProviders = true }
+
+// What athd says besides, of run-time providers and of ext_proc.
+const (
+	saysRuntime = `"runtime": {"egress_allow": [{"addresses": "10.20.0.0/16"}, {"addresses": "127.0.0.1/32", "port": 3000, "http": true}],
+			"own_listeners": [{"address": "127.0.0.1", "port": 9000}, {"address": "10.20.0.1", "port": 9901}]}, `
+	saysExtProc = `"envoy": {"filter": "ext_proc", "streams": "watched", "streams_on_loss": "end", "replies": "checked"}, `
+)
+
+// doorFor answers as athd does for these providers, and says more.
+func doorFor(t *testing.T, more string) string {
 	t.Helper()
 	door := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/ath/admin/providers" || r.Header.Get("X-ATH-User-Token") != adminToken {
 			http.Error(w, "no", http.StatusNotFound)
 			return
 		}
-		fmt.Fprint(w, `{"destination": "route", "providers": [
+		fmt.Fprint(w, `{"destination": "route", `+more+`"providers": [
 			{"provider_id": "github", "api_base_url": "https://api.github.com"},
 			{"provider_id": "plain", "api_base_url": "http://127.0.0.1:9999/base/"},
 			{"provider_id": "shop", "api_base_url": "http://127.0.0.1:3000",
@@ -141,7 +160,7 @@ func start(t *testing.T, b *bootstrapv3.Bootstrap) *realenvoy.Envoy {
 // What a real Envoy says of the generated configuration has no finding; what
 // it says of each mutated one has the finding that it must, and no other.
 func TestARealEnvoyIsVerified(t *testing.T) {
-	config, door := good(t), doorFor(t)
+	config, door := good(t, plain), doorFor(t, "")
 	t.Run("generated", func(t *testing.T) {
 		e := start(t, config)
 		stdout, stderr, code := run(t, door, "--envoy", e.AdminURL(), "--authz", authz, "--strict")
@@ -150,7 +169,82 @@ func TestARealEnvoyIsVerified(t *testing.T) {
 		}
 		mustVerifyFile(t, door, e)
 	})
-	for _, s := range Mutations() {
+	mustFindEach(t, config, door, Mutations())
+}
+
+// The same of the route to providers that are added while athd runs.
+// proves: P-9, A-7
+func TestARealEnvoyIsVerifiedForRunTimeProviders(t *testing.T) {
+	config, door := good(t, runtimes), doorFor(t, saysRuntime)
+	t.Run("generated", func(t *testing.T) {
+		e := start(t, config)
+		stdout, stderr, code := run(t, door, "--envoy", e.AdminURL(), "--authz", authz, "--strict")
+		if code != 0 || stdout != "1 listener, 10 routes, 7 clusters read; nothing differs.\n" {
+			t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
+		}
+		// Without the route, or with one that athd does not know of.
+		old := start(t, good(t, plain))
+		stdout, stderr, code = run(t, door, "--envoy", old.AdminURL(), "--authz", authz, "--strict")
+		if code != 1 || !strings.Contains(stdout, "no route leads to them") || !strings.Contains(stdout, "remedy: generate Envoy's configuration again, or set envoy.runtime_providers: false") {
+			t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
+		}
+		stdout, stderr, code = run(t, doorFor(t, ""), "--envoy", e.AdminURL(), "--authz", authz)
+		if code != 1 || !strings.Contains(stdout, "athd takes none (envoy.runtime_providers: false)") {
+			t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
+		}
+	})
+	mustFindEach(t, config, door, RuntimeMutations())
+}
+
+// byExtProc has athd hear of whole exchanges, and of an API's 401s.
+func byExtProc(c *bootstrap.Config) {
+	c.ByExtProc, c.WatchesStreams, c.ChecksReplies = true, true, true
+	c.Providers.Get(Provider).RetryOn401 = true
+}
+
+// The same where ext_proc judges, streams are watched and replies checked.
+// proves: P-1, V-4
+func TestARealEnvoyIsVerifiedByExtProc(t *testing.T) {
+	config, door := good(t, byExtProc), doorFor(t, saysExtProc)
+	t.Run("generated", func(t *testing.T) {
+		e := start(t, config)
+		stdout, stderr, code := run(t, door, "--envoy", e.AdminURL(), "--authz", authz, "--strict")
+		if code != 0 || stdout != "1 listener, 10 routes, 6 clusters read; nothing differs.\n" {
+			t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
+		}
+		// An Envoy of before, and an athd of before.
+		old := start(t, good(t, plain))
+		stdout, stderr, code = run(t, door, "--envoy", old.AdminURL(), "--authz", authz)
+		for _, want := range []string{
+			"it asks by ext_authz, where athd's configuration says ext_proc (envoy.filter)",
+			"no filter tells athd of long exchanges, which it is to watch (envoy.streams: watched)",
+			"no filter tells athd of replies, which it is to check (envoy.replies: checked)",
+			"remedy: generate Envoy's configuration again, or set envoy.streams: bounded in athd.yaml",
+		} {
+			if code != 1 || !strings.Contains(stdout, want) {
+				t.Errorf("exit code %d, without %q\n%s%s", code, want, stdout, stderr)
+			}
+		}
+		stdout, stderr, code = run(t, doorFor(t, ""), "--envoy", e.AdminURL(), "--authz", authz)
+		for _, want := range []string{"which its configuration does not name (envoy.streams: bounded)", "which its configuration does not name (envoy.replies: cleared)"} {
+			if code != 0 || !strings.Contains(stdout, want) {
+				t.Errorf("exit code %d, without %q\n%s%s", code, want, stdout, stderr)
+			}
+		}
+		stdout, stderr, code = run(t, doorFor(t, `"envoy": {"filter": "ext_wasm"}, `), "--envoy", e.AdminURL())
+		if code != 1 || !strings.Contains(stderr, `has envoy.filter: "ext_wasm", which this athctl does not know`) {
+			t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
+		}
+	})
+	mustFindEach(t, config, door, JudgeMutations())
+	mustFindEach(t, config, door, WatchMutations())
+}
+
+// mustFindEach holds what is found in each of some mutated configurations against
+// what must be.
+func mustFindEach(t *testing.T, config *bootstrapv3.Bootstrap, door string, all []Mutation) {
+	t.Helper()
+	for _, s := range all {
 		if s.Hidden {
 			continue
 		}

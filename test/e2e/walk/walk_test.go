@@ -14,9 +14,15 @@ import (
 // with both in one listener (M-1).
 // proves: M-1, P-5, T-2, T-5
 func TestWalkInEveryMode(t *testing.T) {
-	for _, mode := range []string{"native", "gateway", "both"} {
-		t.Run(mode, func(t *testing.T) {
-			s := stage.Start(t, stage.Options{Mode: mode})
+	for name, by := range map[string]struct{ mode, envoy string }{
+		"native": {"native", ""}, "gateway": {"gateway", ""}, "both": {"both", ""},
+		"by ext_proc":                                {"both", "filter: ext_proc"},
+		"streams watched, replies checked":           {"both", "streams: watched, replies: checked"},
+		"by ext_proc, streams kept, replies checked": {"both", "filter: ext_proc, streams: watched, streams_on_loss: keep, replies: checked"},
+	} {
+		mode := by.mode
+		t.Run(name, func(t *testing.T) {
+			s := stage.Start(t, stage.Options{Mode: mode, EnvoyMore: by.envoy})
 			if mode != "gateway" {
 				t.Run("native", func(t *testing.T) {
 					token := s.Token(s.NewAgent("native"), stage.App, "products:read", "cart:write")
