@@ -108,7 +108,7 @@ func noSecrets(t *testing.T, a *author, out string) {
 		switch v := v.(type) {
 		case map[string]any:
 			for name, item := range v {
-				if text, is := item.(string); is && (name == "client_secret" || name == "access_token" || name == "ath_session_id" || name == "private_key") {
+				if text, is := item.(string); is && (name == "client_secret" || name == "access_token" || name == "refresh_token" || name == "ath_session_id" || name == "private_key") {
 					found++
 					if strings.Contains(out, text) {
 						t.Errorf("%s is printed", name)

@@ -193,7 +193,7 @@ func TestDoctor(t *testing.T) {
 		}
 		for _, id := range []string{
 			"config.load", "redis.reach", "redis.login", "redis.role", "redis.rights", "redis.write", "redis.keyset", "redis.server", "redis.subscribe",
-			"athd.ready", "envoy.config", "public.leads", "public.providers", "consent.pages",
+			"athd.ready", "envoy.athd", "envoy.config", "public.leads", "public.providers", "consent.pages",
 			"providers.gallery.issuer", "providers.gallery", "providers.shop.issuer", "providers.shop", "clock.agree", "agents.pending", "refusals.last",
 		} {
 			d.one(id, doctor.OK)
@@ -322,6 +322,28 @@ func TestDoctor(t *testing.T) {
 		d.only("redis.reach")
 		d.wrong("redis.reach", doctor.Fault, "nothing listens at the store's address", "correct store.url in athd.yaml")
 	})
+	t.Run("streams under watch", func(t *testing.T) {
+		file := spoiled(t, s, "envoy: {listen:", "envoy: {streams: watched, listen:")
+		d := with(t, file)
+		d.only("envoy.config")
+		d.wrong("envoy.config", doctor.Fault, "no filter tells athd of long exchanges, which it is to watch", "athd bootstrap --config "+file+" prints it all")
+
+		text, stderr, err := stage.Run(t, s.Dir, "bootstrap", "--config", file)
+		if err != nil {
+			t.Fatal(stderr)
+		}
+		_, port, err := net.SplitHostPort(s.Host())
+		noErr(t, err)
+		text = strings.ReplaceAll(text, "port_value: "+port, "port_value: 0")
+		d = ask(t, s.Dir, "--config", file, "--envoy", realenvoy.Start(t, []byte(text)).AdminURL())
+		d.one("envoy.config", doctor.OK)
+		d.one("envoy.athd", doctor.OK)
+
+		// Where athd hears of streams, there is none.
+		at := strings.LastIndex(text, "/authz.sock")
+		d = ask(t, s.Dir, "--config", file, "--envoy", realenvoy.Start(t, []byte(text[:at]+"/nobody.sock"+text[at+len("/authz.sock"):])).AdminURL())
+		d.wrong("envoy.athd", doctor.Fault, "cluster athd_streams: Envoy finds no athd that is healthy", "start the new one first")
+	})
 	t.Run("a configuration with a fault", func(t *testing.T) {
 		d := with(t, spoiled(t, s, "consent: page", "consent: paper"))
 		d.wrong("config.load", doctor.Fault, ".yaml:", "correct that line; athd validate --config ")
@@ -334,7 +356,7 @@ func TestDoctor(t *testing.T) {
 		}
 		d.one("redis.reach", doctor.NotAsked)
 		d.one("athd.ready", doctor.NotAsked)
-		for _, id := range []string{"envoy.config", "public.leads", "consent.pages", "providers.gallery", "clock.agree", "agents.pending"} {
+		for _, id := range []string{"envoy.athd", "envoy.config", "public.leads", "consent.pages", "providers.gallery", "clock.agree", "agents.pending"} {
 			d.one(id, doctor.OK)
 		}
 		d = ask(t, s.Dir, "--server", s.Public)

@@ -15,6 +15,7 @@ import (
 
 // The ATH project's own SDK, as it comes from the registry, takes the whole
 // walk with its users' page consent: what it sends is what athd must take.
+// It passes over what it does not know: renewals, in discovery and in replies.
 // proves: M-1, D-1, D-2, R-1, Z-1, Z-5, T-1, T-5, P-4, P-5, V-1, V-4
 func TestThePythonSDKTakesTheWholeWalkUnchanged(t *testing.T) {
 	dir := t.TempDir()
@@ -26,7 +27,13 @@ func TestThePythonSDKTakesTheWholeWalkUnchanged(t *testing.T) {
 		t.Fatal(err)
 	}
 	agent := language{"python-sdk", []string{client(t, "clients-sdk"), "agent.py"}, dir}
-	s := stage.Start(t, stage.Options{})
+	for name, renewal := range map[string]string{"each token has its consent": "", "consents stand": "{max: 90d, idle: 30d}"} {
+		t.Run(name, func(t *testing.T) { theSDKWalks(t, agent, stage.Start(t, stage.Options{Renewal: renewal})) })
+	}
+}
+
+// theSDKWalks takes it through both modes.
+func theSDKWalks(t *testing.T, agent language, s *stage.Stage) {
 	for _, m := range []struct {
 		name, offers string
 		args         []string

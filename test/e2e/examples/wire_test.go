@@ -63,13 +63,15 @@ func newRecorder(t *testing.T) *recorder {
 			fmt.Fprintf(w, reply, agentID)
 		case ok:
 			io.WriteString(w, reply)
-		case called: // the first call passes
+		case called:
+			w.Header().Set("X-ATH-Decision-ID", "dec_1")
+			w.WriteHeader(http.StatusForbidden)
+			io.WriteString(w, `{"code":"SCOPE_NOT_APPROVED","message":"no","details":{"decision_id":"dec_1"}}`)
+		default: // the first call passes, and the API says something
+			called = true
 			w.Header().Set("Location", "/elsewhere") // which nobody may follow with a token
 			w.WriteHeader(http.StatusFound)
 			io.WriteString(w, `not even JSON`)
-		default:
-			called = true
-			io.WriteString(w, `{}`)
 		}
 	}))
 	t.Cleanup(r.Close)
@@ -92,8 +94,9 @@ func TestAgentsOfOtherLanguagesOnTheWire(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%v\n%s\n%s", err, strings.Join(lines, "\n"), stderr)
 			}
-			if last := lines[len(lines)-1]; !strings.HasSuffix(last, "-> 302 : no reason given") {
-				t.Errorf("a refusal by something else is told as %q", last)
+			said := strings.Join(lines, "\n")
+			if !strings.Contains(said, "\n5. Call: GET /pictures -> 302\n   not even JSON\n") || !strings.HasSuffix(said, "-> 403 SCOPE_NOT_APPROVED: no") {
+				t.Errorf("P-9: what the API said, and a refusal, are told as\n%s", said)
 			}
 
 			want := []struct{ line, fields, audience string }{

@@ -7,13 +7,14 @@ import (
 	"time"
 
 	"github.com/athd/athd/httpapi"
+	"github.com/athd/athd/ratelimit"
 )
 
 // S-10: who asks from where is on record, whether it was refused or done.
 // proves: U-1
 func TestEventsOfHandshakesTellTheAddress(t *testing.T) {
 	const one, other = "198.51.100.7", "2001:db8:1:2:3:4:5:6"
-	w := newWorld(t, limits(httpapi.Limits{Registrations: httpapi.Rate{N: 1, Per: time.Hour}}))
+	w := newWorld(t, limits(httpapi.Limits{Registrations: ratelimit.Rate{N: 1, Per: time.Hour}}))
 	tells := func(t *testing.T, id, want string) {
 		t.Helper()
 		if e := w.event(id); e == nil || e["client_address"] != want {

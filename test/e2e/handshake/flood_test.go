@@ -19,7 +19,7 @@ import (
 
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/audit"
-	"github.com/athd/athd/httpapi"
+	"github.com/athd/athd/ratelimit"
 )
 
 // A guess is one bogus request and the only status that it may have.
@@ -88,7 +88,7 @@ func TestMemoryStaysFlatUnderBogusRequests(t *testing.T) {
 	quiet := slog.New(slog.DiscardHandler)
 	w := newWorld(t, func(c *settings) {
 		c.Logger, c.Audit = quiet, audit.New(audit.Config{Writer: io.Discard})
-		c.Limits.Registrations = httpapi.Rate{N: 1200, Per: time.Minute} // else most would be refused sooner
+		c.Limits.Registrations = ratelimit.Rate{N: 1200, Per: time.Minute} // else most would be refused sooner
 	})
 	known := w.actor("known")
 	known.register("gallery", "pictures:read")

@@ -20,6 +20,7 @@ import (
 	"github.com/athd/athd/attest"
 	"github.com/athd/athd/audit"
 	"github.com/athd/athd/httpapi"
+	"github.com/athd/athd/ratelimit"
 )
 
 // A target is a companion for fuzzers. It fetches nothing, so that no
@@ -33,7 +34,7 @@ func newTarget(f *testing.F, consent string) *target {
 	quiet := slog.New(slog.DiscardHandler)
 	w := newWorld(f, func(c *settings) {
 		c.Logger, c.Audit, c.Consent = quiet, audit.New(audit.Config{Writer: io.Discard}), consent
-		c.Limits = httpapi.Limits{PerAddress: httpapi.Unlimited, Registrations: httpapi.Unlimited, PerAgent: httpapi.Unlimited, SessionsPerAgent: math.MaxInt32}
+		c.Limits = httpapi.Limits{PerAddress: ratelimit.Unlimited, Registrations: ratelimit.Unlimited, PerAgent: ratelimit.Unlimited, SessionsPerAgent: math.MaxInt32}
 		c.SkipAttestation = true
 		store := c.Store
 		var err error

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/athd/athd/httpapi"
+	"github.com/athd/athd/ratelimit"
 )
 
 // slow sends the head of a request with a body that does not come, and returns
@@ -122,7 +123,7 @@ func TestWrongAdminTokensAreFew(t *testing.T) {
 
 // S-7
 func TestOperatorsAreNotCountedByAddress(t *testing.T) {
-	w := newWorld(t, limits(httpapi.Limits{PerAddress: httpapi.Rate{N: 2, Per: time.Hour}}))
+	w := newWorld(t, limits(httpapi.Limits{PerAddress: ratelimit.Rate{N: 2, Per: time.Hour}}))
 	a := w.actor("a")
 	a.register("gallery", "pictures:read")
 	for range 5 {

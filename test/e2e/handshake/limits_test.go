@@ -14,6 +14,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/athd/athd/httpapi"
+	"github.com/athd/athd/ratelimit"
 )
 
 func limits(l httpapi.Limits) option { return func(c *settings) { c.Limits = l } }
@@ -45,7 +46,7 @@ func (w *world) tooMany(t *testing.T, r reply) (seconds int) {
 
 // proves: E-1, E-2
 func TestOneAddressCannotAskForTooMuch(t *testing.T) {
-	w := newWorld(t, limits(httpapi.Limits{PerAddress: httpapi.Rate{N: 6, Per: time.Minute}, Registrations: httpapi.Rate{N: 2, Per: time.Minute}}))
+	w := newWorld(t, limits(httpapi.Limits{PerAddress: ratelimit.Rate{N: 6, Per: time.Minute}, Registrations: ratelimit.Rate{N: 2, Per: time.Minute}}))
 	const one, other = "198.51.100.1", "198.51.100.2"
 	t.Run("registrations are fewer than requests", func(t *testing.T) {
 		for range 2 {
@@ -103,7 +104,7 @@ func TestOneAddressCannotAskForTooMuch(t *testing.T) {
 
 func TestAPeerThatIsNotEnvoyCountsItself(t *testing.T) {
 	w := newWorld(t)
-	w.config.Limits.PerAddress = httpapi.Rate{N: 1, Per: time.Minute}
+	w.config.Limits.PerAddress = ratelimit.Rate{N: 1, Per: time.Minute}
 	companion, _, err := build(w.config)
 	if err != nil {
 		t.Fatal(err)
@@ -121,7 +122,7 @@ func TestAPeerThatIsNotEnvoyCountsItself(t *testing.T) {
 }
 
 func TestOneAgentCannotAskForTooMuch(t *testing.T) {
-	w := newWorld(t, limits(httpapi.Limits{PerAgent: httpapi.Rate{N: 3, Per: time.Minute}}))
+	w := newWorld(t, limits(httpapi.Limits{PerAgent: ratelimit.Rate{N: 3, Per: time.Minute}}))
 	a, b := w.actor("a"), w.actor("b")
 	a.register("gallery", "pictures:read")
 	b.register("gallery", "pictures:read")

@@ -67,6 +67,10 @@ func TestConsentPagesHaveTheirHostForThemselves(t *testing.T) {
 	if r := w.knock("GET", "gateway.example", "/.well-known/ath.json"); r.status != 200 || r.text("consent_origin") != w.consentURL() {
 		t.Errorf("discovery elsewhere: %v", r)
 	}
+	// P-9: a client of the app alone knows the origin, too.
+	if r := w.knock("GET", "gateway.example", "/.well-known/ath-app.json"); r.status != 200 || r.text("consent_origin") != w.consentURL() {
+		t.Errorf("the app's discovery elsewhere: %v", r)
+	}
 }
 
 // S-5

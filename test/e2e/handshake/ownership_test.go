@@ -24,6 +24,7 @@ import (
 
 	"github.com/athd/athd/approval"
 	"github.com/athd/athd/ath"
+	"github.com/athd/athd/ath/api"
 	"github.com/athd/athd/athflow"
 	"github.com/athd/athd/attest"
 	"github.com/athd/athd/audit"
@@ -284,7 +285,7 @@ func (o *ownership) start() *owner {
 			PublicURL: "https://gw.example", Providers: o.list, Attest: verifier, OAuth: oauth, Policy: approval.Policy{Default: approval.Approve},
 			TokenTTL: time.Hour, SessionTTL: 10 * time.Minute, Consent: athflow.ConsentDirect, SkipAttestation: true,
 		},
-		serverConfig: httpapi.Config{Store: r.store, Audit: trail, Logger: logger, Now: o.now, AdminTokens: []httpapi.AdminToken{{Name: "ops", Digest: ath.DigestOf(adminToken)}}},
+		serverConfig: httpapi.Config{Store: r.store, Audit: trail, Logger: logger, Now: o.now, AdminTokens: []httpapi.AdminToken{{Operator: httpapi.Operator{Name: "ops", Role: api.RoleAdmin}, Digest: ath.DigestOf(adminToken)}}},
 	})
 	must(err)
 	return r

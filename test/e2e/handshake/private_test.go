@@ -12,23 +12,29 @@ import (
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/authz"
 	"github.com/athd/athd/httpapi"
+	"github.com/athd/athd/ratelimit"
 )
 
 // S-10
 // proves: O-1, V-2
 func TestOperatorsCanHaveADoorOfTheirOwn(t *testing.T) {
-	w := newWorld(t, func(c *settings) { c.AdminPrivate = true })
-	_, operators, err := build(w.config)
+	w := newWorld(t, operators, func(c *settings) { c.AdminPrivate = true })
+	_, own, err := build(w.config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv := httptest.NewServer(operators)
+	srv := httptest.NewServer(own)
 	t.Cleanup(srv.Close)
 	a, token := w.live(t, "a")
 	b, other := w.live(t, "b")
 	doors := []string{
-		"GET /ath/admin/agents", "GET /ath/admin/providers", "POST /ath/admin/explain", "GET /ath/admin/refusals", "PUT /ath/admin/agents", "GET /ath/admin/",
-		"GET " + a.adminPath(), "DELETE " + a.adminPath(), "POST " + a.adminPath() + "/approve", "POST " + a.adminPath() + "/suspend",
+		"PUT /ath/admin/agents", "GET /ath/admin/", "GET " + a.adminPath(), "DELETE " + a.adminPath(), "POST " + a.adminPath() + "/approve", "POST " + a.adminPath() + "/suspend",
+	}
+	table, _ := doorTable(t)
+	for _, row := range table {
+		if row.door != "POST /ath/revoke" {
+			doors = append(doors, row.method()+" "+row.path(a))
+		}
 	}
 	t.Run("on the other door they are nobody", func(t *testing.T) {
 		for _, door := range doors {
@@ -63,6 +69,15 @@ func TestOperatorsCanHaveADoorOfTheirOwn(t *testing.T) {
 		credentials := `{"client_id":"` + a.clientID + `","client_secret":"` + a.secret + `","token":"` + token + `"}`
 		w.refusedAs(t, at("POST", "/ath/revoke", credentials), http.StatusUnauthorized, "UNAUTHORIZED")
 	})
+	t.Run("there they find every door", func(t *testing.T) {
+		none := at("GET", "/ath/admin/nothing", "", "X-ATH-User-Token", adminToken).text("message")
+		for _, row := range table {
+			r := at(row.method(), row.path(a), "", "X-ATH-User-Token", adminToken)
+			if r.status == http.StatusUnauthorized || r.status == http.StatusMethodNotAllowed || r.text("message") == none {
+				t.Errorf("%s: %d %s", row.door, r.status, r.raw)
+			}
+		}
+	})
 	t.Run("there they do all that they do", func(t *testing.T) {
 		if r := at("GET", "/ath/admin/agents", "", "X-ATH-User-Token", adminToken); r.status != http.StatusOK || !strings.Contains(r.raw, a.clientID) {
 			t.Errorf("%d %s", r.status, r.raw)
@@ -90,7 +105,7 @@ func TestOperatorsCanHaveADoorOfTheirOwn(t *testing.T) {
 // An admin token is nothing special on a listener where no operator is served:
 // it is counted like any other request, so that nobody can tell there that it is one.
 func TestOperatorsOfAnotherListenerAreCountedLikeOthers(t *testing.T) {
-	w := newWorld(t, limits(httpapi.Limits{PerAddress: httpapi.Rate{N: 1, Per: time.Minute}}), func(c *settings) { c.AdminPrivate = true })
+	w := newWorld(t, limits(httpapi.Limits{PerAddress: ratelimit.Rate{N: 1, Per: time.Minute}}), func(c *settings) { c.AdminPrivate = true })
 	ask := func() reply { return w.post("/ath/revoke", body{"token": "x"}, "X-ATH-User-Token", adminToken) }
 	w.refusedAs(t, ask(), http.StatusUnauthorized, "UNAUTHORIZED")
 	w.tooMany(t, ask())

@@ -3,6 +3,7 @@ package handshake
 import (
 	"errors"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -167,7 +168,12 @@ func TestALogThatCannotBeWrittenStopsWhatGivesRightsAlone(t *testing.T) {
 
 			d.becomes("")
 			t.Run("when there is room again, all is on record, and can be done", func(t *testing.T) {
-				if r := w.operate("POST", narrowed.adminPath()+"/approve", reading); r.status != http.StatusOK {
+				r := w.operate("POST", narrowed.adminPath()+"/approve", reading)
+				for start := time.Now(); r.status == http.StatusServiceUnavailable && state == "hanging" && time.Since(start) < 10*time.Second; {
+					runtime.Gosched() // the writer, which hung, has what waited for it to write first
+					r = w.operate("POST", narrowed.adminPath()+"/approve", reading)
+				}
+				if r.status != http.StatusOK {
 					t.Fatalf("%d %s", r.status, r.raw)
 				}
 				if r := newcomer.register("gallery", "pictures:read"); r.status != http.StatusCreated {

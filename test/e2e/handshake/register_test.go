@@ -360,7 +360,7 @@ func TestDiscovery(t *testing.T) {
 	auth, _ := app.json["auth"].(map[string]any)
 	if app.text("ath_version") != "0.1" || app.text("app_id") != "shop" || app.text("api_base") != w.public || auth["type"] != "oauth2" ||
 		auth["authorization_endpoint"] != w.issuer+"/authorize" || auth["token_endpoint"] != w.issuer+"/token" ||
-		auth["registration_endpoint"] != w.public+"/ath/agents/register" || auth["agent_attestation_required"] != true || join(auth["scopes_supported"]) != "products:read" {
+		auth["registration_endpoint"] != w.public+"/ath/agents/register" || auth["agent_attestation_required"] != true || join(auth["scopes_supported"]) != "products:read" || app.text("consent_origin") != "" {
 		t.Errorf("D-2: %s", app.raw)
 	}
 	if h := w.get("/health"); h.status != 200 || h.text("status") != "ok" {

@@ -7,8 +7,8 @@ import (
 	"testing"
 
 	"github.com/athd/athd/authz"
-	"github.com/athd/athd/httpapi"
 	"github.com/athd/athd/provider"
+	"github.com/athd/athd/ratelimit"
 )
 
 func listedIn(r reply) string {
@@ -23,7 +23,7 @@ func listedIn(r reply) string {
 // answers as one of the sets would have it; afterwards as the last one does.
 func TestProvidersAreReplacedWhileHandshakesRun(t *testing.T) {
 	w := newWorld(t, func(c *settings) {
-		c.Limits.PerAddress, c.Limits.Registrations = httpapi.Unlimited, httpapi.Unlimited
+		c.Limits.PerAddress, c.Limits.Registrations = ratelimit.Unlimited, ratelimit.Unlimited
 	})
 	all := w.config.Providers
 	without, err := provider.NewSet(w.set.Get("shop"))

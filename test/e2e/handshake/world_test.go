@@ -30,14 +30,17 @@ import (
 	"github.com/athd/athd/attest"
 	"github.com/athd/athd/audit"
 	"github.com/athd/athd/authz"
+	"github.com/athd/athd/catalog"
 	"github.com/athd/athd/client"
 	"github.com/athd/athd/httpapi"
 	"github.com/athd/athd/internal/browser"
 	"github.com/athd/athd/internal/oauthserver"
+	"github.com/athd/athd/issuer"
 	"github.com/athd/athd/provider"
 	"github.com/athd/athd/test/harness/identity"
 	"github.com/athd/athd/test/harness/leak"
 	"github.com/athd/athd/tokenstore"
+	"github.com/athd/athd/vault"
 )
 
 const (
@@ -72,7 +75,11 @@ type settings struct {
 	serverConfig
 	AdminPrivate bool   // operators are served elsewhere: see build
 	Destination  string // as operators are told it
+	Catalog      *catalog.Catalog
+	Runtime      provider.Options // of providers that are added while it runs
+	NoRoute      bool             // Envoy has none for them
 	Explain      func(context.Context, authz.Question) (*api.Explanation, error)
+	Refresh      func(context.Context, *provider.Provider, tokenstore.ConnectionRef) vault.Report
 }
 
 type (
@@ -87,7 +94,8 @@ func build(c settings) (companion, operators http.Handler, err error) {
 		return nil, nil, err
 	}
 	operate, err := admin.New(admin.Config{
-		Server: server, Providers: c.Providers, Attest: c.Attest, Policy: c.Policy, Destination: c.Destination, Explain: c.Explain,
+		Server: server, Providers: c.Providers, Attest: c.Attest, Policy: c.Policy, Destination: c.Destination, Explain: c.Explain, Refresh: c.Refresh,
+		Catalog: c.Catalog, ProviderOptions: c.Runtime, RuntimeRoute: !c.NoRoute, ProvidersFile: "providers.json", CallbackPerProvider: c.CallbackPerProvider,
 	})
 	if err != nil {
 		return nil, nil, err
@@ -140,16 +148,50 @@ func newWorld(t testing.TB, options ...option) *world {
 		},
 		serverConfig: httpapi.Config{
 			Store: w.store, Audit: audit.New(audit.Config{Writer: lockedWriter{w}, JSON: true, Now: w.now}), Logger: logger, Now: w.now,
-			AdminTokens: []httpapi.AdminToken{{Name: "ops", Digest: ath.DigestOf(adminToken)}},
+			AdminTokens: []httpapi.AdminToken{{Operator: httpapi.Operator{Name: "ops", Role: api.RoleAdmin}, Digest: ath.DigestOf(adminToken)}},
 		},
 	}
 	for _, o := range options {
 		o(&w.config)
 	}
+	if w.config.Catalog == nil {
+		w.config.Catalog = w.catalog(&w.config)
+	}
 	w.serve(srv)
 	w.watch = leak.Of(t)
 	t.Cleanup(w.findLeaks)
 	return w
+}
+
+// catalog knows the providers of a companion, those of files and those that are added
+// while it runs.
+func (w *world) catalog(c *settings) *catalog.Catalog {
+	w.t.Helper()
+	known := w.unread(c)
+	if err := known.Load(w.t.Context()); err != nil {
+		w.t.Fatal(err)
+	}
+	return known
+}
+
+// unread is a catalog that has not read the store yet.
+func (w *world) unread(c *settings) *catalog.Catalog {
+	w.t.Helper()
+	keeper, err := issuer.New(issuer.Config{Store: c.Store, Providers: c.Providers, Fetch: c.OAuth.Metadata, Audit: c.Audit, Logger: c.Logger, Now: w.now})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	known, err := catalog.New(catalog.Config{
+		Store: c.Store, Issuers: keeper, Providers: c.Providers, Files: c.Providers.Current(), Audit: c.Audit, Logger: c.Logger, Now: w.now,
+		Parse: func(id string, data []byte) (*provider.Provider, error) {
+			p, faults := provider.ParseOne(id, data, c.Runtime)
+			return p, faults.Err()
+		},
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return known
 }
 
 // findLeaks fails the test if a secret that passed through this world stands in the

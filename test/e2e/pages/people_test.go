@@ -86,6 +86,7 @@ type reply struct {
 	URL      string `json:"authorization_url"`
 	Session  string `json:"ath_session_id"`
 	Access   string `json:"access_token"`
+	Refresh  string `json:"refresh_token"`
 	Code     string `json:"code"`
 }
 

@@ -32,6 +32,8 @@ func userConsents(t *testing.T, s *stage.Stage) {
 				"developer": "Demo Developers",
 				"purpose":   "Shopping on behalf of the user",
 				"agent-id":  a.claims,
+				"until":     "For 1 hour at most. Then the agent has to ask you again.",
+				"end":       "",
 			} {
 				if got := strings.TrimSpace(b.text("#" + id)); got != want {
 					t.Errorf("the page shows %s %q, want %q", id, got, want)

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/athd/athd/ath"
+	"github.com/athd/athd/test/harness/leak"
 	"github.com/athd/athd/test/harness/reserve"
 	"github.com/athd/athd/test/harness/stage"
 	"github.com/athd/athd/tokenstore"
@@ -102,6 +103,7 @@ func newCrew(t *testing.T, yaml string, on tokenstore.Config) *crew {
 		m.checks = authv3.NewAuthorizationClient(conn)
 		c.athd = append(c.athd, m)
 	}
+	t.Cleanup(c.findLeaks)
 	id, err := ath.ParseAgentID(agentID, false)
 	if err != nil {
 		t.Fatal(err)
@@ -114,6 +116,17 @@ func newCrew(t *testing.T, yaml string, on tokenstore.Config) *crew {
 		t.Fatal(err)
 	}
 	return c
+}
+
+// findLeaks fails the test if a secret that passed through the crew stands in the
+// log of one of its athd.
+func (c *crew) findLeaks() {
+	watch, places := leak.Of(c.t), map[string][]byte{}
+	for i, m := range c.athd {
+		watch.Secret("a client secret", m.secret)
+		places[fmt.Sprintf("the log of athd %d", i)] = []byte(m.Logs())
+	}
+	watch.Check(c.t, places)
 }
 
 // A user is one connection, and the ATH token by which it is used.
@@ -134,6 +147,9 @@ func (c *crew) connect(left time.Duration) *user {
 		Refresh: ath.NewSecret(c.endpoint.grant()), Expires: u.expires, Created: u.expires.Add(-time.Hour),
 		Scopes: ath.Scopes{"products:read"}, Destination: c.endpoint.url + " athd " + api,
 	}
+	watch := leak.Of(c.t)
+	watch.Secret("an upstream access_token", u.first.Access.Reveal())
+	watch.Secret("an upstream refresh_token", u.first.Refresh.Reveal())
 	u.ref = tokenstore.ConnectionRef{Tag: u.token.Tag(), Agent: agentID, User: u.first.User, Provider: "shop"}
 	if err := c.store.PutConnection(c.t.Context(), u.ref.Tag, u.first, now.Add(time.Hour)); err != nil {
 		c.t.Fatal(err)

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/athd/athd/test/harness/leak"
 )
 
 // An endpoint is a provider's token endpoint that says when a call is under way,
@@ -32,7 +34,7 @@ type line struct {
 func newEndpoint(t testing.TB) *endpoint {
 	t.Helper()
 	e := &endpoint{asked: make(chan string, 1000), lines: map[string]*line{}}
-	s := httptest.NewServer(e)
+	s := httptest.NewServer(leak.Of(t).Handler(e))
 	t.Cleanup(s.Close)
 	e.url = s.URL + "/token"
 	return e

@@ -119,7 +119,9 @@ func TestASessionThatIsPutBackGivesNoSecondToken(t *testing.T) {
 	before := map[string]string{}
 	for key := range server.Dump(t) {
 		if strings.HasSuffix(key, ":session") || strings.HasSuffix(key, ":conn") {
-			before[key] = raw.Dump(ctx, key).Val()
+			if before[key] = raw.Dump(ctx, key).Val(); before[key] == "" {
+				t.Fatalf("%s is gone", key)
+			}
 		}
 	}
 	if len(before) != 2 {
@@ -152,7 +154,9 @@ func TestASessionThatIsPutBackGivesNoSecondToken(t *testing.T) {
 		clear(before)
 		for key := range server.Dump(t) {
 			if strings.HasSuffix(key, ":session") || strings.HasSuffix(key, ":conn") {
-				before[key] = raw.Dump(ctx, key).Val()
+				if before[key] = raw.Dump(ctx, key).Val(); before[key] == "" {
+					t.Fatalf("%s is gone", key)
+				}
 			}
 		}
 		for range 5 {

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"net/http"
+	"strings"
 	"sync"
 )
 
@@ -17,14 +18,25 @@ type provider struct {
 	life     int  // of access tokens, in seconds; 0: an hour
 	refresh  bool // it gives refresh tokens
 	many     bool // each code is of another user
+	users    bool // each code says of which user it is: user.NAME.…
+	again    int  // life of refreshed tokens, in seconds; 0: an hour
 	revoked  int  // calls of its revocation endpoint
 
 	refreshes, running, atOnce int
 	hold                       chan struct{} // the first refresh waits until it is closed
 }
 
+// userIn is the part of a code or token that says of which user it is; "": none.
+func userIn(text string) string {
+	_, rest, ok := strings.Cut(text, "user.")
+	if name, _, end := strings.Cut(rest, "."); ok && end {
+		return "user." + name + "."
+	}
+	return ""
+}
+
 // refreshed answers a refresh, and counts it.
-func (p *provider) refreshed(w http.ResponseWriter) {
+func (p *provider) refreshed(w http.ResponseWriter, user string) {
 	p.mu.Lock()
 	p.refreshes++
 	p.running++
@@ -36,8 +48,9 @@ func (p *provider) refreshed(w http.ResponseWriter) {
 	}
 	p.mu.Lock()
 	p.running--
+	life := cmp.Or(p.again, 3600)
 	p.mu.Unlock()
-	json.NewEncoder(w).Encode(map[string]any{"access_token": "up-" + rand.Text(), "token_type": "Bearer", "expires_in": 3600, "refresh_token": "re-" + rand.Text()})
+	json.NewEncoder(w).Encode(map[string]any{"access_token": "up-" + user + rand.Text(), "token_type": "Bearer", "expires_in": life, "refresh_token": "re-" + user + rand.Text()})
 }
 
 func newProvider() *provider { return &provider{redeemed: map[string]int{}} }
@@ -47,14 +60,15 @@ func (p *provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch r.URL.Path {
 	case "/token":
 		if r.PostFormValue("grant_type") == "refresh_token" {
-			p.refreshed(w)
+			p.refreshed(w, userIn(r.PostFormValue("refresh_token")))
 			return
 		}
+		user := userIn(r.PostFormValue("code"))
 		p.mu.Lock()
 		p.redeemed[r.PostFormValue("code")]++
-		reply := map[string]any{"access_token": "up-" + rand.Text(), "token_type": "Bearer", "expires_in": cmp.Or(p.life, 3600)}
+		reply := map[string]any{"access_token": "up-" + user + rand.Text(), "token_type": "Bearer", "expires_in": cmp.Or(p.life, 3600)}
 		if p.refresh {
-			reply["refresh_token"] = "re-" + rand.Text()
+			reply["refresh_token"] = "re-" + user + rand.Text()
 		}
 		p.mu.Unlock()
 		json.NewEncoder(w).Encode(reply)
@@ -62,6 +76,9 @@ func (p *provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		sub := "user-1"
 		if p.many {
 			sub = "user-" + rand.Text()
+		}
+		if p.users {
+			sub = userIn(r.Header.Get("Authorization"))
 		}
 		json.NewEncoder(w).Encode(map[string]any{"sub": sub})
 	case "/revoke":

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -116,9 +117,20 @@ func TestAReplicaGoesAndNoRequestFails(t *testing.T) {
 	if each > 2000 {
 		drain = "5s"
 	}
-	server := realredis.Start(t)
-	p := newPair(t, store{yaml: fmt.Sprintf("url: %q", server.URL()), settings: tokenstore.Config{URL: server.URL()}, drain: drain})
-	p.client.Timeout = 0 // each request says for itself
+	for _, asks := range []string{"filter: ext_authz", "filter: ext_proc"} {
+		t.Run(asks, func(t *testing.T) {
+			server := realredis.Start(t)
+			p := newPair(t, store{yaml: fmt.Sprintf("url: %q", server.URL()), settings: tokenstore.Config{URL: server.URL()}, drain: drain, asks: asks})
+			p.client.Timeout = 0 // each request says for itself
+			p.replicasGo(t, each, asks == "filter: ext_proc")
+		})
+	}
+}
+
+// replicasGo has them go, in each way. A stream of ext_proc that is open is asked of
+// no other replica: so until Envoy's health checks have found out that one hangs,
+// calls that meet it are refused, after the time-out of a message.
+func (p *pair) replicasGo(t *testing.T, each int64, byExtProc bool) {
 	for _, event := range []struct {
 		name     string
 		patience time.Duration
@@ -160,6 +172,10 @@ func TestAReplicaGoesAndNoRequestFails(t *testing.T) {
 			f.all.Wait()
 			t.Logf("%d requests, %d failed; %d registrations were answered after more than %v", f.asked.Load(), f.failed.Load(), f.late.Load(), soon)
 			for how, n := range f.how {
+				if byExtProc && strings.HasSuffix(event.name, "hangs and comes back") && how == "call: 503 INTERNAL_ERROR <nil>" && int64(n) < f.asked.Load()/2 {
+					t.Logf("%d times: %s", n, how)
+					continue
+				}
 				t.Errorf("%d times: %s", n, how)
 			}
 		})
