@@ -1,0 +1,147 @@
+package addprovider
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/athd/athd/ath"
+	"github.com/athd/athd/tokenstore"
+)
+
+// A caller is an agent with a token for one provider, whose user has consented.
+type caller struct {
+	agent, token, provider string
+}
+
+// hold stores what a handshake leaves behind, so that there are agents that can
+// call from the moment at which their provider is there.
+func (w *world) hold(provider, host string) (caller, error) {
+	ctx, now := w.t.Context(), time.Now()
+	c := caller{agent: "https://agents.example/" + provider + "/" + string(ath.NewTag()) + ".json", provider: provider}
+	client, user, scopes := "client-"+string(ath.AgentTag(c.agent)), "user-of-"+provider, ath.Scopes{"things:read"}
+	err := w.store.CreateAgent(ctx, tokenstore.Agent{
+		ID: c.agent, ClientID: client, Name: "An agent", Purpose: "Calls.", RedirectURIs: []string{"https://agents.example/callback"},
+		Developer: tokenstore.Developer{Name: "Agents Inc.", ID: "https://agents.example"},
+		Approvals: []tokenstore.Approval{{Provider: provider, Approved: scopes}}, ApprovalExpires: now.Add(24 * time.Hour), Registered: now,
+	})
+	tag := ath.NewTag()
+	token := ath.NewToken(tag)
+	c.token = token.Secret().Reveal()
+	if err == nil {
+		err = w.store.PutConnection(ctx, tag, tokenstore.Connection{
+			Agent: c.agent, User: user, Provider: provider, Access: ath.NewSecret(userToken), Scopes: scopes, Created: now,
+			Destination: "https://login.example/token athd https://" + net.JoinHostPort(host, w.port),
+		}, now.Add(time.Hour))
+	}
+	if err == nil {
+		err = w.store.PutGrant(ctx, token, tokenstore.Grant{
+			Agent: c.agent, ClientID: client, User: user, Provider: provider, Scopes: scopes, Connection: tag, Issued: now, Expires: now.Add(time.Hour),
+		})
+	}
+	return c, err
+}
+
+// call goes through an Envoy. The body of a 200 is the path that the API saw.
+func (w *world) call(envoy int, c caller) (status int, body string, err error) {
+	req, err := http.NewRequestWithContext(w.t.Context(), http.MethodGet, "http://"+w.at[envoy]+ath.ProxyPath+c.provider+"/things/7", nil)
+	if err != nil {
+		return 0, "", err
+	}
+	req.Host = w.public
+	req.Header.Set("Authorization", "Bearer "+c.token)
+	req.Header.Set("X-Ath-Agent-Id", c.agent)
+	return w.do(req)
+}
+
+func (w *world) do(req *http.Request) (status int, body string, err error) {
+	resp, err := w.client.Do(req)
+	if err != nil {
+		return 0, "", err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(resp.Body, 8<<20))
+	return resp.StatusCode, string(text), err
+}
+
+// operate is a request of the operator's, through an Envoy.
+func (w *world) operate(envoy int, method, path string, fields map[string]any) (status int, body string, err error) {
+	var in io.Reader
+	if fields != nil {
+		text, err := json.Marshal(fields)
+		if err != nil {
+			return 0, "", err
+		}
+		in = bytes.NewReader(text)
+	}
+	req, err := http.NewRequestWithContext(w.t.Context(), method, "http://"+w.at[envoy]+path, in)
+	if err != nil {
+		return 0, "", err
+	}
+	req.Host = w.public
+	req.Header.Set("X-Ath-User-Token", adminToken)
+	req.Header.Set("Content-Type", "application/json")
+	return w.do(req)
+}
+
+// fields is a provider at a host, as an operator gives it.
+func (w *world) fields(host, path string) map[string]any {
+	return map[string]any{
+		"display_name": "Added", "available_scopes": []string{"things:read"}, "client_id": "athd", "client_secret": clientSecret,
+		"authorize_endpoint": "https://login.example/authorize", "token_endpoint": "https://login.example/token",
+		"api_base_url": "https://" + net.JoinHostPort(host, w.port) + path,
+		"scope_rules":  []any{map[string]any{"scope": "things:read", "methods": []string{"GET"}, "paths": []string{"/things/**"}}},
+	}
+}
+
+// add, change and remove do it at one athd, and say so only where they did.
+func (w *world) add(envoy int, id, host string) error {
+	fields := w.fields(host, "/v1")
+	fields["provider_id"] = id
+	return w.want(http.StatusCreated)(w.operate(envoy, http.MethodPost, ath.AdminProvidersPath, fields))
+}
+
+func (w *world) change(envoy int, id, host string) error {
+	return w.want(http.StatusOK)(w.operate(envoy, http.MethodPut, ath.AdminProvidersPath+"/"+id,
+		map[string]any{"api_base_url": "https://" + net.JoinHostPort(host, w.port) + "/v2", "client_secret": clientSecret}))
+}
+
+func (w *world) remove(envoy int, id string) error {
+	return w.want(http.StatusAccepted)(w.operate(envoy, http.MethodDelete, ath.AdminProvidersPath+"/"+id, nil))
+}
+
+func (w *world) want(status int) func(int, string, error) error {
+	return func(got int, body string, err error) error {
+		if err == nil && got != status {
+			err = fmt.Errorf("the operator's API answers %d, want %d: %s", got, status, body)
+		}
+		return err
+	}
+}
+
+// addQuietly stores providers before any athd runs.
+func (w *world) addQuietly(n int) {
+	w.t.Helper()
+	for i := range n {
+		w.put(fmt.Sprintf("idle-%d", i), w.fields("127.0.0.1", fmt.Sprintf("/of-%d", i)))
+	}
+}
+
+func (w *world) put(id string, fields map[string]any) {
+	w.t.Helper()
+	text, err := json.Marshal(fields)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	held, err := w.store.RuntimeProvider(w.t.Context(), id)
+	if err == nil {
+		_, err = w.store.SwapRuntimeProvider(w.t.Context(), held, tokenstore.RuntimeProvider{ID: id, Config: ath.NewSecret(string(text)), Created: time.Now(), CreatedBy: "tests"})
+	}
+	if err != nil {
+		w.t.Fatalf("storing %s: %v", id, err)
+	}
+}
