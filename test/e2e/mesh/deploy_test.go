@@ -107,7 +107,7 @@ func TestIstioFilesCheckEverything(t *testing.T) {
 			}
 		}
 	}
-	for kind, n := range map[string]int{"IstioOperator": 1, "CUSTOM": 3, "VirtualService": 2, "DestinationRule": 2, "ServiceEntry": 1, "EnvoyFilter": 1, "PeerAuthentication": 2} {
+	for kind, n := range map[string]int{"IstioOperator": 1, "CUSTOM": 3, "VirtualService": 2, "DestinationRule": 3, "ServiceEntry": 1, "EnvoyFilter": 2, "PeerAuthentication": 2} {
 		if seen[kind] != n {
 			t.Errorf("%d %s, want %d", seen[kind], kind, n)
 		}
@@ -158,6 +158,23 @@ func TestEnvoyGatewayFilesCheckEverything(t *testing.T) {
 	if policies != 1 || !providers["gallery"] || !providers["shop"] {
 		t.Errorf("%d policies for the whole Gateway, and routes name %v", policies, providers)
 	}
+	folder(t, "../../../deploy/envoy-gateway/streams") // its head
+	judges := 0
+	for _, d := range folder(t, "../../../deploy/envoy-gateway/ext-proc") {
+		if d["kind"] != "EnvoyExtensionPolicy" {
+			continue
+		}
+		judges++
+		judge := at(d, "spec", "extProc", 0)
+		if at(d, "spec", "targetRefs", 0, "kind") != "Gateway" || at(judge, "failOpen") != false || at(judge, "messageTimeout") != "1s" || at(judge, "statusOnError") != 503 ||
+			at(judge, "processingMode", "request") == nil || at(judge, "processingMode", "request", "body") != nil || at(judge, "processingMode", "allowModeOverride") != nil ||
+			at(judge, "shadowMode") != nil || at(judge, "backendRefs", 0, "name") != "athd-grpc" {
+			t.Errorf("%v: %v", at(d, "metadata"), judge)
+		}
+	}
+	if judges != 1 {
+		t.Errorf("%d policies ask by ext_proc", judges)
+	}
 }
 
 // athd takes the configuration of both overlays.
@@ -205,7 +222,67 @@ func TestKubernetesConfigurationIsValid(t *testing.T) {
 			if strings.Contains(stdout+stderr, "development.") {
 				t.Errorf("a development option is on: %s%s", stdout, stderr)
 			}
+			if overlay == "envoy-gateway" {
+				return // bootstrap would want the certificate of an Envoy of its own
+			}
+			// What athd's answers may change is written by hand in the meshes' files.
+			printed, stderr, err := stage.Run(t, dir, "bootstrap", "--config", "config/athd.yaml")
+			if err != nil {
+				t.Fatalf("%v\n%s", err, stderr)
+			}
+			text, err := os.ReadFile("../../../deploy/istio/filters.yaml")
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, pattern, _ := strings.Cut(string(text), "regex: \"^(authorization|")
+			pattern, _, _ = strings.Cut(pattern, "\"\n")
+			if pattern == "" || !strings.Contains(printed, "^(authorization|"+pattern) {
+				t.Errorf("filters.yaml lets athd's answers change other headers than athd bootstrap does: %s", pattern)
+			}
+			// And so is the watch.
+			own, err := os.ReadFile(filepath.Join(dir, "config/athd.yaml"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			write("config/watched.yaml", []byte(strings.Replace(string(own), "\nenvoy:\n", "\nenvoy:\n  streams: watched\n", 1)))
+			printed, stderr, err = stage.Run(t, dir, "bootstrap", "--config", "config/watched.yaml", "--part", "filters")
+			if err != nil {
+				t.Fatalf("%v\n%s", err, stderr)
+			}
+			holdsTheWatch(t, "istio/streams.yaml", strings.ReplaceAll(printed, "athd_streams", "outbound|9001||athd-streams.athd.svc.cluster.local"))
+			holdsTheWatch(t, "envoy-gateway/streams/watch.yaml", printed)
 		})
+	}
+}
+
+// holdsTheWatch: a file of deploy ends with the filter that athd bootstrap prints.
+// ATHD_UPDATE_WATCH=1 writes it there again.
+func holdsTheWatch(t *testing.T, file, printed string) {
+	t.Helper()
+	_, filter, _ := strings.Cut(printed, "\n- name: athd.watch\n")
+	filter, _, _ = strings.Cut(filter, "\n- name: ")
+	want := []string{strings.Repeat(" ", 10) + "name: athd.watch"}
+	for line := range strings.SplitSeq(filter, "\n") {
+		if strings.HasPrefix(line, "  ") { // what does not is about the next filter
+			want = append(want, strings.Repeat(" ", 8)+line)
+		}
+	}
+	path := filepath.Join("../../../deploy", file)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	head, has, found := strings.Cut(string(text), want[0])
+	if !found || len(want) < 50 {
+		t.Fatalf("%s has no watch, or athd bootstrap prints none: %d lines", file, len(want))
+	}
+	tail := strings.Join(want, "\n") + "\n"
+	if os.Getenv("ATHD_UPDATE_WATCH") == "1" {
+		if err := os.WriteFile(path, []byte(head+tail), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	} else if want[0]+has != tail {
+		t.Errorf("deploy/%s has another watch than athd bootstrap prints: ATHD_UPDATE_WATCH=1 writes it again", file)
 	}
 }
 
@@ -214,7 +291,8 @@ func TestKubernetesConfigurationIsValid(t *testing.T) {
 func TestVerifyFindsNoFaultInMeshes(t *testing.T) {
 	for _, m := range []mesh{
 		istioWithoutFilters(), istioAsWeWant(),
-		{name: "Envoy Gateway", away: http.StatusServiceUnavailable, config: gateway("", true)},
+		{name: "Envoy Gateway", away: http.StatusServiceUnavailable, config: gateway("", true, "")},
+		{name: "Envoy Gateway by ext_proc", judges: true, away: http.StatusServiceUnavailable, config: judged},
 	} {
 		t.Run(m.name, m.hasNoFault)
 	}
@@ -222,10 +300,18 @@ func TestVerifyFindsNoFaultInMeshes(t *testing.T) {
 
 func (m mesh) hasNoFault(t *testing.T) {
 	s := m.start(t)
-	for _, f := range verified(t, s).Findings {
+	uncleared := 0
+	for _, f := range m.verified(t, s).Findings {
 		if f.Severity == verify.Fault {
 			t.Errorf("%s: %s: %s", f.Where, f.What, f.Remedy)
 		}
+		if strings.Contains(f.What, "as if athd did") {
+			uncleared++
+		}
+	}
+	// Headers and trailers of two APIs.
+	if want := map[bool]int{true: 0, false: 4}[m.clears]; uncleared != want {
+		t.Errorf("P-9: %d findings say that an API may speak for athd, want %d", uncleared, want)
 	}
 }
 
@@ -233,8 +319,8 @@ func (m mesh) hasNoFault(t *testing.T) {
 // that were left out, and no 404 for the rest of /ath.
 func TestVerifyFindsAthdsPathsAtAnAPI(t *testing.T) {
 	without := func(prefixes ...string) mesh {
-		return mesh{config: istio("0.5s", func(t *testing.T, manager object) {
-			meshConfig(t, manager)
+		return mesh{config: istio("0.5s", func(t *testing.T, manager, clusters object) {
+			meshConfig(t, manager, clusters)
 			host := at(manager, "route_config", "virtual_hosts", 0).(object)
 			all := listOf(host["routes"])
 			host["routes"] = slices.DeleteFunc(slices.Clone(all), func(r any) bool {
@@ -249,7 +335,8 @@ func TestVerifyFindsAthdsPathsAtAnAPI(t *testing.T) {
 	t.Run("a 404 for the rest", without("/ath/admin/").hasNoFault)
 	t.Run("none", func(t *testing.T) {
 		var faults []string
-		for _, f := range verified(t, without("/ath/admin/", "/ath/").start(t)).Findings {
+		m := without("/ath/admin/", "/ath/")
+		for _, f := range m.verified(t, m.start(t)).Findings {
 			if f.Severity == verify.Fault {
 				faults = append(faults, f.What)
 			}
@@ -260,7 +347,7 @@ func TestVerifyFindsAthdsPathsAtAnAPI(t *testing.T) {
 	})
 }
 
-func verified(t *testing.T, s *stage.Stage) verify.Verification {
+func (m mesh) verified(t *testing.T, s *stage.Stage) verify.Verification {
 	t.Helper()
 	parse := func(text string) *url.URL {
 		u, err := url.Parse(text)
@@ -277,7 +364,7 @@ func verified(t *testing.T, s *stage.Stage) verify.Verification {
 		t.Fatal(err)
 	}
 	v, err := verify.Verify([]byte(s.Envoy.Admin("/config_dump")), verify.Expectation{
-		Providers: set, ByHost: true, Authz: []string{"unix:" + s.Dir + "/authz.sock"},
+		Providers: set, ByHost: true, Authz: []string{"unix:" + s.Dir + "/authz.sock"}, ByExtProc: m.judges, WatchesStreams: m.streams,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -20,8 +20,7 @@ const gatewayFilters = `
     TOLD
 - {name: envoy.filters.http.ext_authz/securitypolicy/athd/proxy-gallery, disabled: true, typed_config: *check}
 - {name: envoy.filters.http.ext_authz/securitypolicy/athd/app-shop, disabled: true, typed_config: *check}
-- name: envoy.filters.http.router
-  typed_config: {'@type': type.googleapis.com/envoy.extensions.filters.http.router.v3.Router, suppress_envoy_headers: true}
+GUARD
 `
 
 // gatewayRoutes are what it writes for the HTTPRoutes. EXTENSIONS is what the
@@ -71,8 +70,9 @@ early_header_mutation_extensions:
 `
 
 // gateway is an Envoy with Envoy Gateway's blocks. told is more of the filter;
-// named says whether routes tell athd their provider.
-func gateway(told string, named bool) func(*testing.T, string, []byte) []byte {
+// named says whether routes tell athd their provider; guard is what guard.yaml
+// puts behind it, or nothing.
+func gateway(told string, named bool, guard string) func(*testing.T, string, []byte) []byte {
 	const here = `{'@type': type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute, check_settings: {context_extensions: `
 	gallery, shop := "*gateway", "*gateway"
 	if named {
@@ -81,24 +81,24 @@ func gateway(told string, named bool) func(*testing.T, string, []byte) []byte {
 	}
 	return func(t *testing.T, listen string, clusters []byte) []byte {
 		t.Helper()
-		manager := managerOf(t, gatewayManager, strings.Replace(gatewayFilters, "TOLD", told, 1),
+		manager := managerOf(t, gatewayManager, strings.NewReplacer("TOLD", told, "GUARD", guard+routerFilter).Replace(gatewayFilters),
 			strings.NewReplacer("GALLERY", gallery, "SHOP", shop).Replace(gatewayRoutes))
 		return bootstrap(t, listen, manager, clusters, "securitypolicy/athd/agents/extauth/0")
 	}
 }
 
-// proves: M-1, P-1, P-2, P-3, P-4, P-5, P-7, V-1
+// proves: M-1, P-1, P-2, P-3, P-4, P-5, P-7, P-9, V-1
 func TestEnvoyGateway(t *testing.T) {
 	// What headersToExtAuth makes: a list of names, each to be matched whole,
 	// without the pseudo headers.
 	const list = "allowed_headers: {patterns: [{exact: authorization, ignore_case: true}, {exact: x-ath-agent-id, ignore_case: true}, " +
 		"{exact: x-ath-user-token, ignore_case: true}, {exact: x-ath-other, ignore_case: true}, {exact: cookie, ignore_case: true}, {exact: x-http-method-override, ignore_case: true}]}"
 	for _, m := range []mesh{
-		{name: "one policy for the Gateway", config: gateway("", false)},
-		{name: "routes that name their provider", config: gateway("", true)},
-		{name: "headersToExtAuth", config: gateway(list, false)},
-		{name: "headersToExtAuth and routes that name their provider", config: gateway(list, true)},
-		{name: "raw headers", raw: true, config: gateway("encode_raw_headers: true", true)},
+		{name: "one policy for the Gateway", config: gateway("", false, "")},
+		{name: "routes that name their provider", config: gateway("", true, "")},
+		{name: "headersToExtAuth", lists: true, config: gateway(list, false, "")},
+		{name: "headersToExtAuth and routes that name their provider", lists: true, config: gateway(list, true, "")},
+		{name: "raw headers, the guard", raw: true, config: gateway("encode_raw_headers: true", true, guardFilters)},
 	} {
 		m.merges, m.away = true, http.StatusServiceUnavailable
 		t.Run(m.name, m.works)

@@ -67,6 +67,13 @@ addressType: IPv4
 endpoints: [{addresses: [10.0.0.2], conditions: {ready: true}, targetRef: {kind: Pod, name: athd, namespace: athd}}]
 ports: [{name: grpc, port: 9001, protocol: TCP}, {name: http, port: 9000, protocol: TCP}]
 ---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: athd-streams-1, namespace: athd, labels: {kubernetes.io/service-name: athd-streams}}
+addressType: IPv4
+endpoints: [{addresses: [10.0.0.2], conditions: {ready: true}, targetRef: {kind: Pod, name: athd, namespace: athd}}]
+ports: [{name: grpc, port: 9001, protocol: TCP}]
+---
 apiVersion: v1
 kind: Pod
 metadata: {name: shop, namespace: shop, labels: {app: shop, security.istio.io/tlsMode: istio}}
@@ -155,7 +162,7 @@ func TestIstioAcceptsTheFiles(t *testing.T) {
 		})
 	}
 	for name, in := range map[string][]byte{
-		"gateway": istioInput(t, istioFiles(t, "mesh-config.yaml", "athd.yaml", "gateway.yaml", "filters.yaml"), shop),
+		"gateway": istioInput(t, istioFiles(t, "mesh-config.yaml", "athd.yaml", "gateway.yaml", "filters.yaml", "streams.yaml"), shop),
 		"sidecar": istioInput(t, append(istioFiles(t, "mesh-config.yaml", "athd.yaml", "gateway.yaml", "sidecar.yaml"), forSidecar(t)), shop),
 		"ambient": istioInput(t, istioFiles(t, "mesh-config.yaml", "athd.yaml", "ambient.yaml"), agents),
 	} {
@@ -198,13 +205,23 @@ func TestIstioGenerated(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			all := istioXDS(t, istiod(t, istioInput(t, istioFiles(t, tt.files...), shop), ingress, tt.ambient))
-			m := mesh{name: tt.name, raw: tt.raw, merges: true, away: http.StatusServiceUnavailable, config: all.config, consentHost: consentHost}
+			m := mesh{name: tt.name, raw: tt.raw, merges: true, clears: tt.raw, away: http.StatusServiceUnavailable, config: all.config, consentHost: consentHost}
 			t.Run("clusters", func(t *testing.T) { verifiedByIstio(t, all.clusters) })
 			t.Run("the check", func(t *testing.T) { checked(t, all.listener, tt.raw, 1) })
 			t.Run("verify-envoy", m.hasNoFault)
 			m.works(t)
 		})
 	}
+}
+
+// With streams.yaml streams end.
+func TestIstioGeneratedStreams(t *testing.T) {
+	files := istioFiles(t, "mesh-config.yaml", "athd.yaml", "gateway.yaml", "filters.yaml", "streams.yaml")
+	all := istioXDS(t, istiod(t, istioInput(t, files, shop), ingress, false))
+	if len(all.clusters) != 5 {
+		t.Fatalf("%d clusters are used", len(all.clusters))
+	}
+	mesh{name: "Istio", config: all.config, consentHost: consentHost}.watches(t)
 }
 
 // The same check stands at a sidecar and at a waypoint, on whatever is HTTP.
@@ -340,7 +357,7 @@ func istioXDS(t *testing.T, out object) xds {
 			found.clusters[name] = c
 		}
 	}
-	if len(found.clusters) != 4 {
+	if len(found.clusters) < 4 {
 		t.Fatalf("%d clusters are used", len(found.clusters))
 	}
 	return found
@@ -395,8 +412,7 @@ func verifiedByIstio(t *testing.T, clusters object) {
 			t.Errorf("%s: SNI %v", name, at(tls, "sni"))
 		}
 	}
-	const options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-	if at(clusters[athdService], "typedExtensionProtocolOptions", options, "explicitHttpConfig", "http2ProtocolOptions") == nil {
+	if at(clusters[athdService], "typedExtensionProtocolOptions", httpOptions, "explicitHttpConfig", "http2ProtocolOptions") == nil {
 		t.Errorf("gRPC does not go by HTTP/2: %v", clusters[athdService])
 	}
 }

@@ -47,20 +47,28 @@ func generator(t *testing.T, variable string, in []byte, args ...string) []byte 
 	return out
 }
 
-// gatewayInput is deploy/envoy-gateway with what it wants to be there.
-func gatewayInput(t *testing.T) []byte {
+// The files of deploy/envoy-gateway that belong together: athd is asked by
+// ext_authz, or by ext_proc.
+var (
+	byExtAuthz = []string{"athd.yaml", "gateway.yaml", "check.yaml", "guard.yaml", "raw-headers.yaml", "replies.yaml"}
+	byExtProc  = []string{"athd.yaml", "gateway.yaml", "ext-proc/judge.yaml", "guard.yaml", "replies.yaml"}
+	streamsToo = "streams/watch.yaml"
+)
+
+// gatewayInput is files of deploy/envoy-gateway with what they want to be there,
+// and more.
+func gatewayInput(t *testing.T, files []string, more ...string) []byte {
 	t.Helper()
 	var all [][]byte
-	files, err := filepath.Glob("../../../deploy/envoy-gateway/*.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
 	for _, file := range files {
-		text, err := os.ReadFile(file)
+		text, err := os.ReadFile(filepath.Join("../../../deploy/envoy-gateway", file))
 		if err != nil {
 			t.Fatal(err)
 		}
 		all = append(all, text)
+	}
+	for _, text := range more {
+		all = append(all, []byte(text))
 	}
 	authority := realenvoy.NewAuthority(t)
 	for _, name := range []string{"agents-example-com", "consent-example-com", "gateway-client-tls"} {
@@ -100,18 +108,24 @@ func tlsSecret(t *testing.T, authority *realenvoy.Authority, namespace, name str
 	})
 }
 
-func translate(t *testing.T, to string) object {
+func translate(t *testing.T, to string, files []string, more ...string) object {
 	t.Helper()
 	args := []string{"x", "translate", "--from", "gateway-api", "--to", to, "-f", "FILE", "-o", "yaml"}
 	if to == "xds" {
 		args = append(args, "--type", "all")
 	}
-	return tree.Load(t, generator(t, "ATHD_EGCTL", gatewayInput(t), args...))
+	return tree.Load(t, generator(t, "ATHD_EGCTL", gatewayInput(t, files, more...), args...))
 }
 
 // Envoy Gateway takes all that deploy/envoy-gateway says: no resource has a
 // condition that does not hold.
 func TestEnvoyGatewayAcceptsTheFiles(t *testing.T) {
+	for name, files := range map[string][]string{"ext_authz": append(byExtAuthz, streamsToo), "ext_proc": append(byExtProc, streamsToo)} {
+		t.Run(name, func(t *testing.T) { accepted(t, files) })
+	}
+}
+
+func accepted(t *testing.T, files []string) {
 	conditions := 0
 	var look func(v any, name any)
 	look = func(v any, name any) {
@@ -135,7 +149,7 @@ func TestEnvoyGatewayAcceptsTheFiles(t *testing.T) {
 			}
 		}
 	}
-	look(translate(t, "gateway-api"), nil)
+	look(translate(t, "gateway-api", files), nil)
 	if conditions < 15 {
 		t.Errorf("only %d conditions were found", conditions)
 	}
@@ -149,14 +163,31 @@ const consentHost = "localhost"
 // listener, filters and routes are as they come, but for TLS towards clients
 // and the names of hosts; where they lead is a stage's.
 func TestEnvoyGatewayGenerated(t *testing.T) {
-	all := xdsOf(t, translate(t, "xds"))
+	all := xdsOf(t, translate(t, "xds", byExtAuthz))
 	m := mesh{
-		name: "what Envoy Gateway makes", raw: true, merges: true, away: http.StatusServiceUnavailable,
+		name: "what Envoy Gateway makes", raw: true, merges: true, clears: true, away: http.StatusServiceUnavailable,
 		config: all.config, consentHost: consentHost,
 	}
-	t.Run("clusters", func(t *testing.T) { clustersAuthenticate(t, all.clusters) })
+	t.Run("clusters", func(t *testing.T) {
+		clustersAuthenticate(t, all.clusters, "securitypolicy/athd/agents/extauth/0", "securitypolicy/athd/proxy-gallery/extauth/0", "securitypolicy/athd/app-shop/extauth/0")
+	})
 	t.Run("verify-envoy", m.hasNoFault)
 	m.works(t)
+}
+
+// With streams/watch.yaml streams end, whichever way athd is asked.
+func TestEnvoyGatewayGeneratedStreams(t *testing.T) {
+	for name, files := range map[string][]string{"ext_authz": byExtAuthz, "ext_proc": byExtProc} {
+		t.Run(name, func(t *testing.T) {
+			all := xdsOf(t, translate(t, "xds", append(files, streamsToo)))
+			clustersAuthenticate(t, object{
+				"httproute/athd/handshake/rule/0":     all.clusters["httproute/athd/handshake/rule/0"],
+				"httproute/athd/proxy-gallery/rule/0": all.clusters["httproute/athd/proxy-gallery/rule/0"],
+				"athd_streams":                        object{"transportSocketMatches": []any{object{"transportSocket": at(all.clusters["athd_streams"], "transportSocket")}}},
+			}, "athd_streams")
+			mesh{name: name, judges: name == "ext_proc", config: all.config, consentHost: consentHost}.watches(t)
+		})
+	}
 }
 
 // xds is what a control plane sends to one Envoy.
@@ -166,9 +197,13 @@ type xds struct {
 	cluster func(made, own object) object
 }
 
-// renamed is the stage's own cluster by the name of one that was made.
+// renamed is the stage's own cluster by the name of one that was made, with its
+// filters.
 func renamed(made, own object) object {
 	own["name"] = made["name"]
+	if filters := at(made, "typedExtensionProtocolOptions", httpOptions, "httpFilters"); filters != nil {
+		at(own, "typed_extension_protocol_options", httpOptions).(object)["http_filters"] = filters
+	}
 	if a, ok := own["load_assignment"].(object); ok {
 		a["cluster_name"] = made["name"]
 	}
@@ -198,7 +233,7 @@ func xdsOf(t *testing.T, out object) xds {
 			found.clusters[name] = at(c, "cluster")
 		}
 	}
-	if found.listener == nil || found.routes == nil || len(found.clusters) < 5 {
+	if found.listener == nil || found.routes == nil || len(found.clusters) < 4 {
 		t.Fatalf("listener %v, routes %v, %d clusters", found.listener != nil, found.routes != nil, len(found.clusters))
 	}
 	found.routes["virtualHosts"] = append(listOf(found.routes["virtualHosts"]), consent...)
@@ -207,13 +242,14 @@ func xdsOf(t *testing.T, out object) xds {
 
 // clustersAuthenticate holds that athd is asked by mutual TLS under its own name, and so is the
 // provider under its own.
-func clustersAuthenticate(t *testing.T, clusters object) {
+func clustersAuthenticate(t *testing.T, clusters object, asked ...string) {
+	t.Helper()
 	want := map[string]string{
-		"httproute/athd/handshake/rule/0":             "athd.athd.svc.cluster.local",
-		"securitypolicy/athd/agents/extauth/0":        "athd.athd.svc.cluster.local",
-		"securitypolicy/athd/proxy-gallery/extauth/0": "athd.athd.svc.cluster.local",
-		"securitypolicy/athd/app-shop/extauth/0":      "athd.athd.svc.cluster.local",
-		"httproute/athd/proxy-gallery/rule/0":         "api.gallery.example",
+		"httproute/athd/handshake/rule/0":     "athd.athd.svc.cluster.local",
+		"httproute/athd/proxy-gallery/rule/0": "api.gallery.example",
+	}
+	for _, name := range asked {
+		want[name] = "athd.athd.svc.cluster.local"
 	}
 	for name, host := range want {
 		tls := at(clusters[name], "transportSocketMatches", 0, "transportSocket", "typedConfig")
@@ -283,19 +319,4 @@ func (x xds) config(t *testing.T, listen string, clusters []byte) []byte {
 		"static_resources": object{"listeners": []any{x.listener}, "clusters": mine},
 	})
 	return []byte(strings.ReplaceAll(string(text), "api.gallery.example", hostOf(t, printed, "provider_gallery")))
-}
-
-// stands says which of athd's own clusters stands for one of the mesh's.
-func stands(t *testing.T, name string) string {
-	t.Helper()
-	for part, own := range map[string]string{
-		"/extauth/": "athd_authz", "/handshake/": "athd_companion", "/consent/": "athd_companion", "httproute/athd/proxy-gallery/": "provider_gallery", "httproute/athd/app-shop/": "provider_shop",
-		"|9001||athd.": "athd_authz", "|9000||athd.": "athd_companion", "|443||api.gallery.": "provider_gallery", "|3000||shop.": "provider_shop",
-	} {
-		if strings.Contains(name, part) {
-			return own
-		}
-	}
-	t.Fatalf("an unknown cluster: %s", name)
-	return ""
 }

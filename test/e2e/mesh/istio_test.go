@@ -1,10 +1,13 @@
 package mesh
 
 import (
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/athd/athd/test/harness/tree"
 )
 
 const athdService = "outbound|9001||athd.athd.svc.cluster.local"
@@ -76,14 +79,15 @@ normalize_path: true
 path_with_escaped_slashes_action: KEEP_UNCHANGED
 `
 
-// istio is an Envoy with Istio's blocks; edit changes them as an EnvoyFilter or
-// the mesh's configuration does.
-func istio(timeout string, edit func(t *testing.T, manager object)) func(*testing.T, string, []byte) []byte {
+// istio is an Envoy with Istio's blocks; edit changes them, and the clusters, as an
+// EnvoyFilter or the mesh's configuration does.
+func istio(timeout string, edit func(t *testing.T, manager, clusters object)) func(*testing.T, string, []byte) []byte {
 	return func(t *testing.T, listen string, clusters []byte) []byte {
 		t.Helper()
 		manager := managerOf(t, istioManager, strings.ReplaceAll(istioFilters, "TIMEOUT", timeout), istioRoutes)
-		edit(t, manager)
-		return bootstrap(t, listen, manager, clusters, athdService)
+		resources := tree.Load(t, clusters)
+		edit(t, manager, resources)
+		return bootstrap(t, listen, manager, dump(t, resources), athdService)
 	}
 }
 
@@ -91,7 +95,7 @@ func istio(timeout string, edit func(t *testing.T, manager object)) func(*testin
 func istioAsItComes() mesh {
 	return mesh{
 		name: "Istio as it comes", away: http.StatusForbidden,
-		config: istio("600s", func(*testing.T, object) {}),
+		config: istio("600s", func(*testing.T, object, object) {}),
 	}
 }
 
@@ -107,18 +111,18 @@ func istioWithoutFilters() mesh {
 // istioAsWeWant has filters.yaml, too.
 func istioAsWeWant() mesh {
 	return mesh{
-		name: "Istio with deploy/istio", raw: true, merges: true, away: http.StatusServiceUnavailable,
-		config: istio("0.5s", func(t *testing.T, manager object) {
-			meshConfig(t, manager)
+		name: "Istio with deploy/istio", raw: true, merges: true, clears: true, away: http.StatusServiceUnavailable,
+		config: istio("0.5s", func(t *testing.T, manager, clusters object) {
+			meshConfig(t, manager, clusters)
 			for _, d := range documents(t, "../../../deploy/istio/filters.yaml") {
-				applyEnvoyFilter(t, d, manager)
+				applyEnvoyFilter(t, d, manager, clusters)
 			}
 		}),
 	}
 }
 
 // meshConfig is what deploy/istio/mesh-config.yaml makes of these blocks.
-func meshConfig(_ *testing.T, manager object) {
+func meshConfig(_ *testing.T, manager, _ object) {
 	manager["merge_slashes"] = true // MERGE_SLASHES
 	for _, f := range manager["http_filters"].([]any) {
 		if f := f.(object); f["name"] == "envoy.filters.http.ext_authz" {
@@ -127,11 +131,21 @@ func meshConfig(_ *testing.T, manager object) {
 	}
 }
 
-// applyEnvoyFilter does to the chain what Istio does with the two operations
-// that filters.yaml has.
-func applyEnvoyFilter(t *testing.T, document, manager object) {
+// applyEnvoyFilter does to chain and clusters what Istio does with the two
+// operations that filters.yaml has.
+func applyEnvoyFilter(t *testing.T, document, manager, clusters object) {
 	t.Helper()
 	for _, p := range document["spec"].(object)["configPatches"].([]any) {
+		if at(p, "applyTo") == "CLUSTER" {
+			service, _ := at(p, "match", "cluster", "service").(string)
+			name := stands(t, "outbound|443||"+strings.Replace(service, "shop.shop.", "|3000||shop.", 1))
+			for _, c := range listOf(clusters["clusters"]) {
+				if at(c, "name") == name {
+					maps.Copy(c.(object), at(p, "patch", "value").(object)) // Istio has written none of this
+				}
+			}
+			continue
+		}
 		match := p.(object)["match"].(object)["listener"].(object)["filterChain"].(object)["filter"].(object)
 		patch := p.(object)["patch"].(object)
 		chain := manager["http_filters"].([]any)
@@ -163,7 +177,7 @@ func merge(into, from object) {
 	}
 }
 
-// proves: M-1, P-1, P-2, P-3, P-4, P-5, P-7, V-1
+// proves: M-1, P-1, P-2, P-3, P-4, P-5, P-7, P-9, V-1
 func TestIstioFilesHoldInEnvoy(t *testing.T) {
 	for _, m := range []mesh{istioAsItComes(), istioWithoutFilters(), istioAsWeWant()} {
 		t.Run(m.name, m.works)

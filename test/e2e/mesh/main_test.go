@@ -26,14 +26,20 @@ type mesh struct {
 	name   string
 	raw    bool // headers are told raw
 	merges bool // two slashes are one before anyone looks
+	clears bool // APIs' replies are cleared of x-ath-*
 	away   int  // the status while athd is away
+	judges bool // athd is asked by ext_proc
+	// streams: athd hears of long exchanges, and ends them.
+	streams bool
+	lists   bool // athd is told headers of a list only, in which none of envoy.IdentityHeaders is
 	// consentHost has the consent pages; "": they are where all else is.
 	consentHost string
 	config      func(t *testing.T, listen string, clusters []byte) []byte
 }
 
 // start sets a stage up with the mesh's Envoy on it. The clusters are those that
-// athd bootstrap prints: a mesh has the same under other names.
+// athd bootstrap prints, without filters of their own: a mesh has the same under
+// other names.
 func (m mesh) start(t *testing.T) *stage.Stage {
 	t.Helper()
 	return m.startWith(t, stage.Options{})
@@ -43,12 +49,20 @@ func (m mesh) startWith(t *testing.T, o stage.Options) *stage.Stage {
 	t.Helper()
 	o.Destination, o.ConsentHost, o.AccessLogOf = "host_and_path", m.consentHost, "the mesh"
 	o.Envoy = func(listen string, bootstrap func(...string) []byte) []byte {
-		return m.config(t, listen, bootstrap("--part", "clusters"))
+		clusters := tree.Load(t, bootstrap("--part", "clusters"))
+		for _, c := range listOf(clusters["clusters"]) {
+			if options, ok := at(c, "typed_extension_protocol_options", httpOptions).(object); ok {
+				delete(options, "http_filters")
+			}
+		}
+		return m.config(t, listen, dump(t, clusters))
 	}
 	return stage.Start(t, o)
 }
 
 type object = tree.Object
+
+const httpOptions = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 // documents reads a file of several YAML documents.
 func documents(t *testing.T, path string) []object {
@@ -132,6 +146,7 @@ type reply struct {
 	code   string // of a refusal (E-1)
 	known  bool   // it has a decision_id, the same in body and header (E-2)
 	body   string
+	header http.Header
 }
 
 // send writes a request line by line, with Host added, and reads one reply.
@@ -165,5 +180,20 @@ func send(t *testing.T, s *stage.Stage, line string, headers ...string) reply {
 	}
 	json.Unmarshal(body, &refusal) // what is no JSON has no code
 	id := refusal.Details.Decision
-	return reply{resp.StatusCode, refusal.Code, id != "" && id == resp.Header.Get("X-ATH-Decision-ID"), string(body)}
+	return reply{resp.StatusCode, refusal.Code, id != "" && id == resp.Header.Get("X-ATH-Decision-ID"), string(body), resp.Header}
+}
+
+// stands says which of athd's own clusters stands for one of the mesh's.
+func stands(t *testing.T, name string) string {
+	t.Helper()
+	for part, own := range map[string]string{
+		"/extauth/": "athd_authz", "/extproc/": "athd_authz", "/handshake/": "athd_companion", "/consent/": "athd_companion", "httproute/athd/proxy-gallery/": "provider_gallery", "httproute/athd/app-shop/": "provider_shop",
+		"|9001||athd.": "athd_authz", "|9001||athd-streams.": "athd_streams", "athd_streams": "athd_streams", "|9000||athd.": "athd_companion", "|443||api.gallery.": "provider_gallery", "|3000||shop.": "provider_shop",
+	} {
+		if strings.Contains(name, part) {
+			return own
+		}
+	}
+	t.Fatalf("an unknown cluster: %s", name)
+	return ""
 }
