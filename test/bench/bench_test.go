@@ -32,10 +32,11 @@ func BenchmarkRequest(b *testing.B) {
 	requests, messages := drawn(r.calls, call.request), drawn(r.calls, func(c call) []byte { return c.check(b) })
 	r.verify(b)
 	through, asked := map[string][]client{}, map[string][]client{}
-	paths, directly := []string{bare, plain, lean, athdIs}, []string{lean, athdIs}
-	if r.base != nil {
+	paths, directly := []string{bare, plain, lean, athdIs, watchIs, procIs}, []string{lean, athdIs}
+	based, compared := r.others[baseIs]
+	if compared {
 		paths, directly = append(paths, baseIs), append(directly, baseIs)
-		asked[baseIs] = direct(b, r.base.socket, messages)
+		asked[baseIs] = direct(b, based.socket, messages)
 		*rounds = max(*rounds, leastRounds)
 	}
 	for _, variant := range paths {
@@ -57,8 +58,11 @@ func BenchmarkRequest(b *testing.B) {
 				all.Direct[variant] = append(all.Direct[variant], r.measure(b, variant, asked[variant], *during/2))
 			}
 			r.dropLog(b, r.athd)
-			if r.base != nil {
-				r.dropLog(b, *r.base)
+			for _, other := range r.others {
+				r.dropLog(b, other)
+			}
+			swap(paths, watchIs, procIs)
+			if compared {
 				// Who comes second meets what the first one left.
 				swap(paths, athdIs, baseIs)
 				swap(directly, athdIs, baseIs)
@@ -66,7 +70,7 @@ func BenchmarkRequest(b *testing.B) {
 		}
 	}
 	all.Check = inProcess(b, "")
-	if r.base != nil && baseTree != "" {
+	if compared && baseTree != "" {
 		figures := inProcess(b, baseTree)
 		all.BaseCheck = &figures
 	}
@@ -103,10 +107,10 @@ func drawn(calls []call, message func(call) []byte) [][]byte {
 func (r *rig) verify(t testing.TB) {
 	t.Helper()
 	call := r.calls[0]
-	upstream := map[string]string{bare: call.token, plain: userToken, lean: userToken, athdIs: userToken}
+	upstream := map[string]string{bare: call.token, plain: userToken, lean: userToken, athdIs: userToken, watchIs: userToken, procIs: userToken}
 	answer := map[string]string{plain: r.noop[plain], lean: r.noop[lean], athdIs: r.athd.socket}
-	if r.base != nil {
-		upstream[baseIs], answer[baseIs] = userToken, r.base.socket
+	if based, ok := r.others[baseIs]; ok {
+		upstream[baseIs], answer[baseIs] = userToken, based.socket
 	}
 	for variant, authorization := range upstream {
 		conn, err := net.Dial("tcp", r.envoy.Addr(variant))
@@ -161,7 +165,8 @@ func (r *rig) dropLog(t testing.TB, s sidecar) {
 	}
 }
 
-// perSecond and serverTime are what ratios are made of.
+// perSecond, serverTime and bothTime are what ratios are made of.
+func bothTime(r run) float64   { return float64(r.Server + r.Envoy) }
 func perSecond(r run) float64  { return r.PerSecond }
 func serverTime(r run) float64 { return float64(r.Server) }
 

@@ -44,7 +44,7 @@ apps:
   scope_rules:
   - {scope: "orders:write", methods: [POST], paths: [/api/orders]}
   - {scope: "products:read", methods: [GET], paths: [/api/products/**]}
-admin: {tokens: [{name: ops, token_file: admin.token}]}
+admin: {tokens: [{name: ops, token_file: admin.token, role: admin}]}
 approval:
   default: review
   rules:

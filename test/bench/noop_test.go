@@ -15,7 +15,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/structpb"
 
-	"github.com/athd/athd/envoy/extauthz"
+	"github.com/athd/athd/envoy/server"
 )
 
 // Variables that make a process of this binary a no-op server, and its replies
@@ -40,7 +40,7 @@ func serveNoop(socket string) {
 	if err != nil {
 		log.Fatal(err)
 	}
-	s := grpc.NewServer(extauthz.Transport()...)
+	s := grpc.NewServer(server.Transport()...)
 	var metadata *structpb.Struct
 	if os.Getenv(noopGuarded) != "" {
 		metadata = &structpb.Struct{Fields: map[string]*structpb.Value{

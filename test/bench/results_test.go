@@ -2,6 +2,7 @@ package bench
 
 import (
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"regexp"
@@ -92,6 +93,7 @@ func (r *results) markdown() string {
 	b.WriteString("| through Envoy | requests per second | p50 | p99 | processor time of the server | of Redis | of Envoy |\n|---|---|---|---|---|---|---|\n")
 	for _, v := range []struct{ name, what string }{
 		{bare, "A: no ext_authz"}, {plain, "B: ext_authz by its defaults, a server that allows everything"}, {lean, "B2: that server, on athd's configuration"}, {athdIs, "D: athd, one round trip to Redis"},
+		{watchIs, "W: that, and long exchanges are watched (`envoy.streams: watched`)"}, {procIs, "E: athd, asked by ext_proc instead (`envoy.filter: ext_proc`)"},
 	} {
 		b.WriteString(row(v.what, r.Through[v.name]))
 	}
@@ -113,10 +115,27 @@ func (r *results) markdown() string {
 		{"D / B2 through Envoy", r.Through[athdIs], r.Through[lean]},
 		{"B / A through Envoy", r.Through[plain], r.Through[bare]},
 		{"D / A through Envoy", r.Through[athdIs], r.Through[bare]},
+		{"E / D through Envoy", r.Through[procIs], r.Through[athdIs]},
 		{"D / B directly", r.Direct[athdIs], r.Direct[lean]},
+		{"W / D through Envoy", r.Through[watchIs], r.Through[athdIs]},
 	} {
 		q := ratios(v.x, v.y, perSecond)
 		fmt.Fprintf(&b, "| %s | %.3f | %.3f to %.3f |\n", v.what, median(q), quantile(q, 0.25), quantile(q, 0.75))
+	}
+	b.WriteString("\n| processor time of athd and Envoy together, for a request | median | 95 % interval |\n|---|---|---|\n")
+	for _, v := range []struct {
+		what string
+		x    []run
+	}{
+		{"**W / D: that exchanges are watched which are long**", r.Through[watchIs]},
+		{"E / D: that ext_proc asks", r.Through[procIs]},
+	} {
+		q := ratios(v.x, r.Through[athdIs], bothTime)
+		if math.IsNaN(median(q)) { // the system tells no processor time
+			continue
+		}
+		low, high := interval(q)
+		fmt.Fprintf(&b, "| %s | %.3f | %.3f to %.3f |\n", v.what, median(q), low, high)
 	}
 	fmt.Fprintf(&b, "\nOne check in the process, from message to message, the store in memory: %.1f µs, %d allocations (%d bytes).\n",
 		r.Check.Nanoseconds/1000, r.Check.Allocations, r.Check.Bytes)

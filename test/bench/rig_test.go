@@ -37,8 +37,8 @@ type rig struct {
 	dir      string
 	noop     map[string]string // paths of the no-op servers' sockets, by variant
 	athd     sidecar
-	base     *sidecar // nil: there is none to compare with
-	upstream string   // host:port
+	others   map[string]sidecar // athd too, by variant
+	upstream string             // host:port
 
 	processors string         // how they are shared
 	processes  map[string]int // ids of the servers by variant, and of Redis
@@ -69,7 +69,7 @@ apps:
   - {scope: "orders:write", methods: [POST], paths: [/api/orders]}
   - {scope: "products:read", methods: [GET], paths: [/api/products/**]}
 approval: {default: approve}
-envoy: {admin: "127.0.0.1:0"}
+envoy: {admin: "127.0.0.1:0"%[7]s}
 log: {format: json}
 `
 
@@ -83,7 +83,7 @@ func newRig(t testing.TB) *rig {
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	r := &rig{dir: dir, noop: map[string]string{plain: dir + "/b.sock", lean: dir + "/b2.sock"}, upstream: startUpstream(t), processes: map[string]int{}}
 	r.redis = realredis.Start(t, "unixsocket "+dir+"/redis.sock")
-	r.athd = r.configure(t, "athd", stage.Binary(t))
+	r.athd = r.configure(t, "athd", stage.Binary(t), "")
 	if _, stderr, err := stage.Run(t, dir, "keys", "new", "-o", filepath.Join(dir, "keyset.json")); err != nil {
 		t.Fatalf("athd keys new: %v\n%s", err, stderr)
 	}
@@ -93,28 +93,35 @@ func newRig(t testing.TB) *rig {
 		t.Fatal("Redis does not tell its process")
 	}
 	r.processes[redisIs], _ = strconv.Atoi(id[1])
-	bootstraps := []string{r.startAthd(t, athdIs, r.athd)}
+	bootstrap := r.startAthd(t, athdIs, r.athd)
+	r.others = map[string]sidecar{
+		watchIs: r.configure(t, "watch", stage.Binary(t), ", streams: watched"),
+		procIs:  r.configure(t, "proc", stage.Binary(t), ", filter: ext_proc"),
+	}
 	if path := baseBinary(t); path != "" {
-		base := r.configure(t, "base", path)
-		bootstraps, r.base = append(bootstraps, r.startAthd(t, baseIs, base)), &base
+		r.others[baseIs] = r.configure(t, "base", path, "")
+	}
+	bootstraps := map[string]string{}
+	for variant, s := range r.others {
+		bootstraps[variant] = r.startAthd(t, variant, s)
 	}
 	likeAthd := []string{"GOGC=" + r.metric(t, "go_gc_gogc_percent"), "GOMAXPROCS=" + r.metric(t, "go_sched_gomaxprocs_threads")}
 	r.processes[plain] = startNoop(t, r.noop[plain], "", likeAthd)
 	r.processes[lean] = startNoop(t, r.noop[lean], "yes", likeAthd)
-	r.envoy = realenvoy.Start(t, onceForEach(t, bootstraps, r.noop))
+	r.envoy = realenvoy.Start(t, onceForEach(t, bootstrap, bootstraps, r.noop))
 	r.processors = pinned(t, r.envoy.PID())
 	return r
 }
 
-// configure writes the configuration of an athd. All of them share Redis and
-// keyset.
-func (r *rig) configure(t testing.TB, name, binary string) sidecar {
+// configure writes the configuration of an athd, with more keys of envoy. All of them
+// share Redis and keyset.
+func (r *rig) configure(t testing.TB, name, binary, more string) sidecar {
 	t.Helper()
 	s := sidecar{
 		binary: binary, socket: filepath.Join(r.dir, name+".sock"), admin: reserve.Addr(t),
 		log: filepath.Join(r.dir, name+".log"), config: filepath.Join(r.dir, name+".yaml"),
 	}
-	r.write(t, name+".yaml", fmt.Sprintf(configuration, r.dir, reserve.Addr(t), s.admin, r.redis.Password(), r.upstream, s.socket))
+	r.write(t, name+".yaml", fmt.Sprintf(configuration, r.dir, reserve.Addr(t), s.admin, r.redis.Password(), r.upstream, s.socket, more))
 	return s
 }
 
@@ -216,9 +223,15 @@ func (r *rig) startAthd(t testing.TB, variant string, s sidecar) (bootstrap stri
 		resp.Body.Close()
 		return resp.StatusCode == http.StatusOK
 	})
+	return r.bootstrap(t, s)
+}
+
+// bootstrap returns what an athd prints for Envoy.
+func (r *rig) bootstrap(t testing.TB, s sidecar) string {
+	t.Helper()
 	out, err := exec.CommandContext(t.Context(), s.binary, "bootstrap", "--static", "--config", s.config).Output()
 	if err != nil {
-		t.Fatalf("%s: athd bootstrap: %v", variant, err)
+		t.Fatalf("%s: athd bootstrap: %v", s.config, err)
 	}
 	return string(out)
 }

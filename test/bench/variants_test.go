@@ -9,11 +9,13 @@ import (
 
 // The variants, which are also the names of Envoy's listeners.
 const (
-	bare   = "A"  // no ext_authz
-	plain  = "B"  // ext_authz by its defaults
-	lean   = "B2" // by athd's configuration
-	athdIs = "D"
-	baseIs = "base" // athd too: the one of -base
+	bare    = "A"  // no ext_authz
+	plain   = "B"  // ext_authz by its defaults
+	lean    = "B2" // by athd's configuration
+	athdIs  = "D"
+	watchIs = "W"    // athd, with streams that are watched
+	procIs  = "E"    // athd, asked by ext_proc instead
+	baseIs  = "base" // athd too: the one of -base
 
 	redisIs = "Redis" // no variant, but a process
 )
@@ -24,16 +26,16 @@ type node = map[string]any
 // listener for each variant. D's is the listener as it is. B2's is the same,
 // but asks a no-op server. B's asks another no-op server by an ext_authz filter
 // that says nothing but that, and has no guard: what anyone has who lets Envoy
-// ask. A's has neither filter. That of the base is what that athd prints
-// itself, if there is a second bootstrap.
+// ask. A's has neither filter. Those of others are what those athd print
+// themselves.
 // None writes an access log, which would cost all of them the same.
-func onceForEach(t testing.TB, bootstraps []string, sockets map[string]string) []byte {
+func onceForEach(t testing.TB, bootstrap string, others map[string]string, sockets map[string]string) []byte {
 	t.Helper()
-	whole := parse(t, bootstraps[0])
+	whole := parse(t, bootstrap)
 	resources := whole["static_resources"].(node)
 	listeners := []any{}
 	for _, variant := range []string{bare, plain, lean, athdIs} {
-		l, manager := listener(t, bootstraps[0], variant)
+		l, manager := listener(t, bootstrap, variant)
 		var filters []any
 		for _, f := range manager["http_filters"].([]any) {
 			name := f.(node)["name"]
@@ -51,21 +53,19 @@ func onceForEach(t testing.TB, bootstraps []string, sockets map[string]string) [
 	}
 	// The no-op servers' clusters are athd's with another socket.
 	for variant, socket := range sockets {
-		c := authzCluster(t, bootstraps[0], variant)
+		c := authzCluster(t, bootstrap, variant)
 		assignment := c["load_assignment"].(node)
 		endpoint := assignment["endpoints"].([]any)[0].(node)["lb_endpoints"].([]any)[0].(node)["endpoint"].(node)
 		endpoint["address"] = node{"pipe": node{"path": socket}}
 		resources["clusters"] = append(resources["clusters"].([]any), c)
 	}
-	if len(bootstraps) > 1 {
-		l, manager := listener(t, bootstraps[1], baseIs)
-		for _, f := range manager["http_filters"].([]any) {
-			if f.(node)["name"] == "envoy.filters.http.ext_authz" {
-				asks(f.(node)["typed_config"].(node), baseIs)
-			}
-		}
+	for variant, theirs := range others {
+		l, manager := listener(t, theirs, variant)
+		leads(manager["http_filters"], variant)
 		listeners = append(listeners, l)
-		resources["clusters"] = append(resources["clusters"].([]any), authzCluster(t, bootstraps[1], baseIs))
+		for _, c := range athdClusters(t, theirs, variant) {
+			resources["clusters"] = append(resources["clusters"].([]any), c)
+		}
 	}
 	resources["listeners"] = listeners
 	out, err := yaml.Marshal(whole)
@@ -97,19 +97,66 @@ func listener(t testing.TB, bootstrap, name string) (whole, manager node) {
 	return l, manager
 }
 
-// authzCluster returns the cluster of a bootstrap that leads to athd, under
+// authzCluster returns the cluster of a bootstrap that leads to athd's decisions, under
 // another name.
 func authzCluster(t testing.TB, bootstrap, name string) node {
 	t.Helper()
-	for _, c := range parse(t, bootstrap)["static_resources"].(node)["clusters"].([]any) {
-		if c.(node)["name"] == "athd_authz" {
-			c.(node)["name"] = name
-			c.(node)["load_assignment"].(node)["cluster_name"] = name
-			return c.(node)
+	for _, c := range athdClusters(t, bootstrap, name) {
+		if c["name"] == name {
+			return c
 		}
 	}
-	t.Fatal("the bootstrap has no cluster athd_authz")
+	t.Fatal("the bootstrap has no cluster " + asked)
 	return nil
+}
+
+// The clusters of a bootstrap that lead to athd's gRPC; those for a variant have its
+// name in the place of the first one's.
+const (
+	asked    = "athd_authz"
+	watching = "athd_streams"
+)
+
+func named(cluster, variant string) string {
+	switch cluster {
+	case asked:
+		return variant
+	case watching:
+		return variant + "_streams"
+	}
+	return cluster
+}
+
+// athdClusters returns those clusters under the names for a variant.
+func athdClusters(t testing.TB, bootstrap, variant string) (out []node) {
+	t.Helper()
+	for _, c := range parse(t, bootstrap)["static_resources"].(node)["clusters"].([]any) {
+		c := c.(node)
+		if name := named(c["name"].(string), variant); name != c["name"] {
+			c["name"] = name
+			c["load_assignment"].(node)["cluster_name"] = name
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// leads lets whatever names a cluster of athd's name that of a variant.
+func leads(in any, variant string) {
+	switch in := in.(type) {
+	case []any:
+		for _, v := range in {
+			leads(v, variant)
+		}
+	case node:
+		for key, v := range in {
+			if text, ok := v.(string); ok && key == "cluster_name" {
+				in[key] = named(text, variant)
+			} else {
+				leads(v, variant)
+			}
+		}
+	}
 }
 
 // asks turns athd's ext_authz filter into that of another server.
