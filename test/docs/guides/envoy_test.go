@@ -1,6 +1,7 @@
 package guides
 
 import (
+	"fmt"
 	"net"
 	"reflect"
 	"strconv"
@@ -84,6 +85,34 @@ func move(t *testing.T, v any, ports map[int]string) {
 		}
 		for _, e := range v {
 			move(t, e, ports)
+		}
+	}
+}
+
+// moveClosed gives every port that athd.egress keeps closed another one: those of
+// athd's listeners.
+func moveClosed(t *testing.T, v any, ports map[string]any) {
+	t.Helper()
+	switch v := v.(type) {
+	case []any:
+		for _, e := range v {
+			moveClosed(t, e, ports)
+		}
+	case object:
+		if at, ok := ports[fmt.Sprint(v["start"])].(string); ok && v["end"] != nil {
+			_, to, err := net.SplitHostPort(at)
+			if err != nil {
+				t.Fatal(err)
+			}
+			next, err := strconv.Atoi(to)
+			if err != nil {
+				t.Fatal(err)
+			}
+			v["start"], v["end"] = to, strconv.Itoa(next+1)
+			return
+		}
+		for _, e := range v {
+			moveClosed(t, e, ports)
 		}
 	}
 }

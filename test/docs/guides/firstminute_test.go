@@ -35,7 +35,7 @@ type reader struct {
 	t      *testing.T
 	dir    string
 	env    []string
-	swap   []string // of a strings.Replacer: README's addresses and ours
+	swap   []string // README's addresses and ours
 	edit   func()   // what else is to be changed in what athd init wrote
 	typed  []string // as README has it
 	began  time.Time
@@ -216,7 +216,7 @@ func (r *reader) note(line string) {
 func (r *reader) command(ctx context.Context, words []string) *exec.Cmd {
 	args := make([]string, len(words))
 	for i, word := range words {
-		args[i] = strings.NewReplacer(r.swap...).Replace(word)
+		args[i] = swapped(word, r.swap)
 	}
 	path, _, _ := strings.Cut(strings.TrimPrefix(r.env[0], "PATH="), ":")
 	cmd := exec.CommandContext(ctx, filepath.Join(path, args[0]), args[1:]...)

@@ -172,7 +172,7 @@ func TestAnEndedAccessTokenLooksAsShown(t *testing.T) {
 			continue
 		}
 		body := regexp.MustCompile(`dec_[\w-]+`).ReplaceAllString(string(got.Reply), "dec_…")
-		body = regexp.MustCompile(`"discovery":"[^"]+"`).ReplaceAllString(body, `"discovery":"…"`) // at a port of this run
+		body = regexp.MustCompile(`"(discovery|authorization_url)":"[^"]+"`).ReplaceAllString(body, `"$1":"…"`) // at a port of this run
 		if got.Status != http.StatusUnauthorized || !strings.Contains(read(t, "docs/guides/oauth-servers.md"), strings.TrimSpace(body)) {
 			t.Errorf("answered with %d, and the page does not show %s", got.Status, body)
 		}

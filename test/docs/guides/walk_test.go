@@ -22,16 +22,16 @@ type place struct {
 	t      *testing.T
 	dir    string
 	public string
-	swap   []string // of a strings.Replacer: the page's addresses and ours
+	swap   []string // the page's addresses and ours
 	env    []string
 	api    *stage.Upstream             // for the page's own API, or the tracker's
 	known  map[string]*standins.Server // by the service's name
 }
 
-// put replaces an address of the page.
+// put replaces an address of the page: not where another port only begins like it.
 func (p *place) put(theirs, ours string) { p.swap = append(p.swap, theirs, ours) }
 
-func (p *place) change(text string) string { return strings.NewReplacer(p.swap...).Replace(text) }
+func (p *place) change(text string) string { return swapped(text, p.swap) }
 
 // presets are the providers that athd would know by their hosts.
 var presets = map[string]string{

@@ -184,7 +184,7 @@ var logs = regexp.MustCompile(`\.(?:Info|Warn|Error)(?:Context)?\((?:(?:\w\.)?ct
 func code(t *testing.T) string {
 	t.Helper()
 	var all strings.Builder
-	for _, dir := range []string{"cmd/athd", "admin", "approval", "athflow", "attest", "audit", "authz", "config", "envoy", "httpapi", "issuer", "provider", "revocation", "tokenstore", "vault"} {
+	for _, dir := range []string{"cmd/athd", "admin", "approval", "athflow", "attest", "audit", "authz", "catalog", "config", "envoy", "httpapi", "issuer", "provider", "revocation", "tokenstore", "vault", "watch"} {
 		err := filepath.WalkDir(filepath.Join("..", "..", "..", dir), func(path string, d fs.DirEntry, err error) error {
 			if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
 				return err

@@ -116,7 +116,13 @@ func scrapeEnvoy(t *testing.T, s *stage.Stage) map[string]*metric {
 // once within its scopes and once outside.
 func walked(t *testing.T) (*stage.Stage, func(method string) int) {
 	t.Helper()
-	s := stage.Start(t, stage.Options{IssuerAlone: true}) // so that what is exported of issuers is there, too
+	return walkedBy(t, "")
+}
+
+// walkedBy is the same with further keys of envoy.
+func walkedBy(t *testing.T, more string) (*stage.Stage, func(method string) int) {
+	t.Helper()
+	s := stage.Start(t, stage.Options{IssuerAlone: true, EnvoyMore: more}) // so that what is exported of issuers is there, too
 	c := s.NewAgent("watched")
 	token := s.Token(c, stage.Provider, "pictures:read")
 	call := func(method string) int {
@@ -133,6 +139,8 @@ type parsed struct {
 	Errors    []string   `json:"errors"`
 	Alerts    []alert    `json:"alerts"`
 	Selectors []selector `json:"selectors"`
+
+	Fired map[string][]string `json:"fired"`
 }
 
 type alert struct {
@@ -152,7 +160,12 @@ type selector struct {
 // parse has rules and expressions read by Prometheus' own parsers.
 func parse(t *testing.T, rules string, expressions []string) parsed {
 	t.Helper()
-	in, err := json.Marshal(map[string]any{"rules": rules, "expressions": expressions})
+	return promread(t, map[string]any{"rules": rules, "expressions": expressions})
+}
+
+func promread(t *testing.T, of map[string]any) parsed {
+	t.Helper()
+	in, err := json.Marshal(of)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -41,6 +41,12 @@ func TestAlertsAndDashboardNameWhatIsThere(t *testing.T) {
 	s, _ := walked(t)
 	there := scrapeAthd(t, s)
 	maps.Copy(there, scrapeEnvoy(t, s))
+	s, _ = walkedBy(t, "filter: ext_proc, replies: checked")
+	for name, m := range scrapeEnvoy(t, s) {
+		if there[name] == nil {
+			there[name] = m
+		}
+	}
 	there["up"] = &metric{series: []map[string]string{{}}} // Prometheus' own
 	for _, sel := range p.Selectors {
 		m := there[sel.Metric]

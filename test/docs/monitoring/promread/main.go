@@ -1,6 +1,7 @@
 // Promread reads what Prometheus will be given, with Prometheus' own parsers:
-// a file of rules, and expressions of dashboards. It is a module of its own so
-// that athd's go.mod stays free of Prometheus' server.
+// a file of rules, and expressions of dashboards. It also says which alerts fire
+// while certain series are there. It is a module of its own so that athd's go.mod
+// stays free of Prometheus' server.
 //
 //	echo '{"rules": "groups: …", "expressions": ["sum(up)"]}' | go run .
 package main
@@ -21,12 +22,18 @@ import (
 type input struct {
 	Rules       string   `json:"rules"`
 	Expressions []string `json:"expressions"`
+
+	// Trials is by name what Prometheus has scraped, as its tests of rules write
+	// series: 'up{job="athd"} 1x10 0x5', with a value a minute.
+	Trials map[string][]string `json:"trials"`
 }
 
 type output struct {
 	Errors    []string   `json:"errors"`
 	Alerts    []alert    `json:"alerts"`
 	Selectors []selector `json:"selectors"`
+
+	Fired map[string][]string `json:"fired"` // by trial: the alerts
 }
 
 type alert struct {
@@ -86,6 +93,16 @@ func run(r io.Reader, w io.Writer) error {
 			continue
 		}
 		out.Selectors = append(out.Selectors, selectors(text, e)...)
+	}
+	if len(errs) == 0 {
+		out.Fired = map[string][]string{}
+		for name, series := range in.Trials {
+			alerts, err := fired(p, groups, series)
+			if err != nil {
+				out.Errors = append(out.Errors, fmt.Sprintf("%s: %v", name, err))
+			}
+			out.Fired[name] = alerts
+		}
 	}
 	return json.NewEncoder(w).Encode(out)
 }
