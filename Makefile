@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: test-oauth test-upgrade chaos-refresh vulnerabilities release release-tools release-check release-snapshot release-images schema bench-flood help demo test-compose demo-parts build test setup lint scripts kubernetes gotests test-mesh rules mutants fuzz bench clean distclean
+.PHONY: test-ext-proc test-streams bench-streams test-days test-oauth test-upgrade chaos-refresh bench-runtime vulnerabilities release release-tools release-check release-snapshot release-images schema bench-flood help demo test-compose demo-parts build test setup lint scripts kubernetes gotests test-mesh rules mutants fuzz bench clean distclean
 .NOTPARALLEL:
 
 FUZZTIME ?= 10s
@@ -20,6 +20,8 @@ PUSH ?=
 export ATHD_TOOLS := $(CURDIR)/.tools/bin
 BUILD := .tools/build
 FIGURES := $(CURDIR)/$(BUILD)/refresh.jsonl
+STREAMS_FIGURES := $(CURDIR)/$(BUILD)/streams.jsonl
+RUNTIME_FIGURES := $(CURDIR)/$(BUILD)/runtime.jsonl
 
 # Where git cannot say which commit this is (an archive, somebody else's checkout), go build must not ask.
 ifneq ($(shell git rev-parse HEAD >/dev/null 2>&1; echo $$?),0)
@@ -75,6 +77,9 @@ gotests: ## all Go tests (after make setup)
 	tools/gotest -race -vet=off -timeout $(TIMEOUT) \
 	  --stage 'unit: each package, fuzz seeds, the store suite on miniredis and on redis-server; race detector' $$units \
 	  --stage 'end to end: through a real Envoy, Redis and Chromium; race detector' -count=1 ./test/...
+
+test-ext-proc: setup ## the whole walk where ext_proc judges, streams are watched and replies checked (make test walks each mode so, all traps and all hostile requests)
+	ATHD_STAGE_ENVOY='filter: ext_proc, streams: watched, replies: checked' go test -count=1 -timeout $(TIMEOUT) ./test/e2e/walk
 
 test-oauth: setup ## the table of OAuth servers for those that take a while: Dex, Keycloak, Spring and Hydra (SERVERS=dex; wants a JDK, mvn and a C compiler)
 	$(SETUP) toolchain $(SERVERS)
@@ -134,6 +139,12 @@ fuzz: ## let each fuzz target, or FUZZ=name only, search for FUZZTIME (10s)
 	$(SETUP) go envoy
 	@tools/fuzz $(FUZZTIME) $(FUZZ)
 
+test-days: setup ## 90 days of 24 hours of 2 s each on one consent, on redis-server with npm oidc-provider (72 minutes; ATHD_DAYS_HOUR=1s ATHD_DAYS=30)
+	ATHD_DAYS_HOUR=$(or $(ATHD_DAYS_HOUR),2s) ATHD_DAYS=$(or $(ATHD_DAYS),90) go test -count=1 -timeout 100m -v ./test/e2e/days
+
+test-streams: setup ## exchanges of every kind, and everything that ends them, at either of two athd: when and how their clients saw the end
+	ATHD_STREAMS_WHOLE=1 go test -count=1 -timeout 30m -v ./test/e2e/streams
+
 test-upgrade: ## athd of older commits beside this one on one Redis, and a table of what each answers (BASE=a commit, f1b7ae5 and 998e869 by default)
 	$(SETUP) go envoy redis
 	@older=; for base in $(or $(BASE),f1b7ae5 998e869); do \
@@ -152,13 +163,25 @@ chaos-refresh: setup ## take athd, Redis and providers away while users' tokens 
 	ATHD_CHAOS_ROUNDS=$(ROUNDS) go test -count=1 -timeout 60m -v -run '^TestChaosRefresh$$' ./vault || status=1; \
 	ATHD_ROUNDS=$(PROCESS_ROUNDS) go test -count=1 -timeout 30m -parallel 4 -v ./test/e2e/refresh || status=1; \
 	go test -count=1 -vet=off -timeout 10m -run '^$$' -bench '^BenchmarkBesideRefresh$$' -benchtime 1x ./test/bench -pin=false || status=1; \
-	go run ./test/harness/figures/print $(FIGURES) || status=1; exit $$status
+	go run ./test/harness/figures/print refresh $(FIGURES) || status=1; exit $$status
 
 bench: setup ## measure what athd costs on the way of a request, through a real Envoy (BASE=a commit or another athd; ARGS='-rounds 41 -json figures.json')
 	@go test -vet=off -run '^$$' -bench '^BenchmarkRequest$$' -benchtime 1x -timeout 30m ./test/bench $(if $(BASE),-base '$(BASE)') $(ARGS)
 
 bench-flood: setup ## flood each endpoint of the handshake and measure decisions meanwhile (ARGS='-door register')
 	@go test -vet=off -run '^$$' -bench '^BenchmarkFlood$$' -benchtime 1x -timeout 30m ./test/bench -pin=false $(ARGS)
+
+bench-runtime: setup ## how soon a provider that is added, changed or removed is so through every Envoy, with 10,000 others and calls beside
+	@mkdir -p $(BUILD) && rm -f $(RUNTIME_FIGURES)
+	@status=0; export ATHD_FIGURES=$(RUNTIME_FIGURES) ATHD_RUNTIME_FULL=1; \
+	go test -count=1 -vet=off -timeout 20m -v ./test/e2e/addprovider || status=1; \
+	go run ./test/harness/figures/print runtime $(RUNTIME_FIGURES) || status=1; exit $$status
+
+bench-streams: setup ## how soon streams end, and what 10,000 of them cost athd, Envoy and the calls beside; each figure with its goal
+	@mkdir -p $(BUILD) && rm -f $(STREAMS_FIGURES)
+	@status=0; export ATHD_FIGURES=$(STREAMS_FIGURES) ATHD_STREAMS_FULL=1; \
+	go test -count=1 -vet=off -timeout 20m -v -run '^(TestHowSoonStreamsEnd|TestManyIdleStreams|TestCallsBesideManyIdleStreams)$$' ./test/e2e/streams || status=1; \
+	go run ./test/harness/figures/print streams $(STREAMS_FIGURES) || status=1; exit $$status
 
 clean: ## remove what was built
 	rm -rf $(BUILD)
