@@ -22,7 +22,7 @@ import (
 	"time"
 )
 
-const startTimeout = 20 * time.Second
+const startTimeout = time.Minute
 
 // Binary returns the path of Envoy: $ATHD_TOOLS/envoy, .tools/bin/envoy of the
 // checkout, or the one on PATH. Without any the test fails, unless
@@ -176,7 +176,7 @@ func (e *Envoy) Log() string { return e.logs.String() }
 func (e *Envoy) WaitAccessLog(parts ...string) string {
 	e.t.Helper()
 	found := ""
-	err := poll(5*time.Second, func() error {
+	err := poll(startTimeout, func() error {
 		for _, line := range e.AccessLog() {
 			if !slices.ContainsFunc(parts, func(p string) bool { return !strings.Contains(line, p) }) {
 				found = line
@@ -242,7 +242,7 @@ func (e *Envoy) readListeners() error {
 
 // get asks the admin pages. Every answer but 200 is an error.
 func (e *Envoy) get(path string) ([]byte, error) {
-	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	client := http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	r, err := client.Get("http://" + e.admin + path)
 	if err != nil {
 		return nil, err

@@ -26,7 +26,7 @@ import (
 )
 
 // patience bounds each wait for the server: it starts in some 10 ms.
-const patience = 10 * time.Second
+const patience = 30 * time.Second
 
 // A Server is one redis-server that belongs to one test.
 type Server struct {

@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/athd/athd/test/harness/leak"
-	"github.com/athd/athd/test/harness/locked"
 )
 
 var binary = sync.OnceValues(func() (string, error) {
@@ -60,7 +59,7 @@ func RemoveBinary() {
 func Run(t testing.TB, dir string, args ...string) (stdout, stderr string, err error) {
 	t.Helper()
 	path := Binary(t) // building it may take longer than athd may run
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Dir = dir
@@ -70,13 +69,17 @@ func Run(t testing.TB, dir string, args ...string) (stdout, stderr string, err e
 	return o.String(), e.String(), err
 }
 
+// patience bounds what a process may take that is well, on a machine that has much
+// else to do: what is over it hangs.
+const patience = time.Minute
+
 // An Athd is a running athd serve.
 type Athd struct {
 	Admin string // URL of its admin listener
 
 	t      testing.TB
 	cmd    *exec.Cmd
-	logs   locked.Buffer
+	logs   string // the file that it writes: what it has written is there at once
 	exited chan struct{}
 	err    error
 }
@@ -85,9 +88,14 @@ type Athd struct {
 // says that it is ready.
 func startAthd(t testing.TB, dir, admin string, ready bool, change ...func(*exec.Cmd)) *Athd {
 	t.Helper()
-	a := &Athd{Admin: "http://" + admin, t: t, exited: make(chan struct{})}
+	a := &Athd{Admin: "http://" + admin, t: t, logs: filepath.Join(t.TempDir(), "athd.log"), exited: make(chan struct{})}
 	a.cmd = exec.Command(Binary(t), "serve", "--config", filepath.Join(dir, "athd.yaml"))
-	a.cmd.Stdout, a.cmd.Stderr = &a.logs, &a.logs
+	logs, err := os.OpenFile(a.logs, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer logs.Close() // athd has its own
+	a.cmd.Stdout, a.cmd.Stderr = logs, logs
 	a.cmd.SysProcAttr = diesWithParent()
 	for _, f := range change {
 		if f != nil {
@@ -112,7 +120,7 @@ func startAthd(t testing.TB, dir, admin string, ready bool, change ...func(*exec
 	if ready {
 		path = "/readyz"
 	}
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(patience)
 	for {
 		status, _ := a.Get(path)
 		if status == http.StatusOK {
@@ -124,14 +132,14 @@ func startAthd(t testing.TB, dir, admin string, ready bool, change ...func(*exec
 		case <-time.After(20 * time.Millisecond):
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("athd is not ready after 20 s (status %d)\n%s", status, a.Logs())
+			t.Fatalf("athd is not ready after %v (status %d)\n%s", patience, status, a.Logs())
 		}
 	}
 }
 
 // Get asks the admin listener.
 func (a *Athd) Get(path string) (status int, body string) {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, a.Admin+path, nil)
 	if err != nil {
@@ -150,7 +158,13 @@ func (a *Athd) Get(path string) (status int, body string) {
 func (a *Athd) PID() int { return a.cmd.Process.Pid }
 
 // Logs returns what athd has written so far.
-func (a *Athd) Logs() string { return a.logs.String() }
+func (a *Athd) Logs() string {
+	text, err := os.ReadFile(a.logs)
+	if err != nil {
+		a.t.Errorf("athd's log: %v", err)
+	}
+	return string(text)
+}
 
 // Signal sends a signal.
 func (a *Athd) Signal(s syscall.Signal) { a.cmd.Process.Signal(s) }
@@ -160,10 +174,10 @@ func (a *Athd) Stop() error {
 	a.Signal(syscall.SIGTERM)
 	select {
 	case <-a.exited:
-	case <-time.After(15 * time.Second):
+	case <-time.After(patience):
 		a.cmd.Process.Kill()
 		<-a.exited
-		return fmt.Errorf("athd did not end within 15 s")
+		return fmt.Errorf("athd did not end within %v", patience)
 	}
 	return a.err
 }

@@ -57,7 +57,7 @@ func (s *Stage) findLeaks() {
 // askAdmin asks athd what an operator may; nothing comes back if the test has
 // ended athd.
 func (s *Stage) askAdmin(path string) []byte {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.http+path, nil)
 	if err != nil {

@@ -354,7 +354,7 @@ func (s *Stage) NewAgentVia(name string, by http.RoundTripper) (*client.Client, 
 // nowhere.
 func (s *Stage) ClientOf(a *client.Identity, by http.RoundTripper) *client.Client {
 	s.t.Helper()
-	c, err := client.New(client.Config{Server: s.Public, Agent: a, Transport: &wire.Recorder{Base: by, Observe: s.watch.Observe}, Timeout: 10 * time.Second, InsecureHTTP: true})
+	c, err := client.New(client.Config{Server: s.Public, Agent: a, Transport: &wire.Recorder{Base: by, Observe: s.watch.Observe}, Timeout: 30 * time.Second, InsecureHTTP: true})
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -372,7 +372,7 @@ func (s *Stage) Call(c *client.Client, token client.Token, method, path string) 
 	s.t.Helper()
 	by := wire.Local()
 	defer by.CloseIdleConnections()
-	ctx, cancel := context.WithTimeout(s.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
 	defer cancel()
 	ex, err := wire.Call(ctx, by, method, s.Public+path, wire.AsAgent(c.Agent().ID(), token.Access), nil)
 	if err != nil {
@@ -388,7 +388,7 @@ var athCode = regexp.MustCompile(`ath_code_[\w-]+`)
 // at the OAuth server. It returns the last page.
 func (s *Stage) Consent(b *browser.Browser, authorizationURL string) *browser.Page {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(s.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
 	defer cancel()
 	page, err := b.Get(ctx, authorizationURL)
 	if err == nil && page.URL.Path == "/ath/consent/start" && page.Status == http.StatusOK {
@@ -412,7 +412,7 @@ func (s *Stage) Consent(b *browser.Browser, authorizationURL string) *browser.Pa
 func (s *Stage) Heal(link string) {
 	b := browser.New()
 	defer b.Close()
-	ctx, cancel := context.WithTimeout(s.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
 	defer cancel()
 	page, err := b.Get(ctx, link)
 	for range 4 { // our page, log-in, consent, and the way back

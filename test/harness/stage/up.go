@@ -59,7 +59,7 @@ func (u *Up) Printed() string { return u.out.String() }
 // Says waits until it has printed a text, and returns the rest of that line.
 func (u *Up) Says(text string) string {
 	u.t.Helper()
-	for deadline := time.Now().Add(40 * time.Second); ; {
+	for deadline := time.Now().Add(patience); ; {
 		if _, rest, found := strings.Cut(u.Printed(), text); found && strings.Contains(rest, "\n") {
 			line, _, _ := strings.Cut(rest, "\n")
 			return line
@@ -80,7 +80,7 @@ func (u *Up) Ends() int {
 	u.t.Helper()
 	select {
 	case <-u.exited:
-	case <-time.After(30 * time.Second):
+	case <-time.After(patience):
 		u.t.Fatalf("athd up does not end:\n%s", u.Printed())
 	}
 	return u.cmd.ProcessState.ExitCode()

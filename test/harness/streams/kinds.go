@@ -66,7 +66,7 @@ func Find(name string) Kind {
 func (k Kind) Sends() bool { return k.Path == UploadPath || k.GRPC }
 
 // patience bounds how long opening may take.
-const patience = 10 * time.Second
+const patience = 30 * time.Second
 
 // Open opens an exchange and returns when it is under way at both ends. An answer
 // in place of it is a [*RefusedError].

@@ -27,7 +27,7 @@ func TestEveryKindOpensAndEnds(t *testing.T) {
 			if how := s.End().How; how != "closed" && how != "gRPC Canceled" {
 				t.Errorf("it ended by %s", how)
 			}
-			for end := time.Now().Add(5 * time.Second); a.Open() != 0; time.Sleep(time.Millisecond) {
+			for end := time.Now().Add(patience); a.Open() != 0; time.Sleep(time.Millisecond) {
 				if time.Now().After(end) {
 					t.Fatal("it goes on at the API")
 				}
