@@ -15,7 +15,7 @@ import (
 const (
 	goalAsked = 10 * time.Millisecond
 	goalOther = 250 * time.Millisecond
-	lost      = 10 * time.Second
+	lost      = 30 * time.Second
 )
 
 // A provider that is added, changed or removed at one athd is so for calls

@@ -82,7 +82,7 @@ func newWorld(t testing.TB, with setup) *world {
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	transport := &http.Transport{MaxIdleConnsPerHost: 64, MaxIdleConns: 256}
 	t.Cleanup(transport.CloseIdleConnections)
-	w := &world{t: t, redis: realredis.Start(t), client: &http.Client{Transport: transport, Timeout: 5 * time.Second}}
+	w := &world{t: t, redis: realredis.Start(t), client: &http.Client{Transport: transport, Timeout: 30 * time.Second}}
 	authority := realenvoy.NewAuthority(t)
 	w.cert = authority.Certificate(append([]string{"127.0.0.1"}, with.hosts...)...)
 	first := w.serve("127.0.0.1:0")

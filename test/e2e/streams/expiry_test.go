@@ -9,10 +9,10 @@ import (
 )
 
 // lost is after what time an end that has not come is none.
-const lost = 10 * time.Second
+const lost = 20 * time.Second
 
-// The life of a token that a test waits for.
-const life = 2 * time.Second
+// The life of a token that a test waits for: until then the exchange is open.
+const life = 3 * time.Second
 
 // Every kind of exchange ends when its token does, and none before: by the reply's
 // header alone, and where exchanges are watched. Where they are only bounded, that
@@ -24,16 +24,16 @@ func TestExchangesEndWithTheirToken(t *testing.T) {
 			w := newWorld(t, setup{envoy: how.envoy})
 			var seen table
 			all := make([]*trial, 0, 16)
-			for _, k := range streams.Kinds() {
-				all = append(all, &trial{kind: k, h: w.hold(appOf(k), life)})
-			}
-			w.openAll(t, all)
-			for i, x := range all {
+			// One after the other, so that each has all of its token's life to open in.
+			for i, k := range streams.Kinds() {
+				x := &trial{kind: k, h: w.hold(appOf(k), life)}
+				w.openAll(t, []*trial{x})
 				if how.envoy == "" && i%2 == 0 {
 					if err := w.revoke(1, x.h, x.h.token.Secret()); err != nil {
 						t.Fatal(err)
 					}
 				}
+				all = append(all, x)
 			}
 			for _, x := range all {
 				end, ok := x.s.Wait(x.h.expires.Add(lost))

@@ -104,7 +104,7 @@ func newWorld(t testing.TB, with setup) *world {
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	by := &http.Transport{MaxIdleConnsPerHost: 64}
 	t.Cleanup(by.CloseIdleConnections)
-	w := &world{t: t, dir: dir, redis: realredis.Start(t), client: &http.Client{Transport: by, Timeout: 10 * time.Second}}
+	w := &world{t: t, dir: dir, redis: realredis.Start(t), client: &http.Client{Transport: by, Timeout: 30 * time.Second}}
 	authority := realenvoy.NewAuthority(t)
 	w.api = streams.StartAPI(t, authority.Certificate("127.0.0.1"))
 	_, port, _ := strings.Cut(w.api.TLS, ":")
