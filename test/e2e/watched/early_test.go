@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
@@ -207,7 +206,7 @@ func TestEarlyRepliesLeaveEnvoyAlive(t *testing.T) {
 				held, release := h.next(answersToReply[answer])
 				letGo := sync.OnceFunc(func() { close(release) })
 				defer letGo()
-				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+				ctx, cancel := context.WithTimeout(t.Context(), patience)
 				defer cancel()
 				rest, reply := h.begin(ctx, u, host, path, two)
 				var got *http.Response

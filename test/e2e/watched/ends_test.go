@@ -20,21 +20,25 @@ func TestAnAnswerEndsAnExchangeAtOnce(t *testing.T) {
 	onLoss(t, func(t *testing.T, r *rig, _ bool) {
 		for _, k := range streams.Kinds() {
 			t.Run(k.Name, func(t *testing.T) {
-				s := r.open(t, k)
-				h := r.take(1)[0]
-				since := time.Now()
-				h.end <- refusal
-				end := ends(t, s)
-				took := end.At.Sub(since)
-				t.Logf("%s after %v", end, took)
-				// A second would be Envoy's delayed_close_timeout.
-				if took > 900*time.Millisecond {
-					t.Errorf("%s after %v", end, took)
+				// A second is Envoy's delayed_close_timeout, which would hold up every end. A busy
+				// machine holds up some.
+				const delayed, tries = time.Second, 5
+				quickest := patience
+				for try := 0; try < tries && quickest >= delayed; try++ {
+					s := r.open(t, k)
+					h := r.take(1)[0]
+					since := time.Now()
+					h.end <- refusal
+					end := ends(t, s)
+					quickest = min(quickest, end.At.Sub(since))
+					if k.Late && end.How != "status 401" {
+						t.Errorf("no answer had begun, and the client saw %s", end)
+					}
+					r.until("the API sees the end", func() bool { return r.api.Open() == 0 })
 				}
-				if k.Late && end.How != "status 401" {
-					t.Errorf("no answer had begun, and the client saw %s", end)
+				if quickest >= delayed {
+					t.Errorf("the quickest of %d ended after %v", tries, quickest)
 				}
-				r.until("the API sees the end", func() bool { return r.api.Open() == 0 })
 			})
 		}
 	})

@@ -51,6 +51,9 @@ type hearing struct {
 	end   chan end
 }
 
+// patience is after what time something does not happen, however busy the machine is.
+const patience = 30 * time.Second
+
 // An end is what the processor does to a stream.
 type end int
 
@@ -181,7 +184,7 @@ func (r *rig) take(n int) []*hearing {
 
 func (r *rig) until(what string, is func() bool) {
 	r.t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(2 * time.Millisecond) {
 		r.mu.Lock()
 		yes := is()
 		r.mu.Unlock()
@@ -189,7 +192,7 @@ func (r *rig) until(what string, is func() bool) {
 			return
 		}
 		if time.Now().After(deadline) {
-			r.t.Fatalf("not within ten seconds: %s", what)
+			r.t.Fatalf("not within %v: %s", patience, what)
 		}
 	}
 }
@@ -208,7 +211,7 @@ func (r *rig) open(t *testing.T, k streams.Kind) *streams.Stream {
 // ends waits until a stream has ended, as its client sees it.
 func ends(t *testing.T, s *streams.Stream) streams.End {
 	t.Helper()
-	end, ok := s.Wait(time.Now().Add(10 * time.Second))
+	end, ok := s.Wait(time.Now().Add(patience))
 	if !ok {
 		t.Fatalf("%s goes on", s.Kind)
 	}
@@ -220,7 +223,7 @@ func goesOn(t *testing.T, s *streams.Stream, late bool) {
 	t.Helper()
 	since := time.Now()
 	for !late && s.Last().Before(since) {
-		if time.Since(since) > 10*time.Second {
+		if time.Since(since) > patience {
 			t.Fatalf("%s has stopped", s.Kind)
 		}
 		time.Sleep(2 * time.Millisecond)
@@ -238,7 +241,7 @@ func (r *rig) short(method, path string, body io.Reader, length int64) (int, str
 
 func (r *rig) shortBy(client *http.Client, method, path string, body io.Reader, length int64) (int, string) {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(r.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(r.t.Context(), patience)
 	defer cancel()
 	q, err := http.NewRequestWithContext(ctx, method, "http://"+r.caller.Envoy+path, body)
 	if err != nil {
