@@ -86,7 +86,7 @@ func newWorld(t *testing.T, athds int, more ...string) *world {
 	w.api = newAPI(t, w.oauth)
 	transport := &http.Transport{MaxIdleConnsPerHost: 256}
 	t.Cleanup(transport.CloseIdleConnections)
-	w.http = &http.Client{Transport: transport, Timeout: 20 * time.Second}
+	w.http = &http.Client{Transport: transport, Timeout: time.Minute}
 	if _, stderr, err := stage.Run(t, dir, "keys", "new", "-o", "keyset.json"); err != nil {
 		t.Fatalf("athd keys new: %v\n%s", err, stderr)
 	}

@@ -99,13 +99,13 @@ func newWorld(t testing.TB, with setup) *world {
 	by := &http.Transport{MaxIdleConnsPerHost: 16, DisableCompression: true}
 	t.Cleanup(by.CloseIdleConnections)
 	w := &world{t: t, dir: dir, redis: realredis.Start(t), client: &http.Client{
-		Transport: by, Timeout: 10 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		Transport: by, Timeout: patience, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 	var h2c http.Protocols
 	h2c.SetUnencryptedHTTP2(true)
 	second := &http.Transport{Protocols: &h2c}
 	t.Cleanup(second.CloseIdleConnections)
-	w.two = &http.Client{Transport: second, Timeout: 10 * time.Second}
+	w.two = &http.Client{Transport: second, Timeout: patience}
 	authority := realenvoy.NewAuthority(t)
 	cert := authority.Certificate("127.0.0.1")
 	w.plain, w.tls = startAPI(t, nil), startAPI(t, &cert)

@@ -231,7 +231,7 @@ func TestCallsOutliveTheirToken(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range by {
-		deadline := time.Now().Add(10 * time.Second)
+		deadline := time.Now().Add(patience)
 		for {
 			resp, err := by[i].Get(api + "/api/products")
 			if err == nil {
@@ -287,7 +287,7 @@ func TestCallsWaitUntilTheUserHasHealedTheGrant(t *testing.T) {
 			renewal := access.Token().Renewal
 			for round := 1; round <= 2; round++ {
 				s.EndGrants()
-				deadline := time.Now().Add(20 * time.Second)
+				deadline := time.Now().Add(patience)
 				for len(links) < round && time.Now().Before(deadline) {
 					get()
 					time.Sleep(100 * time.Millisecond)

@@ -97,7 +97,7 @@ func TestCopiedRecordsAreRefusedAndAudited(t *testing.T) {
 			t.Fatal(err)
 		}
 		named := func() bool { return strings.Contains(s.Athd.Logs(), `"record":"`+tt.at+`"`) }
-		for end := time.Now().Add(5 * time.Second); !named() && time.Now().Before(end); { // events of calls are written behind the reply
+		for end := time.Now().Add(patience); !named() && time.Now().Before(end); { // events of calls are written behind the reply
 			time.Sleep(5 * time.Millisecond)
 		}
 		if !named() {

@@ -35,7 +35,7 @@ func TestNothingLeaks(t *testing.T) {
 		if _, err := c.Exchange(t.Context(), unused, ath.NewSecret(code.Reveal()+"x")); err == nil {
 			t.Error("a wrong code was taken")
 		}
-		for refreshed, until := s.OAuth.Stats().Refreshes, time.Now().Add(20*time.Second); s.OAuth.Stats().Refreshes == refreshed; time.Sleep(50 * time.Millisecond) {
+		for refreshed, until := s.OAuth.Stats().Refreshes, time.Now().Add(patience); s.OAuth.Stats().Refreshes == refreshed; time.Sleep(50 * time.Millisecond) {
 			if time.Now().After(until) {
 				t.Fatal("the user's token is not refreshed")
 			}

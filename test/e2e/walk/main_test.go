@@ -56,13 +56,20 @@ func raw(t *testing.T, s *stage.Stage, lines ...string) reply {
 	return r
 }
 
+const (
+	// patience is after what time something does not happen, however busy the machine is.
+	patience = 30 * time.Second
+	// prompt is how long an answer may take that waits for nothing, on such a machine.
+	prompt = 5 * time.Second
+)
+
 func tryRaw(s *stage.Stage, lines ...string) (reply, error) {
-	c, err := net.DialTimeout("tcp", s.Host(), 5*time.Second)
+	c, err := net.DialTimeout("tcp", s.Host(), patience)
 	if err != nil {
 		return reply{}, err
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(10 * time.Second))
+	c.SetDeadline(time.Now().Add(patience))
 	if _, err := io.WriteString(c, strings.Join(lines, "\r\n")+"\r\n\r\n"); err != nil {
 		return reply{}, err
 	}

@@ -71,7 +71,7 @@ func TestARefusedRefreshAsksForANewConsent(t *testing.T) {
 	token := s.Token(agent, stage.App, "products:read")
 	s.EndGrants()
 	var r reply
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		if r = raw(t, s, request(s, "GET", "/api/products", token.Access.Reveal(), token.AgentID, "Connection: close")...); r.status != http.StatusOK {
 			break
 		}

@@ -153,7 +153,7 @@ func unknown(token string) string {
 // waitEvent waits for the event of a decision: a line needs a moment from one
 // process to another.
 func waitEvent(s *stage.Stage, id string) map[string]any {
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
 		if e := event(s.Athd.Logs(), id); e != nil {
 			return e
 		}

@@ -48,7 +48,7 @@ func TestTheEndOfTheLastConnectionEndsTheGrantAtTheProvider(t *testing.T) {
 	}
 	await := func(what string, done func() bool) {
 		t.Helper()
-		for end := time.Now().Add(10 * time.Second); !done(); time.Sleep(20 * time.Millisecond) {
+		for end := time.Now().Add(patience); !done(); time.Sleep(20 * time.Millisecond) {
 			if time.Now().After(end) {
 				t.Fatal(what)
 			}
