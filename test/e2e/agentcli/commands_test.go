@@ -9,7 +9,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/athd/athd/internal/browser"
 	"github.com/athd/athd/test/harness/stage"
@@ -38,7 +37,7 @@ type link struct {
 // returns how the command ended.
 func (a *author) asksUser(provider, scopes string, allow bool) (first link, second map[string]any, r typed) {
 	a.t.Helper()
-	ctx, cancel := context.WithTimeout(a.t.Context(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(a.t.Context(), patience)
 	defer cancel()
 	cmd := a.command(ctx, "authorize", "--provider", provider, "--scope", scopes, "-o", "json")
 	stdout, err := cmd.StdoutPipe()

@@ -19,7 +19,7 @@ import (
 // shows on standard error, and returns how it ended.
 func (a *author) opens(stdin string, visit func(link string), args ...string) typed {
 	a.t.Helper()
-	ctx, cancel := context.WithTimeout(a.t.Context(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(a.t.Context(), patience)
 	defer cancel()
 	cmd := a.command(ctx, args...)
 	cmd.Stdin = strings.NewReader(stdin)
@@ -140,7 +140,7 @@ func TestCallWaitsForTheUserWhoHeals(t *testing.T) {
 	token := a.at()["tokens"].(map[string]any)[stage.App].(map[string]any)["access_token"]
 	s.EndGrants()
 	shown := ""
-	for deadline := time.Now().Add(20 * time.Second); shown == "" && time.Now().Before(deadline); { // the user's access token is good for a moment yet
+	for deadline := time.Now().Add(patience); shown == "" && time.Now().Before(deadline); { // the user's access token is good for a moment yet
 		r := a.opens("", func(link string) { shown = link }, "call", "--wait", "0", "GET", "/api/products")
 		if shown != "" && (r.code != 1 || !strings.Contains(r.stderr, "next: call again when the user has consented")) {
 			t.Errorf("without waiting: exit code %d\n%s%s", r.code, r.stdout, r.stderr)

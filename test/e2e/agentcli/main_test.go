@@ -21,6 +21,9 @@ import (
 	"github.com/athd/athd/test/harness/stage"
 )
 
+// patience is how long athctl may run, however busy the machine is.
+const patience = 3 * time.Minute
+
 var athctl = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "athctl-bin-")
 	if err != nil {
@@ -79,7 +82,7 @@ func (a *author) command(ctx context.Context, args ...string) *exec.Cmd {
 // types runs athctl try to its end.
 func (a *author) types(stdin string, args ...string) typed {
 	a.t.Helper()
-	ctx, cancel := context.WithTimeout(a.t.Context(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(a.t.Context(), patience)
 	defer cancel()
 	cmd := a.command(ctx, args...)
 	cmd.Stdin = strings.NewReader(stdin)

@@ -24,7 +24,7 @@ type client interface {
 }
 
 // patience is for a machine that does much else.
-const patience = 10 * time.Second
+const patience = 30 * time.Second
 
 type h1Client struct {
 	addr string

@@ -166,7 +166,7 @@ func noErr(t *testing.T, err error) {
 // until polls until nothing is missing.
 func until(t *testing.T, missing func() string) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		now := missing()
 		if now == "" {
 			return

@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/athd/athd/test/harness/stage"
 )
@@ -99,7 +98,7 @@ func (g guide) types(t *testing.T, dir, begins string, want int, message string)
 	if block == "" {
 		t.Fatalf("the guide has no block that begins with %q", begins)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "sh", "-c", "curl() { command curl --no-progress-meter -w '\\n%{http_code}' \"$@\"; }\n"+block)
 	cmd.Dir = dir

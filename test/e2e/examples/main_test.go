@@ -23,6 +23,9 @@ import (
 
 func TestMain(m *testing.M) { stage.Main(m) }
 
+// patience is how long a process may take, however busy the machine is.
+const patience = 3 * time.Minute
+
 // A language is one of the agents: what to run, in a folder of its own.
 type language struct {
 	name    string
@@ -44,7 +47,7 @@ func languages(t *testing.T) []language {
 	if err := os.Symlink(filepath.Join(filepath.Dir(place), "node_modules"), filepath.Join(ts.dir, "node_modules")); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	compile := exec.CommandContext(ctx, node, "node_modules/typescript/bin/tsc")
 	compile.Dir = ts.dir
@@ -105,7 +108,7 @@ type run struct {
 // start runs the agent, which is killed with the test.
 func (l language) start(t *testing.T, args ...string) *run {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	r := &run{t: t, cmd: exec.CommandContext(ctx, l.command[0], slices.Concat(l.command[1:], args)...)}
 	r.cmd.Dir, r.cmd.Stderr = l.dir, &r.errs
 	r.cmd.WaitDelay = 5 * time.Second

@@ -6,7 +6,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
-	"time"
 )
 
 // saves is a Python program whose threads keep what they were given, at once: each
@@ -83,7 +82,7 @@ func TestThreadsOfThePythonAgentWaitOnceForARenewal(t *testing.T) { threads(t, l
 func threads(t *testing.T, program, state string) {
 	t.Helper()
 	python, dir := client(t, "clients-python"), folder(t, "python")
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	run := exec.CommandContext(ctx, python, "-c", program)
 	run.Dir = dir

@@ -16,7 +16,7 @@ import (
 // How long Envoy waits for an answer, and how much longer a busy machine may take.
 const (
 	timeout = time.Second
-	slack   = 3 * time.Second
+	slack   = 8 * time.Second
 )
 
 // What a cell of the table says.

@@ -144,7 +144,7 @@ func (r *rig) call(k kind) outcome {
 func (r *rig) callAt(path string, k kind) outcome {
 	r.t.Helper()
 	r.api.take()
-	ctx, cancel := context.WithTimeout(r.t.Context(), 15*time.Second)
+	ctx, cancel := context.WithTimeout(r.t.Context(), time.Minute)
 	defer cancel()
 	method, body := "GET", io.Reader(nil)
 	if k == upload { // longer than what Envoy buffers, and of no length that it knows

@@ -84,7 +84,7 @@ func (r *rig) long(t *testing.T, path string, patience time.Duration) (o outcome
 	id := strconv.Itoa(r.calls)
 	release := r.api.hold()
 	defer release()
-	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	method, body := "GET", io.Reader(nil)
 	if path == "held" {

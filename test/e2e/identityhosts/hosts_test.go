@@ -16,8 +16,10 @@ import (
 )
 
 const (
-	connecting = 4 * time.Second // the limit on a connection is 2 s, with and without TLS
-	fetching   = 8 * time.Second // and 5 s on all of a fetch
+	connecting = 2*time.Second + busy // the limit on a connection is 2 s, with and without TLS
+	fetching   = 5*time.Second + busy // and 5 s on all of a fetch
+
+	busy = 10 * time.Second // how much later a machine may be that has much else to do
 )
 
 // A hostCase is how a host answers whoever asks for the identity document.

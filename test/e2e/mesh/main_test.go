@@ -21,6 +21,9 @@ import (
 
 func TestMain(m *testing.M) { stage.Main(m) }
 
+// patience is after what time something does not happen, however busy the machine is.
+const patience = 20 * time.Second
+
 // A mesh is an Envoy as some control plane configures it.
 type mesh struct {
 	name   string
@@ -152,12 +155,12 @@ type reply struct {
 // send writes a request line by line, with Host added, and reads one reply.
 func send(t *testing.T, s *stage.Stage, line string, headers ...string) reply {
 	t.Helper()
-	c, err := net.DialTimeout("tcp", s.Host(), 5*time.Second)
+	c, err := net.DialTimeout("tcp", s.Host(), patience)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(20 * time.Second))
+	c.SetDeadline(time.Now().Add(patience))
 	lines := append([]string{line + " HTTP/1.1", "Host: " + s.Host()}, headers...)
 	if _, err := io.WriteString(c, strings.Join(lines, "\r\n")+"\r\n\r\n"); err != nil {
 		t.Fatal(err)

@@ -115,7 +115,7 @@ func openStream(t *testing.T, s *stage.Stage, path string, token client.Token) s
 // 50 ms.
 func (o stream) goesOn(t *testing.T) {
 	t.Helper()
-	for deadline := time.After(5 * time.Second); ; {
+	for deadline := time.After(patience); ; {
 		began := time.Now()
 		select {
 		case line, open := <-o.lines:
@@ -134,7 +134,7 @@ func (o stream) goesOn(t *testing.T) {
 // ends wants no more of it.
 func (o stream) ends(t *testing.T) {
 	t.Helper()
-	for deadline := time.After(5 * time.Second); ; {
+	for deadline := time.After(patience); ; {
 		select {
 		case _, open := <-o.lines:
 			if !open {

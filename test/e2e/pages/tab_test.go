@@ -19,7 +19,7 @@ import (
 )
 
 // patience is how long a page may take to come.
-const patience = 15 * time.Second
+const patience = time.Minute
 
 // A tab is a tab of Chromium and what happened in it. When the test ends, it
 // fails if a page had a fault, opened a dialog or asked a host that is none of

@@ -122,7 +122,7 @@ func await(t *testing.T, s *stage.Stage, what string, holds func(api.ReadinessCh
 	if read := snapshot(s); read.Settings != nil {
 		files = read.Digest
 	}
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		if r = readiness(t, s.Athd); holds(r.Checks["configuration"], r.Warnings) {
 			return
 		}

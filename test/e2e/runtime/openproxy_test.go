@@ -309,7 +309,7 @@ func (f *forbidden) dial() net.Conn {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	conn.SetDeadline(time.Now().Add(15 * time.Second))
+	conn.SetDeadline(time.Now().Add(time.Minute))
 	return conn
 }
 

@@ -5,6 +5,7 @@ package runtime
 import (
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -119,9 +120,12 @@ func TestWhatOneHostLacksIsItsOwnTrouble(t *testing.T) {
 	for range cap(done) {
 		go func() { done <- r.get("hang", "x") }()
 	}
-	for range 3 {
+	for i := range 3 {
 		for _, id := range []string{"tools", "address"} {
-			if got := r.get(id, "x"); got.status != 200 || got.took > time.Second {
+			got := r.get(id, "x")
+			// The first ones are answered while the lookup hangs.
+			waited := i == 0 && got.took > time.Second && len(done) > 0
+			if got.status != 200 || waited || got.took > patience {
 				t.Errorf("%s: %d %s after %v", id, got.status, got.body, got.took)
 			}
 		}
@@ -129,7 +133,7 @@ func TestWhatOneHostLacksIsItsOwnTrouble(t *testing.T) {
 		r.unreachable("nowhere")
 	}
 	for range cap(done) {
-		if got := <-done; got.status != 503 || got.message != cannotBeReached || got.took > 5*time.Second {
+		if got := <-done; got.status != 503 || got.message != cannotBeReached || got.took > patience {
 			t.Errorf("a name server that does not answer: %d %s after %v", got.status, got.body, got.took)
 		}
 	}
@@ -160,6 +164,7 @@ func TestAnAPIThatHangsRefusesNobodyElse(t *testing.T) {
 	slow.hang.Store(true)
 	c := r.client(true)
 	c.Timeout = 0
+	var onTheWay atomic.Int64 // and hanging
 	ask := func() {
 		req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+r.envoy.Addr("public")+"/ath/proxy/slow/x", nil)
 		req.Header.Set("Authorization", "Bearer "+token("slow"))
@@ -167,10 +172,12 @@ func TestAnAPIThatHangsRefusesNobodyElse(t *testing.T) {
 		if res, err := c.Do(req); err == nil {
 			res.Body.Close()
 		}
+		onTheWay.Add(-1)
 	}
 	// Some at a time, since what athd answers too late for does not hang.
-	for deadline, asked := time.Now().Add(time.Minute), int64(0); slow.hanging.Load() < hanging && time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		for ; asked < slow.hanging.Load()+100; asked++ {
+	for deadline := time.Now().Add(3 * time.Minute); slow.hanging.Load() < hanging && time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		for onTheWay.Load() < slow.hanging.Load()+100 {
+			onTheWay.Add(1)
 			go ask()
 		}
 	}
@@ -178,7 +185,7 @@ func TestAnAPIThatHangsRefusesNobodyElse(t *testing.T) {
 		t.Errorf("%d requests hang, of %d", n, hanging)
 	}
 	for range 50 {
-		if got := r.get("tools", "x"); got.status != 200 || got.took > 2*time.Second {
+		if got := r.get("tools", "x"); got.status != 200 || got.took > patience {
 			t.Fatalf("%d %s after %v", got.status, got.body, got.took)
 		}
 	}

@@ -46,6 +46,10 @@ const (
 	openIP, closedIP = "127.0.0.2", "127.0.0.3"
 )
 
+// patience is how long a call may take, however busy the machine is: what hangs takes
+// longer.
+const patience = 20 * time.Second
+
 // A rig is a real Envoy with the generated configuration, whose names a stub
 // resolves; athd's real answers to its checks, which a test may change on their
 // way; a companion and an app, which no request to a run-time provider may reach;
@@ -359,7 +363,7 @@ func (r *rig) client(http2 bool) *http.Client {
 	p.SetHTTP1(!http2)
 	t := &http.Transport{Protocols: &p, DisableCompression: true}
 	r.t.Cleanup(t.CloseIdleConnections)
-	return &http.Client{Transport: t, Timeout: 20 * time.Second}
+	return &http.Client{Transport: t, Timeout: time.Minute}
 }
 
 // get asks as an agent does, with the user's consent for the provider.
