@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -29,9 +28,7 @@ type keysEdit struct {
 func (p *keysetPlace) told(format cli.Format, e keysEdit, done string) error {
 	e.Keyset = p.path
 	if format == cli.JSON {
-		out := json.NewEncoder(p.Stdout)
-		out.SetIndent("", "  ")
-		return out.Encode(e)
+		return p.JSON(e)
 	}
 	p.say("%s\nnext: %s", done, e.Next)
 	return nil

@@ -65,9 +65,7 @@ func (k *keysRun) rewrap(ctx context.Context, rate int, fleet *fleet, format cli
 		next = "athd keys rewrap again, in a minute; " + next
 	}
 	if format == cli.JSON {
-		out := json.NewEncoder(k.Stdout)
-		out.SetIndent("", "  ")
-		err = out.Encode(struct {
+		err = k.JSON(struct {
 			tokenstore.Rewrapped
 			Seals uint32 `json:"seals"`
 			Next  string `json:"next"`

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
@@ -55,9 +54,7 @@ func newKeysStatus(t terminal) *cobra.Command {
 				return err
 			}
 			if *format == cli.JSON {
-				out := json.NewEncoder(t.Stdout)
-				out.SetIndent("", "  ")
-				return out.Encode(s)
+				return t.JSON(s)
 			}
 			return s.print(t)
 		})
