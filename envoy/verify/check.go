@@ -10,6 +10,7 @@ import (
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/athd/athd/envoy"
@@ -187,6 +188,27 @@ func regexMatches(m *matcherv3.RegexMatcher, s string) bool {
 	return err == nil && r.MatchString(s)
 }
 
+// verifyAsks reads what a target says to the filter that asks for a decision, and reports
+// whether there is more to look at in that, and whether the filter asks.
+func (c *chain) verifyAsks(w *target, per interface {
+	proto.Message
+	GetDisabled() bool
+}) (more, asks bool) {
+	s := w.settings(c.filters[c.checkAt].name)
+	if len(s) == 0 || s[0].config.GetTypeUrl() == "" { // nothing, or FilterConfig that says "on" only
+		return false, true
+	}
+	if !open(s[0].config, per) {
+		c.fault(w.where, "its settings for "+c.asks()+" cannot be read", "look at them by hand: they were not verified")
+		return false, true
+	}
+	if per.GetDisabled() {
+		c.fault(w.where, c.asks()+" is disabled: athd is not asked", "remove what disables it on this route")
+		return false, false
+	}
+	return true, true
+}
+
 // verifyPerRoute looks at what a target to a provider says to the filter that asks for
 // a decision, and reports whether it asks.
 func (c *chain) verifyPerRoute(w *target) bool {
@@ -201,18 +223,9 @@ func (c *chain) verifyPerRoute(w *target) bool {
 	if m := c.check.GetFilterEnabledMetadata(); m != nil {
 		c.verifyMark(w, m)
 	}
-	s := w.settings(f.name)
-	if len(s) == 0 || s[0].config.GetTypeUrl() == "" { // nothing, or FilterConfig that says "on" only
-		return true
-	}
 	var per extauthzv3.ExtAuthzPerRoute
-	if !open(s[0].config, &per) {
-		c.fault(w.where, "its settings for ext_authz cannot be read", "look at them by hand: they were not verified")
-		return true
-	}
-	if per.GetDisabled() {
-		c.fault(w.where, "ext_authz is disabled: athd is not asked", "remove what disables it on this route")
-		return false
+	if more, asks := c.verifyAsks(w, &per); !more {
+		return asks
 	}
 	if per.GetCheckSettings().GetWithRequestBody() != nil {
 		c.warning(w.where, "it sends bodies to athd, which reads none: uploads wait, or are refused", "remove with_request_body")

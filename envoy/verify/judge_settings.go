@@ -105,18 +105,9 @@ func (c *chain) verifyModes(where string, m *extprocv3.ProcessingMode) {
 // verifyJudgePerRoute looks at what a target to a provider says to ext_proc, and reports
 // whether it asks.
 func (c *chain) verifyJudgePerRoute(w *target) bool {
-	s := w.settings(c.filters[c.checkAt].name)
-	if len(s) == 0 || s[0].config.GetTypeUrl() == "" { // nothing, or FilterConfig that says "on" only
-		return true
-	}
 	var per extprocv3.ExtProcPerRoute
-	if !open(s[0].config, &per) {
-		c.fault(w.where, "its settings for ext_proc cannot be read", "look at them by hand: they were not verified")
-		return true
-	}
-	if per.GetDisabled() {
-		c.fault(w.where, "ext_proc is disabled: athd is not asked", "remove what disables it on this route")
-		return false
+	if more, asks := c.verifyAsks(w, &per); !more {
+		return asks
 	}
 	o := per.GetOverrides()
 	if o.GetProcessingMode() != nil {

@@ -1,7 +1,6 @@
 package verify
 
 import (
-	"slices"
 	"strings"
 
 	lookupclusterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/dynamic_forward_proxy/v3"
@@ -109,16 +108,10 @@ func (c *chain) verifyNotRuntime(w *target) {
 // verifyRuntimeGuard wants the guard to admit only what athd allowed for some
 // provider, and sent to the host that the request is about to be sent to.
 func (c *chain) verifyRuntimeGuard(w *target, guards []int) {
-	guards = slices.DeleteFunc(slices.Clone(guards), func(i int) bool { return i < c.checkAt })
-	got := c.assured(guards, w)
 	const remedy = "let the rbac filter want ath_allow: true, a provider and a host (ath_host), and by its condition request.host to be that host, " + bootstrapPrints
+	got, holds := c.verifyAssured(w, guards, Fault, remedy)
 	switch {
-	case got.nothing:
-		c.fault(w.where, "the guard refuses everything", remedy)
-	case !got.allow && c.shadowed(guards, w):
-		c.fault(w.where, "the guard is only tried (shadow rules): it refuses nothing", remedy)
-	case !got.allow:
-		c.fault(w.where, "the guard is disabled, or does not want athd's yes", remedy)
+	case !holds:
 	case got.provider != "":
 		c.fault(w.where, "the guard wants athd's yes to "+envoy.Quote(got.provider)+": providers that are added while athd runs are refused", remedy)
 	case !got.some:

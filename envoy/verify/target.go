@@ -59,19 +59,31 @@ func (c *chain) verifyProviderExtension(w *target) {
 	}
 }
 
-// verifyGuarded wants the guard to admit only what athd allowed for the provider
-// of the target.
-func (c *chain) verifyGuarded(w *target, guards []int) {
+// verifyAssured wants what the guards behind the check admit to be nothing that athd did
+// not allow. It returns what else they promise, and whether they hold.
+func (c *chain) verifyAssured(w *target, guards []int, unheld Severity, remedy string) (got assurance, holds bool) {
 	guards = slices.DeleteFunc(slices.Clone(guards), func(i int) bool { return i < c.checkAt })
-	got := c.assured(guards, w)
-	const remedy = "let the rbac filter want ath_allow: true and provider of this route's provider"
+	got = c.assured(guards, w)
 	switch {
 	case got.nothing:
 		c.fault(w.where, "the guard refuses everything", remedy)
 	case !got.allow && c.shadowed(guards, w):
 		c.fault(w.where, "the guard is only tried (shadow rules): it refuses nothing", remedy)
 	case !got.allow:
-		c.say(c.ours(), w.where, "the guard is disabled, or does not want athd's yes", remedy)
+		c.say(unheld, w.where, "the guard is disabled, or does not want athd's yes", remedy)
+	default:
+		return got, true
+	}
+	return got, false
+}
+
+// verifyGuarded wants the guard to admit only what athd allowed for the provider
+// of the target.
+func (c *chain) verifyGuarded(w *target, guards []int) {
+	const remedy = "let the rbac filter want ath_allow: true and provider of this route's provider"
+	got, holds := c.verifyAssured(w, guards, c.ours(), remedy)
+	switch {
+	case !holds:
 	case c.expect.ByHost && got.provider == "":
 	case got.provider == "":
 		c.fault(w.where, "the guard does not want the provider: athd's yes to another one opens this route", remedy)
