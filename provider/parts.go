@@ -39,21 +39,22 @@ func (l parts) merge(added []*Provider, left map[string]bool) parts {
 		return parts(nil).cut(mergePart(nil, places, added, left))
 	}
 	out := make(parts, 0, len(l)+1)
-	for i, part := range l {
+	for len(places) > 0 {
+		// It goes into the last part that does not begin behind it, or into the first one.
+		n, begins := slices.BinarySearchFunc(l, places[0], func(part []*Provider, id string) int { return compareID(part[0], id) })
+		if !begins {
+			n = max(n-1, 0)
+		}
 		here, come := len(places), len(added)
-		if i+1 < len(l) { // what follows the first of the next part is the next part's
-			next := l[i+1][0].ID
+		if n+1 < len(l) { // what follows the first of the next part is the next part's
+			next := l[n+1][0].ID
 			here, _ = slices.BinarySearch(places, next)
 			come, _ = slices.BinarySearchFunc(added, next, compareID)
 		}
-		if here == 0 {
-			out = append(out, part)
-			continue
-		}
-		out = out.cut(mergePart(part, places[:here], added[:come], left))
-		places, added = places[here:], added[come:]
+		out = append(out, l[:n]...).cut(mergePart(l[n], places[:here], added[:come], left))
+		l, places, added = l[n+1:], places[here:], added[come:]
 	}
-	return out
+	return append(out, l...)
 }
 
 func compareID(p *Provider, id string) int { return strings.Compare(p.ID, id) }
