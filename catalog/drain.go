@@ -17,7 +17,8 @@ import (
 
 const (
 	// drainTurn is for how long one athd has the turn to end a provider's connections,
-	// and endFor how much of it it ends some; then it counts what is left.
+	// and endFor for how long it ends some from the first one on; then it counts what is
+	// left, so that others have theirs ended too.
 	drainTurn = time.Minute
 	endFor    = 20 * time.Second
 	// drainFirst is how soon the next look is, which doubles up to drainMost: what waits
@@ -25,9 +26,13 @@ const (
 	drainFirst = time.Second
 	drainMost  = time.Minute
 	// endRate is how many connections end in a second at most, and readRate how many
-	// are read.
-	endRate  = 200
-	readRate = 20_000
+	// are read; of other keys, which are only looked at, so many are one that is read.
+	endRate       = 200
+	readRate      = 20_000
+	lookedPerRead = 4
+	// restFor is how many times as long as a walk took there is none after it, up to
+	// drainFirst: providers that are removed one after the other share one.
+	restFor = 4
 )
 
 // Draining says how many connections of a provider that was removed are yet to be
@@ -57,6 +62,7 @@ type look struct {
 // where one dies in between, another goes on.
 func (k *Catalog) drain(ctx context.Context) {
 	looks := map[string]*look{}
+	rested := time.Time{} // from the last walk
 	for {
 		next := time.Time{}
 		ending := k.ending()
@@ -64,30 +70,38 @@ func (k *Catalog) drain(ctx context.Context) {
 			_, ends := slices.BinarySearch(ending, id)
 			return !ends
 		})
+		began := time.Now()
+		due := map[string]*look{}
 		for _, id := range ending {
 			l := looks[id]
 			if l == nil {
 				l = &look{}
 				looks[id] = l
 			}
-			if !time.Now().Before(l.next) {
-				if err := k.drainOne(ctx, id, l); err != nil && ctx.Err() == nil {
-					k.Logger.DebugContext(ctx, "connections of a provider not ended yet", "provider_id", id, "error", err)
-				}
-			}
-			if next.IsZero() || l.next.Before(next) {
-				next = l.next
+			if !began.Before(rested) && !began.Before(l.next) {
+				due[id] = l
 			}
 		}
-		var due <-chan time.Time // never, until something is read or written
+		if len(due) > 0 && k.drainSome(ctx, due) {
+			rested = time.Now().Add(min(restFor*time.Since(began), drainFirst))
+		}
+		for _, id := range ending {
+			if at := looks[id].next; next.IsZero() || at.Before(next) {
+				next = at
+			}
+		}
+		var wait <-chan time.Time // never, until something is read or written
 		if !next.IsZero() {
-			due = time.After(max(time.Until(next), time.Millisecond))
+			if next.Before(rested) {
+				next = rested
+			}
+			wait = time.After(max(time.Until(next), time.Millisecond))
 		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-k.work:
-		case <-due:
+		case <-wait:
 		}
 	}
 }
@@ -100,56 +114,102 @@ func (k *Catalog) ending() []string {
 	return slices.Sorted(maps.Keys(k.ends))
 }
 
-// drainOne ends what is to end of a provider, if it is this athd's turn.
-func (k *Catalog) drainOne(ctx context.Context, id string, l *look) error {
+// A draining is a provider of which this athd ends connections now.
+type draining struct {
+	look  *look
+	held  tokenstore.Held[tokenstore.RuntimeProvider]
+	names []string
+	until time.Time // it ends no more of them; zero: it has ended none yet
+	ended int
+	left  int
+}
+
+// drainSome ends what is to end of some providers, as far as it is this athd's turn:
+// there may be a thousand of them at once, and it takes one walk over all that the
+// store has. It reports whether it walked.
+func (k *Catalog) drainSome(ctx context.Context, due map[string]*look) (walked bool) {
+	failed := func(id string, err error) bool {
+		if err != nil && ctx.Err() == nil {
+			k.Logger.DebugContext(ctx, "connections of a provider not ended yet", "provider_id", id, "error", err)
+		}
+		return err != nil
+	}
+	var all []*draining
+	for _, id := range slices.Sorted(maps.Keys(due)) {
+		if d, err := k.begin(ctx, id, due[id]); !failed(id, err) && d != nil {
+			all = append(all, d)
+		}
+	}
+	if len(all) == 0 {
+		return false
+	}
+	err := k.end(ctx, all)
+	var waits map[string]int
+	if err == nil {
+		waits, err = k.Store.ProviderRevocations(ctx)
+	}
+	for _, d := range all {
+		if id := d.held.Value.ID; !failed(id, err) {
+			failed(id, k.settle(ctx, d, waits))
+		}
+	}
+	return true
+}
+
+// begin reads of which of a provider's connections are to end; nil: of none, or it is
+// not this athd's turn.
+func (k *Catalog) begin(ctx context.Context, id string, l *look) (*draining, error) {
 	l.pause = min(max(2*l.pause, drainFirst), drainMost)
 	l.next = time.Now().Add(l.pause)
 	held, err := k.Store.RuntimeProvider(ctx, id)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	v := &held.Value
 	removed := v.State == tokenstore.ProviderDraining
 	switch {
 	case v.ID == "":
-		return k.read(ctx, tokenstore.ProviderTag(id))
+		return nil, k.read(ctx, tokenstore.ProviderTag(id))
 	case !removed && len(v.Former) == 0:
-		return nil
+		return nil, nil
 	case removed && v.Config.IsZero() && k.File(id) != nil:
-		return k.forget(ctx, held) // a file has it again, and with it its connections
+		return nil, k.forget(ctx, held) // a file has it again, and with it its connections
 	case !l.of.Equal(v.Changed):
 		*l = look{of: v.Changed, pause: drainFirst, next: time.Now().Add(drainFirst)}
 	}
 	k.recall(ctx, id)
 	if mine, err := k.takeTurn(ctx, id, l); err != nil || !mine {
-		return err
+		return nil, err
 	}
-	ended, left, err := k.end(ctx, k.names(id), k.endsOf(v))
-	if err != nil {
-		return err
-	}
-	waits, err := k.Store.ProviderRevocations(ctx, k.names(id), func(string) bool { return true })
-	if err != nil {
-		return err
-	}
-	if removed && v.Config.IsZero() && k.Find(id, "", "") == nil {
-		waits = 0 // nobody knows where: who adds the provider again has them revoked there
-	}
+	return &draining{look: l, held: held, names: k.names(id)}, nil
+}
+
+// settle writes down what has become of a provider's connections. waits is how many of
+// each are yet to be revoked.
+func (k *Catalog) settle(ctx context.Context, d *draining, waits map[string]int) error {
+	v, l := &d.held.Value, d.look
+	removed := v.State == tokenstore.ProviderDraining
 	next := *v
-	next.Left = left + waits
+	next.Left = d.left
+	// Of whom nobody knows where: who adds the provider again has them revoked there.
+	if !removed || !v.Config.IsZero() || k.Find(v.ID, "", "") != nil {
+		for _, name := range d.names {
+			next.Left += waits[name]
+		}
+	}
 	switch {
-	case ended > 0 && left == 0: // and look whether one has come since
+	case d.ended > 0 && d.left == 0: // and look whether one has come since
 		l.next, l.pause = time.Now(), 0
-	case ended == 0 && next.Left == 0 && removed:
-		return k.forget(ctx, held)
-	case ended == 0 && next.Left == 0:
+	case d.ended == 0 && next.Left == 0 && removed:
+		return k.forget(ctx, d.held)
+	case d.ended == 0 && next.Left == 0:
 		next.Former = nil
-		return k.rewrite(ctx, held, next)
+		return k.rewrite(ctx, d.held, next)
 	}
 	if next.Left == v.Left {
 		return nil
 	}
-	return k.rewrite(ctx, held, next)
+	return k.rewrite(ctx, d.held, next)
 }
 
 // takeTurn reports whether it is this athd that ends a provider's connections now.
@@ -181,41 +241,56 @@ func (k *Catalog) names(id string) []string {
 	return names
 }
 
-// endsOf reports of which connections of a provider are to end.
-func (k *Catalog) endsOf(v *tokenstore.RuntimeProvider) func(tokenstore.ProviderConnection) bool {
+// isToEnd reports whether a connection is to end with a provider that was removed, or
+// with a configuration of before. It asks what is known now: a walk may take minutes,
+// and another athd may be through meanwhile.
+func (k *Catalog) isToEnd(v *tokenstore.RuntimeProvider, c *tokenstore.ProviderConnection) bool {
 	if v.State == tokenstore.ProviderDraining {
 		// A file may have the name by now. What was made since is the file's.
-		ofFile := k.File(v.ID) != nil
-		return func(c tokenstore.ProviderConnection) bool {
-			return !ofFile || !c.Corrupt && c.Created.Before(v.Changed)
+		if k.File(v.ID) != nil {
+			return !c.Corrupt && c.Created.Before(v.Changed)
 		}
+		e, there := k.Get(v.ID)
+		return there && (e.State == tokenstore.ProviderDraining || e.Generation < v.Generation)
 	}
 	now := k.Providers.Current().Get(v.ID)
-	return func(c tokenstore.ProviderConnection) bool {
-		return !c.Corrupt && now != nil && now.Ready() && !now.Agreed(c.Destination, c.Bound)
-	}
+	return !c.Corrupt && now != nil && now.Ready() && !now.Agreed(c.Destination, c.Bound)
 }
 
-// end ends connections, for some time, and returns how many it has ended, and how
-// many are left.
-func (k *Catalog) end(ctx context.Context, names []string, ends func(tokenstore.ProviderConnection) bool) (ended, left int, err error) {
-	reads, writes, until := &pace{}, &pace{}, time.Now().Add(endFor)
-	err = k.Store.ProviderConnections(ctx, names, func(ctx context.Context, read int) error { return reads.wait(ctx, read, readRate) },
+// end ends connections, of each provider for some time, and counts how many it has
+// ended, and how many are left.
+func (k *Catalog) end(ctx context.Context, all []*draining) error {
+	named := map[string][]*draining{}
+	for _, d := range all {
+		for _, name := range d.names {
+			named[name] = append(named[name], d)
+		}
+	}
+	reads, writes := &pace{}, &pace{}
+	return k.Store.ProviderConnections(ctx, func(name string) bool { return named[name] != nil },
+		func(ctx context.Context, looked, read int) error {
+			return reads.wait(ctx, read+looked/lookedPerRead, readRate)
+		},
 		func(ctx context.Context, c tokenstore.ProviderConnection) error {
-			switch {
-			case !ends(c):
-				return nil
-			case time.Now().After(until):
-				left++
-				return nil
+			for _, d := range named[c.Provider] {
+				now := time.Now()
+				switch {
+				case !k.isToEnd(&d.held.Value, &c):
+					continue
+				case !d.until.IsZero() && now.After(d.until):
+					d.left++
+					continue
+				case d.until.IsZero():
+					d.until = now.Add(endFor)
+				}
+				if _, err := k.Store.EndConnection(ctx, c.Tag, k.Now()); err != nil {
+					return err
+				}
+				d.ended++
+				return writes.wait(ctx, 1, endRate)
 			}
-			if _, err := k.Store.EndConnection(ctx, c.Tag, k.Now()); err != nil {
-				return err
-			}
-			ended++
-			return writes.wait(ctx, 1, endRate)
+			return nil
 		})
-	return ended, left, err
 }
 
 // forget removes the record of a provider all of whose connections have ended.

@@ -163,6 +163,47 @@ func TestAnotherAthdGoesOnWithTheEndOfAProvider(t *testing.T) {
 	until(t, "the record goes", func() bool { _, there := other.Get("shop"); return !there })
 }
 
+// A walk over all that is stored holds Redis up for everybody: who removes a thousand
+// providers has one of them.
+//
+// proves: O-2
+func TestProvidersThatAreRemovedTogetherShareAWalk(t *testing.T) {
+	const n = 20
+	w := many(t, 0)
+	dead := w.make(t) // it writes, and does nothing after
+	if err := dead.Load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ids := make([]string, n)
+	for i := range ids {
+		ids[i] = fmt.Sprint("shop", i)
+		dead.add(t, ids[i], config("c", ""))
+	}
+	tags := []ath.Tag{dead.connect(t, dead.get(ids[0])), dead.connect(t, dead.get(ids[n-1]))}
+	kept := dead.connect(t, dead.get("filed"))
+	for _, id := range ids {
+		if _, err := dead.Remove(t.Context(), id, "ops"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before, _ := w.spent(t, "scan")
+	r := w.start(t)
+	r.revokes(t, &revoker{})
+	until(t, "all that had no connection go", func() bool { return r.Len() <= len(tags) })
+	if after, _ := w.spent(t, "scan"); after-before > n/2 {
+		t.Errorf("%d steps of walks for %d providers", after-before, n)
+	}
+	until(t, "the others go, too", func() bool { return r.Len() == 0 })
+	for _, tag := range tags {
+		if r.connected(t, tag) {
+			t.Error("a connection goes on")
+		}
+	}
+	if !r.connected(t, kept) {
+		t.Error("a connection of another provider ended")
+	}
+}
+
 // Who moves a provider to a file removes it first: what is still to be revoked then
 // ends nothing of the file's.
 //

@@ -19,15 +19,17 @@ import (
 	"github.com/athd/athd/provider"
 	"github.com/athd/athd/provider/metadata"
 	"github.com/athd/athd/revocation"
+	"github.com/athd/athd/test/harness/realredis"
 	"github.com/athd/athd/tokenstore"
 )
 
 // A world is a Redis, and any number of athd on it.
 type world struct {
-	redis *miniredis.Miniredis
-	url   string
-	keys  *tokenstore.Keyset
-	files string // providers.json
+	redis  *miniredis.Miniredis // or server
+	server *realredis.Server
+	url    string
+	keys   *tokenstore.Keyset
+	files  string // providers.json
 }
 
 func newWorld(t testing.TB) *world {

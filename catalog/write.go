@@ -155,7 +155,8 @@ func (k *Catalog) hasConnections(ctx context.Context, id string) (bool, error) {
 	looking, stop := context.WithTimeout(ctx, lookFor)
 	defer stop()
 	found := errors.New("found")
-	err := k.Store.ProviderConnections(looking, k.names(id), func(ctx context.Context, _ int) error { return ctx.Err() },
+	names := k.names(id)
+	err := k.Store.ProviderConnections(looking, func(of string) bool { return slices.Contains(names, of) }, func(ctx context.Context, _, _ int) error { return ctx.Err() },
 		func(context.Context, tokenstore.ProviderConnection) error { return found })
 	switch {
 	case errors.Is(err, found):

@@ -32,17 +32,19 @@ type storedKey struct {
 // with the store's timeout, and is tried again for a while where Redis does not
 // answer.
 func (s *Store) walk(ctx context.Context, see func(context.Context, []storedKey) error) error {
-	return s.walkKeys(ctx, "ath:{*}:*", func(ctx context.Context, some []string) error {
+	return s.walkKeys(ctx, "ath:{*}:*", scanBatch, func(ctx context.Context, some []string) error {
 		found, err := s.look(ctx, some)
 		if err != nil {
 			return err
 		}
 		return see(ctx, found)
-	})
+	}, nil)
 }
 
-// walkKeys is walk for keys of one form, and reads nothing that stands at them.
-func (s *Store) walkKeys(ctx context.Context, form string, see func(context.Context, []string) error) error {
+// walkKeys is walk for keys of one form, and reads nothing that stands at them. The
+// server looks at so many keys of any form in one step, after which then is called,
+// unless it is nil.
+func (s *Store) walkKeys(ctx context.Context, form string, step int64, see func(context.Context, []string) error, then func(context.Context) error) error {
 	before, err := s.slots(ctx)
 	if err != nil {
 		return err
@@ -56,12 +58,12 @@ func (s *Store) walkKeys(ctx context.Context, form string, see func(context.Cont
 			var keys []string
 			err := s.patiently(ctx, func() error {
 				return s.do(ctx, "scan_keys", func(ctx context.Context) error {
-					var step *redis.ScanCmd
-					err := ask(ctx, func(batch redis.Pipeliner) { step = batch.Scan(ctx, cursor, form, scanBatch) })
+					var some *redis.ScanCmd
+					err := ask(ctx, func(batch redis.Pipeliner) { some = batch.Scan(ctx, cursor, form, step) })
 					if err != nil {
 						return err
 					}
-					found, next, err := step.Result()
+					found, next, err := some.Result()
 					if err == nil {
 						keys, cursor = found, next
 					}
@@ -79,6 +81,11 @@ func (s *Store) walkKeys(ctx context.Context, form string, see func(context.Cont
 			}
 			if cursor == 0 {
 				break
+			}
+			if then != nil {
+				if err := then(ctx); err != nil {
+					return err
+				}
 			}
 		}
 	}

@@ -2,7 +2,6 @@ package tokenstore
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -13,22 +12,27 @@ import (
 // A ProviderConnection is a connection of a provider.
 type ProviderConnection struct {
 	Tag         ath.Tag
+	Provider    string // one of the names
 	Corrupt     bool   // it does not open
 	Destination string // see [Connection]; "" of one that does not open
 	Bound       string
 	Created     time.Time
 }
 
-// ProviderConnections calls use with every connection of a provider that goes by one
-// of these names, until it returns an error, which is returned. A connection that is
-// there during all of it is seen at least once. It walks over all keys, as
-// [Store.Agents] does, and calls pace with how many connections it has read of
-// whomever, some at a time. [ErrMoved]: look again.
-func (s *Store) ProviderConnections(ctx context.Context, names []string, pace func(ctx context.Context, read int) error, use func(context.Context, ProviderConnection) error) error {
+// lookBatch is how many keys the server looks at in one step while others wait for it,
+// whose requests are decided meanwhile: some tenths of a millisecond.
+const lookBatch = 250
+
+// ProviderConnections calls use with every connection of a provider for whose name
+// named returns true, until use returns an error, which is returned. A connection that
+// is there during all of it is seen at least once. It walks over all keys in small
+// steps, and calls pace after some of them, with how many keys the server has looked at
+// and how many connections were read, of whomever. [ErrMoved]: look again.
+func (s *Store) ProviderConnections(ctx context.Context, named func(string) bool, pace func(ctx context.Context, looked, read int) error, use func(context.Context, ProviderConnection) error) error {
 	if err := s.do(ctx, opKeyset, s.sameKeyset); err != nil {
 		return err
 	}
-	return s.walkKeys(ctx, "ath:{*}:"+string(connectionKind), func(ctx context.Context, keys []string) error {
+	return s.walkKeys(ctx, "ath:{*}:"+string(connectionKind), lookBatch, func(ctx context.Context, keys []string) error {
 		owners := make([]string, len(keys))
 		for i, at := range keys {
 			owners[i], _ = ownerKey(tagOf(at)) // "": not a key that athd wrote
@@ -43,7 +47,7 @@ func (s *Store) ProviderConnections(ctx context.Context, names []string, pace fu
 				continue
 			}
 			// What has no owner that opens is told by its grants.
-			if o, err := s.openOwner(owners[i], owned[i]); owned[i] == "" || err != nil || slices.Contains(names, o.Provider) {
+			if o, err := s.openOwner(owners[i], owned[i]); owned[i] == "" || err != nil || named(o.Provider) {
 				tags = append(tags, tagOf(at))
 			}
 		}
@@ -53,26 +57,26 @@ func (s *Store) ProviderConnections(ctx context.Context, names []string, pace fu
 				return err
 			}
 			for i, c := range found {
-				if !c.there && !c.corrupt || !slices.Contains(names, c.info.Provider) {
+				if !c.there && !c.corrupt || !named(c.info.Provider) {
 					continue
 				}
-				if err := use(ctx, ProviderConnection{Tag: tags[i], Corrupt: c.corrupt, Destination: c.info.Destination, Bound: c.info.Bound, Created: c.info.Created}); err != nil {
+				if err := use(ctx, ProviderConnection{Tag: tags[i], Provider: c.info.Provider, Corrupt: c.corrupt, Destination: c.info.Destination, Bound: c.info.Bound, Created: c.info.Created}); err != nil {
 					return err
 				}
 			}
 		}
-		return pace(ctx, len(keys))
-	})
+		return pace(ctx, 0, len(keys))
+	}, func(ctx context.Context) error { return pace(ctx, lookBatch, 0) })
 }
 
-// ProviderRevocations counts what waits to be revoked at a provider that goes by one
-// of these names, and for which is returns true of the destination. It reads the
-// whole queue.
-func (s *Store) ProviderRevocations(ctx context.Context, names []string, is func(destination string) bool) (n int, err error) {
+// ProviderRevocations counts what waits to be revoked, by the name of its provider. It
+// reads the whole queue.
+func (s *Store) ProviderRevocations(ctx context.Context) (waits map[string]int, err error) {
+	waits = map[string]int{}
 	for from := int64(0); ; from += eachRead {
 		entries, err := s.entries(ctx, "revocations", redis.ZRangeArgs{Key: revocationsDue, Start: from, Stop: from + eachRead - 1})
 		if err != nil {
-			return 0, err
+			return nil, err
 		}
 		keys := make([]string, len(entries))
 		for i, e := range entries {
@@ -80,19 +84,19 @@ func (s *Store) ProviderRevocations(ctx context.Context, names []string, is func
 		}
 		raws, err := s.values(ctx, keys)
 		if err != nil {
-			return 0, err
+			return nil, err
 		}
 		for i, raw := range raws {
 			if raw == "" {
 				continue
 			}
 			r, _, err := s.openRevocation(keys[i], raw)
-			if err == nil && slices.Contains(names, r.Provider) && is(r.Destination) {
-				n++
+			if err == nil {
+				waits[r.Provider]++
 			}
 		}
 		if len(entries) < eachRead {
-			return n, nil
+			return waits, nil
 		}
 	}
 }

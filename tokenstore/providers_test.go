@@ -251,14 +251,15 @@ func testProviderConnections(t *testing.T, b backend) {
 		}
 		f.store(t, s)
 	}
+	is := func(name string) func(string) bool { return func(of string) bool { return of == name } }
 	read := 0
 	found := map[ath.Tag]bool{}
 	look := func() error {
 		clear(found)
 		read = 0
-		return s.ProviderConnections(ctx, []string{"rt"}, func(_ context.Context, n int) error { read += n; return nil },
+		return s.ProviderConnections(ctx, is("rt"), func(_ context.Context, _, n int) error { read += n; return nil },
 			func(_ context.Context, c tokenstore.ProviderConnection) error {
-				if c.Corrupt || c.Destination != "here" {
+				if c.Corrupt || c.Destination != "here" || c.Provider != "rt" {
 					t.Errorf("%+v", c)
 				}
 				found[c.Tag] = true
@@ -270,28 +271,20 @@ func testProviderConnections(t *testing.T, b backend) {
 	if read < 5 {
 		t.Errorf("it has read %d", read)
 	}
-	anyway := func(string) bool { return true }
-	n, err := s.ProviderRevocations(ctx, []string{"rt"}, anyway)
+	waits, err := s.ProviderRevocations(ctx)
 	noErr(t, err)
-	equal(t, n, 0)
+	equal(t, waits, map[string]int{})
 	for tag := range mine {
 		_, err := s.EndConnection(ctx, tag, time.Now())
 		noErr(t, err)
 	}
 	noErr(t, look())
 	equal(t, len(found), 0)
-	for of, want := range map[string]int{"rt": 3, "github": 0} {
-		n, err := s.ProviderRevocations(ctx, []string{of}, anyway)
-		noErr(t, err)
-		if n != want {
-			t.Errorf("%d wait for %s, want %d", n, of, want)
-		}
-	}
-	n, err = s.ProviderRevocations(ctx, []string{"rt"}, func(destination string) bool { return destination != "here" })
+	waits, err = s.ProviderRevocations(ctx)
 	noErr(t, err)
-	equal(t, n, 0)
+	equal(t, waits, map[string]int{"rt": 3})
 	stop := errors.New("enough")
-	err = s.ProviderConnections(ctx, []string{"github"}, func(context.Context, int) error { return nil },
+	err = s.ProviderConnections(ctx, is("github"), func(context.Context, int, int) error { return nil },
 		func(context.Context, tokenstore.ProviderConnection) error { return stop })
 	wantErr(t, err, stop)
 }
