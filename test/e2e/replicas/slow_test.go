@@ -33,23 +33,36 @@ func TestASlowDecisionIsWaitedFor(t *testing.T) {
 			for range 8 { // connections that are new cost more answers
 				c.must(p.call(t.Context(), s.actor, token), http.StatusOK)
 			}
-			before := p.triedAgain(t)
+			hung := time.Now().Add(2 * time.Minute)
 			for _, delay := range []time.Duration{20 * time.Millisecond, 100 * time.Millisecond, 300 * time.Millisecond} {
 				proxy.delay.Store(int64(delay))
-				for range 6 {
-					began := time.Now()
-					c.must(p.call(t.Context(), s.actor, token), http.StatusOK)
-					if took := time.Since(began); took < delay {
+				for judged := 0; judged < 6; {
+					if time.Now().After(hung) {
+						t.Fatalf("with answers of the store after %v, %d of 6 calls took less than %v", delay, judged, perTry)
+					}
+					before, began := p.triedAgain(t), time.Now()
+					r := p.call(t.Context(), s.actor, token)
+					took := time.Since(began)
+					if took >= perTry {
+						continue // a busy machine added to it: Envoy may have been right to ask the other one
+					}
+					judged++
+					c.must(r, http.StatusOK)
+					if took < delay {
 						t.Errorf("answered after %v: the store's answer, which takes %v, was not waited for", took, delay)
 					}
+					if n := p.triedAgain(t) - before; n > 0 {
+						t.Errorf("a decision of %v was asked for twice", took)
+					}
 				}
-			}
-			if n := p.triedAgain(t) - before; n > 0 {
-				t.Errorf("%d of 18 decisions were asked for twice", n)
 			}
 		})
 	}
 }
+
+// perTry is how long Envoy waits for one of several athd. A call that took less in
+// all had its decision in time, however busy the machine is.
+const perTry = 450 * time.Millisecond
 
 var retried = regexp.MustCompile(`(?m)^cluster\.athd_authz\.upstream_rq_retry: (\d+)$`)
 
