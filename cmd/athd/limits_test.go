@@ -27,7 +27,7 @@ func ask(conn net.Conn, within time.Duration, headers string) (int, error) {
 
 func dial(t *testing.T, address string) net.Conn {
 	t.Helper()
-	conn, err := net.DialTimeout("tcp", address, time.Second)
+	conn, err := net.DialTimeout("tcp", address, time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +39,7 @@ func TestCompanionHasSoManyConnections(t *testing.T) {
 	r := start(t, map[string]string{"limits": "{connections: 2}"})
 	first, second, third := dial(t, r.HTTP), dial(t, r.HTTP), dial(t, r.HTTP)
 	for _, conn := range []net.Conn{first, second} {
-		if status, err := ask(conn, 5*time.Second, ""); status != http.StatusOK {
+		if status, err := ask(conn, time.Minute, ""); status != http.StatusOK {
 			t.Fatalf("%d %v", status, err)
 		}
 	}
@@ -48,17 +48,17 @@ func TestCompanionHasSoManyConnections(t *testing.T) {
 	}
 	first.Close()
 	third.Close() // it waits in line before the next one
-	if status, err := ask(dial(t, r.HTTP), 5*time.Second, ""); status != http.StatusOK {
+	if status, err := ask(dial(t, r.HTTP), time.Minute, ""); status != http.StatusOK {
 		t.Errorf("after one has ended: %d %v", status, err)
 	}
 }
 
 func TestCompanionRefusesLargeHeaders(t *testing.T) {
 	r := start(t, nil)
-	if status, err := ask(dial(t, r.HTTP), 5*time.Second, "X: "+strings.Repeat("x", 60<<10)+"\r\n"); status != http.StatusOK {
+	if status, err := ask(dial(t, r.HTTP), time.Minute, "X: "+strings.Repeat("x", 60<<10)+"\r\n"); status != http.StatusOK {
 		t.Errorf("60 KiB: %d %v", status, err)
 	}
-	if status, err := ask(dial(t, r.HTTP), 5*time.Second, "X: "+strings.Repeat("x", 96<<10)+"\r\n"); status != http.StatusRequestHeaderFieldsTooLarge {
+	if status, err := ask(dial(t, r.HTTP), time.Minute, "X: "+strings.Repeat("x", 96<<10)+"\r\n"); status != http.StatusRequestHeaderFieldsTooLarge {
 		t.Errorf("96 KiB: %d %v", status, err)
 	}
 }

@@ -59,7 +59,7 @@ func scriptGet(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 3 {
 		ts.Fatalf("usage: get SOCKET PATH STATUS [REGEXP...]")
 	}
-	client := &http.Client{Timeout: 3 * time.Second, Transport: &http.Transport{
+	client := &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", ts.MkAbs(args[0]))
@@ -82,7 +82,7 @@ func scriptGet(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		return "", true
 	}
-	for deadline := time.Now().Add(15 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		got, ok := wanted()
 		if ok {
 			return

@@ -46,7 +46,10 @@ func sources(m configtest.Machine) config.Sources {
 // start serves a configuration; port 0 everywhere unless it says otherwise.
 func start(t *testing.T, parts map[string]string) *running {
 	t.Helper()
-	all := map[string]string{"listen": "{grpc: '127.0.0.1:0', http: '127.0.0.1:0', admin: '127.0.0.1:0'}", "drain_delay": "0s"}
+	all := map[string]string{
+		"listen": "{grpc: '127.0.0.1:0', http: '127.0.0.1:0', admin: '127.0.0.1:0'}", "drain_delay": "0s",
+		"store": "{url: embedded, timeout: 5s}", // a busy machine is no store that is away
+	}
 	maps.Copy(all, parts)
 	s, faults := config.Parse("/etc/athd/athd.yaml", []byte(configtest.YAML(all)), sources(configtest.NewMachine(t)))
 	if faults != nil {
@@ -67,7 +70,7 @@ func startSettings(t *testing.T, s *config.Settings) *running {
 		stop()
 		<-r.done
 	})
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		for line := range strings.Lines(r.log.String()) {
 			var entry struct{ Msg, GRPC, HTTP, Admin string }
 			if json.Unmarshal([]byte(line), &entry) == nil && entry.Msg == "serving" {
@@ -87,7 +90,7 @@ func (r *running) wait(t *testing.T) error {
 	case err := <-r.done:
 		r.done <- err // for the cleanup
 		return err
-	case <-time.After(drainTime + 10*time.Second):
+	case <-time.After(drainTime + time.Minute):
 		t.Fatalf("athd does not end:\n%s", r.log)
 		return nil
 	}
@@ -96,7 +99,7 @@ func (r *running) wait(t *testing.T) error {
 func TestServingLineTellsThePortsThatWereGiven(t *testing.T) {
 	r := start(t, nil)
 	for _, at := range []string{r.GRPC, r.HTTP, r.Admin} {
-		conn, err := net.DialTimeout("tcp", at, time.Second)
+		conn, err := net.DialTimeout("tcp", at, time.Minute)
 		if err != nil || strings.HasSuffix(at, ":0") {
 			t.Fatalf("%q: %v", at, err)
 		}
@@ -110,7 +113,8 @@ func TestServingLineTellsThePortsThatWereGiven(t *testing.T) {
 
 // N-1
 func TestAthdGoesOnAnsweringWhileItSaysThatItGoes(t *testing.T) {
-	r := start(t, map[string]string{"drain_delay": "1500ms"})
+	const delay = 5 * time.Second // on a busy machine all that is asked takes a part of it
+	r := start(t, map[string]string{"drain_delay": delay.String()})
 	conn, err := grpc.NewClient(r.GRPC, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)
@@ -138,7 +142,7 @@ func TestAthdGoesOnAnsweringWhileItSaysThatItGoes(t *testing.T) {
 	signaled := time.Now()
 	r.stop()
 	for status(r.Admin, "/readyz") != 503 {
-		if time.Since(signaled) > time.Second {
+		if time.Since(signaled) > delay {
 			t.Fatal("/readyz still says ready")
 		}
 		time.Sleep(time.Millisecond)
@@ -161,7 +165,7 @@ func TestAthdGoesOnAnsweringWhileItSaysThatItGoes(t *testing.T) {
 	if err := r.wait(t); err != nil {
 		t.Error(err)
 	}
-	if took := time.Since(signaled); took < 1500*time.Millisecond {
+	if took := time.Since(signaled); took < delay {
 		t.Errorf("athd ended after %v", took)
 	}
 }
@@ -180,7 +184,7 @@ func TestACompanionRequestUnderWayEndsBeforeAthdDoes(t *testing.T) {
 		t.Fatalf("%v, %s", err, buf[:n])
 	}
 	r.stop()
-	for deadline := time.Now().Add(10 * time.Second); !strings.Contains(r.log.String(), `"msg":"stopping"`); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !strings.Contains(r.log.String(), `"msg":"stopping"`); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("athd does not stop:\n%s", r.log)
 		}
@@ -237,7 +241,7 @@ func TestADeadListenerEndsAthd(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), "the "+name+" listener died") {
 				t.Errorf("%s: %v", name, err)
 			}
-		case <-time.After(5 * time.Second):
+		case <-time.After(time.Minute):
 			t.Errorf("athd lives on without its %s listener", name)
 		}
 		a.store.Close()
@@ -269,7 +273,7 @@ func TestTheCompanionAsksForTheSameClientsAsGRPC(t *testing.T) {
 		{"another name's of the same CA", otherName, otherKey, false},
 		{"another CA's", stranger.ClientCert, stranger.ClientKey, false},
 	} {
-		c := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
+		c := &http.Client{Timeout: time.Minute, Transport: &http.Transport{
 			TLSClientConfig: own.Client(test.cert, test.key), ForceAttemptHTTP2: true,
 		}}
 		resp, err := c.Get("https://" + r.HTTP + "/health")
@@ -286,7 +290,7 @@ func TestTheCompanionAsksForTheSameClientsAsGRPC(t *testing.T) {
 		// gRPC: the handshake is what refuses.
 		conn, err := tls.Dial("tcp", r.GRPC, withH2(own.Client(test.cert, test.key)))
 		if err == nil {
-			conn.SetDeadline(time.Now().Add(5 * time.Second))
+			conn.SetDeadline(time.Now().Add(time.Minute))
 			_, err = conn.Read(make([]byte, 1)) // TLS 1.3 tells a refused client at its first read
 			conn.Close()
 		}
