@@ -17,7 +17,7 @@ import (
 )
 
 // slack is what a busy machine may add to a deadline.
-const slack = 2 * time.Second
+const slack = 10 * time.Second
 
 // A verb is one thing that a store can be asked.
 type verb func(context.Context, *tokenstore.Store) error
@@ -200,11 +200,12 @@ func TestStoreAway(t *testing.T) {
 }
 
 func TestBreaker(t *testing.T) {
+	const timeout = 100 * time.Millisecond
 	server := realredis.Start(t)
 	var log locked.Buffer
 	b := backend{url: server.URL(), keys: newKeyset(t)}
 	s := b.open(t, func(c *tokenstore.Config) {
-		c.Timeout = 100 * time.Millisecond
+		c.Timeout = timeout
 		c.Logger = slog.New(slog.NewTextHandler(&log, nil))
 	})
 	ask := func() error { _, err := s.Ready(t.Context()); return err }
@@ -236,7 +237,7 @@ func TestBreaker(t *testing.T) {
 		for range 20 {
 			start := time.Now()
 			wantErr(t, ask(), tokenstore.ErrUnavailable)
-			if time.Since(start) < 10*time.Millisecond {
+			if time.Since(start) < timeout/2 { // who asks it waits for all of that
 				quick++
 			}
 		}

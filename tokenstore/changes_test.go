@@ -35,9 +35,9 @@ func awaitChange(t *testing.T, w *tokenstore.Watch, kind tokenstore.ChangeKind, 
 // until waits for a condition.
 func until(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !is(); {
+	for end := time.Now().Add(time.Minute); !is(); {
 		if time.Now().After(end) {
-			t.Fatalf("%s: not within ten seconds", what)
+			t.Fatalf("%s: not within a minute", what)
 		}
 		time.Sleep(time.Millisecond)
 	}
