@@ -41,7 +41,7 @@ func TestSilentConnectionsAreClosed(t *testing.T) {
 			return false
 		}
 		defer conn.Close()
-		conn.SetDeadline(time.Now().Add(time.Second))
+		conn.SetDeadline(time.Now().Add(3 * time.Second))
 		io.WriteString(conn, r.h1("plain", "GET", "/ath/proxy/plain/x"))
 		response, err := http.ReadResponse(bufio.NewReader(conn), nil)
 		return err == nil && response.StatusCode == 200
@@ -50,14 +50,14 @@ func TestSilentConnectionsAreClosed(t *testing.T) {
 		t.Fatal("there is room beside the silent ones: the limit does not hold")
 	}
 	for !ask() {
-		if time.Since(began) > 12*time.Second {
+		if time.Since(began) > time.Minute { // ten seconds, and what a busy machine adds
 			t.Fatalf("after %v there is no room", time.Since(began))
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
 	t.Logf("room after %v", time.Since(began).Round(100*time.Millisecond))
 	for i, conn := range silent {
-		conn.SetReadDeadline(time.Now().Add(3 * time.Second))
+		conn.SetReadDeadline(time.Now().Add(30 * time.Second))
 		if _, err := io.Copy(io.Discard, conn); err != nil && strings.Contains(err.Error(), "timeout") {
 			t.Fatalf("connection %d lives after %v", i, time.Since(began))
 		}
