@@ -38,7 +38,7 @@ var known = map[string]map[string]string{
 		"athd: one of two agents is ended, the other": "calls go on", "athd: grants revoked with the last agent": "0",
 	},
 	"zitadel": {
-		"metadata": "OpenID", "iss on the callback": "no", "access token's life": "299", "refresh token": "yes",
+		"metadata": "OpenID", "iss on the callback": "no", "access token's life": "300", "refresh token": "yes",
 		"a refresh rotates": "yes", "a refresh ends the old access token": "yes", "garbage as refresh token": "400 invalid_grant",
 		"a refresh token twice": "400 invalid_grant", "… then the newer one": "200",
 		"two refreshes at once": "1 of 2, 1 can go on", "a refresh token is revoked": "200", "… then its access token": "dead",
@@ -50,7 +50,7 @@ var known = map[string]map[string]string{
 		"athd: one of two agents is ended, the other": "calls go on", "athd: grants revoked with the last agent": "2",
 	},
 	"dex": {
-		"metadata": "OpenID", "iss on the callback": "no", "access token's life": "599", "refresh token": "yes",
+		"metadata": "OpenID", "iss on the callback": "no", "access token's life": "600", "refresh token": "yes",
 		"a refresh rotates": "yes", "a refresh ends the old access token": "no", "garbage as refresh token": "400 invalid_request",
 		"a refresh token twice": "400 invalid_request", "… then the newer one": "200",
 		"two refreshes at once": "1 of 2, 1 can go on", "a refresh token is revoked": "no endpoint", "… then its access token": "-",
@@ -75,7 +75,7 @@ var known = map[string]map[string]string{
 		"athd: one of two agents is ended, the other": "calls go on", "athd: grants revoked with the last agent": "2",
 	},
 	"spring": { // with reuse-refresh-tokens: false
-		"metadata": "OpenID", "iss on the callback": "no", "access token's life": "299", "refresh token": "yes",
+		"metadata": "OpenID", "iss on the callback": "no", "access token's life": "300", "refresh token": "yes",
 		"a refresh rotates": "yes", "a refresh ends the old access token": "yes", "garbage as refresh token": "400 invalid_grant",
 		"a refresh token twice": "400 invalid_grant", "… then the newer one": "200",
 		"two refreshes at once": "1 of 2, 1 can go on|2 of 2, 1 can go on", "a refresh token is revoked": "200", "… then its access token": "dead",
@@ -87,7 +87,7 @@ var known = map[string]map[string]string{
 		"athd: one of two agents is ended, the other": "calls go on", "athd: grants revoked with the last agent": "2",
 	},
 	"hydra": { // as it comes: without rotation_grace_period
-		"metadata": "OpenID", "iss on the callback": "no", "access token's life": "299|300", "refresh token": "yes",
+		"metadata": "OpenID", "iss on the callback": "no", "access token's life": "300", "refresh token": "yes",
 		"a refresh rotates": "yes", "a refresh ends the old access token": "yes", "garbage as refresh token": "400 invalid_grant",
 		"a refresh token twice": "400 invalid_grant", "… then the newer one": "400 invalid_grant",
 		// Where both get tokens, only the later pair is good, and trying the other one ends it, too.

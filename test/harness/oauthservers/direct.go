@@ -16,6 +16,9 @@ import (
 	"github.com/athd/athd/internal/browser"
 )
 
+// hangs is how long a server may take, also on a busy machine.
+const hangs = time.Minute
+
 // directly marks requests of the test itself, which the proxy does not count.
 const directly = "X-Test-Itself"
 
@@ -88,7 +91,7 @@ func (s *Server) Grant(b *browser.Browser, user string) Tokens {
 	if s.kind.resource != "" {
 		q.Set("resource", s.kind.resource)
 	}
-	ctx, cancel := context.WithTimeout(s.t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(s.t.Context(), hangs)
 	defer cancel()
 	b.StopAt(func(u *url.URL) bool { return strings.HasPrefix(u.String(), s.Other.RedirectURI) })
 	page, err := b.Get(ctx, s.Endpoint("authorization_endpoint")+"?"+q.Encode())
@@ -179,7 +182,7 @@ func (s *Server) ask(endpoint string, form url.Values) Reply {
 		form.Set("client_id", s.Other.ID)
 		form.Set("client_secret", s.Other.Secret)
 	}
-	ctx, cancel := context.WithTimeout(s.t.Context(), 15*time.Second)
+	ctx, cancel := context.WithTimeout(s.t.Context(), hangs)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, strings.NewReader(form.Encode()))
 	if err != nil {

@@ -197,7 +197,7 @@ func (s *Server) run(cmd *exec.Cmd, lives Lives) {
 	})
 	patience := s.kind.patience
 	if patience == 0 {
-		patience = 30 * time.Second
+		patience = hangs
 	}
 	for deadline := time.Now().Add(patience); ; {
 		if res, err := http.Get(s.Proxy.URL + s.kind.ready); err == nil {

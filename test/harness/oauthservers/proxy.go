@@ -40,11 +40,12 @@ type Proxy struct {
 	tokens  []TokenCall
 	revoked []url.Values
 	holds   map[string]chan struct{} // by the refresh token that waits for it
+	arrived map[string]bool          // refresh tokens, but for those of the test itself
 }
 
 func newProxy(t testing.TB, address string) *Proxy {
 	t.Helper()
-	p := &Proxy{holds: map[string]chan struct{}{}}
+	p := &Proxy{holds: map[string]chan struct{}{}, arrived: map[string]bool{}}
 	to := &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(&url.URL{Scheme: "http", Host: address})
@@ -66,8 +67,12 @@ func newProxy(t testing.TB, address string) *Proxy {
 				form.Set("client_id", id)
 			}
 			r = r.WithContext(withForm(r.Context(), form))
+			refresh := form.Get("refresh_token")
 			p.mu.Lock()
-			hold := p.holds[form.Get("refresh_token")]
+			hold := p.holds[refresh]
+			if refresh != "" && r.Header.Get(directly) == "" {
+				p.arrived[refresh] = true
+			}
 			p.mu.Unlock()
 			if hold != nil {
 				<-hold
@@ -148,16 +153,18 @@ func (p *Proxy) Revocations(client Client) []url.Values {
 	return slices.Clone(all)
 }
 
-// HoldOf keeps a refresh token from arriving, until release is called.
-func (p *Proxy) HoldOf(refresh string) (release func()) {
+// HoldOf keeps a refresh token from arriving at the server, until release is
+// called. It is in time where nobody has sent the token before.
+func (p *Proxy) HoldOf(refresh string) (release func(), inTime bool) {
 	hold := make(chan struct{})
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.holds[refresh] = hold
-	return sync.OnceFunc(func() {
+	release = sync.OnceFunc(func() {
 		p.mu.Lock()
 		delete(p.holds, refresh)
 		p.mu.Unlock()
 		close(hold)
 	})
+	return release, !p.arrived[refresh]
 }
