@@ -187,7 +187,7 @@ func TestAnOperatorIsToldWhatCameOfIt(t *testing.T) {
 		if got := r.askFor(w, c); got.Outcome != vault.AwayStore {
 			t.Error(got.Outcome)
 		}
-		if took := time.Since(began); took > 14*time.Second {
+		if took := time.Since(began); took > time.Minute {
 			t.Errorf("it took %v", took)
 		}
 	})
