@@ -92,8 +92,9 @@ func TestALogThatCannotBeWrittenStopsWhatGivesRightsAlone(t *testing.T) {
 				t.Helper()
 				start := time.Now()
 				got := r()
-				if took := time.Since(start); took > time.Second || got.status != status {
-					t.Errorf("%d after %v, want %d within a second: %s", got.status, took, status, got.raw)
+				// A quarter of a second, and what a busy machine adds. Who waits for the disk waits for ever.
+				if took := time.Since(start); took > 10*time.Second || got.status != status {
+					t.Errorf("%d after %v, want %d within ten seconds: %s", got.status, took, status, got.raw)
 				}
 				return got
 			}
@@ -169,7 +170,7 @@ func TestALogThatCannotBeWrittenStopsWhatGivesRightsAlone(t *testing.T) {
 			d.becomes("")
 			t.Run("when there is room again, all is on record, and can be done", func(t *testing.T) {
 				r := w.operate("POST", narrowed.adminPath()+"/approve", reading)
-				for start := time.Now(); r.status == http.StatusServiceUnavailable && state == "hanging" && time.Since(start) < 10*time.Second; {
+				for start := time.Now(); r.status == http.StatusServiceUnavailable && state == "hanging" && time.Since(start) < time.Minute; {
 					runtime.Gosched() // the writer, which hung, has what waited for it to write first
 					r = w.operate("POST", narrowed.adminPath()+"/approve", reading)
 				}
