@@ -113,13 +113,14 @@ func (b *brief) work(h *http.Client, access *client.Access) (a account) {
 }
 
 // patiently calls again where athd says that the provider takes its time (503): it
-// waits for 400 ms, which are minutes here and not on the machine.
+// waits for 400 ms, which are minutes here and not on the machine. So it does where a
+// busy machine has no time for a decision, for which Envoy waits a second.
 func patiently(h *http.Client, url string) (again int, err error) {
-	for {
-		if err = get(h, url); client.CodeOf(err) != ath.OAuthError || again == 5 {
+	for end := time.Now().Add(30 * time.Second); ; again++ {
+		err = get(h, url)
+		if code := client.CodeOf(err); code != ath.OAuthError && code != ath.InternalError || time.Now().After(end) {
 			return again, err
 		}
-		again++
 		time.Sleep(500 * time.Millisecond)
 	}
 }
