@@ -80,7 +80,7 @@ func TestFailoverInMidHandshake(t *testing.T) {
 // answered with 503 must have changed nothing that makes the next try fail.
 func again(ask func() reply) reply {
 	r := ask()
-	for end := time.Now().Add(3 * firstSuccess); r.status == http.StatusServiceUnavailable && time.Now().Before(end); {
+	for end := time.Now().Add(busy * 3 * firstSuccess); r.status == http.StatusServiceUnavailable && time.Now().Before(end); {
 		time.Sleep(50 * time.Millisecond) // Retry-After, on the scale of a test
 		r = ask()
 	}
