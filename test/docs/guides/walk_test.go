@@ -43,6 +43,9 @@ func (p *place) start(s setting) *stage.Athd {
 	p.t.Helper()
 	s.athd["listen"] = object{"grpc": reserve.Addr(p.t), "http": reserve.Addr(p.t), "admin": reserve.Addr(p.t)}
 	s.athd["drain_delay"] = "0s" // nobody asks any more when it ends
+	if store, ok := s.athd["store"].(object); ok && store["timeout"] == nil {
+		store["timeout"] = "900ms" // a busy machine is no store that is away; it stays under what Envoy waits
+	}
 	for id, provider := range s.providers {
 		if preset := presets[id]; preset != "" {
 			provider.(object)["preset"] = preset

@@ -200,7 +200,7 @@ func TestFailuresShowInTheMetrics(t *testing.T) {
 	after := scrapeAthd(t, s)
 	is(after, "1", "athd_decisions_total", "reason", "store_unavailable", "provider", "gallery")
 	ready := value(t, after, "athd_ready")
-	for deadline := time.Now().Add(5 * time.Second); ready != "0" && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(time.Minute); ready != "0" && time.Now().Before(deadline); {
 		time.Sleep(50 * time.Millisecond) // the answer of a moment ago is told once more
 		ready = value(t, scrapeAthd(t, s), "athd_ready")
 	}
