@@ -83,11 +83,12 @@ func memory() (heap, rss float64) {
 }
 
 // TestMemoryStaysFlatUnderBogusRequests lets an attacker with many addresses
-// guess: 50,000 times, or a million times with ATHD_MILLION=1.
+// guess: 50,000 times, or a million times with ATHD_MILLION=1. A machine that is
+// too busy for that guesses for some minutes, and what memory may grow by is less.
 func TestMemoryStaysFlatUnderBogusRequests(t *testing.T) {
-	total := 50_000
+	total, most := 50_000, time.Minute
 	if os.Getenv("ATHD_MILLION") != "" {
-		total = 1_000_000
+		total, most = 1_000_000, time.Hour
 	}
 	quiet := slog.New(slog.DiscardHandler)
 	w := newWorld(t, func(c *settings) {
@@ -107,12 +108,13 @@ func TestMemoryStaysFlatUnderBogusRequests(t *testing.T) {
 
 	client := &http.Transport{MaxIdleConnsPerHost: 8}
 	t.Cleanup(client.CloseIdleConnections)
-	var sent, limited atomic.Int64
-	guessing := func(until int64) {
+	var sent, answered, limited atomic.Int64
+	guessing := func(until int64, most time.Duration) {
+		end := time.Now().Add(most)
 		var workers sync.WaitGroup
 		for range 8 {
 			workers.Go(func() {
-				for i := sent.Add(1); i <= until; i = sent.Add(1) {
+				for i := sent.Add(1); i <= until && time.Now().Before(end); i = sent.Add(1) {
 					g := next(int(i))
 					req, err := http.NewRequest(g.method, w.public+g.path, strings.NewReader(g.body))
 					if err != nil {
@@ -131,6 +133,7 @@ func TestMemoryStaysFlatUnderBogusRequests(t *testing.T) {
 					}
 					text, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<16))
 					resp.Body.Close()
+					answered.Add(1)
 					switch resp.StatusCode {
 					case g.status:
 					case http.StatusTooManyRequests:
@@ -146,13 +149,13 @@ func TestMemoryStaysFlatUnderBogusRequests(t *testing.T) {
 		sent.Store(until)
 	}
 
-	guessing(int64(total) / 4) // every address has been seen, every pool is warm
+	guessing(int64(total)/4, most) // every address has been seen, every pool is warm
 	heap, rss := memory()
-	start := time.Now()
+	start, before := time.Now(), answered.Load()
 	flood := make(chan struct{})
 	go func() {
 		defer close(flood)
-		guessing(int64(total))
+		guessing(int64(total), 2*most)
 	}()
 	t.Cleanup(func() {
 		sent.Store(int64(total))
@@ -175,18 +178,18 @@ func TestMemoryStaysFlatUnderBogusRequests(t *testing.T) {
 		case <-time.After(time.Second):
 		}
 	}
-	took := time.Since(start)
+	took, flooded := time.Since(start), answered.Load()-before
 	heapAfter, rssAfter := memory()
 	t.Logf("%d bogus requests (%d refused by a limit), the last %d in %.1f s: heap %.1f -> %.1f MiB, RSS %.0f -> %.0f MiB; %d documents were looked for; %d honest agents got a token meanwhile, the slowest in %v",
-		total, limited.Load(), total-total/4, took.Seconds(), heap, heapAfter, rss, rssAfter, asked.Load(), honest, slowest.Round(time.Millisecond))
-	if heapAfter-heap > 12 {
-		t.Errorf("the heap grew by %.1f MiB", heapAfter-heap)
+		answered.Load(), limited.Load(), flooded, took.Seconds(), heap, heapAfter, rss, rssAfter, asked.Load(), honest, slowest.Round(time.Millisecond))
+	if grown, may := heapAfter-heap, max(3, 12*float64(flooded)/(0.75*50_000)); grown > min(12, may) {
+		t.Errorf("the heap grew by %.1f MiB in %d requests", grown, flooded)
 	}
 	if slowest > stopped {
 		t.Errorf("an honest agent waited for %v", slowest)
 	}
-	if limited.Load() > int64(total)/10 || asked.Load() == 0 {
-		t.Errorf("%d requests were refused by a limit and %d documents looked for: that proves nothing", limited.Load(), asked.Load())
+	if limited.Load() > answered.Load()/10 || asked.Load() == 0 || flooded < 2000 {
+		t.Errorf("of %d requests %d were refused by a limit and %d documents looked for: that proves nothing", flooded, limited.Load(), asked.Load())
 	}
 }
 
