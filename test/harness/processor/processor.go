@@ -12,10 +12,13 @@ package processor
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"sync"
+	"syscall"
 	"testing"
+	"time"
 
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	"google.golang.org/grpc"
@@ -98,7 +101,32 @@ func (s *Server) Play(script Script) { s.change(script, nil) }
 func (s *Server) PlayWire(do func(net.Conn)) { s.change(nil, do) }
 
 // Refuse closes the listener: who connects is told that nobody is there.
-func (s *Server) Refuse() { s.hangUp() }
+func (s *Server) Refuse() {
+	s.t.Helper()
+	s.hangUp()
+	s.until("nobody listens", func() (bool, error) {
+		conn, err := net.Dial("tcp", s.Addr)
+		if err == nil {
+			conn.Close()
+		}
+		return errors.Is(err, syscall.ECONNREFUSED), err
+	})
+}
+
+// until waits for what a closed listener leaves behind: a process that is being
+// started has a copy of every descriptor until it runs, of a listener too.
+func (s *Server) until(what string, is func() (bool, error)) {
+	s.t.Helper()
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		yes, err := is()
+		if yes {
+			return
+		}
+		if time.Now().After(end) {
+			s.t.Fatalf("not so: %s: %v", what, err)
+		}
+	}
+}
 
 // Streams is how many streams came to a script since it is played.
 func (s *Server) Streams() int {
@@ -131,10 +159,11 @@ func (s *Server) hangUp() {
 
 func (s *Server) listen() {
 	s.t.Helper()
-	l, err := net.Listen("tcp", s.Addr)
-	if err != nil {
-		s.t.Fatal(err)
-	}
+	var l net.Listener
+	s.until("the port is free", func() (_ bool, err error) {
+		l, err = net.Listen("tcp", s.Addr)
+		return err == nil, err
+	})
 	s.mu.Lock()
 	s.listener = l
 	s.mu.Unlock()
