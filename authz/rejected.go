@@ -2,6 +2,7 @@ package authz
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/vault"
@@ -14,7 +15,14 @@ import (
 // 401 stands. It never panics.
 func (d *Decider) Rejected(ctx context.Context, held Held) (authorization ath.Secret) {
 	provider, outcome := "", vault.RejectedNotHeld
-	defer func() { d.config.ObserveRejected(provider, outcome) }()
+	defer func() {
+		if p := recover(); p != nil {
+			// The value may hold a token: its type is enough.
+			d.config.Logger.ErrorContext(ctx, "a rejected token's replacement panicked", "panic", fmt.Sprintf("%T", p))
+			authorization, outcome = ath.Secret{}, vault.RejectedProvider
+		}
+		d.config.ObserveRejected(provider, outcome)
+	}()
 	q, holding := d.evaluateHeld(ctx, &held)
 	if q.provider != nil {
 		provider = q.provider.ID

@@ -146,3 +146,15 @@ func TestWithoutAnotherTokenTheAPIs401Stands(t *testing.T) {
 		}
 	})
 }
+
+// What panics gives no token, and the API's 401 stands.
+func TestAHealerThatPanicsGivesNoToken(t *testing.T) {
+	_, d, held, h, seen := rejecting(t)
+	h.also = func() { panic("s3cret") }
+	if got := d.Rejected(t.Context(), held); !got.IsZero() {
+		t.Error("there is a token")
+	}
+	if len(*seen) != 1 || (*seen)[0] != vault.RejectedProvider {
+		t.Errorf("%v", *seen)
+	}
+}

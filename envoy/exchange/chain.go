@@ -14,7 +14,9 @@ import (
 type Roles map[string]Role
 
 // Know reports what is wrong with the roles of a stream. Who judges does so before
-// others hear, and nobody hears twice.
+// others hear, and nobody hears twice. Who gives the token of a second try is alone:
+// on any other filter than an API's own it would take the first try for rejected, and
+// what it says of the token would stand in the place of what was decided.
 func (r Roles) Know(names []string) error {
 	for i, name := range names {
 		switch {
@@ -24,6 +26,8 @@ func (r Roles) Know(names []string) error {
 			return fmt.Errorf("the role %q is said twice", name)
 		case name == envoy.RoleJudge && i > 0:
 			return fmt.Errorf("the role %q is said behind another", name)
+		case name == envoy.RoleRetry && len(names) > 1:
+			return fmt.Errorf("the role %q is said beside another", name)
 		}
 	}
 	if len(names) == 0 {

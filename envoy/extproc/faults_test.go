@@ -25,12 +25,15 @@ import (
 )
 
 // Envoy takes a clean end for consent. Whatever is sent instead of one head of a
-// request, a stream that judges ends with an error, or with a refusal.
+// request, a stream that judges ends with an error; and with an answer that refuses
+// before it, where there is a message to answer: else a filter that lets failures pass
+// would let the request go on.
 //
 // proves: P-1, P-3
 func TestAStreamNeverEndsCleanlyBeforeTheRequestIsJudged(t *testing.T) {
 	roles := exchange.Roles{
 		envoy.RoleJudge:  judge(t, refuseAll),
+		envoy.RoleRetry:  scripted{},
 		"panics at once": scripted{opened: func(*exchange.Stream) { panic("s3cret") }},
 		"fails": scripted{hear: func(context.Context, *exchange.Message) (exchange.Reply, error) {
 			return exchange.Reply{}, errors.New("a cause for the log")
@@ -44,38 +47,41 @@ func TestAStreamNeverEndsCleanlyBeforeTheRequestIsJudged(t *testing.T) {
 	observing.ObservabilityMode = true
 	texts.GetRequestHeaders().Headers.Headers[1].Value = "/x"
 	for _, tt := range []struct {
-		name string
-		rig  *rig
-		said []string
-		send messages
-		code codes.Code
+		name    string
+		rig     *rig
+		said    []string
+		send    messages
+		refused int // status of the answer; 0: there is none
+		code    codes.Code
 	}{
-		{"nothing", r, nil, nil, codes.FailedPrecondition},
-		{"a message without content", r, nil, messages{{}}, codes.FailedPrecondition},
-		{"a head without headers", r, nil, messages{{Request: &extprocv3.ProcessingRequest_RequestHeaders{}}}, codes.FailedPrecondition},
-		{"a head whose headers are missing", r, nil, messages{{Request: &extprocv3.ProcessingRequest_RequestHeaders{RequestHeaders: &extprocv3.HttpHeaders{}}}}, codes.FailedPrecondition},
-		{"headers as text", r, nil, messages{texts}, codes.FailedPrecondition},
-		{"a filter that obeys nothing", r, nil, messages{observing}, codes.FailedPrecondition},
-		{"the reply's head first", r, nil, messages{response(":status", "200")}, codes.FailedPrecondition},
-		{"the reply's trailers first", r, nil, messages{trailers()}, codes.FailedPrecondition},
-		{"a body", r, nil, messages{{Request: &extprocv3.ProcessingRequest_RequestBody{RequestBody: &extprocv3.HttpBody{Body: []byte("x")}}}}, codes.FailedPrecondition},
-		{"a reply's body", r, nil, messages{{Request: &extprocv3.ProcessingRequest_ResponseBody{ResponseBody: &extprocv3.HttpBody{Body: []byte("x")}}}}, codes.FailedPrecondition},
-		{"the request's trailers", r, nil, messages{{Request: &extprocv3.ProcessingRequest_RequestTrailers{RequestTrailers: &extprocv3.HttpTrailers{Trailers: &corev3.HeaderMap{}}}}}, codes.FailedPrecondition},
-		{"too large a head", r, nil, messages{huge}, codes.ResourceExhausted},
-		{"a role that athd does not have", r, []string{envoy.StreamRole, "admin"}, messages{request()}, codes.FailedPrecondition},
-		{"a role that athd does not have, behind one that it has", r, []string{envoy.StreamRole, "judge,admin"}, messages{request()}, codes.FailedPrecondition},
-		{"a role that is said twice", r, []string{envoy.StreamRole, "judge,fails,fails"}, messages{request()}, codes.FailedPrecondition},
-		{"a judge behind another", r, []string{envoy.StreamRole, "fails,judge"}, messages{request()}, codes.FailedPrecondition},
-		{"no role behind a comma", r, []string{envoy.StreamRole, "judge,"}, messages{request()}, codes.FailedPrecondition},
-		{"two roles that say so apart", r, []string{envoy.StreamRole, "judge", envoy.StreamRole, "judge"}, messages{request()}, codes.FailedPrecondition},
-		{"no role, where none is meant", undefined, nil, messages{request()}, codes.FailedPrecondition},
-		{"two providers", r, []string{envoy.StreamProvider, "a", envoy.StreamProvider, "b"}, messages{request()}, codes.FailedPrecondition},
-		{"two mounts", r, []string{envoy.StreamMount, "/a/", envoy.StreamMount, "/b/"}, messages{request()}, codes.FailedPrecondition},
-		{"run time, said twice", r, []string{envoy.StreamRuntime, "false", envoy.StreamRuntime, "true"}, messages{request()}, codes.FailedPrecondition},
-		{"a role that panics at once", r, []string{envoy.StreamRole, "panics at once"}, messages{request()}, codes.FailedPrecondition},
-		{"a role that fails", r, []string{envoy.StreamRole, "fails"}, messages{request()}, codes.FailedPrecondition},
-		{"a role that ends the stream at once", r, []string{envoy.StreamRole, "ends"}, nil, codes.FailedPrecondition},
-		{"a role that refuses before there is a request", r, []string{envoy.StreamRole, "refuses"}, nil, codes.FailedPrecondition},
+		{"nothing", r, nil, nil, 0, codes.FailedPrecondition},
+		{"a message without content", r, nil, messages{{}}, http.StatusServiceUnavailable, codes.FailedPrecondition},
+		{"a head without headers", r, nil, messages{{Request: &extprocv3.ProcessingRequest_RequestHeaders{}}}, http.StatusServiceUnavailable, codes.FailedPrecondition},
+		{"a head whose headers are missing", r, nil, messages{{Request: &extprocv3.ProcessingRequest_RequestHeaders{RequestHeaders: &extprocv3.HttpHeaders{}}}}, http.StatusServiceUnavailable, codes.FailedPrecondition},
+		{"headers as text", r, nil, messages{texts}, http.StatusServiceUnavailable, codes.FailedPrecondition},
+		{"a filter that obeys nothing", r, nil, messages{observing}, http.StatusServiceUnavailable, codes.FailedPrecondition},
+		{"the reply's head first", r, nil, messages{response(":status", "200")}, http.StatusServiceUnavailable, codes.FailedPrecondition},
+		{"the reply's trailers first", r, nil, messages{trailers()}, http.StatusServiceUnavailable, codes.FailedPrecondition},
+		{"a body", r, nil, messages{{Request: &extprocv3.ProcessingRequest_RequestBody{RequestBody: &extprocv3.HttpBody{Body: []byte("x")}}}}, http.StatusServiceUnavailable, codes.FailedPrecondition},
+		{"a reply's body", r, nil, messages{{Request: &extprocv3.ProcessingRequest_ResponseBody{ResponseBody: &extprocv3.HttpBody{Body: []byte("x")}}}}, http.StatusServiceUnavailable, codes.FailedPrecondition},
+		{"the request's trailers", r, nil, messages{{Request: &extprocv3.ProcessingRequest_RequestTrailers{RequestTrailers: &extprocv3.HttpTrailers{Trailers: &corev3.HeaderMap{}}}}}, http.StatusServiceUnavailable, codes.FailedPrecondition},
+		{"too large a head", r, nil, messages{huge}, 0, codes.ResourceExhausted},
+		{"a role that athd does not have", r, []string{envoy.StreamRole, "admin"}, messages{request()}, 0, codes.FailedPrecondition},
+		{"a role that athd does not have, behind one that it has", r, []string{envoy.StreamRole, "judge,admin"}, messages{request()}, 0, codes.FailedPrecondition},
+		{"a role that is said twice", r, []string{envoy.StreamRole, "judge,fails,fails"}, messages{request()}, 0, codes.FailedPrecondition},
+		{"a judge behind another", r, []string{envoy.StreamRole, "fails,judge"}, messages{request()}, 0, codes.FailedPrecondition},
+		{"a second try's token beside a judge", r, []string{envoy.StreamRole, "judge,retry"}, messages{request()}, 0, codes.FailedPrecondition},
+		{"a second try's token beside another", r, []string{envoy.StreamRole, "retry,fails"}, messages{request()}, 0, codes.FailedPrecondition},
+		{"no role behind a comma", r, []string{envoy.StreamRole, "judge,"}, messages{request()}, 0, codes.FailedPrecondition},
+		{"two roles that say so apart", r, []string{envoy.StreamRole, "judge", envoy.StreamRole, "judge"}, messages{request()}, 0, codes.FailedPrecondition},
+		{"no role, where none is meant", undefined, nil, messages{request()}, 0, codes.FailedPrecondition},
+		{"two providers", r, []string{envoy.StreamProvider, "a", envoy.StreamProvider, "b"}, messages{request()}, 0, codes.FailedPrecondition},
+		{"two mounts", r, []string{envoy.StreamMount, "/a/", envoy.StreamMount, "/b/"}, messages{request()}, 0, codes.FailedPrecondition},
+		{"run time, said twice", r, []string{envoy.StreamRuntime, "false", envoy.StreamRuntime, "true"}, messages{request()}, 0, codes.FailedPrecondition},
+		{"a role that panics at once", r, []string{envoy.StreamRole, "panics at once"}, messages{request()}, 0, codes.FailedPrecondition},
+		{"a role that fails", r, []string{envoy.StreamRole, "fails"}, messages{request()}, http.StatusServiceUnavailable, codes.FailedPrecondition},
+		{"a role that ends the stream at once", r, []string{envoy.StreamRole, "ends"}, nil, 0, codes.FailedPrecondition},
+		{"a role that refuses before there is a request", r, []string{envoy.StreamRole, "refuses"}, nil, 0, codes.FailedPrecondition},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := tt.rig.open(tt.said...)
@@ -88,6 +94,14 @@ func TestAStreamNeverEndsCleanlyBeforeTheRequestIsJudged(t *testing.T) {
 				t.Fatal(err)
 			}
 			reply, err := s.Recv()
+			if err == nil {
+				if int(reply.GetImmediateResponse().GetStatus().GetCode()) != tt.refused || len(reply.GetImmediateResponse().GetBody()) > 0 {
+					t.Errorf("reply %v, want %d", reply, tt.refused)
+				}
+				reply, err = s.Recv()
+			} else if tt.refused != 0 {
+				t.Errorf("no answer: %v", err)
+			}
 			if status.Code(err) != tt.code || reply != nil {
 				t.Errorf("%v, reply %v; want %v", err, reply, tt.code)
 			}
@@ -145,8 +159,15 @@ func TestMessagesComeOnceAndInOrder(t *testing.T) {
 					t.Fatal(err)
 				}
 				reply, err := s.Recv()
-				if last := i == len(second)-1; last && status.Code(err) != codes.FailedPrecondition || !last && (err != nil || reply.GetResponse() == nil) {
+				last := i == len(second)-1
+				if err != nil || reply.GetResponse() == nil || last && reply.GetImmediateResponse().GetStatus().GetCode() != http.StatusServiceUnavailable {
 					t.Fatalf("message %d: %v, %v", i, reply, err)
+				}
+				if !last {
+					continue
+				}
+				if reply, err = s.Recv(); status.Code(err) != codes.FailedPrecondition {
+					t.Fatalf("behind the refusal: %v, %v", reply, err)
 				}
 			}
 		})
@@ -252,8 +273,13 @@ func TestStreamsHaveADeadline(t *testing.T) {
 				start := time.Now()
 				err = p.Process(s)
 				cancel()
-				if took := time.Since(start); status.Code(err) != codes.DeadlineExceeded || took != 5*time.Second || len(s.sent) > 0 {
+				if took := time.Since(start); status.Code(err) != codes.DeadlineExceeded || took != 5*time.Second || len(s.sent) != messages {
 					t.Errorf("%v after %v, sent %v", err, took, s.sent)
+				}
+				for _, m := range s.sent {
+					if m.GetImmediateResponse().GetStatus().GetCode() != http.StatusServiceUnavailable {
+						t.Errorf("sent %v", m)
+					}
 				}
 			})
 		})

@@ -13,6 +13,7 @@
 package extproc
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -183,42 +184,41 @@ func (c *call) leave() {
 	}
 }
 
-// answer answers one message, and says whether it was the last one.
+// answer answers one message, and says whether it was the last one. An error is an
+// answer, too: the end of the stream alone would let the exchange go on where a filter
+// lets failures pass.
 func (c *call) answer(ctx context.Context, message *extprocv3.ProcessingRequest) (over bool, err error) {
-	m, err := read(message)
-	switch {
-	case err != nil:
-		return true, err
-	case m.Phase <= c.heard:
-		return true, errOrder
-	case m.Observed && !c.stream.MayObserve():
-		return true, errObserver
-	}
-	ctx, cancel := context.WithTimeout(ctx, maxHear)
-	defer cancel()
-	reply, err := c.hear(ctx, m)
+	phase, reply, err := c.hear(ctx, message)
 	if err != nil {
-		if reply.Refusal != nil {
-			_ = c.with.Send(write(m.Phase, &reply)) // the stream ends by the error, whether or not it arrives
-		}
+		_ = c.with.Send(write(phase, &exchange.Reply{Refusal: cmp.Or(reply.Refusal, failed)})) // the stream ends by the error, whether or not it arrives
 		return true, err
 	}
-	if err := c.with.Send(write(m.Phase, &reply)); err != nil {
+	if err := c.with.Send(write(phase, &reply)); err != nil {
 		return true, err
 	}
-	c.heard = m.Phase
+	c.heard = phase
 	return reply.Refusal != nil, nil
 }
 
-// hear asks the role. One that panics refuses: the error alone would let the exchange
-// go on where a filter lets failures pass.
-func (c *call) hear(ctx context.Context, m *exchange.Message) (reply exchange.Reply, err error) {
-	defer func() {
-		if c.processor.recovered(ctx, recover(), &err) {
-			reply = exchange.Reply{Refusal: &exchange.Refusal{Status: http.StatusServiceUnavailable, Details: "ath_failed"}}
-		}
-	}()
-	return c.hearing.Hear(ctx, m)
+// failed refuses what athd cannot hear. Envoy says it in its own words.
+var failed = &exchange.Refusal{Status: http.StatusServiceUnavailable, Details: "ath_failed"}
+
+// hear asks the role about a message. One that panics fails.
+func (c *call) hear(ctx context.Context, message *extprocv3.ProcessingRequest) (phase exchange.Phase, reply exchange.Reply, err error) {
+	defer func() { c.processor.recovered(ctx, recover(), &err) }()
+	m, err := read(message)
+	switch {
+	case err != nil:
+		return 0, reply, err
+	case m.Phase <= c.heard:
+		return 0, reply, errOrder
+	case m.Observed && !c.stream.MayObserve():
+		return 0, reply, errObserver
+	}
+	ctx, cancel := context.WithTimeout(ctx, maxHear)
+	defer cancel()
+	reply, err = c.hearing.Hear(ctx, m)
+	return m.Phase, reply, err
 }
 
 // end ends the stream: cleanly (EOF) only when a message was answered.

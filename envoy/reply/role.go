@@ -69,18 +69,18 @@ type hearing struct{ *Role }
 func (hearing) Close() {}
 
 var (
-	errUndecided = errors.New("a reply to a request of which no decision is known")
-	errUnknown   = errors.New("a reply to an agent, and the decision does not say what the request held")
+	errUndecided = errors.New("no decision is known of the exchange: is the filter behind the check, and does it forward " + envoy.MetaNamespace + "?")
+	errUnknown   = errors.New("an agent's exchange, and the decision does not say what the request held")
 )
 
 // Hear is of [exchange.Hearing].
 func (h hearing) Hear(ctx context.Context, m *exchange.Message) (exchange.Reply, error) {
-	if m.Phase == exchange.RequestHeaders {
-		return exchange.Reply{}, nil // beside other roles on one stream
-	}
 	held, ofAgent, err := heldOf(m.Metadata)
-	if err != nil || !ofAgent {
+	switch {
+	case err != nil:
 		return exchange.Reply{}, err
+	case !ofAgent || m.Phase == exchange.RequestHeaders: // beside other roles on one stream
+		return exchange.Reply{}, nil
 	}
 	tokens := []canary.Canary{held.Canary()}
 	if m.Sent != "" {

@@ -161,6 +161,7 @@ func TestOtherRepliesAreNobodysBusiness(t *testing.T) {
 	}
 }
 
+// proves: P-1, P-9
 func TestRepliesThatCannotBeCheckedAreEnded(t *testing.T) {
 	d := newDesk(t)
 	for name, edit := range map[string]func(map[string]string){
@@ -172,9 +173,10 @@ func TestRepliesThatCannotBeCheckedAreEnded(t *testing.T) {
 	} {
 		m := maps.Clone(said("shop"))
 		edit(m)
-		for _, phase := range []exchange.Phase{exchange.ResponseHeaders, exchange.ResponseTrailers} {
+		// Also of a request, which nobody may have judged.
+		for _, phase := range []exchange.Phase{exchange.RequestHeaders, exchange.ResponseHeaders, exchange.ResponseTrailers} {
 			if _, err := d.hear(t, phase, m, ":status: 200"); err == nil {
-				t.Errorf("%s: it goes on", name)
+				t.Errorf("%s, %d: it goes on", name, phase)
 			}
 		}
 	}

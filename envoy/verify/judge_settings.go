@@ -1,6 +1,8 @@
 package verify
 
 import (
+	"slices"
+
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
 
 	"github.com/athd/athd/envoy"
@@ -69,6 +71,10 @@ func (c *chain) verifyJudgeObeys(where string) {
 // verifyObeyed looks for whatever takes the force from athd's answers, or lets them
 // do more than they have to.
 func (c *chain) verifyObeyed(where string, p *extprocv3.ExternalProcessor) {
+	if slices.Contains(rolesOf(p), envoy.RoleRetry) {
+		c.fault(where, "it asks athd for the role "+envoy.Quote(envoy.RoleRetry)+", which is for a filter of a cluster, and alone there: here it would have a token replaced that no API has rejected",
+			"take that role out of the initial metadata "+envoy.StreamRole)
+	}
 	if p.GetObservabilityMode() {
 		c.fault(where, "observability_mode asks athd and does not wait for its answer", "remove observability_mode")
 	}

@@ -93,6 +93,9 @@ func ofTheJudge() []Mutation {
 			p.ProcessingMode.RequestTrailerMode = extprocv3.ProcessingMode_SEND
 		}), Finds: []string{"it sends trailers of requests"}},
 		{Name: "another role", Do: judging(func(p *extprocv3.ExternalProcessor) { p.GrpcService.InitialMetadata[0].Value = envoy.RoleWatch }), Finds: []string{`it asks athd for the role "watch" first`}},
+		{Name: "a second try's token too", Do: judging(func(p *extprocv3.ExternalProcessor) {
+			p.GrpcService.InitialMetadata[0].Value = envoy.RoleJudge + ", " + envoy.RoleRetry
+		}), Finds: []string{`it asks athd for the role "retry"`}},
 		{Name: "a provider told for all routes", Do: judging(func(p *extprocv3.ExternalProcessor) {
 			p.GrpcService.InitialMetadata = append(p.GrpcService.InitialMetadata, &corev3.HeaderValue{Key: envoy.StreamProvider, Value: Provider})
 		}), Finds: []string{`it says "x-ath-provider" for all routes`}},

@@ -53,6 +53,9 @@ func watching(change func(*extprocv3.ExternalProcessor)) func(*Config) {
 func ofTheWatch() []Mutation {
 	return []Mutation{
 		{Name: "exchanges that outlive athd", Do: watching(func(p *extprocv3.ExternalProcessor) { p.FailureModeAllow = true }), Finds: []string{"exchanges go on where athd hears of them no more"}},
+		{Name: "a second try's token in the place of a watch", Do: watching(func(p *extprocv3.ExternalProcessor) {
+			p.GrpcService.InitialMetadata[0].Value = envoy.RoleRetry
+		}), Finds: []string{`it asks athd for the role "retry"`, "no filter tells athd of long exchanges"}},
 		{Name: "a watch that hears the beginning only", Do: watching(func(p *extprocv3.ExternalProcessor) {
 			p.ProcessingMode.ResponseTrailerMode = extprocv3.ProcessingMode_SKIP
 		}), Finds: []string{"hears of an exchange's head only"}},
