@@ -84,6 +84,23 @@ type granted struct {
 	call     Call
 }
 
+// refreshed has a refresh at r bring a connection that is another one.
+func refreshed(r *replica, edit func(*tokenstore.Connection)) func(context.Context, granted) error {
+	return func(ctx context.Context, g granted) error {
+		state, err := r.store.RefreshState(ctx, g.ref)
+		if err != nil {
+			return err
+		}
+		refresh, err := r.store.NewRefresh(state, tokenstore.Attempt{Of: ath.DigestOf("refresh"), Unknown: true})
+		if err != nil {
+			return err
+		}
+		next := state.Connection
+		edit(&next)
+		return errors.Join(r.store.BeginRefresh(ctx, refresh, time.Second), r.store.FinishRefresh(ctx, refresh, &next, 0))
+	}
+}
+
 // grant has an agent get a token, as the handshake would, and call at r.
 func grant(t *testing.T, r *replica, renewal bool) granted {
 	t.Helper()
@@ -219,19 +236,10 @@ func TestStreamsEndOnEveryReplica(t *testing.T) {
 			_, err := one.store.EndConnections(ctx, g.agent.ID, time.Now())
 			return err
 		}, false, map[Reason]bool{"token_revoked": true, "reauthorization_required": true}},
-		"ended by its provider": {func(ctx context.Context, g granted) error {
-			state, err := one.store.RefreshState(ctx, g.ref)
-			if err != nil {
-				return err
-			}
-			refresh, err := one.store.NewRefresh(state, tokenstore.Attempt{Of: ath.DigestOf("refresh"), Unknown: true})
-			if err != nil {
-				return err
-			}
-			next := state.Connection
-			next.Ended = true
-			return errors.Join(one.store.BeginRefresh(ctx, refresh, time.Second), one.store.FinishRefresh(ctx, refresh, &next, 0))
-		}, false, map[Reason]bool{"reauthorization_required": true}},
+		"ended by its provider": {refreshed(one, func(c *tokenstore.Connection) { c.Ended = true }), false, map[Reason]bool{"reauthorization_required": true}},
+		"narrowed by its provider": {refreshed(one, func(c *tokenstore.Connection) {
+			c.Access, c.Scopes, c.RefreshStatus.Narrowed = ath.NewSecret("upstream of less"), ath.Scopes{"write"}, true
+		}), false, map[Reason]bool{"scope_missing": true}},
 		"removed": {func(ctx context.Context, g granted) error {
 			held, err := one.store.Agent(ctx, ath.AgentTag(g.agent.ID))
 			if err != nil {
