@@ -98,4 +98,20 @@ func testChanges(t *testing.T, b backend) {
 	if age := w.Age(); age > 3*time.Second {
 		t.Errorf("the watch is %v behind", age)
 	}
+
+	// A refresh that leaves less is told, also by whoever does not know whether a first
+	// try has written it: somebody has written since.
+	third := newFlow(t)
+	third.store(t, one)
+	slow, quick := newRefresh(t, one, third), newRefresh(t, one, third)
+	less := withNewTokens(slow)
+	less.Scopes = nil
+	noErr(t, one.FinishRefresh(ctx, quick, withNewTokens(quick), 0))
+	wantErr(t, one.FinishRefresh(ctx, slow, less, 0), tokenstore.ErrChanged)
+	awaitChange(t, w, tokenstore.ConnectionEnded, third.token.Tag(), none)
+	narrows := newRefresh(t, one, third)
+	less = withNewTokens(narrows)
+	less.Scopes = nil
+	noErr(t, one.FinishRefresh(ctx, narrows, less, 0))
+	awaitChange(t, w, tokenstore.ConnectionEnded, third.token.Tag(), none)
 }

@@ -197,7 +197,9 @@ func (s *Store) FinishRefresh(ctx context.Context, r *Refresh, next *Connection,
 	if err == nil && !next.KeepBy().IsZero() {
 		s.keepNext(ctx, r.State.ref.Tag, next)
 	}
-	if before := &r.State.Connection; err == nil && (next.Ended && !before.Ended || !next.Scopes.Contain(before.Scopes)) {
+	// Also of a first try whose answer was lost, and whose bytes somebody has replaced since.
+	may := err == nil || errors.Is(err, ErrChanged)
+	if before := &r.State.Connection; may && (next.Ended && !before.Ended || !next.Scopes.Contain(before.Scopes)) {
 		// Calls that go on may have lost what they hold. It is written to the log
 		// beside: no request waits for it.
 		s.feed.unwritten.add(announce(ConnectionEnded, r.State.ref.Tag, ""))
