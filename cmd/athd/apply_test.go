@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -60,6 +62,58 @@ func TestASetThatCannotBeTakenChangesNothing(t *testing.T) {
 	next.TLS.ClientSANs = []string{"other"}
 	if err := a.apply(t.Context(), &next); err != nil || a.front.current.Load() == doors {
 		t.Errorf("%v, other doors are open: %v", err, a.front.current.Load() != doors)
+	}
+}
+
+// Whoever may not ask any more is cut off, and does not come in again.
+func TestWhoMayNotAskAnyMoreIsCutOff(t *testing.T) {
+	m, own := configtest.NewMachine(t), configtest.NewPKI(t)
+	for name, text := range map[string]string{"cert": own.Cert, "key": own.Key, "ca": own.CA} {
+		m.Files["/etc/athd/"+name+".pem"] = text
+	}
+	a, s := assembled(t, m, map[string]string{
+		"store":  "{url: embedded}",
+		"listen": "{grpc: '127.0.0.1:0', http: '127.0.0.1:0', admin: '127.0.0.1:0', tls: {cert_file: cert.pem, key_file: key.pem, client_ca_file: ca.pem, client_sans: [envoy]}}",
+	})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- a.asked.Serve(l) }()
+	t.Cleanup(func() {
+		now, cancel := context.WithCancel(context.Background())
+		cancel()
+		a.asked.Shutdown(now)
+		<-served
+	})
+	// open returns a connection that is let in: gRPC speaks first.
+	open := func() (*tls.Conn, error) {
+		conn, err := tls.Dial("tcp", l.Addr().String(), withH2(own.Client(own.ClientCert, own.ClientKey)))
+		if err != nil {
+			return nil, err
+		}
+		t.Cleanup(func() { conn.Close() })
+		conn.SetDeadline(time.Now().Add(10 * time.Second))
+		_, err = conn.Read(make([]byte, 1))
+		return conn, err
+	}
+	conn, err := open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := *s
+	next.TLS = &config.ServerTLS{}
+	*next.TLS = *s.TLS
+	next.TLS.ClientSANs = []string{"other"}
+	if err := a.apply(t.Context(), &next); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(io.Discard, conn); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("its connection goes on")
+	}
+	if _, err := open(); err == nil {
+		t.Error("it comes in again")
 	}
 }
 
@@ -141,5 +195,8 @@ func TestOAuthCallsDoNotReachWhatIsEnvoysByNow(t *testing.T) {
 	}
 	if !refused() {
 		t.Error("a token endpoint may be Envoy's admin interface")
+	}
+	if a, _ = assembled(t, m, parts); !refused() {
+		t.Error("it may be from the start")
 	}
 }

@@ -86,15 +86,14 @@ func (p *Processor) Process(with conversation) (err error) {
 	return p.status(ctx, c.run(ctx))
 }
 
-// recovered reports whether a role panicked. The value may hold anything that a caller
+// recovered has a role that panicked fail. The value may hold anything that a caller
 // sent: its type is enough.
-func (p *Processor) recovered(ctx context.Context, panicked any, err *error) bool {
+func (p *Processor) recovered(ctx context.Context, panicked any, err *error) {
 	if panicked == nil {
-		return false
+		return
 	}
 	p.config.Logger.ErrorContext(ctx, "a role of ext_proc panicked; the exchange is ended", "panic", fmt.Sprintf("%T", panicked))
 	*err = status.Error(codes.Internal, "internal error")
-	return true
 }
 
 // status is how a stream ends by err.

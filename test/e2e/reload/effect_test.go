@@ -3,6 +3,7 @@ package reload
 import (
 	"context"
 	"net/http"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -20,9 +21,9 @@ func taken(t *testing.T, s *stage.Stage, all files) {
 }
 
 // What is taken holds at the very next request: a rule that denies, a provider that is
-// gone, and an operator's token that is none any more. With the files as they were all
-// is as before, and nobody has to consent again.
-// proves: P-4, P-3, V-2
+// gone, how often a consent may call, and an operator's token that is none any more.
+// With the files as they were all is as before, and nobody has to consent again.
+// proves: P-4, P-3, P-12, V-2
 func TestWhatIsTakenHoldsAtTheNextRequest(t *testing.T) {
 	s := stage.Start(t, stage.Options{Providers: map[string]any{"spare": spare}})
 	agent := s.NewAgent("shopper")
@@ -33,7 +34,7 @@ func TestWhatIsTakenHoldsAtTheNextRequest(t *testing.T) {
 	const path = "/ath/proxy/gallery/pictures/7"
 	status := func(wants int, of string) {
 		t.Helper()
-		if ex := s.Call(agent, token, http.MethodGet, path); ex.Status != wants || of != "" && ex.Header.Get("X-ATH-Decision-ID") == "" {
+		if ex := s.Call(agent, token, http.MethodGet, path); ex.Status != wants || wants != http.StatusOK && ex.Header.Get("X-ATH-Decision-ID") == "" {
 			t.Errorf("%s: %d %s, want %d", of, ex.Status, ex.Reply, wants)
 		}
 	}
@@ -51,6 +52,24 @@ func TestWhatIsTakenHoldsAtTheNextRequest(t *testing.T) {
 	status(http.StatusForbidden, "a provider that is gone")
 	taken(t, s, base)
 	status(http.StatusOK, "")
+
+	taken(t, s, change{new: "limits: {calls_per_grant: 1/h}\n"}.apply(t, base))
+	status(http.StatusOK, "the one call of the hour")
+	status(http.StatusTooManyRequests, "the next one")
+	taken(t, s, base)
+	status(http.StatusOK, "")
+
+	// The line that tells of it is below the level that it tells of.
+	lines := func() int { return strings.Count(s.Athd.Logs(), "configuration taken") }
+	before := lines()
+	taken(t, s, change{old: "level: debug", new: "level: error"}.apply(t, base))
+	if n := lines() - before; n != 0 {
+		t.Errorf("the log goes on at its old level: %d lines", n)
+	}
+	taken(t, s, base)
+	if n := lines() - before; n != 1 {
+		t.Errorf("the log tells %d times of its new level, want once", n)
+	}
 
 	operator := func() int {
 		r, err := http.NewRequestWithContext(context.WithoutCancel(t.Context()), http.MethodGet, s.Public+"/ath/admin/agents", nil)
