@@ -317,6 +317,8 @@ func TestBothDoorsDecide(t *testing.T) {
 }
 
 // Where nobody hears of the rest of an exchange, nothing is said for them.
+//
+// proves: V-4
 func TestOnlyWhoHearsIsToldWhatACallHolds(t *testing.T) {
 	for envoyKeys, want := range map[string]bool{"{}": false, "{streams: watched}": true, "{replies: checked}": true} {
 		w := wire(t, map[string]string{"envoy": envoyKeys, "providers_file": "plain.json"})
@@ -465,6 +467,8 @@ func TestEventsTellTheClientBehindTrustedProxies(t *testing.T) {
 }
 
 // Policies come before what else is taken, and go again where that fails.
+//
+// proves: P-4
 func TestAPolicyIsTakenBackWhereTheRestIsNotTaken(t *testing.T) {
 	w := wire(t, nil)
 	added := ath.NewSecret(`{"display_name": "X", "available_scopes": ["a:read"], "client_id": "c", "client_secret": "s",
