@@ -167,7 +167,7 @@ func newAsked(s *config.Settings, decider *authz.Decider, watched *watch.Registr
 	// Without a role, as where a platform writes the filter, a stream judges.
 	streams, err := extproc.New(extproc.Config{
 		Roles: exchange.Roles{
-			envoy.RoleJudge: extproc.Judge{Judge: judge},
+			envoy.RoleJudge: judge,
 			envoy.RoleRetry: exchange.Retry{Rejected: decider.Rejected},
 			envoy.RoleWatch: watcher.Watcher{Registry: watched},
 			envoy.RoleReply: replies,

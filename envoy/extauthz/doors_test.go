@@ -78,7 +78,7 @@ func openDoors(t testing.TB, decide func(context.Context, authz.Request) authz.D
 func streamsOf(t testing.TB, judge *exchange.Judge) *extproc.Processor {
 	t.Helper()
 	p, err := extproc.New(extproc.Config{
-		Roles: exchange.Roles{envoy.RoleJudge: extproc.Judge{Judge: judge}}, Default: []string{envoy.RoleJudge}, Logger: quiet,
+		Roles: exchange.Roles{envoy.RoleJudge: judge}, Default: []string{envoy.RoleJudge}, Logger: quiet,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -4,8 +4,7 @@
 // reply, and can end what is under way.
 //
 // A filter says by gRPC metadata which role athd has on its streams, or which ones:
-// see package envoy/exchange, by whose plain data roles hear and answer. [Judge] is
-// here.
+// see package envoy/exchange, by whose plain data roles hear and answer.
 //
 // Envoy takes a stream that ends without an error for consent: the request goes on as
 // it came. So no stream ends so before a message was answered; whatever is odd is an

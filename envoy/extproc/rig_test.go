@@ -34,13 +34,13 @@ var quiet = slog.New(slog.DiscardHandler)
 
 func refuseAll(_ context.Context, r authz.Request) authz.Decision { return authz.Decision{ID: r.ID} }
 
-func judge(t testing.TB, decide func(context.Context, authz.Request) authz.Decision) extproc.Judge {
+func judge(t testing.TB, decide func(context.Context, authz.Request) authz.Decision) *exchange.Judge {
 	t.Helper()
 	j, err := exchange.NewJudge(exchange.Config{Decide: decide, Logger: quiet})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return extproc.Judge{Judge: j}
+	return j
 }
 
 func newRig(t testing.TB, roles exchange.Roles, otherwise ...string) *rig {

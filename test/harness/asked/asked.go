@@ -22,7 +22,7 @@ func New(t testing.TB, c server.Config, decide func(context.Context, authz.Reque
 	if err != nil {
 		t.Fatal(err)
 	}
-	roles := exchange.Roles{envoy.RoleJudge: extproc.Judge{Judge: judge}}
+	roles := exchange.Roles{envoy.RoleJudge: judge}
 	for _, more := range further {
 		maps.Copy(roles, more)
 	}
