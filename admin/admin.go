@@ -18,6 +18,7 @@ import (
 	"github.com/athd/athd/provider"
 	"github.com/athd/athd/tokenstore"
 	"github.com/athd/athd/vault"
+	"github.com/athd/athd/watch"
 )
 
 // Config configures an [API].
@@ -49,6 +50,10 @@ type Config struct {
 	// Explain judges a call that nobody makes: [Explainer] of a decider. nil:
 	// nobody can ask for that.
 	Explain func(context.Context, authz.Question) (*api.Explanation, error)
+
+	// Streams lists the exchanges that this replica watches: [watch.Registry.List].
+	// nil: it watches none.
+	Streams func(agent string, most int) ([]watch.Seen, int)
 
 	// Refresh gets a new token for a connection: [vault.Vault.Ask]. nil: nobody can
 	// ask for that.

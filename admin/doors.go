@@ -45,6 +45,7 @@ func (s *API) doors() []Door {
 
 		{http.MethodGet, ath.AdminWhoAmIPath, api.RoleViewer, operate(s, s.whoAmI)},
 		{http.MethodGet, ath.AdminRefusalsPath, api.RoleViewer, operate(s, s.listRefusals)},
+		{http.MethodGet, ath.AdminStreamsPath, api.RoleViewer, operate(s, s.listStreams)},
 
 		{http.MethodGet, ath.AdminProvidersPath, api.RoleViewer, operate(s, s.listProviders)},
 		{http.MethodGet, provider, api.RoleViewer, operate(s, s.showProvider)},

@@ -36,6 +36,7 @@ const (
 	AdminProvidersPath = AdminPath + "providers"
 	AdminExplainPath   = AdminPath + "explain"
 	AdminRefusalsPath  = AdminPath + "refusals"
+	AdminStreamsPath   = AdminPath + "streams"
 	AdminWhoAmIPath    = AdminPath + "whoami"
 
 	AdminConnectionsPath = AdminPath + "connections"

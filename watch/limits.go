@@ -14,7 +14,7 @@ type Limits struct {
 }
 
 // DefaultLimits are far more than agents at work have, and 8,000 streams are some
-// 200 MiB.
+// 120 MiB, 190 at most.
 func DefaultLimits() Limits { return Limits{PerGrant: 64, PerAgent: 1024, Total: 8000} }
 
 // The names of the limits, which are the metric's labels.

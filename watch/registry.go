@@ -172,7 +172,7 @@ func (r *Registry) register(c Call) (*Stream, error) {
 	held.Agent, held.Provider = strings.Clone(held.Agent), strings.Clone(held.Provider)
 	s := &Stream{
 		registry: r, held: held, decision: strings.Clone(c.Decision), agentTag: ath.AgentTag(held.Agent),
-		until: held.Until, ended: c.Ended,
+		until: held.Until, ended: c.Ended, since: r.config.Now(),
 	}
 	if reason, limit := r.enter(s); reason != "" {
 		if limit != "" {

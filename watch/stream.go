@@ -23,6 +23,7 @@ type Stream struct {
 	decision string
 	agentTag ath.Tag
 	ended    func(Reason)
+	since    time.Time
 
 	// Guarded by the registry.
 	links   [indexes]link

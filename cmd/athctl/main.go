@@ -55,6 +55,6 @@ What asks a running athd takes its URL and the file of an admin token from
 	try.GroupID = groupTry
 	// The old name, which differed by a letter from that of operators' commands.
 	try.Aliases = []string{"agent"}
-	c.AddCommand(newAgents(t), newConnections(t), newUsers(t), newScopes(t), newExplain(t), newProviders(t), newDoctor(t), newVerify(t), newRefusals(t), newWhoAmI(t), try)
+	c.AddCommand(newAgents(t), newConnections(t), newUsers(t), newStreams(t), newScopes(t), newExplain(t), newProviders(t), newDoctor(t), newVerify(t), newRefusals(t), newWhoAmI(t), try)
 	return c
 }

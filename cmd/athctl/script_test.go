@@ -35,6 +35,7 @@ import (
 	"github.com/athd/athd/provider"
 	"github.com/athd/athd/tokenstore"
 	"github.com/athd/athd/vault"
+	"github.com/athd/athd/watch"
 )
 
 const adminToken = "admin-token-for-the-operator-0123456789"
@@ -115,6 +116,21 @@ func (l *logText) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.text.String()
+}
+
+// streams are what this companion says that it watches, the newest first.
+func (c *companion) streams(agent string, most int) (seen []watch.Seen, all int) {
+	at := time.Date(2026, 11, 29, 0, 0, 0, 0, time.UTC)
+	for i, id := range []string{"https://b.example/agent.json", "https://a.example/\x1b[2J"} {
+		if agent == "" || agent == id {
+			n := 2 - i
+			seen = append(seen, watch.Seen{
+				Decision: fmt.Sprintf("dec_%d", n), Agent: id, Provider: "gallery", Scope: "pictures:read", Connection: ath.NewTag(),
+				Since: at.Add(time.Duration(n) * time.Second), Until: at.Add(time.Hour),
+			})
+		}
+	}
+	return seen[:min(most, len(seen))], len(seen)
 }
 
 // startCompanion starts one. With depot it fronts a provider that says its issuer
@@ -216,7 +232,8 @@ func startCompanion(later func(func()), depot bool) (*companion, error) {
 	if err != nil {
 		return nil, err
 	}
-	operators, err := admin.New(admin.Config{Server: server, Catalog: known, ProviderOptions: options, RuntimeRoute: true, ProvidersFile: "providers.json", Refresh: refresher.Ask, Issuers: c.keeper, Providers: providers, Attest: verifier, Policy: policy, Explain: explain, Destination: "route"})
+	operators, err := admin.New(admin.Config{Server: server, Catalog: known, ProviderOptions: options, RuntimeRoute: true, ProvidersFile: "providers.json", Refresh: refresher.Ask, Issuers: c.keeper, Providers: providers, Attest: verifier, Policy: policy, Explain: explain, Destination: "route",
+		Streams: c.streams})
 	if err != nil {
 		return nil, err
 	}

@@ -114,7 +114,7 @@ func assemble(s *config.Settings, log *slog.Logger, events io.Writer) (_ *assemb
 		return nil, err
 	}
 	policy.Find = known.Find
-	front := &front{providers: providers, catalog: known.Catalog, store: store, oauth: oauth, issuers: issuers, decider: decider, refresher: refresher, trail: trail, metrics: m, log: log}
+	front := &front{providers: providers, catalog: known.Catalog, store: store, oauth: oauth, issuers: issuers, decider: decider, refresher: refresher, streams: streams, trail: trail, metrics: m, log: log}
 	doors, err := front.make(s)
 	if err != nil {
 		return nil, err

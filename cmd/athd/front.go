@@ -21,6 +21,7 @@ import (
 	"github.com/athd/athd/ratelimit"
 	"github.com/athd/athd/tokenstore"
 	"github.com/athd/athd/vault"
+	"github.com/athd/athd/watch"
 )
 
 // A front is what agents, browsers and operators speak to over HTTP. What answers
@@ -34,6 +35,7 @@ type front struct {
 	issuers   *issuer.Keeper
 	decider   *authz.Decider
 	refresher *vault.Vault
+	streams   *watch.Registry
 	trail     *audit.Log
 	metrics   *metrics
 	log       *slog.Logger
@@ -115,7 +117,7 @@ func (f *front) handlers(s *config.Settings, d *doors) error {
 	operate, err := admin.New(admin.Config{
 		Server: d.server, Providers: f.providers, Attest: d.verifier, Policy: s.Policy, Issuers: f.issuers, Since: d.since,
 		Catalog: f.catalog, ProviderOptions: s.RuntimeProviderOptions(), RuntimeRoute: s.Envoy.RuntimeProviders, ProvidersFile: s.ProvidersFile,
-		Destination: s.Envoy.Destination, Envoy: s.Envoy.Asks(), ConsentHost: s.ConsentHost(), CallbackPerProvider: s.CallbackPerProvider, Explain: admin.Explainer(f.decider), Refresh: f.refresher.Ask,
+		Destination: s.Envoy.Destination, Envoy: s.Envoy.Asks(), ConsentHost: s.ConsentHost(), CallbackPerProvider: s.CallbackPerProvider, Explain: admin.Explainer(f.decider), Refresh: f.refresher.Ask, Streams: f.streams.List,
 	})
 	if err != nil {
 		return err

@@ -45,7 +45,7 @@ var allowedImports = []struct {
 	{"catalog", []string{"ath", "provider", "tokenstore", "audit", "issuer"}},
 	{"httpapi", []string{"ath", "ath/api", "audit", "ratelimit", "tokenstore"}},
 	{"athflow", []string{"ath", "ath/api", "approval", "attest", "provider", "tokenstore", "vault", "audit", "ratelimit", "httpapi"}},
-	{"admin", []string{"ath", "ath/api", "strict", "approval", "attest", "provider", "tokenstore", "audit", "httpapi", "vault", "authz", "issuer", "catalog", "egress"}},
+	{"admin", []string{"ath", "ath/api", "strict", "approval", "attest", "provider", "tokenstore", "audit", "httpapi", "vault", "authz", "issuer", "catalog", "egress", "watch"}},
 	{"envoy", []string{"ath", "provider"}},
 	{"envoy/server", nil},
 	{"envoy/exchange", []string{"ath", "authz", "canary", "envoy"}},

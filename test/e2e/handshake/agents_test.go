@@ -319,7 +319,7 @@ func TestAdminDoors(t *testing.T) {
 	doors := []struct{ method, path string }{
 		{"GET", "/ath/admin/agents"}, {"GET", a.adminPath()}, {"DELETE", a.adminPath()},
 		{"POST", a.adminPath() + "/approve"}, {"POST", a.adminPath() + "/deny"}, {"POST", a.adminPath() + "/suspend"}, {"POST", a.adminPath() + "/resume"},
-		{"GET", "/ath/admin/providers"}, {"POST", "/ath/admin/explain"}, {"GET", "/ath/admin/refusals"},
+		{"GET", "/ath/admin/providers"}, {"POST", "/ath/admin/explain"}, {"GET", "/ath/admin/refusals"}, {"GET", "/ath/admin/streams"},
 	}
 	for _, door := range doors {
 		name := door.method + " " + strings.ReplaceAll(door.path, a.clientID, "{id}")

@@ -262,7 +262,7 @@ func TestAViewerSeesNoUsers(t *testing.T) {
 	for _, door := range []struct{ method, path, body string }{
 		{"GET", "/ath/admin/whoami", ""}, {"GET", "/ath/admin/agents", ""}, {"GET", a.adminPath(), ""}, {"GET", "/ath/admin/hosts", ""}, {"GET", "/ath/admin/providers", ""},
 		{"GET", "/ath/admin/connections", ""}, {"GET", "/ath/admin/connections?provider=gallery", ""}, {"GET", "/ath/admin/connections/" + connection, ""},
-		{"GET", "/ath/admin/refusals", ""}, {"POST", "/ath/admin/explain", `{"method":"GET","url":"/x"}`},
+		{"GET", "/ath/admin/refusals", ""}, {"GET", "/ath/admin/streams", ""}, {"POST", "/ath/admin/explain", `{"method":"GET","url":"/x"}`},
 	} {
 		r := ask("viewer", door.method, door.path, door.body)
 		if r.status != http.StatusOK || strings.Contains(r.raw, user) {

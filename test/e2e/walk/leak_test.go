@@ -42,7 +42,7 @@ func TestNothingLeaks(t *testing.T) {
 			s.Call(c, token, "GET", path)
 		}
 		post(t, s, "/ath/revoke", `{"client_id":"`+c.Credentials().ClientID+`","client_secret":"ath_secret_wrong_0123456789_0123456789","token":"`+token.Access.Reveal()+`"}`)
-		for _, path := range []string{"/ath/admin/agents", "/ath/admin/connections", "/ath/admin/refusals", "/ath/admin/providers"} {
+		for _, path := range []string{"/ath/admin/agents", "/ath/admin/connections", "/ath/admin/refusals", "/ath/admin/streams", "/ath/admin/providers"} {
 			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.Public+path, nil)
 			if err != nil {
 				t.Fatal(err)

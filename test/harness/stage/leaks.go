@@ -42,7 +42,7 @@ func (s *Stage) findLeaks() {
 	if _, metrics := s.Athd.Get("/metrics"); metrics != "" {
 		places["metrics"] = []byte(metrics)
 	}
-	for _, path := range []string{"/ath/admin/agents", "/ath/admin/connections", "/ath/admin/refusals", "/ath/admin/providers"} {
+	for _, path := range []string{"/ath/admin/agents", "/ath/admin/connections", "/ath/admin/refusals", "/ath/admin/streams", "/ath/admin/providers"} {
 		places["the reply of "+path] = s.askAdmin(path)
 	}
 	if s.Redis != nil && s.redisAnswers() {
