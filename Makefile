@@ -145,16 +145,16 @@ test-days: setup ## 90 days of 24 hours of 2 s each on one consent, on redis-ser
 test-streams: setup ## exchanges of every kind, and everything that ends them, at either of two athd: when and how their clients saw the end
 	ATHD_STREAMS_WHOLE=1 go test -count=1 -timeout 30m -v ./test/e2e/streams
 
-test-upgrade: ## athd of older commits beside this one on one Redis, and a table of what each answers (BASE=a commit, f1b7ae5 and 998e869 by default)
+test-upgrade: ## athd of older commits beside this one on one Redis, and on the other side of Envoy: tables of what each answers (BASE=a commit, f1b7ae5, 998e869 and 058ce80 by default)
 	$(SETUP) go envoy redis
-	@older=; for base in $(or $(BASE),f1b7ae5 998e869); do \
+	@older=; for base in $(or $(BASE),f1b7ae5 998e869 058ce80); do \
 		commit=$$(git rev-parse --verify --quiet --end-of-options "$$base^{commit}") || { echo "test-upgrade: there is no commit $$base here; in a shallow clone, git fetch --unshallow brings it" >&2; exit 1; }; \
 		name=$${commit:0:7}; tree=$(CURDIR)/$(BUILD)/older/$$name; rm -rf "$$tree"; mkdir -p "$$tree"; \
 		git archive "$$commit" | tar -x -C "$$tree"; \
 		(cd "$$tree" && CGO_ENABLED=0 go build -buildvcs=false -o "$$tree.athd" ./cmd/athd); \
 		rm -rf "$$tree"; older="$$older $$name=$$tree.athd"; \
 	done; \
-	ATHD_OLDER="$$older" go test -count=1 -timeout 10m -tags older -v -run '^TestAnOlderAthdBesideThisOne$$' ./test/e2e/replicas
+	ATHD_OLDER="$$older" go test -count=1 -timeout 10m -tags older -v -run '^TestAnOlderAthd' ./test/e2e/replicas
 
 chaos-refresh: setup ## take athd, Redis and providers away while users' tokens are refreshed, and print every figure with its goal (ROUNDS=n)
 	@mkdir -p $(BUILD) && rm -f $(FIGURES)

@@ -84,6 +84,7 @@ type Options struct {
 	// OneGrantPerUser: at the OAuth server a user's new consent ends the older grant.
 	OneGrantPerUser bool
 	Grants          string // grants of the app; default per_consent
+	AppOAuth        string // more of the app's oauth, with commas between
 	// Host is the name of Envoy in public_url, default 127.0.0.1. With
 	// localhost the OAuth server is another site to browsers, as it is in life.
 	Host string
@@ -155,7 +156,7 @@ store: {url: "{{.Store}}", keyset_file: keyset.json, timeout: {{.StoreTimeout}}}
   availableScopes: ["products:read", "cart:write", "orders:read"]
   unauthenticated: {{.Unauthenticated}}
   path_prefix: "{{.PathPrefix}}"
-  oauth: {issuer: "{{.OAuth}}", {{if not .IssuerAlone}}authorize_endpoint: "{{.OAuth}}/authorize", token_endpoint: "{{.OAuth}}/token", userinfo_endpoint: "{{.OAuth}}/userinfo", revocation_endpoint: "{{.OAuth}}/revoke", {{end}}{{with .Grants}}grants: {{.}}, {{end}}client_id: athd, client_secret: {{.Secret}}}
+  oauth: {issuer: "{{.OAuth}}", {{if not .IssuerAlone}}authorize_endpoint: "{{.OAuth}}/authorize", token_endpoint: "{{.OAuth}}/token", userinfo_endpoint: "{{.OAuth}}/userinfo", revocation_endpoint: "{{.OAuth}}/revoke", {{end}}{{with .Grants}}grants: {{.}}, {{end}}{{with .AppOAuth}}{{.}}, {{end}}client_id: athd, client_secret: {{.Secret}}}
 {{end}}admin: {tokens: [{name: ops, token_file: admin.token, role: admin}]}
 approval:
 {{.Approval}}
@@ -245,7 +246,7 @@ func Start(t testing.TB, o Options) *Stage {
 		"StoreTimeout": or(o.StoreTimeout, "900ms"), "Approval": or(o.Approval, "  default: approve"), "TokenTTL": or(o.TokenTTL, "1h"), "SessionTTL": or(o.SessionTTL, "10m"), "Renewal": o.Renewal,
 		"Consent": or(o.Consent, "page"), "EnvoyListen": envoyListen, "CA": authority.CAFile, "Extra": o.Extra,
 		"TLS": pairs, "ConsentURL": consentURL, "Unauthenticated": or(o.Unauthenticated, "deny"), "PathPrefix": o.PathPrefix, "AppID": or(o.AppID, App), "AppMore": o.AppMore, "PerProvider": o.PerProvider,
-		"Destination": o.Destination, "EnvoyMore": or(o.EnvoyMore, os.Getenv("ATHD_STAGE_ENVOY")), "IssuerAlone": o.IssuerAlone, "Grants": o.Grants,
+		"Destination": o.Destination, "EnvoyMore": or(o.EnvoyMore, os.Getenv("ATHD_STAGE_ENVOY")), "IssuerAlone": o.IssuerAlone, "Grants": o.Grants, "AppOAuth": o.AppOAuth,
 	}
 	s.write("athd.yaml", fill(t, configuration, values))
 	s.write("providers.json", withProviders(t, fill(t, providers, values), o.Providers))
