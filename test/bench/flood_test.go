@@ -81,9 +81,7 @@ func newFloodRigOn(t testing.TB, configuration string) *floodRig {
 	r.redis = realredis.Start(t, "unixsocket "+filepath.Join(r.dir, "redis.sock"))
 	r.upstream = reserve.Addr(t)
 	r.write(t, "admin.token", floodAdmin+"\n")
-	if _, stderr, err := stage.Run(t, r.dir, "keys", "new", "-o", filepath.Join(r.dir, "keyset.json")); err != nil {
-		t.Fatalf("athd keys new: %v\n%s", err, stderr)
-	}
+	r.keys = stage.NewKeyset(t, filepath.Join(r.dir, "keyset.json"))
 	r.seed(t)
 	r.companion = reserve.Addr(t)
 	r.athd = sidecar{

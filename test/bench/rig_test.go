@@ -39,6 +39,7 @@ type rig struct {
 	athd     sidecar
 	others   map[string]sidecar // athd too, by variant
 	upstream string             // host:port
+	keys     *tokenstore.Keyset
 
 	processors string         // how they are shared
 	processes  map[string]int // ids of the servers by variant, and of Redis
@@ -84,9 +85,7 @@ func newRig(t testing.TB) *rig {
 	r := &rig{dir: dir, noop: map[string]string{plain: dir + "/b.sock", lean: dir + "/b2.sock"}, upstream: startUpstream(t), processes: map[string]int{}}
 	r.redis = realredis.Start(t, "unixsocket "+dir+"/redis.sock")
 	r.athd = r.configure(t, "athd", stage.Binary(t), "")
-	if _, stderr, err := stage.Run(t, dir, "keys", "new", "-o", filepath.Join(dir, "keyset.json")); err != nil {
-		t.Fatalf("athd keys new: %v\n%s", err, stderr)
-	}
+	r.keys = stage.NewKeyset(t, filepath.Join(dir, "keyset.json"))
 	r.seed(t)
 	id := regexp.MustCompile(`process_id:(\d+)`).FindStringSubmatch(r.redis.Client().Info(t.Context(), "server").Val())
 	if id == nil {
@@ -155,15 +154,7 @@ func (r *rig) seed(t testing.TB) {
 // open opens the store from beside athd.
 func (r *rig) open(t testing.TB) *tokenstore.Store {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(r.dir, "keyset.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	keys, err := tokenstore.ParseKeyset(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	store, err := tokenstore.Open(tokenstore.Config{URL: r.redis.URL(), Keyset: keys, Timeout: 10 * time.Second})
+	store, err := tokenstore.Open(tokenstore.Config{URL: r.redis.URL(), Keyset: r.keys, Timeout: 10 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,6 @@
 package addprovider
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -10,6 +9,7 @@ import (
 	"time"
 
 	"github.com/athd/athd/ath"
+	"github.com/athd/athd/test/harness/stage"
 	"github.com/athd/athd/tokenstore"
 )
 
@@ -48,18 +48,14 @@ func (w *world) hold(provider, host string) (caller, error) {
 
 // call goes through an Envoy. The body of a 200 is the path that the API saw.
 func (w *world) call(envoy int, c caller) (status int, body string, err error) {
-	req, err := http.NewRequestWithContext(w.t.Context(), http.MethodGet, "http://"+w.at[envoy]+ath.ProxyPath+c.provider+"/things/7", nil)
+	req, err := http.NewRequestWithContext(w.t.Context(), http.MethodGet, "http://"+w.At[envoy]+ath.ProxyPath+c.provider+"/things/7", nil)
 	if err != nil {
 		return 0, "", err
 	}
-	req.Host = w.public
+	req.Host = w.Public
 	req.Header.Set("Authorization", "Bearer "+c.token)
 	req.Header.Set("X-Ath-Agent-Id", c.agent)
-	return w.do(req)
-}
-
-func (w *world) do(req *http.Request) (status int, body string, err error) {
-	resp, err := w.client.Do(req)
+	resp, err := w.Client.Do(req)
 	if err != nil {
 		return 0, "", err
 	}
@@ -68,30 +64,10 @@ func (w *world) do(req *http.Request) (status int, body string, err error) {
 	return resp.StatusCode, string(text), err
 }
 
-// operate is a request of the operator's, through an Envoy.
-func (w *world) operate(envoy int, method, path string, fields map[string]any) (status int, body string, err error) {
-	var in io.Reader
-	if fields != nil {
-		text, err := json.Marshal(fields)
-		if err != nil {
-			return 0, "", err
-		}
-		in = bytes.NewReader(text)
-	}
-	req, err := http.NewRequestWithContext(w.t.Context(), method, "http://"+w.at[envoy]+path, in)
-	if err != nil {
-		return 0, "", err
-	}
-	req.Host = w.public
-	req.Header.Set("X-Ath-User-Token", adminToken)
-	req.Header.Set("Content-Type", "application/json")
-	return w.do(req)
-}
-
 // fields is a provider at a host, as an operator gives it.
 func (w *world) fields(host, path string) map[string]any {
 	return map[string]any{
-		"display_name": "Added", "available_scopes": []string{"things:read"}, "client_id": "athd", "client_secret": clientSecret,
+		"display_name": "Added", "available_scopes": []string{"things:read"}, "client_id": "athd", "client_secret": stage.Secret,
 		"authorize_endpoint": "https://login.example/authorize", "token_endpoint": "https://login.example/token",
 		"api_base_url": "https://" + net.JoinHostPort(host, w.port) + path,
 		"scope_rules":  []any{map[string]any{"scope": "things:read", "methods": []string{"GET"}, "paths": []string{"/things/**"}}},
@@ -102,16 +78,16 @@ func (w *world) fields(host, path string) map[string]any {
 func (w *world) add(envoy int, id, host string) error {
 	fields := w.fields(host, "/v1")
 	fields["provider_id"] = id
-	return w.want(http.StatusCreated)(w.operate(envoy, http.MethodPost, ath.AdminProvidersPath, fields))
+	return w.want(http.StatusCreated)(w.Operate(envoy, http.MethodPost, ath.AdminProvidersPath, fields))
 }
 
 func (w *world) change(envoy int, id, host string) error {
-	return w.want(http.StatusOK)(w.operate(envoy, http.MethodPut, ath.AdminProvidersPath+"/"+id,
-		map[string]any{"api_base_url": "https://" + net.JoinHostPort(host, w.port) + "/v2", "client_secret": clientSecret}))
+	return w.want(http.StatusOK)(w.Operate(envoy, http.MethodPut, ath.AdminProvidersPath+"/"+id,
+		map[string]any{"api_base_url": "https://" + net.JoinHostPort(host, w.port) + "/v2", "client_secret": stage.Secret}))
 }
 
 func (w *world) remove(envoy int, id string) error {
-	return w.want(http.StatusAccepted)(w.operate(envoy, http.MethodDelete, ath.AdminProvidersPath+"/"+id, nil))
+	return w.want(http.StatusAccepted)(w.Operate(envoy, http.MethodDelete, ath.AdminProvidersPath+"/"+id, nil))
 }
 
 func (w *world) want(status int) func(int, string, error) error {

@@ -29,7 +29,7 @@ func TestCallsOfOtherProvidersGoOn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for envoy := range w.envoy { // it is there, and connections are open, before anything is measured
+	for envoy := range w.Envoy { // it is there, and connections are open, before anything is measured
 		w.await(t, envoy, c)
 	}
 	w.window(t, c, window/3, nil)

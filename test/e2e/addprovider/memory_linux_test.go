@@ -35,7 +35,7 @@ func TestManyHostsAreDialled(t *testing.T) {
 	before := w.memory(t)
 	for i, c := range callers {
 		if status, body, err := w.call(0, c); err != nil || status != http.StatusOK || body != "/v1/things/7" {
-			t.Fatalf("host %d: %d %s, %v\n%s", i, status, body, err, w.envoy[0].Admin("/stats?filter=dns_cache|dynamic_forward"))
+			t.Fatalf("host %d: %d %s, %v\n%s", i, status, body, err, w.Envoy[0].Admin("/stats?filter=dns_cache|dynamic_forward"))
 		}
 	}
 	after := w.memory(t)
@@ -55,14 +55,14 @@ type use struct{ allocated, resident int64 }
 func (w *world) memory(t *testing.T) (u use) {
 	t.Helper()
 	var reply struct{ Allocated string }
-	err := json.Unmarshal([]byte(w.envoy[0].Admin("/memory")), &reply)
+	err := json.Unmarshal([]byte(w.Envoy[0].Admin("/memory")), &reply)
 	if err == nil {
 		u.allocated, err = strconv.ParseInt(reply.Allocated, 10, 64)
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", w.envoy[0].PID()))
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", w.Envoy[0].PID()))
 	found := regexp.MustCompile(`VmRSS:\s+(\d+) kB`).FindSubmatch(status)
 	if err != nil || found == nil {
 		t.Fatalf("Envoy's memory is not to be had: %v", err)

@@ -1,40 +1,27 @@
 package addprovider
 
 import (
-	"bytes"
-	"crypto/rand"
 	"crypto/tls"
 	"fmt"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
-	"text/template"
 	"time"
 
 	"github.com/athd/athd/test/harness/leak"
 	"github.com/athd/athd/test/harness/realenvoy"
 	"github.com/athd/athd/test/harness/realredis"
-	"github.com/athd/athd/test/harness/reserve"
 	"github.com/athd/athd/test/harness/stage"
 	"github.com/athd/athd/tokenstore"
 )
 
-// adminToken is an operator's, one for all worlds.
-var adminToken = rand.Text() + rand.Text()
-
-const (
-	clientSecret = "client-secret-of-run-time-providers"
-	userToken    = "gho_16C7e42F292c6912E7710c838347Ae178B4a"
-)
+const userToken = "gho_16C7e42F292c6912E7710c838347Ae178B4a"
 
 // configuration is of production: no development options, and an exception for
 // the one port at which the tests' APIs are.
 const configuration = `public_url: http://{{.Public}}
-listen: {grpc: "unix:{{.Dir}}/authz.sock", http: "{{.HTTP}}", admin: "{{.Admin}}"}
+listen: {grpc: "{{.GRPC}}", http: "{{.HTTP}}", admin: "{{.Admin}}"}
 store: {url: "{{.Store}}", keyset_file: ../keyset.json, timeout: 900ms}
 providers_file: ../providers.json
 approval: {default: approve}
@@ -51,19 +38,13 @@ const providers = `{"filed": {"display_name": "Of a file", "available_scopes": [
 "token_endpoint": "https://login.example/token", "api_base_url": "https://api.example/v1", "client_id": "athd", "client_secret": "{{.Secret}}"}}`
 
 // A world is two athd on one Redis, each behind an Envoy of its own whose
-// configuration is written once, before any provider is added. Both have one
-// public_url, as replicas behind a load balancer do.
+// configuration is written once, before any provider is added.
 type world struct {
-	t      testing.TB
-	athd   [2]*stage.Athd
-	envoy  [2]*realenvoy.Envoy
-	at     [2]string // host:port of the Envoys
-	public string    // host:port of public_url
-	port   string    // of the APIs, on loopback addresses
-	cert   tls.Certificate
-	redis  *realredis.Server
-	store  *tokenstore.Store // from beside
-	client *http.Client
+	*stage.Replicas
+	t     testing.TB
+	port  string // of the APIs, on loopback addresses
+	cert  tls.Certificate
+	store *tokenstore.Store
 }
 
 // A setup says what a world has beside.
@@ -74,15 +55,7 @@ type setup struct {
 
 func newWorld(t testing.TB, with setup) *world {
 	t.Helper()
-	stage.Binary(t)                           // built now: what follows has deadlines
-	dir, err := os.MkdirTemp("", "athd-add-") // short: a socket's path is limited
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	transport := &http.Transport{MaxIdleConnsPerHost: 64, MaxIdleConns: 256}
-	t.Cleanup(transport.CloseIdleConnections)
-	w := &world{t: t, redis: realredis.Start(t), client: &http.Client{Transport: transport, Timeout: 30 * time.Second}}
+	w := &world{Replicas: stage.NewReplicas(t, 2, 2), t: t}
 	authority := realenvoy.NewAuthority(t)
 	w.cert = authority.Certificate(append([]string{"127.0.0.1"}, with.hosts...)...)
 	first := w.serve("127.0.0.1:0")
@@ -90,33 +63,17 @@ func newWorld(t testing.TB, with setup) *world {
 	for _, host := range with.hosts {
 		w.serve(net.JoinHostPort(host, w.port))
 	}
+	redis := realredis.Start(t)
+	w.store = w.Open(t, tokenstore.Config{URL: redis.URL()})
+	leak.Of(t).Secret("the user's token", userToken)
 
-	if _, stderr, err := stage.Run(t, dir, "keys", "new", "-o", "keyset.json"); err != nil {
-		t.Fatalf("athd keys new: %v\n%s", err, stderr)
-	}
-	w.at = [2]string{reserve.Addr(t), reserve.Addr(t)}
-	w.public = w.at[0]
-	write(t, filepath.Join(dir, "admin.token"), adminToken, nil)
-	write(t, filepath.Join(dir, "providers.json"), providers, map[string]string{"Secret": clientSecret})
-	w.store = w.open(dir)
+	w.Write("providers.json", providers, map[string]any{"Secret": stage.Secret})
 	w.addQuietly(with.providers)
-	for i, name := range []string{"a", "b"} {
-		home, admin := filepath.Join(dir, name), reserve.Addr(t)
-		if err := os.Mkdir(home, 0o700); err != nil {
-			t.Fatal(err)
-		}
-		write(t, filepath.Join(home, "athd.yaml"), configuration, map[string]string{
-			"Public": w.public, "Dir": home, "HTTP": reserve.Addr(t), "Admin": admin, "Store": w.redis.URL(),
-			"Port": w.port, "Envoy": w.at[i], "CA": authority.CAFile,
-		})
-		w.athd[i] = stage.StartAthd(t, home, admin)
-		bootstrap, stderr, err := stage.Run(t, home, "bootstrap")
-		if err != nil {
-			t.Fatalf("athd bootstrap: %v\n%s", err, stderr)
-		}
-		w.envoy[i] = realenvoy.Start(t, []byte(bootstrap))
+	for i := range w.Athd {
+		w.Configure(i, configuration, map[string]any{"Store": redis.URL(), "Port": w.port, "CA": authority.CAFile})
+		w.Start(i)
+		w.StartEnvoy(i)
 	}
-	t.Cleanup(w.findLeaks)
 	return w
 }
 
@@ -137,51 +94,6 @@ func (w *world) serve(address string) (at string) {
 	go srv.Serve(tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{w.cert}, MinVersion: tls.VersionTLS12}))
 	w.t.Cleanup(func() { srv.Close() })
 	return l.Addr().String()
-}
-
-// open opens the store from beside the two athd.
-func (w *world) open(dir string) *tokenstore.Store {
-	w.t.Helper()
-	text, err := os.ReadFile(filepath.Join(dir, "keyset.json"))
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	keys, err := tokenstore.ParseKeyset(text)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	store, err := tokenstore.Open(tokenstore.Config{URL: w.redis.URL(), Keyset: keys, Timeout: 10 * time.Second})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	w.t.Cleanup(func() { store.Close() })
-	return store
-}
-
-// findLeaks fails the test if a secret stands in a log.
-func (w *world) findLeaks() {
-	watch := leak.Of(w.t)
-	watch.Secret("a provider's client secret", clientSecret)
-	watch.Secret("the operator's token", adminToken)
-	watch.Secret("the user's token", userToken)
-	places := map[string][]byte{}
-	for i := range w.athd {
-		places[fmt.Sprintf("the log of athd %d", i)] = []byte(w.athd[i].Logs())
-		places[fmt.Sprintf("the log of Envoy %d", i)] = []byte(w.envoy[i].Log())
-		places[fmt.Sprintf("the access log of Envoy %d", i)] = []byte(strings.Join(w.envoy[i].AccessLog(), "\n"))
-	}
-	watch.Check(w.t, places)
-}
-
-func write(t testing.TB, path, text string, values map[string]string) {
-	t.Helper()
-	var b bytes.Buffer
-	if err := template.Must(template.New("").Option("missingkey=error").Parse(text)).Execute(&b, values); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, b.Bytes(), 0o600); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // each runs something n times, some at once, and fails the test if one fails.

@@ -110,9 +110,9 @@ func (a *agent) start(n int, began time.Time) (end func() account) {
 		t.Fatal(err)
 	}
 	name := "process-" + strconv.Itoa(n) + ".json"
-	f.write(name, string(text))
+	f.Write(name, string(text), nil)
 	cmd := exec.CommandContext(t.Context(), os.Args[0])
-	cmd.Env = append(os.Environ(), processEnv+"="+filepath.Join(f.dir, name))
+	cmd.Env = append(os.Environ(), processEnv+"="+filepath.Join(f.Dir, name))
 	var out, problems bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &problems
 	if err := cmd.Start(); err != nil {

@@ -1,10 +1,7 @@
 package days
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"testing"
 	"time"
@@ -12,6 +9,7 @@ import (
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/ath/api"
 	"github.com/athd/athd/client"
+	"github.com/athd/athd/test/harness/stage"
 )
 
 // processes are those of one agent, which share its renewal.
@@ -144,22 +142,7 @@ func (a *agent) revoke(token ath.Secret) {
 
 func (f *fleet) operate(path string, body any) {
 	f.t.Helper()
-	text, err := json.Marshal(body)
-	if err != nil {
+	if err := stage.Done(f.Operate(0, http.MethodPost, path, body)); err != nil {
 		f.t.Fatal(err)
-	}
-	r, err := http.NewRequestWithContext(f.t.Context(), http.MethodPost, f.public+path, bytes.NewReader(text))
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	r.Header.Set("Content-Type", "application/json")
-	r.Header.Set("X-ATH-User-Token", adminToken)
-	reply, err := f.http.Do(r)
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	defer reply.Body.Close()
-	if said, err := io.ReadAll(reply.Body); err != nil || reply.StatusCode != http.StatusOK {
-		f.t.Fatalf("the operator's %s: %s %s, %v", path, reply.Status, said, err)
 	}
 }

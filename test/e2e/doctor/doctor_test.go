@@ -263,10 +263,7 @@ func TestDoctor(t *testing.T) {
 		}
 	})
 	t.Run("another keyset", func(t *testing.T) {
-		_, stderr, err := stage.Run(t, s.Dir, "keys", "new", "-o", "other.json")
-		if err != nil {
-			t.Fatal(stderr)
-		}
+		stage.NewKeyset(t, filepath.Join(s.Dir, "other.json"))
 		d := with(t, spoiled(t, s, "keyset_file: keyset.json", "keyset_file: other.json"))
 		d.only("redis.keyset")
 		d.wrong("redis.keyset", doctor.Fault, "written with another keyset", "in athd.yaml, store.keyset_file: the keyset that this Redis was written with")

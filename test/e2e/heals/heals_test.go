@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/athd/athd/ath"
+	"github.com/athd/athd/test/harness/stage"
 	"github.com/athd/athd/tokenstore"
 )
 
@@ -53,7 +54,7 @@ func (w *world) late() map[string]any {
 	return map[string]any{
 		"provider_id": "late", "display_name": "Late", "available_scopes": []string{"things:read", "things:write"},
 		"authorize_endpoint": w.oauth.URL + "/authorize", "token_endpoint": w.oauth.URL + "/token", "api_base_url": "http://" + w.api.addr,
-		"client_id": "athd", "client_secret": secret, "retry_on_401": true,
+		"client_id": "athd", "client_secret": stage.Secret, "retry_on_401": true,
 		"scope_rules": []map[string]any{{"scope": "things:read", "methods": []string{"GET"}, "paths": []string{"/**"}}},
 	}
 }
@@ -256,7 +257,7 @@ func TestAnEarly401LeavesEnvoyAlive(t *testing.T) {
 			t.Run(provider+" "+name, func(t *testing.T) {
 				u := w.connect(provider)
 				w.oauth.lose(u.first.Access.Reveal())
-				c, err := net.Dial("tcp", w.at)
+				c, err := net.Dial("tcp", w.At[0])
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -295,7 +296,7 @@ func TestAnEarly401LeavesEnvoyAlive(t *testing.T) {
 		for i := range 30 {
 			u := w.connect("one")
 			w.oauth.lose(u.first.Access.Reveal())
-			c, err := net.Dial("tcp", w.at)
+			c, err := net.Dial("tcp", w.At[0])
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -338,7 +339,7 @@ func TestTheTokenOfASecondTryReachesNoAgent(t *testing.T) {
 				}
 			}
 			until(t, "events of what was taken out", func() bool { // which are written behind the reply
-				return strings.Count(w.athd[0].Logs()+w.athd[1].Logs(), `"event":"credential_echoed"`) >= 3
+				return strings.Count(w.Athd[0].Logs()+w.Athd[1].Logs(), `"event":"credential_echoed"`) >= 3
 			})
 		})
 	}

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/athd/athd/test/harness/leak"
 )
 
 // An oauth is a provider's OAuth server. Its refresh tokens are good for one use, and
@@ -19,7 +21,7 @@ type oauth struct {
 	mu        sync.Mutex
 	lines     map[string]*line // by refresh token, spent ones too
 	live      map[string]bool  // access tokens
-	tokens    []string         // all that it gave
+	secrets   *leak.Watch
 	refreshes int
 	asked     int           // userinfo
 	works     time.Duration // on each refresh
@@ -31,7 +33,7 @@ type line struct {
 }
 
 func newOAuth(t *testing.T) *oauth {
-	o := &oauth{lines: map[string]*line{}, live: map[string]bool{}}
+	o := &oauth{lines: map[string]*line{}, live: map[string]bool{}, secrets: leak.Of(t)}
 	o.Server = httptest.NewServer(o)
 	t.Cleanup(o.Close)
 	return o
@@ -50,7 +52,8 @@ func (o *oauth) next(l *line) {
 	delete(o.live, l.access)
 	l.access, l.refresh = "access-"+rand.Text(), "refresh-"+rand.Text()
 	o.live[l.access], o.lines[l.refresh] = true, l
-	o.tokens = append(o.tokens, l.access, l.refresh)
+	o.secrets.Secret("a user's access token", l.access)
+	o.secrets.Secret("a user's refresh token", l.refresh)
 }
 
 // lose ends an access token, and nothing else, as a server does that lost its state.
@@ -86,12 +89,6 @@ func (o *oauth) count() (refreshes, userinfo int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.refreshes, o.asked
-}
-
-func (o *oauth) all() []string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return append([]string(nil), o.tokens...)
 }
 
 func (o *oauth) ServeHTTP(w http.ResponseWriter, r *http.Request) {

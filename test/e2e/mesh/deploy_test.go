@@ -212,9 +212,7 @@ func TestKubernetesConfigurationIsValid(t *testing.T) {
 				}
 				write(filepath.Join("tls", name), text)
 			}
-			if _, stderr, err := stage.Run(t, dir, "keys", "new", "-o", filepath.Join(dir, "secrets/keyset.json")); err != nil {
-				t.Fatalf("%v\n%s", err, stderr)
-			}
+			stage.NewKeyset(t, filepath.Join(dir, "secrets/keyset.json"))
 			stdout, stderr, err := stage.Run(t, dir, "validate", "--config", "config/athd.yaml")
 			if err != nil {
 				t.Errorf("%v\n%s%s", err, stdout, stderr)

@@ -6,8 +6,6 @@ package refresh
 import (
 	"crypto/rand"
 	"fmt"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -17,7 +15,6 @@ import (
 
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/test/harness/leak"
-	"github.com/athd/athd/test/harness/reserve"
 	"github.com/athd/athd/test/harness/stage"
 	"github.com/athd/athd/tokenstore"
 )
@@ -32,6 +29,7 @@ const (
 
 // A crew is some athd on one store, and the token endpoint that they share.
 type crew struct {
+	*stage.Replicas
 	t        *testing.T
 	endpoint *endpoint
 	athd     []*member
@@ -47,14 +45,14 @@ type member struct {
 }
 
 const configuration = `public_url: http://127.0.0.1:8080
-listen: {grpc: "unix:%[1]s/authz.sock", http: "%[2]s", admin: "%[3]s"}
-store: {%[4]s, keyset_file: ../keyset.json}
+listen: {grpc: "{{.GRPC}}", http: "{{.HTTP}}", admin: "{{.Admin}}"}
+store: { {{.Store}}, keyset_file: ../keyset.json}
 apps:
 - app_id: shop
-  upstream: %[5]s
+  upstream: {{.API}}
   available_scopes: ["products:read"]
   scope_rules: [{scope: "products:read", methods: [GET], paths: [/**]}]
-  oauth: {authorize_endpoint: "%[6]s", token_endpoint: "%[6]s", client_id: athd, client_secret: %[7]s}
+  oauth: {authorize_endpoint: "{{.Endpoint}}", token_endpoint: "{{.Endpoint}}", client_id: athd, client_secret: {{.Secret}}}
 approval: {default: approve}
 log: {format: json, level: warn}
 development: {allow_http: true, allow_private_hosts: true}
@@ -63,39 +61,16 @@ development: {allow_http: true, allow_private_hosts: true}
 // newCrew starts them. yaml is what their store: is, beside the keyset.
 func newCrew(t *testing.T, yaml string, on tokenstore.Config) *crew {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "athd-crew-") // short: a socket's path is limited
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	if _, stderr, err := stage.Run(t, dir, "keys", "new", "-o", "keyset.json"); err != nil {
-		t.Fatalf("athd keys new: %v\n%s", err, stderr)
-	}
-	text, err := os.ReadFile(filepath.Join(dir, "keyset.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if on.Keyset, err = tokenstore.ParseKeyset(text); err != nil {
-		t.Fatal(err)
-	}
+	c := &crew{Replicas: stage.NewReplicas(t, athds, 0), t: t, endpoint: newEndpoint(t)}
 	on.Timeout = 5 * time.Second
-	c := &crew{t: t, endpoint: newEndpoint(t)}
-	if c.store, err = tokenstore.Open(on); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.store.Close() })
+	c.store = c.Open(t, on)
 	for i := range athds {
-		home, admin := filepath.Join(dir, fmt.Sprint(i)), reserve.Addr(t)
 		m := &member{secret: fmt.Sprintf("secret-%d-%s", i, rand.Text())}
-		file := fmt.Sprintf(configuration, home, reserve.Addr(t), admin, yaml, api, c.endpoint.url, m.secret)
-		if err := os.Mkdir(home, 0o700); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(home, "athd.yaml"), []byte(file), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		m.Athd = stage.StartAthd(t, home, admin)
-		conn, err := grpc.NewClient("unix:"+filepath.Join(home, "authz.sock"), grpc.WithTransportCredentials(insecure.NewCredentials()))
+		leak.Of(t).Secret("a client secret", m.secret)
+		c.Configure(i, configuration, map[string]any{"Store": yaml, "API": api, "Endpoint": c.endpoint.url, "Secret": m.secret})
+		c.Start(i)
+		m.Athd = c.Athd[i]
+		conn, err := grpc.NewClient(c.GRPC[i], grpc.WithTransportCredentials(insecure.NewCredentials()))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -103,7 +78,6 @@ func newCrew(t *testing.T, yaml string, on tokenstore.Config) *crew {
 		m.checks = authv3.NewAuthorizationClient(conn)
 		c.athd = append(c.athd, m)
 	}
-	t.Cleanup(c.findLeaks)
 	id, err := ath.ParseAgentID(agentID, false)
 	if err != nil {
 		t.Fatal(err)
@@ -116,17 +90,6 @@ func newCrew(t *testing.T, yaml string, on tokenstore.Config) *crew {
 		t.Fatal(err)
 	}
 	return c
-}
-
-// findLeaks fails the test if a secret that passed through the crew stands in the
-// log of one of its athd.
-func (c *crew) findLeaks() {
-	watch, places := leak.Of(c.t), map[string][]byte{}
-	for i, m := range c.athd {
-		watch.Secret("a client secret", m.secret)
-		places[fmt.Sprintf("the log of athd %d", i)] = []byte(m.Logs())
-	}
-	watch.Check(c.t, places)
 }
 
 // A user is one connection, and the ATH token by which it is used.

@@ -68,7 +68,7 @@ func (p *pair) send(ctx context.Context, method, to string, body any, header htt
 	}
 	req.Header.Set("Accept", "application/json")
 	start := time.Now()
-	resp, err := p.client.Do(req)
+	resp, err := p.Client.Do(req)
 	if err != nil {
 		return reply{err: err, took: time.Since(start)}
 	}

@@ -20,7 +20,7 @@ func TestRevocationsReachTheOtherAthd(t *testing.T) {
 	shows := func(i int, line string) {
 		t.Helper()
 		for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-			_, text := p.athd[i].Get("/metrics")
+			_, text := p.Athd[i].Get("/metrics")
 			if strings.Contains(text, "\n"+line+"\n") {
 				return
 			}
@@ -29,19 +29,19 @@ func TestRevocationsReachTheOtherAthd(t *testing.T) {
 			}
 		}
 	}
-	for i := range p.athd {
+	for i := range p.Athd {
 		shows(i, "athd_change_feed_notified 1")
 		shows(i, `athd_change_feed_changes_total{kind="grant"} 0`)
 	}
 	s := with.consented(p)
 	token := with.must(p.token(ctx, p.direct[0], s.actor, p.attest(s.actor, "/ath/token"), s.id, s.code), http.StatusOK).text("access_token")
 	with.must(p.revoke(ctx, p.direct[0], s.actor, token), http.StatusOK)
-	for i := range p.athd {
+	for i := range p.Athd {
 		shows(i, `athd_change_feed_changes_total{kind="grant"} 1`)
 		shows(i, `athd_change_feed_changes_total{kind="connection"} 1`)
 	}
 	with.must(p.operate(ctx, p.direct[1], "POST", s.actor, "/suspend"), http.StatusOK)
-	for i := range p.athd {
+	for i := range p.Athd {
 		shows(i, `athd_change_feed_changes_total{kind="agent"} 1`)
 	}
 }

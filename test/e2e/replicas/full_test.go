@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/athd/athd/test/harness/realredis"
+	"github.com/athd/athd/test/harness/stage"
 	"github.com/athd/athd/tokenstore"
 )
 
@@ -35,13 +36,13 @@ func TestRightsAreTakenAwayWhenRedisIsFull(t *testing.T) {
 	}{
 		{name: "an agent revokes its token", end: func(s session) reply { return p.revoke(ctx, p.direct[0], s.actor, s.code) }},
 		{name: "an operator revokes a token", end: func(s session) reply {
-			return p.send(ctx, "POST", p.direct[1]+"/ath/revoke", map[string]any{"token": s.code}, http.Header{"Authorization": {"Bearer " + adminToken}})
+			return p.send(ctx, "POST", p.direct[1]+"/ath/revoke", map[string]any{"token": s.code}, http.Header{"Authorization": {"Bearer " + stage.AdminKey}})
 		}},
 		{name: "an operator suspends an agent", end: func(s session) reply { return p.operate(ctx, p.direct[0], "POST", s.actor, "/suspend") }},
 		{name: "an operator denies a scope", end: func(s session) reply {
 			return p.send(ctx, "POST", p.direct[0]+"/ath/admin/agents/"+s.clientID+"/deny", map[string]any{
 				"providers": []any{map[string]any{"provider_id": "shop", "scopes": []string{"products:read"}}}, "reason": strings.Repeat("r", 200),
-			}, http.Header{"Authorization": {"Bearer " + adminToken}})
+			}, http.Header{"Authorization": {"Bearer " + stage.AdminKey}})
 		}},
 		{name: "an operator removes an agent", end: func(s session) reply { return p.operate(ctx, p.direct[1], "DELETE", s.actor, "") }},
 		{name: "an agent removes itself by its secret", end: func(s session) reply { return p.leave(ctx, p.direct[1], s.actor) }},
@@ -79,7 +80,7 @@ func TestRightsAreTakenAwayWhenRedisIsFull(t *testing.T) {
 	t.Run("who has a token goes on", func(t *testing.T) { p.calls(t, bystander, http.StatusOK) })
 	t.Run("readiness says what cannot be done", func(t *testing.T) {
 		for end := time.Now().Add(5 * time.Second); ; time.Sleep(50 * time.Millisecond) {
-			status, body := p.athd[0].Get("/readyz")
+			status, body := p.Athd[0].Get("/readyz")
 			var r struct {
 				Checks map[string]struct {
 					OK    bool

@@ -18,7 +18,7 @@ import (
 // check asks one athd about a call, as Envoy does: at Envoy it would be either.
 func (p *pair) check(i int, a *actor, token string) reply {
 	p.t.Helper()
-	conn, err := grpc.NewClient("unix:"+filepath.Join(p.home[i], "authz.sock"), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := grpc.NewClient("unix:"+filepath.Join(p.Home[i], "authz.sock"), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		p.t.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/athd/athd/test/harness/realredis"
+	"github.com/athd/athd/test/harness/stage"
 	"github.com/athd/athd/tokenstore"
 )
 
@@ -68,7 +69,7 @@ func (y *tally) note(what string, i int, r reply, want ...int) {
 // refused counts what both answer to a token that has ended.
 func (y *tally) refused(p *pair, what string, s session) {
 	y.t.Helper()
-	for i := range p.athd {
+	for i := range p.Athd {
 		y.note(what, i, p.check(i, s.actor, s.code), http.StatusUnauthorized, http.StatusForbidden)
 	}
 }
@@ -155,7 +156,7 @@ func (y *tally) beside(binary string) {
 	live := func(what string, all []session, want ...int) {
 		y.t.Helper()
 		for _, s := range all {
-			for i := range p.athd {
+			for i := range p.Athd {
 				y.note(what, i, p.check(i, s.actor, s.code), want...)
 			}
 		}
@@ -163,7 +164,7 @@ func (y *tally) beside(binary string) {
 	live("call", bystanders, http.StatusOK)
 
 	admin := func(i int, method, path string, body any) reply {
-		return p.send(ctx, method, p.direct[i]+"/ath/admin/"+path, body, http.Header{"Authorization": {"Bearer " + adminToken}})
+		return p.send(ctx, method, p.direct[i]+"/ath/admin/"+path, body, http.Header{"Authorization": {"Bearer " + stage.AdminKey}})
 	}
 	// connection is what operators see of a session's connection.
 	connection := func(s session) (id, user string) {
@@ -243,7 +244,7 @@ func (y *tally) refreshed(p *pair) {
 				y.t.Fatalf("not refreshed: %d %v %v", r.status, r.body, r.err)
 			}
 		}
-		for i := range p.athd {
+		for i := range p.Athd {
 			y.note("call, connection refreshed at the new one", i, p.check(i, s.actor, s.code), http.StatusOK)
 		}
 		i := n % 2
@@ -260,11 +261,11 @@ func (y *tally) perUser(binary string) {
 	p := y.pair(binary, "grants: per_user")
 	for range each {
 		s := y.token(p, "step of a handshake, grants: per_user", [4]int{0, 0, 0, 0})
-		for i := range p.athd {
+		for i := range p.Athd {
 			y.note("call, token of grants: per_user", i, p.check(i, s.actor, s.code), http.StatusOK)
 		}
 		y.note("revoke, token of grants: per_user", 0, p.revoke(y.t.Context(), p.direct[0], s.actor, s.code), http.StatusOK)
-		for i := range p.athd {
+		for i := range p.Athd {
 			y.note("call, revoked token of grants: per_user", i, p.check(i, s.actor, s.code), http.StatusUnauthorized, http.StatusForbidden, http.StatusInternalServerError, http.StatusServiceUnavailable)
 		}
 	}

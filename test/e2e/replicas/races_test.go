@@ -82,7 +82,7 @@ func races(t *testing.T, on string, s store) {
 		})
 	}
 	t.Log(table.String())
-	for i, a := range p.athd { // Envoy led calls to both
+	for i, a := range p.Athd { // Envoy led calls to both
 		if _, metrics := a.Get("/metrics"); !strings.Contains(metrics, "athd_decisions_total{") {
 			t.Errorf("athd %d decided nothing", i)
 		}

@@ -29,13 +29,13 @@ func TestAKilledAthdsRefreshIsMadeOnceMore(t *testing.T) {
 			t.Fatal("the provider was not asked to refresh")
 		}
 		p.call(t.Context(), s.actor, token)
-		for i, athd := range p.athd {
+		for i, athd := range p.Athd {
 			if _, metrics := athd.Get("/metrics"); strings.Contains(metrics, "\nathd_refreshes_in_flight 1\n") {
 				holder = i
 			}
 		}
 	}
-	p.athd[holder].Kill()
+	p.Athd[holder].Kill()
 	killed := time.Now()
 	// The provider is done with the call of the dead one after longer than a lease.
 	release := sync.OnceFunc(func() { close(p.provider.hold) })

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/athd/athd/test/harness/realredis"
+	"github.com/athd/athd/test/harness/stage"
 	"github.com/athd/athd/tokenstore"
 )
 
@@ -89,7 +90,7 @@ func TestAStandingConsentHoldsAndEndsOnEachReplica(t *testing.T) {
 // endConnection ends an agent's connection at the first athd, as an operator does.
 func (c *contest) endConnection(ctx context.Context, p *pair, a *actor) reply {
 	c.t.Helper()
-	header := http.Header{"X-Ath-User-Token": {adminToken}}
+	header := http.Header{"X-Ath-User-Token": {stage.AdminKey}}
 	list := c.must(p.send(ctx, "GET", p.direct[0]+"/ath/admin/connections?agent="+url.QueryEscape(a.ID()), nil, header), http.StatusOK)
 	all, _ := list.body["connections"].([]any)
 	if len(all) != 1 {

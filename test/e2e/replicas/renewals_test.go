@@ -64,7 +64,7 @@ func TestSixteenRenewalsAtOnceOnFourReplicas(t *testing.T) {
 		yaml: `url: "` + redis.URL() + `", timeout: 900ms`, settings: tokenstore.Config{URL: redis.URL()}, tokens: "ttl: 30s, renewal: {max: 10m, idle: 32s}",
 	})
 	p.provider.refresh = true
-	replicas := []string{p.direct[0], p.direct[1], p.beside("c"), p.beside("d")}
+	replicas := []string{p.direct[0], p.direct[1], p.beside(), p.beside()}
 	ctx := t.Context()
 	a, renewal := p.stands(ctx)
 	at := func(attest func() string) (all []reply) {

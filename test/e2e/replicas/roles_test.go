@@ -16,6 +16,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/athd/athd/test/harness/realredis"
+	"github.com/athd/athd/test/harness/stage"
 	"github.com/athd/athd/tokenstore"
 )
 
@@ -77,8 +78,8 @@ func (c change) run(t *testing.T) string {
 	}
 	happen()
 	if c.later {
-		p.athd[1].Kill()
-		p.startAthd(1)
+		p.Athd[1].Kill()
+		p.start(1)
 	}
 	if c.split {
 		time.Sleep(noticed)
@@ -143,8 +144,8 @@ func patiently(ask func() reply) reply {
 // with no master, that they are not, and why.
 func (p *pair) readiness(t *testing.T, nobody bool) string {
 	t.Helper()
-	said := make([]string, len(p.athd))
-	for i, a := range p.athd {
+	said := make([]string, len(p.Athd))
+	for i, a := range p.Athd {
 		for end := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
 			status, body := a.Get("/readyz")
 			var r struct {
@@ -172,7 +173,7 @@ func (p *pair) readiness(t *testing.T, nobody bool) string {
 
 // operate asks as an operator.
 func (p *pair) operate(ctx context.Context, base, method string, a *actor, what string) reply {
-	return p.send(ctx, method, base+"/ath/admin/agents/"+a.clientID+what, nil, http.Header{"Authorization": {"Bearer " + adminToken}})
+	return p.send(ctx, method, base+"/ath/admin/agents/"+a.clientID+what, nil, http.Header{"Authorization": {"Bearer " + stage.AdminKey}})
 }
 
 // leave has an agent remove itself. That it is gone, since an answer was lost,

@@ -121,7 +121,7 @@ func TestAReplicaGoesAndNoRequestFails(t *testing.T) {
 		t.Run(asks, func(t *testing.T) {
 			server := realredis.Start(t)
 			p := newPair(t, store{yaml: fmt.Sprintf("url: %q", server.URL()), settings: tokenstore.Config{URL: server.URL()}, drain: drain, asks: asks})
-			p.client.Timeout = 0 // each request says for itself
+			p.Client.Timeout = 0 // each request says for itself
 			p.replicasGo(t, each, asks == "filter: ext_proc")
 		})
 	}
@@ -137,20 +137,20 @@ func (p *pair) replicasGo(t *testing.T, each int64, byExtProc bool) {
 		do       func(t *testing.T, f *traffic)
 	}{
 		{"both are restarted, one after the other", soon, func(t *testing.T, f *traffic) {
-			for i := range p.athd {
+			for i := range p.Athd {
 				f.run(each / 6)
-				if err := p.athd[i].Stop(); err != nil {
+				if err := p.Athd[i].Stop(); err != nil {
 					t.Errorf("athd ended with %v", err)
 				}
-				p.startAthd(i)
+				p.start(i)
 				f.run(each / 3)
 			}
 		}},
 		{"one is killed and stays away", soon, func(_ *testing.T, f *traffic) {
 			f.run(each / 6)
-			p.athd[0].Kill()
+			p.Athd[0].Kill()
 			f.run(each / 2)
-			p.startAthd(0)
+			p.start(0)
 			f.run(each / 3)
 		}},
 		// Envoy sends no registration twice that may have arrived, since its
@@ -159,9 +159,9 @@ func (p *pair) replicasGo(t *testing.T, each int64, byExtProc bool) {
 		// nothing is asked of the other one.
 		{"one hangs and comes back", 60 * time.Second, func(_ *testing.T, f *traffic) {
 			f.run(each / 6)
-			p.athd[1].Signal(syscall.SIGSTOP)
+			p.Athd[1].Signal(syscall.SIGSTOP)
 			f.run(each / 2)
-			p.athd[1].Signal(syscall.SIGCONT)
+			p.Athd[1].Signal(syscall.SIGCONT)
 			f.run(each / 3)
 		}},
 	} {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/athd/athd/ath"
+	"github.com/athd/athd/test/harness/stage"
 	"github.com/athd/athd/tokenstore"
 )
 
@@ -80,7 +81,7 @@ func publishIssuer(t *testing.T) string {
 // appOf is an app of whose OAuth server the issuer alone is configured.
 func appOf(issuer string) string {
 	return fmt.Sprintf(`{app_id: learnt, hosts: [learnt.example], upstream: %q, available_scopes: ["products:read"], oauth: {issuer: %q, allow_private_issuer: true, client_id: athd, client_secret: %s}}`,
-		issuer, issuer, clientSecret)
+		issuer, issuer, stage.Secret)
 }
 
 // learn waits until one of the two athd has written down what an issuer says.
@@ -105,7 +106,7 @@ func learn(t *testing.T, look *tokenstore.Store, issuer string) {
 func (r *rotating) rotatedBefore(t *testing.T, look *tokenstore.Store) {
 	t.Helper()
 	ctx, g := t.Context(), r.like(t, look)
-	added, former, err := r.store.Keyset.Add()
+	added, former, err := r.Keyset.Add()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -91,7 +91,7 @@ func (r *rotating) again(pause time.Duration, do func(n int)) {
 }
 
 func (r *rotating) admin(n int, method, path string, body any) reply {
-	return r.send(context.WithoutCancel(r.ctx), method, r.direct[n%2]+"/ath/admin/"+path, body, http.Header{"Authorization": {"Bearer " + adminToken}})
+	return r.send(context.WithoutCancel(r.ctx), method, r.direct[n%2]+"/ath/admin/"+path, body, http.Header{"Authorization": {"Bearer " + stage.AdminKey}})
 }
 
 // start begins the load: decisions, and beside them whatever writes records.
@@ -182,7 +182,7 @@ func (r *rotating) standing(t *testing.T, look *tokenstore.Store, some []session
 func (r *rotating) keys(t *testing.T, out any, args ...string) {
 	t.Helper()
 	began := time.Now()
-	stdout, stderr, err := stage.Run(t, r.home[0], append(append([]string{"keys"}, args...), "-o", "json")...)
+	stdout, stderr, err := stage.Run(t, r.Home[0], append(append([]string{"keys"}, args...), "-o", "json")...)
 	if err == nil {
 		err = json.Unmarshal([]byte(stdout), out)
 	}
@@ -194,7 +194,7 @@ func (r *rotating) keys(t *testing.T, out any, args ...string) {
 
 // reload has both athd read the keyset now.
 func (r *rotating) reload() {
-	for _, athd := range r.athd {
+	for _, athd := range r.Athd {
 		athd.Signal(syscall.SIGHUP)
 	}
 }
@@ -271,7 +271,7 @@ func TestKeysRotateAndNoRequestFails(t *testing.T) {
 				yaml: fmt.Sprintf("url: %q", server.URL()), settings: tokenstore.Config{URL: server.URL(), Upstream: queued{}},
 				apps: appOf(issuer), more: `revocation_endpoint: "OAUTH/revoke"` + more, top: "tokens: {renewal: {max: 48h, idle: 24h}}\n",
 			})
-			p.client.Timeout = 20 * time.Second
+			p.Client.Timeout = 20 * time.Second
 			p.provider.users, p.provider.refresh, p.provider.life, p.provider.again = true, true, 2, 4
 			ctx, stop := context.WithCancel(t.Context())
 			defer stop()
@@ -352,7 +352,7 @@ func (r *rotating) judge(t *testing.T) {
 	}
 	t.Logf("%d kinds of failure; decisions p50 %v, p99 %v, longest %v; %d refreshes; %s",
 		len(r.failed), at(0.5), at(0.99), at(1), r.provider.timesRefreshed(), strings.Join(done, ", "))
-	for _, athd := range r.athd {
+	for _, athd := range r.Athd {
 		_, metrics := athd.Get("/metrics")
 		for line := range strings.Lines(metrics) {
 			if strings.HasPrefix(line, "athd_records_unreadable_total") && !strings.HasSuffix(strings.TrimSpace(line), " 0") {

@@ -69,7 +69,7 @@ var retried = regexp.MustCompile(`(?m)^cluster\.athd_authz\.upstream_rq_retry: (
 // triedAgain is how many checks Envoy has sent a second time.
 func (p *pair) triedAgain(t *testing.T) (n int) {
 	t.Helper()
-	stats := p.envoy.Admin("/stats?filter=athd_authz.upstream_rq_retry")
+	stats := p.Envoy[0].Admin("/stats?filter=athd_authz.upstream_rq_retry")
 	found := retried.FindStringSubmatch(stats)
 	if found == nil {
 		t.Fatalf("Envoy counts no retries:\n%s", stats)

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/athd/athd/ath"
-	"github.com/athd/athd/test/harness/stage"
 )
 
 const checked = "replies: checked"
@@ -52,7 +51,7 @@ func (w *world) everybody() (out []agent) {
 func (w *world) on(agents []agent, path string, look func(name string, a agent, got reply)) {
 	w.t.Helper()
 	for _, a := range agents {
-		for i := range w.envoy {
+		for i := range w.Envoy {
 			name := fmt.Sprintf("%s on replica %d", a.provider, i)
 			var got reply
 			for end := time.Now().Add(patience); ; { // a run-time provider is known everywhere soon
@@ -115,7 +114,7 @@ func TestEchoedTokensReachNoAgent(t *testing.T) {
 		for _, a := range agents {
 			w.counts(0, fmt.Sprintf("athd_credentials_echoed_total{provider=%q}", a.provider), 1)
 			w.until("an event on replica 1", func() bool { // which is written behind the reply
-				text := w.athd[1].Logs()
+				text := w.Athd[1].Logs()
 				return strings.Contains(text, `"event":"credential_echoed"`) && strings.Contains(text, `"headers":"location x-basic x-debug x-echo x-query x-several"`)
 			})
 		}
@@ -196,7 +195,7 @@ func TestAgentsGetNoCookies(t *testing.T) {
 					t.Errorf("%s: %d %v", name, got.status, got.header)
 				}
 			})
-			for i := range w.envoy {
+			for i := range w.Envoy {
 				got := w.call(i, agent{provider: "open"}, "/cookies")
 				if want := []string{"session=of-the-user", "second=too"}; !slices.Equal(got.header["Set-Cookie"], want) {
 					t.Errorf("a person on replica %d: %q", i, got.header["Set-Cookie"])
@@ -230,7 +229,7 @@ func TestEarlyHintsReachNoAgent(t *testing.T) {
 	onEachDoor(t, func(t *testing.T, w *world, agents []agent) {
 		for _, a := range agents {
 			req := w.request(0, a, "/early")
-			conn, err := net.Dial("tcp", w.at[0])
+			conn, err := net.Dial("tcp", w.At[0])
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -251,7 +250,7 @@ func TestEarlyHintsReachNoAgent(t *testing.T) {
 func TestLinksLeadThroughEnvoy(t *testing.T) {
 	onEachDoor(t, func(t *testing.T, w *world, agents []agent) {
 		w.on(agents, "/links", func(name string, a agent, got reply) {
-			base, here := w.tls.base()+"/v1/", "http://"+w.at[0]+"/ath/proxy/"+a.provider+"/"
+			base, here := w.tls.base()+"/v1/", "http://"+w.At[0]+"/ath/proxy/"+a.provider+"/"
 			if a.provider == "plain" || a.provider == "open" { // of which nobody has said so
 				base, here = w.plain.base()+"/v1/", w.plain.base()+"/v1/"
 			}
@@ -286,12 +285,12 @@ func TestTheAPIsOwnLimitsReachTheAgent(t *testing.T) {
 					t.Errorf("%s: %d %v %s", name, got.status, got.header, got.body)
 				}
 			})
-			for i := range w.athd {
+			for i := range w.Athd {
 				w.counts(i, `athd_api_rate_limited_total{provider="gate"}`, map[string]float64{"cleared": 0, "checked": 1}[door])
 			}
 			want := `envoy_cluster_upstream_rq{envoy_response_code="429",envoy_cluster_name="provider_gate"} 1`
 			w.until("Envoy counts "+want, func() bool {
-				return strings.Contains(w.envoy[0].Admin("/stats/prometheus?filter=upstream_rq_429|upstream_rq$|upstream_rq_"), want)
+				return strings.Contains(w.Envoy[0].Admin("/stats/prometheus?filter=upstream_rq_429|upstream_rq$|upstream_rq_"), want)
 			})
 		})
 	}
@@ -301,13 +300,13 @@ func TestTheAPIsOwnLimitsReachTheAgent(t *testing.T) {
 func TestAWebSocketsReplyIsChecked(t *testing.T) {
 	onEachDoor(t, func(t *testing.T, w *world, _ []agent) {
 		a := w.hold("plain", time.Hour)
-		for i := range w.envoy {
+		for i := range w.Envoy {
 			req := w.request(i, a, "/socket")
 			req.Header.Set("Connection", "Upgrade")
 			req.Header.Set("Upgrade", "websocket")
 			req.Header.Set("Sec-WebSocket-Version", "13")
 			req.Header.Set("Sec-WebSocket-Key", "eDp5eDp5eDp5eDp5eDp5eA==")
-			conn, err := net.Dial("tcp", w.at[i])
+			conn, err := net.Dial("tcp", w.At[i])
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -337,7 +336,7 @@ func TestAWebSocketsReplyIsChecked(t *testing.T) {
 func TestRepliesFailClosed(t *testing.T) {
 	w := newWorld(t, setup{envoy: checked + ", streams: watched, streams_on_loss: keep"})
 	a := w.hold("gate", time.Hour)
-	stream, err := w.client.Do(w.request(0, a, "/stream"))
+	stream, err := w.Client.Do(w.request(0, a, "/stream"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -346,7 +345,7 @@ func TestRepliesFailClosed(t *testing.T) {
 	if line, err := events.ReadString('\n'); err != nil || line != "data: 0\n" {
 		t.Fatalf("%q %v", line, err)
 	}
-	w.athd[0].Kill()
+	w.Athd[0].Kill()
 	for range 5 {
 		if got := w.call(0, a, "/echo"); got.status != 503 || len(holdsToken(got.header)) > 0 {
 			t.Errorf("%d %v", got.status, got.header)
@@ -358,7 +357,7 @@ func TestRepliesFailClosed(t *testing.T) {
 			t.Fatalf("the stream ended with athd: %v", err)
 		}
 	}
-	w.athd[0] = stage.StartAthd(t, w.home[0], w.admin[0])
+	w.Start(0)
 	for end := time.Now().Add(patience); ; {
 		got := w.call(0, a, "/cookies")
 		if got.status == 200 {
@@ -373,11 +372,9 @@ func TestRepliesFailClosed(t *testing.T) {
 // A fault, since nobody would hear of the replies.
 func TestLinksAreNotRewrittenWithoutHearingOfReplies(t *testing.T) {
 	w := newWorld(t, setup{})
-	status, answer := w.operate(http.MethodPost, "/ath/admin/providers", `{"provider_id": "tools", "display_name": "Tools", "available_scopes": ["all"],
-		"authorize_endpoint": "https://login.example/authorize", "token_endpoint": "https://login.example/token", "api_base_url": "https://api.example",
-		"client_id": "athd", "client_secret": "x", "rewrite_links": true, "scope_rules": [{"scope": "all", "methods": ["GET"], "paths": ["/**"]}]}`)
-	if status != 400 || !strings.Contains(answer, "/rewrite_links") || !strings.Contains(answer, "envoy.replies: checked") {
-		t.Errorf("%d %s", status, answer)
+	status, answer, err := w.Operate(0, http.MethodPost, ath.AdminProvidersPath, tools("https://api.example", true))
+	if err != nil || status != 400 || !strings.Contains(answer, "/rewrite_links") || !strings.Contains(answer, "envoy.replies: checked") {
+		t.Errorf("%d %s, %v", status, answer, err)
 	}
 }
 
@@ -389,7 +386,7 @@ func TestTheLimitOfAGrantIsEachReplicas(t *testing.T) {
 		t.Run(door, func(t *testing.T) {
 			w := newWorld(t, setup{envoy: envoy, limits: "calls_per_grant: 5/h"})
 			a, other := w.hold("gate", time.Hour), w.hold("gate", time.Hour)
-			for i := range w.envoy {
+			for i := range w.Envoy {
 				passed := 0
 				for range 12 {
 					got := w.call(i, a, "/cookies")
@@ -422,7 +419,7 @@ func TestTheLimitOfAGrantIsEachReplicas(t *testing.T) {
 
 func (w *world) discovery() *http.Request {
 	w.t.Helper()
-	req, err := http.NewRequestWithContext(w.t.Context(), http.MethodGet, "http://"+w.at[0]+"/.well-known/ath.json", nil)
+	req, err := http.NewRequestWithContext(w.t.Context(), http.MethodGet, "http://"+w.At[0]+"/.well-known/ath.json", nil)
 	if err != nil {
 		w.t.Fatal(err)
 	}

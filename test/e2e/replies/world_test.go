@@ -1,39 +1,29 @@
 package replies
 
 import (
-	"bytes"
-	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
-	"text/template"
 	"time"
 
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/test/harness/leak"
 	"github.com/athd/athd/test/harness/realenvoy"
 	"github.com/athd/athd/test/harness/realredis"
-	"github.com/athd/athd/test/harness/reserve"
 	"github.com/athd/athd/test/harness/stage"
 	"github.com/athd/athd/tokenstore"
 )
 
-// adminToken is an operator's, one for all worlds.
-var adminToken = rand.Text() + rand.Text()
-
 const (
-	clientSecret = "client-secret-of-athd-0123456789"
-	userToken    = "gho_16C7e42F292c6912E7710c838347Ae178B4a"
-	openHost     = "open.example"
+	userToken = "gho_16C7e42F292c6912E7710c838347Ae178B4a"
+	openHost  = "open.example"
 )
 
 const configuration = `public_url: http://{{.Public}}
-listen: {grpc: "unix:{{.Dir}}/authz.sock", http: "{{.HTTP}}", admin: "{{.Admin}}"}
+listen: {grpc: "{{.GRPC}}", http: "{{.HTTP}}", admin: "{{.Admin}}"}
 store: {url: "{{.Store}}", keyset_file: ../keyset.json, timeout: 900ms}
 providers_file: ../providers.json
 apps:
@@ -70,37 +60,19 @@ type setup struct {
 	rewrites bool   // links of gate, and of tools
 }
 
-// A world is two athd on one Redis, each behind an Envoy of its own. Both have one
-// public_url, as replicas behind a load balancer do.
+// A world is two athd on one Redis, each behind an Envoy of its own.
 type world struct {
-	t      testing.TB
-	dir    string
-	admin  [2]string // host:port
-	athd   [2]*stage.Athd
-	envoy  [2]*realenvoy.Envoy
-	at     [2]string // host:port of the Envoys
-	plain  *api      // HTTP/1.1
-	tls    *api      // HTTP/2 behind TLS
-	redis  *realredis.Server
-	store  *tokenstore.Store // from beside
-	client *http.Client      // of HTTP/1.1
-	two    *http.Client      // of HTTP/2, which has trailers through Envoy
-	home   [2]string
+	*stage.Replicas
+	t     testing.TB
+	plain *api // HTTP/1.1
+	tls   *api // HTTP/2 behind TLS
+	store *tokenstore.Store
+	two   *http.Client // of HTTP/2, where Client is of HTTP/1.1: it has trailers through Envoy
 }
 
 func newWorld(t testing.TB, with setup) *world {
 	t.Helper()
-	stage.Binary(t)                               // built now: what follows has deadlines
-	dir, err := os.MkdirTemp("", "athd-replies-") // short: a socket's path is limited
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	by := &http.Transport{MaxIdleConnsPerHost: 16, DisableCompression: true}
-	t.Cleanup(by.CloseIdleConnections)
-	w := &world{t: t, dir: dir, redis: realredis.Start(t), client: &http.Client{
-		Transport: by, Timeout: patience, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}
+	w := &world{Replicas: stage.NewReplicas(t, 2, 2), t: t}
 	var h2c http.Protocols
 	h2c.SetUnencryptedHTTP2(true)
 	second := &http.Transport{Protocols: &h2c}
@@ -110,64 +82,37 @@ func newWorld(t testing.TB, with setup) *world {
 	cert := authority.Certificate("127.0.0.1")
 	w.plain, w.tls = startAPI(t, nil), startAPI(t, &cert)
 	_, port, _ := strings.Cut(w.tls.addr, ":")
+	redis := realredis.Start(t)
+	w.store = w.Open(t, tokenstore.Config{URL: redis.URL()})
+	leak.Of(t).Secret("the user's token", userToken)
 
-	if _, stderr, err := stage.Run(t, dir, "keys", "new", "-o", "keyset.json"); err != nil {
-		t.Fatalf("athd keys new: %v\n%s", err, stderr)
+	w.Write("providers.json", providers, map[string]any{"TLS": w.tls.addr, "Plain": w.plain.addr, "Secret": stage.Secret, "Rewrites": with.rewrites})
+	for i := range w.Athd {
+		w.Configure(i, configuration, map[string]any{
+			"Store": redis.URL(), "CA": authority.CAFile, "Port": port, "Plain": w.plain.addr, "EnvoyMore": with.envoy, "Limits": with.limits,
+		})
+		w.Start(i)
+		w.StartEnvoy(i)
 	}
-	w.at = [2]string{reserve.Addr(t), reserve.Addr(t)}
-	values := map[string]any{
-		"Public": w.at[0], "Store": w.redis.URL(), "Secret": clientSecret, "CA": authority.CAFile, "Port": port, "TLS": w.tls.addr, "Plain": w.plain.addr,
-		"EnvoyMore": with.envoy, "Limits": with.limits, "Rewrites": with.rewrites,
-	}
-	write(t, filepath.Join(dir, "admin.token"), adminToken, nil)
-	write(t, filepath.Join(dir, "providers.json"), providers, values)
-	w.store = w.open()
-	for i, name := range []string{"a", "b"} {
-		w.home[i] = filepath.Join(dir, name)
-		w.admin[i] = reserve.Addr(t)
-		if err := os.Mkdir(w.home[i], 0o700); err != nil {
-			t.Fatal(err)
-		}
-		values["Dir"], values["HTTP"], values["Admin"], values["Envoy"] = w.home[i], reserve.Addr(t), w.admin[i], w.at[i]
-		write(t, filepath.Join(w.home[i], "athd.yaml"), configuration, values)
-		w.athd[i] = stage.StartAthd(t, w.home[i], w.admin[i])
-		bootstrap, stderr, err := stage.Run(t, w.home[i], "bootstrap")
-		if err != nil {
-			t.Fatalf("athd bootstrap: %v\n%s", err, stderr)
-		}
-		w.envoy[i] = realenvoy.Start(t, []byte(bootstrap))
-	}
-	t.Cleanup(w.findLeaks)
 	return w
 }
 
 // addTools adds the API over TLS once more, while everything runs.
 func (w *world) addTools(rewrites bool) {
 	w.t.Helper()
-	body := fmt.Sprintf(`{"provider_id": "tools", "display_name": "Tools", "available_scopes": ["all"], "authorize_endpoint": "https://login.example/authorize",
-		"token_endpoint": "https://login.example/token", "api_base_url": "https://%s/v1", "client_id": "athd", "client_secret": %q, "rewrite_links": %v,
-		"scope_rules": [{"scope": "all", "methods": ["GET"], "paths": ["/**"]}]}`, w.tls.addr, clientSecret, rewrites)
-	status, answer := w.operate(http.MethodPost, "/ath/admin/providers", body)
-	if status/100 != 2 {
-		w.t.Fatalf("%d %s", status, answer)
+	if err := stage.Done(w.Operate(0, http.MethodPost, ath.AdminProvidersPath, tools("https://"+w.tls.addr+"/v1", rewrites))); err != nil {
+		w.t.Fatal(err)
 	}
 }
 
-func (w *world) operate(method, path, body string) (int, string) {
-	w.t.Helper()
-	req, err := http.NewRequestWithContext(w.t.Context(), method, "http://"+w.at[0]+path, strings.NewReader(body))
-	if err != nil {
-		w.t.Fatal(err)
+// tools is a provider as an operator adds it.
+func tools(base string, rewrites bool) map[string]any {
+	return map[string]any{
+		"provider_id": "tools", "display_name": "Tools", "available_scopes": []string{"all"},
+		"authorize_endpoint": "https://login.example/authorize", "token_endpoint": "https://login.example/token",
+		"api_base_url": base, "client_id": "athd", "client_secret": stage.Secret, "rewrite_links": rewrites,
+		"scope_rules": []any{map[string]any{"scope": "all", "methods": []string{"GET"}, "paths": []string{"/**"}}},
 	}
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("X-Ath-User-Token", adminToken)
-	resp, err := w.client.Do(req)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	answer, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
-	return resp.StatusCode, string(answer)
 }
 
 // An agent has one token for one provider.
@@ -217,9 +162,9 @@ type reply struct {
 // request is one of the agent's; native where its provider is an app.
 func (w *world) request(envoy int, a agent, path string) *http.Request {
 	w.t.Helper()
-	url := "http://" + w.at[envoy] + ath.ProxyPath + a.provider + path
+	url := "http://" + w.At[envoy] + ath.ProxyPath + a.provider + path
 	if a.provider == "open" {
-		url = "http://" + w.at[envoy] + path
+		url = "http://" + w.At[envoy] + path
 	}
 	req, err := http.NewRequestWithContext(w.t.Context(), http.MethodGet, url, nil)
 	if err != nil {
@@ -244,7 +189,7 @@ func (w *world) call(envoy int, a agent, path string) reply {
 	return got
 }
 
-func (w *world) do(req *http.Request) (reply, error) { return by(w.client, req) }
+func (w *world) do(req *http.Request) (reply, error) { return by(w.Client, req) }
 
 func by(c *http.Client, req *http.Request) (reply, error) {
 	resp, err := c.Do(req)
@@ -261,66 +206,17 @@ func by(c *http.Client, req *http.Request) (reply, error) {
 	return got, err
 }
 
-// metric is the sum of what both athd, or one, count.
-func (w *world) metric(athd int, name string) (sum float64) {
+// metric is what an athd counts.
+func (w *world) metric(athd int, name string) (n float64) {
 	w.t.Helper()
-	resp, err := w.client.Get("http://" + w.admin[athd] + "/metrics")
-	if err != nil {
-		w.t.Fatal(err)
+	status, text := w.Athd[athd].Get("/metrics")
+	if status != http.StatusOK {
+		w.t.Fatalf("/metrics answers %d", status)
 	}
-	defer resp.Body.Close()
-	text, _ := io.ReadAll(resp.Body)
-	for line := range strings.Lines(string(text)) {
+	for line := range strings.Lines(text) {
 		if rest, found := strings.CutPrefix(line, name+" "); found {
-			var n float64
 			fmt.Sscan(rest, &n)
-			sum += n
 		}
 	}
-	return sum
-}
-
-// open opens the store from beside the two athd.
-func (w *world) open() *tokenstore.Store {
-	w.t.Helper()
-	text, err := os.ReadFile(filepath.Join(w.dir, "keyset.json"))
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	keys, err := tokenstore.ParseKeyset(text)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	store, err := tokenstore.Open(tokenstore.Config{URL: w.redis.URL(), Keyset: keys, Timeout: 10 * time.Second})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	w.t.Cleanup(func() { store.Close() })
-	return store
-}
-
-// findLeaks fails the test if a secret stands in a log.
-func (w *world) findLeaks() {
-	watch := leak.Of(w.t)
-	watch.Secret("athd's client secret", clientSecret)
-	watch.Secret("the operator's token", adminToken)
-	watch.Secret("the user's token", userToken)
-	places := map[string][]byte{}
-	for i := range w.athd {
-		places[fmt.Sprintf("the log of athd %d", i)] = []byte(w.athd[i].Logs())
-		places[fmt.Sprintf("the log of Envoy %d", i)] = []byte(w.envoy[i].Log())
-		places[fmt.Sprintf("the access log of Envoy %d", i)] = []byte(strings.Join(w.envoy[i].AccessLog(), "\n"))
-	}
-	watch.Check(w.t, places)
-}
-
-func write(t testing.TB, path, text string, values map[string]any) {
-	t.Helper()
-	var b bytes.Buffer
-	if err := template.Must(template.New("").Option("missingkey=error").Parse(text)).Execute(&b, values); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, b.Bytes(), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	return n
 }

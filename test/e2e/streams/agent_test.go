@@ -1,12 +1,8 @@
 package streams
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
-	"encoding/json"
-	"fmt"
-	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -14,6 +10,7 @@ import (
 
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/test/harness/leak"
+	"github.com/athd/athd/test/harness/stage"
 	"github.com/athd/athd/test/harness/streams"
 	"github.com/athd/athd/tokenstore"
 )
@@ -102,9 +99,9 @@ func (w *world) holds(provider string, life time.Duration) (*holder, error) {
 
 // through is the holder as a caller of the API, through an Envoy.
 func (w *world) through(envoy int, h *holder) streams.Caller {
-	c := streams.Caller{Envoy: w.at[envoy], Agent: h.agent, Token: h.token.Secret().Reveal()}
+	c := streams.Caller{Envoy: w.At[envoy], Agent: h.agent, Token: h.token.Secret().Reveal()}
 	if inGateway(h.provider) {
-		c.Host, c.Prefix = w.public, ath.ProxyPath+h.provider
+		c.Host, c.Prefix = w.Public, ath.ProxyPath+h.provider
 	}
 	return c
 }
@@ -124,7 +121,7 @@ func (w *world) start(t testing.TB, k streams.Kind, envoy int, h *holder) *strea
 func (w *world) addLate(id string) {
 	w.t.Helper()
 	err := w.operate(0, http.MethodPost, ath.AdminProvidersPath, map[string]any{
-		"provider_id": id, "display_name": "Added", "available_scopes": []string{"streams:read", "streams:write"}, "client_id": "athd", "client_secret": clientSecret,
+		"provider_id": id, "display_name": "Added", "available_scopes": []string{"streams:read", "streams:write"}, "client_id": "athd", "client_secret": stage.Secret,
 		"authorize_endpoint": "https://login.example/authorize", "token_endpoint": "https://login.example/token", "api_base_url": "https://" + w.api.TLS,
 		"scope_rules": []any{
 			map[string]any{"scope": "streams:read", "methods": []string{"GET"}, "paths": []string{"/**"}},
@@ -136,39 +133,12 @@ func (w *world) addLate(id string) {
 	}
 }
 
-// ask is a request to the companion of one athd, through its Envoy.
-func (w *world) ask(at int, method, path string, body any, asOperator bool) error {
-	text, err := json.Marshal(body)
-	if err != nil {
-		return err
-	}
-	req, err := http.NewRequestWithContext(w.t.Context(), method, "http://"+w.at[at]+path, bytes.NewReader(text))
-	if err != nil {
-		return err
-	}
-	req.Host = w.public
-	req.Header.Set("Content-Type", "application/json")
-	if asOperator {
-		req.Header.Set("X-Ath-User-Token", adminToken)
-	}
-	resp, err := w.client.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
-	if err == nil && resp.StatusCode/100 != 2 {
-		err = fmt.Errorf("%s %s: %d %s", method, path, resp.StatusCode, answer)
-	}
-	return err
-}
-
 // operate is a request of the operator's.
 func (w *world) operate(at int, method, path string, body any) error {
-	return w.ask(at, method, path, body, true)
+	return stage.Done(w.Operate(at, method, path, body))
 }
 
 // revoke is the agent's own, of its token or its renewal token.
 func (w *world) revoke(at int, h *holder, token ath.Secret) error {
-	return w.ask(at, http.MethodPost, ath.RevokePath, map[string]string{"client_id": h.client, "client_secret": h.secret, "token": token.Reveal()}, false)
+	return stage.Done(w.Ask(at, http.MethodPost, ath.RevokePath, map[string]string{"client_id": h.client, "client_secret": h.secret, "token": token.Reveal()}))
 }

@@ -73,7 +73,7 @@ func (w *world) short(ctx context.Context, envoy int, h *holder) error {
 	r.Host = streams.HostHTTP2
 	r.Header.Set("Authorization", "Bearer "+c.Token)
 	r.Header.Set("X-Ath-Agent-Id", c.Agent)
-	resp, err := w.client.Do(r)
+	resp, err := w.Client.Do(r)
 	if err != nil {
 		return err
 	}

@@ -24,13 +24,13 @@ const (
 )
 
 var losses = []loss{
-	{"killed", func(w *world) { w.athd[0].Kill() }, 0, fault},
+	{"killed", func(w *world) { w.Athd[0].Kill() }, 0, fault},
 	{"drained", func(w *world) {
-		go func() { w.athd[0].Stop() }()
+		go func() { w.Athd[0].Stop() }()
 	}, 0, drain + fault},
 	{"frozen", func(w *world) {
-		w.athd[0].Signal(syscall.SIGSTOP)
-		w.t.Cleanup(func() { w.athd[0].Signal(syscall.SIGCONT) })
+		w.Athd[0].Signal(syscall.SIGSTOP)
+		w.t.Cleanup(func() { w.Athd[0].Signal(syscall.SIGCONT) })
 	}, 0, lost},
 	{"Redis gone", func(w *world) { w.redis.Kill() }, away / 2, away + lost},
 	{"Redis silent", func(w *world) { w.redis.Pause(); w.t.Cleanup(w.redis.Resume) }, away / 2, away + lost},

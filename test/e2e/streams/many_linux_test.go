@@ -215,14 +215,14 @@ type use struct{ athd, envoy, resident int64 }
 func (w *world) memory(t *testing.T) (u use) {
 	t.Helper()
 	var reply struct{ Allocated string }
-	err := json.Unmarshal([]byte(w.envoy[0].Admin("/memory")), &reply)
+	err := json.Unmarshal([]byte(w.Envoy[0].Admin("/memory")), &reply)
 	if err == nil {
 		u.envoy, err = strconv.ParseInt(reply.Allocated, 10, 64)
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	u.athd, u.resident = resident(t, w.athd[0].PID()), resident(t, w.envoy[0].PID())
+	u.athd, u.resident = resident(t, w.Athd[0].PID()), resident(t, w.Envoy[0].PID())
 	return u
 }
 

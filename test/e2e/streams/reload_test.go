@@ -16,7 +16,7 @@ import (
 // rewrite changes the configuration of one athd, and tells it.
 func (w *world) rewrite(i int, old, now string) {
 	w.t.Helper()
-	path := filepath.Join(w.home[i], "athd.yaml")
+	path := filepath.Join(w.Home[i], "athd.yaml")
 	text, err := os.ReadFile(path)
 	if err != nil {
 		w.t.Fatal(err)
@@ -28,7 +28,7 @@ func (w *world) rewrite(i int, old, now string) {
 	if err := os.WriteFile(path, []byte(changed), 0o600); err != nil {
 		w.t.Fatal(err)
 	}
-	w.athd[i].Signal(syscall.SIGHUP)
+	w.Athd[i].Signal(syscall.SIGHUP)
 }
 
 // some are a few kinds in make test, of both protocols and ways, and all otherwise.
@@ -82,7 +82,7 @@ func TestExchangesEndWithTheConfigurationThatAllowedThem(t *testing.T) {
 			var seen table
 			open := func(providerOf func(streams.Kind) string) (all []*trial) {
 				for _, k := range some() {
-					for envoy := range w.envoy {
+					for envoy := range w.Envoy {
 						all = append(all, &trial{kind: k, envoy: envoy, h: w.hold(providerOf(k), time.Hour)})
 					}
 				}
@@ -143,7 +143,7 @@ func TestExchangesEndWithTheirProvider(t *testing.T) {
 					if k.GRPC || k.Path == streams.SocketPath {
 						continue
 					}
-					for envoy := range w.envoy {
+					for envoy := range w.Envoy {
 						all = append(all, &trial{kind: k, envoy: envoy, h: w.hold(id, time.Hour)}, &trial{kind: k, envoy: envoy, h: w.hold(gate, time.Hour)})
 					}
 				}

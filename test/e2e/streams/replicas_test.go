@@ -40,7 +40,7 @@ func TestAnyReplicaWatches(t *testing.T) {
 
 			all := open(n)
 			stopped := make(chan error, 1)
-			go func() { stopped <- w.athd[0].Stop() }()
+			go func() { stopped <- w.Athd[0].Stop() }()
 			for going := true; going; {
 				h := w.hold("two", time.Hour)
 				s, err := k.Open(t.Context(), w.api, w.through(0, h))

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/athd/athd/test/harness/leak"
+	"github.com/athd/athd/tokenstore"
 )
 
 var binary = sync.OnceValues(func() (string, error) {
@@ -73,6 +74,23 @@ func Run(t testing.TB, dir string, args ...string) (stdout, stderr string, err e
 // else to do: what is over it hangs.
 const patience = time.Minute
 
+// NewKeyset has athd write a keyset to a file, and reads it.
+func NewKeyset(t testing.TB, path string) *tokenstore.Keyset {
+	t.Helper()
+	if _, stderr, err := Run(t, filepath.Dir(path), "keys", "new", "-o", path); err != nil {
+		t.Fatalf("athd keys new: %v\n%s", err, stderr)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := tokenstore.ParseKeyset(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return keys
+}
+
 // An Athd is a running athd serve.
 type Athd struct {
 	Admin string // URL of its admin listener
@@ -84,9 +102,9 @@ type Athd struct {
 	err    error
 }
 
-// startAthd runs athd and waits until it listens; ready also waits until it
-// says that it is ready.
-func startAthd(t testing.TB, dir, admin string, ready bool, change ...func(*exec.Cmd)) *Athd {
+// StartAthd runs athd on dir/athd.yaml and returns when it says on its admin address
+// that it is ready. [Start] and [Replicas] do more.
+func StartAthd(t testing.TB, dir, admin string, change ...func(*exec.Cmd)) *Athd {
 	t.Helper()
 	a := &Athd{Admin: "http://" + admin, t: t, logs: filepath.Join(t.TempDir(), "athd.log"), exited: make(chan struct{})}
 	a.cmd = exec.Command(Binary(t), "serve", "--config", filepath.Join(dir, "athd.yaml"))
@@ -116,13 +134,9 @@ func startAthd(t testing.TB, dir, admin string, ready bool, change ...func(*exec
 			t.Logf("athd's log:\n%s", a.Logs())
 		}
 	})
-	path := "/health"
-	if ready {
-		path = "/readyz"
-	}
 	deadline := time.Now().Add(patience)
 	for {
-		status, _ := a.Get(path)
+		status, _ := a.Get("/readyz")
 		if status == http.StatusOK {
 			return a
 		}

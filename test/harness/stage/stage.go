@@ -251,9 +251,7 @@ func Start(t testing.TB, o Options) *Stage {
 	s.write("athd.yaml", fill(t, configuration, values))
 	s.write("providers.json", withProviders(t, fill(t, providers, values), o.Providers))
 	s.write("admin.token", AdminKey+"\n")
-	if _, stderr, err := Run(t, dir, "keys", "new", "-o", filepath.Join(dir, "keyset.json")); err != nil {
-		t.Fatalf("athd keys new: %v\n%s", err, stderr)
-	}
+	NewKeyset(t, filepath.Join(dir, "keyset.json"))
 	bootstrap := func(args ...string) []byte {
 		text, stderr, err := Run(t, dir, append([]string{"bootstrap", "--config", "athd.yaml"}, args...)...)
 		if err != nil {
@@ -261,7 +259,7 @@ func Start(t testing.TB, o Options) *Stage {
 		}
 		return []byte(text)
 	}
-	s.Athd = startAthd(t, dir, admin, true, o.Athd)
+	s.Athd = StartAthd(t, dir, admin, o.Athd)
 	if o.Envoy == nil {
 		o.Envoy = func(_ string, bootstrap func(...string) []byte) []byte { return bootstrap() }
 	}
@@ -277,7 +275,7 @@ func (s *Stage) RestartAthd() {
 	if err := s.Athd.Stop(); err != nil {
 		s.t.Fatal(err)
 	}
-	s.Athd = startAthd(s.t, s.Dir, s.admin, true)
+	s.Athd = StartAthd(s.t, s.Dir, s.admin)
 }
 
 // startOAuth starts the OAuth server and returns its URL.
