@@ -21,29 +21,13 @@ type caller struct {
 // hold stores what a handshake leaves behind, so that there are agents that can
 // call from the moment at which their provider is there.
 func (w *world) hold(provider, host string) (caller, error) {
-	ctx, now := w.t.Context(), time.Now()
-	c := caller{agent: "https://agents.example/" + provider + "/" + string(ath.NewTag()) + ".json", provider: provider}
-	client, user, scopes := "client-"+string(ath.AgentTag(c.agent)), "user-of-"+provider, ath.Scopes{"things:read"}
-	err := w.store.CreateAgent(ctx, tokenstore.Agent{
-		ID: c.agent, ClientID: client, Name: "An agent", Purpose: "Calls.", RedirectURIs: []string{"https://agents.example/callback"},
-		Developer: tokenstore.Developer{Name: "Agents Inc.", ID: "https://agents.example"},
-		Approvals: []tokenstore.Approval{{Provider: provider, Approved: scopes}}, ApprovalExpires: now.Add(24 * time.Hour), Registered: now,
-	})
-	tag := ath.NewTag()
-	token := ath.NewToken(tag)
-	c.token = token.Secret().Reveal()
+	of := stage.RegisteredAgent("https://agents.example/"+provider+"/"+string(ath.NewTag())+".json", ath.Scopes{"things:read"}, provider)
+	c := stage.NewConsent(of, provider, "https://login.example/token athd https://"+net.JoinHostPort(host, w.port))
+	err := w.store.CreateAgent(w.t.Context(), of)
 	if err == nil {
-		err = w.store.PutConnection(ctx, tag, tokenstore.Connection{
-			Agent: c.agent, User: user, Provider: provider, Access: ath.NewSecret(userToken), Scopes: scopes, Created: now,
-			Destination: "https://login.example/token athd https://" + net.JoinHostPort(host, w.port),
-		}, now.Add(time.Hour))
+		err = c.Put(w.t, w.store)
 	}
-	if err == nil {
-		err = w.store.PutGrant(ctx, token, tokenstore.Grant{
-			Agent: c.agent, ClientID: client, User: user, Provider: provider, Scopes: scopes, Connection: tag, Issued: now, Expires: now.Add(time.Hour),
-		})
-	}
-	return c, err
+	return caller{of.ID, c.Token.Secret().Reveal(), provider}, err
 }
 
 // call goes through an Envoy. The body of a 200 is the path that the API saw.

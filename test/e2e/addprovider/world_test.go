@@ -9,14 +9,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/athd/athd/test/harness/leak"
 	"github.com/athd/athd/test/harness/realenvoy"
 	"github.com/athd/athd/test/harness/realredis"
 	"github.com/athd/athd/test/harness/stage"
 	"github.com/athd/athd/tokenstore"
 )
-
-const userToken = "gho_16C7e42F292c6912E7710c838347Ae178B4a"
 
 // configuration is of production: no development options, and an exception for
 // the one port at which the tests' APIs are.
@@ -65,7 +62,6 @@ func newWorld(t testing.TB, with setup) *world {
 	}
 	redis := realredis.Start(t)
 	w.store = w.Open(t, tokenstore.Config{URL: redis.URL()})
-	leak.Of(t).Secret("the user's token", userToken)
 
 	w.Write("providers.json", providers, map[string]any{"Secret": stage.Secret})
 	w.addQuietly(with.providers)
@@ -85,7 +81,7 @@ func (w *world) serve(address string) (at string) {
 		w.t.Fatal(err)
 	}
 	srv := &http.Server{ReadHeaderTimeout: 10 * time.Second, Handler: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		if r.Header.Get("Authorization") != "Bearer "+userToken {
+		if r.Header.Get("Authorization") != "Bearer "+stage.UserToken {
 			rw.WriteHeader(http.StatusUnauthorized)
 			return
 		}

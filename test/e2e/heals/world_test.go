@@ -3,7 +3,6 @@
 package heals
 
 import (
-	"crypto/rand"
 	"io"
 	"net/http"
 	"strings"
@@ -11,7 +10,6 @@ import (
 	"time"
 
 	"github.com/athd/athd/ath"
-	"github.com/athd/athd/test/harness/leak"
 	"github.com/athd/athd/test/harness/realenvoy"
 	"github.com/athd/athd/test/harness/realredis"
 	"github.com/athd/athd/test/harness/stage"
@@ -77,14 +75,7 @@ func newWorld(t *testing.T, athds int, more ...string) *world {
 		w.Start(i)
 	}
 	w.StartEnvoy(0)
-	id, err := ath.ParseAgentID(agentID, false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.agent = tokenstore.Agent{ID: agentID, ClientID: ath.NewClientID(id).String(), ApprovalExpires: time.Now().Add(time.Hour), Registered: time.Now()}
-	for _, provider := range []string{"one", "two", "own", "late"} {
-		w.agent.Approvals = append(w.agent.Approvals, tokenstore.Approval{Provider: provider, Approved: ath.Scopes{"things:read", "things:write"}})
-	}
+	w.agent = stage.RegisteredAgent(agentID, ath.Scopes{"things:read", "things:write"}, "one", "two", "own", "late")
 	if err := w.store.CreateAgent(t.Context(), w.agent); err != nil {
 		t.Fatal(err)
 	}
@@ -104,29 +95,16 @@ type user struct {
 // connect stores a user's grant, whose access token nobody but the API finds ended.
 func (w *world) connect(provider string, change ...func(*tokenstore.Connection)) *user {
 	w.t.Helper()
-	now := time.Now()
 	access, refresh := w.oauth.grant()
-	u := &user{provider: provider, token: ath.NewToken(ath.NewTag())}
-	u.first = tokenstore.Connection{
-		Agent: agentID, User: "user-" + rand.Text(), Provider: provider, Access: ath.NewSecret(access), Refresh: ath.NewSecret(refresh),
-		Expires: now.Add(time.Hour), Created: now, Scopes: ath.Scopes{"things:read", "things:write"},
-		Destination: w.oauth.URL + "/token athd http://" + w.api.addr,
-	}
+	c := stage.NewConsent(w.agent, provider, w.oauth.URL+"/token athd http://"+w.api.addr)
+	c.Connection.Access, c.Connection.Refresh, c.Connection.Expires = ath.NewSecret(access), ath.NewSecret(refresh), time.Now().Add(time.Hour)
 	for _, f := range change {
-		f(&u.first)
+		f(&c.Connection)
 	}
-	leak.Of(w.t).Secret("an agent's token", u.token.Secret().Reveal())
-	u.ref = tokenstore.ConnectionRef{Tag: u.token.Tag(), Agent: agentID, User: u.first.User, Provider: provider}
-	if err := w.store.PutConnection(w.t.Context(), u.ref.Tag, u.first, now.Add(time.Hour)); err != nil {
+	if err := c.Put(w.t, w.store); err != nil {
 		w.t.Fatal(err)
 	}
-	if err := w.store.PutGrant(w.t.Context(), u.token, tokenstore.Grant{
-		Agent: agentID, ClientID: w.agent.ClientID, User: u.first.User, Provider: provider, Scopes: u.first.Scopes,
-		Connection: u.ref.Tag, Issued: now, Expires: now.Add(time.Hour),
-	}); err != nil {
-		w.t.Fatal(err)
-	}
-	return u
+	return &user{provider, c.Token, c.Ref(), c.Connection}
 }
 
 // stored reads the connection.

@@ -34,7 +34,7 @@ type crew struct {
 	endpoint *endpoint
 	athd     []*member
 	store    *tokenstore.Store
-	client   string // the agent's client_id
+	agent    tokenstore.Agent
 }
 
 // A member is one athd process.
@@ -78,15 +78,8 @@ func newCrew(t *testing.T, yaml string, on tokenstore.Config) *crew {
 		m.checks = authv3.NewAuthorizationClient(conn)
 		c.athd = append(c.athd, m)
 	}
-	id, err := ath.ParseAgentID(agentID, false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.client = ath.NewClientID(id).String()
-	if err := c.store.CreateAgent(t.Context(), tokenstore.Agent{
-		ID: agentID, ClientID: c.client, ApprovalExpires: time.Now().Add(time.Hour),
-		Approvals: []tokenstore.Approval{{Provider: "shop", Approved: ath.Scopes{"products:read"}}},
-	}); err != nil {
+	c.agent = stage.RegisteredAgent(agentID, ath.Scopes{"products:read"}, "shop")
+	if err := c.store.CreateAgent(t.Context(), c.agent); err != nil {
 		t.Fatal(err)
 	}
 	return c
@@ -103,27 +96,14 @@ type user struct {
 // connect stores a user's grant whose access token, of an hour, ends after left.
 func (c *crew) connect(left time.Duration) *user {
 	c.t.Helper()
-	now := time.Now()
-	u := &user{token: ath.NewToken(ath.NewTag()), expires: now.Add(left)}
-	u.first = tokenstore.Connection{
-		Agent: agentID, User: "user-" + rand.Text(), Provider: "shop", Access: ath.NewSecret("access-" + rand.Text()),
-		Refresh: ath.NewSecret(c.endpoint.grant()), Expires: u.expires, Created: u.expires.Add(-time.Hour),
-		Scopes: ath.Scopes{"products:read"}, Destination: c.endpoint.url + " athd " + api,
-	}
-	watch := leak.Of(c.t)
-	watch.Secret("an upstream access_token", u.first.Access.Reveal())
-	watch.Secret("an upstream refresh_token", u.first.Refresh.Reveal())
-	u.ref = tokenstore.ConnectionRef{Tag: u.token.Tag(), Agent: agentID, User: u.first.User, Provider: "shop"}
-	if err := c.store.PutConnection(c.t.Context(), u.ref.Tag, u.first, now.Add(time.Hour)); err != nil {
+	x := stage.NewConsent(c.agent, "shop", c.endpoint.url+" athd "+api)
+	x.Connection.Access, x.Connection.Refresh = ath.NewSecret("access-"+rand.Text()), ath.NewSecret(c.endpoint.grant())
+	x.Connection.Expires = time.Now().Add(left)
+	x.Connection.Created = x.Connection.Expires.Add(-time.Hour)
+	if err := x.Put(c.t, c.store); err != nil {
 		c.t.Fatal(err)
 	}
-	if err := c.store.PutGrant(c.t.Context(), u.token, tokenstore.Grant{
-		Agent: agentID, ClientID: c.client, User: u.first.User, Provider: "shop", Scopes: u.first.Scopes,
-		Connection: u.ref.Tag, Issued: now, Expires: now.Add(time.Hour),
-	}); err != nil {
-		c.t.Fatal(err)
-	}
-	return u
+	return &user{x.Token, x.Ref(), x.Connection, x.Connection.Expires}
 }
 
 // renewed reports whether a user has a new access token, and a refresh token that

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/athd/athd/ath"
+	"github.com/athd/athd/test/harness/stage"
 )
 
 const checked = "replies: checked"
@@ -91,7 +92,7 @@ func (w *world) counts(athd int, name string, want float64) {
 
 func holdsToken(h http.Header) (names []string) {
 	for name, values := range h {
-		if strings.Contains(strings.Join(values, " "), userToken) {
+		if strings.Contains(strings.Join(values, " "), stage.UserToken) {
 			names = append(names, name)
 		}
 	}
@@ -240,7 +241,7 @@ func TestEarlyHintsReachNoAgent(t *testing.T) {
 				t.Fatal(err)
 			}
 			text, _ := io.ReadAll(conn)
-			if !strings.HasPrefix(string(text), "HTTP/1.1 200") || strings.Contains(string(text), userToken) || strings.Contains(string(text), "session=") {
+			if !strings.HasPrefix(string(text), "HTTP/1.1 200") || strings.Contains(string(text), stage.UserToken) || strings.Contains(string(text), "session=") {
 				t.Errorf("%s: %s", a.provider, text)
 			}
 		}

@@ -10,17 +10,13 @@ import (
 	"time"
 
 	"github.com/athd/athd/ath"
-	"github.com/athd/athd/test/harness/leak"
 	"github.com/athd/athd/test/harness/realenvoy"
 	"github.com/athd/athd/test/harness/realredis"
 	"github.com/athd/athd/test/harness/stage"
 	"github.com/athd/athd/tokenstore"
 )
 
-const (
-	userToken = "gho_16C7e42F292c6912E7710c838347Ae178B4a"
-	openHost  = "open.example"
-)
+const openHost = "open.example"
 
 const configuration = `public_url: http://{{.Public}}
 listen: {grpc: "{{.GRPC}}", http: "{{.HTTP}}", admin: "{{.Admin}}"}
@@ -84,7 +80,6 @@ func newWorld(t testing.TB, with setup) *world {
 	_, port, _ := strings.Cut(w.tls.addr, ":")
 	redis := realredis.Start(t)
 	w.store = w.Open(t, tokenstore.Config{URL: redis.URL()})
-	leak.Of(t).Secret("the user's token", userToken)
 
 	w.Write("providers.json", providers, map[string]any{"TLS": w.tls.addr, "Plain": w.plain.addr, "Secret": stage.Secret, "Rewrites": with.rewrites})
 	for i := range w.Athd {
@@ -124,30 +119,18 @@ type agent struct {
 // hold stores what a handshake leaves behind.
 func (w *world) hold(provider string, life time.Duration) agent {
 	w.t.Helper()
-	ctx, now := w.t.Context(), time.Now()
-	a := agent{id: "https://agents.example/" + string(ath.NewTag()) + ".json", provider: provider, token: ath.NewToken(ath.NewTag())}
-	client, user := ath.NewClientIDOf(ath.AgentTag(a.id)).String(), "user-"+string(ath.NewTag())
-	leak.Of(w.t).Secret("an agent's token", a.token.Secret().Reveal())
+	of := stage.RegisteredAgent("https://agents.example/"+string(ath.NewTag())+".json", ath.Scopes{"all"}, provider)
 	to := map[string]string{"gate": "https://" + w.tls.addr, "tools": "https://" + w.tls.addr, "plain": "http://" + w.plain.addr, "open": "http://" + w.plain.addr}[provider]
-	err := w.store.CreateAgent(ctx, tokenstore.Agent{
-		ID: a.id, ClientID: client, SecretDigest: ath.DigestOf("x"), Name: "An agent", Developer: tokenstore.Developer{Name: "Agents Inc.", ID: "https://agents.example"},
-		Approvals: []tokenstore.Approval{{Provider: provider, Approved: ath.Scopes{"all"}}}, ApprovalExpires: now.Add(24 * time.Hour), Registered: now,
-	})
+	c := stage.NewConsent(of, provider, "https://login.example/token athd "+to)
+	c.Grant.Expires = c.Grant.Issued.Add(life)
+	err := w.store.CreateAgent(w.t.Context(), of)
 	if err == nil {
-		err = w.store.PutConnection(ctx, a.token.Tag(), tokenstore.Connection{
-			Agent: a.id, User: user, Provider: provider, Access: ath.NewSecret(userToken), Scopes: ath.Scopes{"all"}, Created: now,
-			Destination: "https://login.example/token athd " + to,
-		}, now.Add(time.Hour))
-	}
-	if err == nil {
-		err = w.store.PutGrant(ctx, a.token, tokenstore.Grant{
-			Agent: a.id, ClientID: client, User: user, Provider: provider, Scopes: ath.Scopes{"all"}, Connection: a.token.Tag(), Issued: now, Expires: now.Add(life),
-		})
+		err = c.Put(w.t, w.store)
 	}
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return a
+	return agent{of.ID, provider, c.Token}
 }
 
 // A reply is what an agent got.

@@ -9,10 +9,8 @@ import (
 	"time"
 
 	"github.com/athd/athd/ath"
-	"github.com/athd/athd/test/harness/leak"
 	"github.com/athd/athd/test/harness/stage"
 	"github.com/athd/athd/test/harness/streams"
-	"github.com/athd/athd/tokenstore"
 )
 
 // A holder is an agent with one token, and what the token stands on.
@@ -64,37 +62,24 @@ func (w *world) hold(provider string, life time.Duration) *holder {
 }
 
 func (w *world) holds(provider string, life time.Duration) (*holder, error) {
-	ctx, now := w.t.Context(), time.Now()
-	host := strings.ToLower(rand.Text()) + ".example"
-	h := &holder{host: host, agent: "https://" + host + "/agent.json", provider: provider, connection: ath.NewTag(), secret: string(ath.NewTag() + ath.NewTag())}
-	h.client, h.user = ath.NewClientIDOf(ath.AgentTag(h.agent)).String(), "user-"+string(ath.NewTag())
-	h.token, h.renewal = ath.NewToken(h.connection), ath.NewRenewalToken(h.connection)
-	h.expires = now.Add(life)
-	leak.Of(w.t).Secret("an agent's token", h.token.Secret().Reveal())
 	scopes := ath.Scopes{"streams:read", "streams:write", "streams:other"}
 	if inGateway(provider) {
 		scopes = scopes[:2]
 	}
-	err := w.store.CreateAgent(ctx, tokenstore.Agent{
-		ID: h.agent, ClientID: h.client, SecretDigest: ath.DigestOf(h.secret), Name: "An agent", Purpose: "Streams.",
-		RedirectURIs: []string{"https://agents.example/callback"}, Developer: tokenstore.Developer{Name: "Agents Inc.", ID: "https://agents.example"},
-		Approvals: []tokenstore.Approval{{Provider: provider, Approved: scopes}}, ApprovalExpires: now.Add(24 * time.Hour), Registered: now,
-	})
+	host, secret := strings.ToLower(rand.Text())+".example", string(ath.NewTag()+ath.NewTag())
+	of := stage.RegisteredAgent("https://"+host+"/agent.json", scopes, provider)
+	of.SecretDigest = ath.DigestOf(secret)
+	c := stage.NewConsent(of, provider, w.destination(provider))
+	c.Grant.Expires = c.Grant.Issued.Add(life)
+	c.Terms = ath.RenewalTerms{Max: 48 * time.Hour, Idle: 24 * time.Hour}
+	err := w.store.CreateAgent(w.t.Context(), of)
 	if err == nil {
-		err = w.store.PutConnection(ctx, h.connection, tokenstore.Connection{
-			Agent: h.agent, User: h.user, Provider: provider, Access: ath.NewSecret(userToken), Scopes: scopes, Created: now, Destination: w.destination(provider),
-		}, now.Add(time.Hour))
+		err = c.Put(w.t, w.store)
 	}
-	if err == nil {
-		err = w.store.PutRenewal(ctx, h.renewal, tokenstore.Renewal{
-			Agent: h.agent, ClientID: h.client, User: h.user, Provider: provider, Scopes: scopes, Connection: h.connection,
-			Terms: ath.RenewalTerms{Max: 48 * time.Hour, Idle: 24 * time.Hour}, Issued: now, Used: now,
-		}, h.token, tokenstore.Grant{
-			Agent: h.agent, ClientID: h.client, User: h.user, Provider: provider, Scopes: scopes, Connection: h.connection,
-			Issued: now, Expires: h.expires, Renewal: h.renewal.Digest(),
-		})
-	}
-	return h, err
+	return &holder{
+		host: host, agent: of.ID, client: of.ClientID, secret: secret, user: c.Grant.User, token: c.Token, renewal: c.Renewal,
+		connection: c.Token.Tag(), provider: provider, expires: c.Grant.Expires,
+	}, err
 }
 
 // through is the holder as a caller of the API, through an Envoy.

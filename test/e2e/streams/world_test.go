@@ -6,15 +6,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/athd/athd/test/harness/leak"
 	"github.com/athd/athd/test/harness/realenvoy"
 	"github.com/athd/athd/test/harness/realredis"
 	"github.com/athd/athd/test/harness/stage"
 	"github.com/athd/athd/test/harness/streams"
 	"github.com/athd/athd/tokenstore"
 )
-
-const userToken = "gho_16C7e42F292c6912E7710c838347Ae178B4a"
 
 // configuration has the API twice, as an app that speaks HTTP/1.1 and as one that
 // speaks HTTP/2, each on a host of its own.
@@ -79,7 +76,6 @@ func newWorld(t testing.TB, with setup) *world {
 	w.api = streams.StartAPI(t, authority.Certificate("127.0.0.1"))
 	_, port, _ := strings.Cut(w.api.TLS, ":")
 	w.store = w.Open(t, tokenstore.Config{URL: w.redis.URL()})
-	leak.Of(t).Secret("the user's token", userToken)
 
 	w.Write("providers.json", providers, map[string]any{"Secret": stage.Secret, "TLS": w.api.TLS})
 	more := with.envoy
