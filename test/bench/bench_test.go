@@ -16,6 +16,8 @@ import (
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/athd/athd/test/harness/stage"
 )
 
 var (
@@ -107,10 +109,10 @@ func drawn(calls []call, message func(call) []byte) [][]byte {
 func (r *rig) verify(t testing.TB) {
 	t.Helper()
 	call := r.calls[0]
-	upstream := map[string]string{bare: call.token, plain: userToken, lean: userToken, athdIs: userToken, watchIs: userToken, procIs: userToken}
+	upstream := map[string]string{bare: call.token, plain: stage.UserToken, lean: stage.UserToken, athdIs: stage.UserToken, watchIs: stage.UserToken, procIs: stage.UserToken}
 	answer := map[string]string{plain: r.noop[plain], lean: r.noop[lean], athdIs: r.athd.socket}
 	if based, ok := r.others[baseIs]; ok {
-		upstream[baseIs], answer[baseIs] = userToken, based.socket
+		upstream[baseIs], answer[baseIs] = stage.UserToken, based.socket
 	}
 	for variant, authorization := range upstream {
 		conn, err := net.Dial("tcp", r.envoy.Addr(variant))
@@ -143,7 +145,7 @@ func (r *rig) verify(t testing.TB) {
 			t.Fatalf("%s: %v", variant, err)
 		}
 		headers := message.GetOkResponse().GetHeaders()
-		if message.GetStatus() == nil || len(headers) != 1 || headers[0].GetHeader().GetValue() != "Bearer "+userToken {
+		if message.GetStatus() == nil || len(headers) != 1 || headers[0].GetHeader().GetValue() != "Bearer "+stage.UserToken {
 			t.Fatalf("%s answers %v", variant, &message)
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/athd/athd/envoy/server"
+	"github.com/athd/athd/test/harness/stage"
 )
 
 // Variables that make a process of this binary a no-op server, and its replies
@@ -51,7 +52,7 @@ func serveNoop(socket string) {
 		Status: &rpcstatus.Status{}, DynamicMetadata: metadata,
 		HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: &authv3.OkHttpResponse{
 			Headers: []*corev3.HeaderValueOption{{
-				Header:       &corev3.HeaderValue{Key: "authorization", Value: "Bearer " + userToken},
+				Header:       &corev3.HeaderValue{Key: "authorization", Value: "Bearer " + stage.UserToken},
 				AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
 			}},
 		}},

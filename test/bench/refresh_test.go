@@ -17,6 +17,7 @@ import (
 
 	"github.com/athd/athd/ath"
 	"github.com/athd/athd/test/harness/figures"
+	"github.com/athd/athd/test/harness/stage"
 	"github.com/athd/athd/tokenstore"
 )
 
@@ -138,7 +139,7 @@ func (r *floodRig) users(t testing.TB, n int, ended bool, tokenURL string) [][]b
 			tag, user := ath.NewTag(), "user-"+rand.Text()
 			token := ath.NewToken(tag)
 			errs[i] = store.PutConnection(t.Context(), tag, tokenstore.Connection{
-				Agent: id, User: user, Provider: "shop", Access: ath.NewSecret(userToken), Refresh: ath.NewSecret("refresh-" + rand.Text()),
+				Agent: id, User: user, Provider: "shop", Access: ath.NewSecret(stage.UserToken), Refresh: ath.NewSecret("refresh-" + rand.Text()),
 				Scopes: scopes, Created: expires.Add(-2 * time.Hour), Expires: expires, Destination: tokenURL + " athd http://" + r.upstream,
 			}, now.Add(time.Hour))
 			if errs[i] == nil {

@@ -24,9 +24,8 @@ import (
 )
 
 const (
-	userToken = "gho_16C7e42F292c6912E7710c838347Ae178B4a" // as long as such tokens are
-	tokens    = 10_000
-	agents    = 100
+	tokens = 10_000
+	agents = 100
 )
 
 // A rig is all that stands between the load and the upstream.
@@ -178,7 +177,7 @@ func (r *rig) seedAgent(ctx context.Context, store *tokenstore.Store, n int) err
 		token := ath.NewToken(tag)
 		r.calls[i] = call{token: token.Secret().Reveal(), agent: id}
 		err = store.PutConnection(ctx, tag, tokenstore.Connection{
-			Agent: id, User: user, Provider: "shop", Access: ath.NewSecret(userToken), Refresh: ath.NewSecret(userToken),
+			Agent: id, User: user, Provider: "shop", Access: ath.NewSecret(stage.UserToken), Refresh: ath.NewSecret(stage.UserToken),
 			Scopes: scopes, Created: now, Destination: "https://login.example/token athd http://" + r.upstream,
 		}, now.Add(time.Hour))
 		if err == nil {
