@@ -138,6 +138,9 @@ func TestExchangesEndWithTheirProvider(t *testing.T) {
 			for at, name := range []string{"asked at the first", "asked at the other"} {
 				id := late + name[len(name)-5:]
 				w.addLate(id)
+				for envoy := range w.Envoy {
+					w.opens(t, envoy, id) // the other athd hears of it
+				}
 				var all []*trial
 				for _, k := range some() {
 					if k.GRPC || k.Path == streams.SocketPath {
