@@ -22,7 +22,7 @@ const (
 	// MaxPage is the longest page that is read, in bytes.
 	MaxPage = 1 << 20
 	// Timeout bounds each single request, reading its reply included.
-	Timeout = 10 * time.Second
+	Timeout = 30 * time.Second
 	// maxSteps bounds the log; the oldest steps go first.
 	maxSteps = 1000
 )
