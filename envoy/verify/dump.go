@@ -283,5 +283,6 @@ func kindOf(a *anypb.Any) string {
 	return strings.TrimPrefix(a.GetTypeUrl(), anyPrefix)
 }
 
-// open decodes an Any into m if it is one of these.
-func open(a *anypb.Any, m proto.Message) bool { return a != nil && a.UnmarshalTo(m) == nil }
+// open decodes an Any into m if it is one of these. Most are not: filters are looked
+// through for one kind after the other.
+func open(a *anypb.Any, m proto.Message) bool { return a.MessageIs(m) && a.UnmarshalTo(m) == nil }
