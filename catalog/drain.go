@@ -75,7 +75,7 @@ func (k *Catalog) drain(ctx context.Context) {
 		for _, id := range ending {
 			l := looks[id]
 			if l == nil {
-				l = &look{}
+				l = &look{next: began} // also where there is a rest yet: nobody wakes this athd after it
 				looks[id] = l
 			}
 			if !began.Before(rested) && !began.Before(l.next) {
@@ -198,7 +198,7 @@ func (k *Catalog) settle(ctx context.Context, d *draining, waits map[string]int)
 		}
 	}
 	switch {
-	case d.ended > 0 && d.left == 0: // and look whether one has come since
+	case d.ended > 0: // go on, and look whether one has come since
 		l.next, l.pause = time.Now(), 0
 	case d.ended == 0 && next.Left == 0 && removed:
 		return k.forget(ctx, d.held)

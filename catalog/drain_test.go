@@ -204,6 +204,30 @@ func TestProvidersThatAreRemovedTogetherShareAWalk(t *testing.T) {
 	}
 }
 
+// Whoever removes a provider while this athd rests from a walk need do no more: its
+// connections end, though nothing is written after that.
+//
+// proves: O-2
+func TestAProviderThatIsRemovedBetweenTwoWalksHasItsTurn(t *testing.T) {
+	const n = 60 // they end at a pace, so that the rest is long
+	w := newWorld(t)
+	r := w.start(t)
+	r.add(t, "first", config("c", ""))
+	r.add(t, "second", config("c", ""))
+	for range n {
+		r.connect(t, r.get("first"))
+	}
+	tag := r.connect(t, r.get("second"))
+	if _, err := r.Remove(t.Context(), "first", "ops"); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the walk is over", func() bool { left, _ := r.Draining("first"); return left == n }) // nobody revokes here
+	if _, err := r.Remove(t.Context(), "second", "ops"); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "its connection ends", func() bool { return !r.connected(t, tag) })
+}
+
 // Who moves a provider to a file removes it first: what is still to be revoked then
 // ends nothing of the file's.
 //
