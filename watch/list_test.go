@@ -4,6 +4,10 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/athd/athd/ath"
+	"github.com/athd/athd/authz"
+	"github.com/athd/athd/tokenstore"
 )
 
 // Operators are told of what goes on, the newest first, and of nothing that is over.
@@ -49,6 +53,12 @@ func TestStreamsAreListed(t *testing.T) {
 		}
 		if seen[0] != want {
 			t.Errorf("%+v, want %+v", seen[0], want)
+		}
+		w.say(third.Held.Grant, authz.Holding{Reason: authz.Allowed, Until: time.Now().Add(time.Minute)})
+		w.changes <- tokenstore.Change{Kind: tokenstore.AgentChanged, Tag: ath.AgentTag(third.Held.Agent)}
+		synctest.Wait()
+		if seen, _ := w.List("", 1); !seen[0].Until.Equal(time.Now().Add(time.Minute)) {
+			t.Errorf("an approval that ends sooner: until %v", seen[0].Until)
 		}
 		two.Close()
 		if got, all := decisions("", 10); got != "dec_3 dec_1 " || all != 2 {

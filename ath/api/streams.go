@@ -17,5 +17,5 @@ type Stream struct {
 	Scope      string `json:"scope"` // by which it passed
 	Connection string `json:"connection_id"`
 	Since      string `json:"since"`   // RFC 3339
-	Expires    string `json:"expires"` // its token's end, at which it ends
+	Expires    string `json:"expires"` // its end by itself: that of its token, or of the approval
 }
