@@ -87,7 +87,7 @@ type crossing struct {
 // calls are judged or refused, and no token goes where it does not belong. What
 // docs/guides/upgrading.md says of the order of both is what is seen here.
 func TestAnOlderAthdOnTheOtherSideOfEnvoy(t *testing.T) {
-	for _, text := range strings.Fields(os.Getenv("ATHD_OLDER")) {
+	for text := range strings.FieldsSeq(os.Getenv("ATHD_OLDER")) {
 		base, older, _ := strings.Cut(text, "=")
 		if !slices.Contains(crossed, base) {
 			continue
@@ -144,7 +144,7 @@ func cross(t *testing.T, older, keys, side string) *crossing {
 		if err := os.WriteFile(path, []byte(plain), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		s.Athd = stage.StartOlder(t, older, s.Dir, strings.TrimPrefix(s.Athd.Admin, "http://"))
+		s.Athd = stage.StartAthd(t, s.Dir, strings.TrimPrefix(s.Athd.Admin, "http://"), stage.Older(older))
 		return c
 	}
 	path = filepath.Join(s.Dir, "older.yaml")

@@ -151,6 +151,15 @@ func StartAthd(t testing.TB, dir, admin string, change ...func(*exec.Cmd)) *Athd
 	}
 }
 
+// Older has [StartAthd] start the binary of an athd of before, with -config, which all
+// of them know.
+func Older(binary string) func(*exec.Cmd) {
+	return func(c *exec.Cmd) {
+		c.Path = binary
+		c.Args[0], c.Args[2] = binary, "-config"
+	}
+}
+
 // Get asks the admin listener.
 func (a *Athd) Get(path string) (status int, body string) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)

@@ -8,7 +8,6 @@ import (
 	"maps"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -127,14 +126,10 @@ func (r *Replicas) Start(i int) {
 	r.Athd[i] = StartAthd(r.t, r.Home[i], r.Admin[i])
 }
 
-// StartOlder is [Replicas.Start] with the binary of an athd of before. It starts it with
-// -config, which all of them know.
+// StartOlder is [Replicas.Start] with the binary of an athd of before.
 func (r *Replicas) StartOlder(i int, binary string) {
 	r.t.Helper()
-	r.Athd[i] = StartAthd(r.t, r.Home[i], r.Admin[i], func(c *exec.Cmd) {
-		c.Path = binary
-		c.Args[0], c.Args[2] = binary, "-config"
-	})
+	r.Athd[i] = StartAthd(r.t, r.Home[i], r.Admin[i], Older(binary))
 }
 
 // StartEnvoy starts the Envoy of this number, on what the athd of this number prints.
