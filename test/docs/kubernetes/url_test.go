@@ -78,6 +78,12 @@ func TestReleasedOverlaysInstallByURL(t *testing.T) {
 				t.Errorf("image %s", got)
 			}
 		})
+		t.Run(overlay+" whose pods take a change while they run", func(t *testing.T) {
+			r := render(t, own(t, ownKustomization(t, url)+"generatorOptions: {disableNameSuffixHash: true}\n"))
+			if mounted := r.pod().Volumes[0].ConfigMap.Name; mounted != "athd" || r.config.Name != "athd" {
+				t.Errorf("the pod mounts %s, and there is %s: a change is another name", mounted, r.config.Name)
+			}
+		})
 		t.Run(overlay+" with an image of one's own", func(t *testing.T) {
 			r := render(t, own(t, ownKustomization(t, url)+shown(t, "```\nimages:\n", "images:\n")))
 			if got := r.pod().Containers[0].Image; got != "registry.example.com/athd:mine" {
