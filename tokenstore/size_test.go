@@ -59,6 +59,16 @@ func TestSizesAreThoseOfTheDocs(t *testing.T) {
 	_, err = s.Renewal(ctx, g.standing(t, s))
 	noErr(t, err)
 	got["standing consent"] = size(":renewal:")
+	added, err := s.RuntimeProvider(ctx, "tracker")
+	noErr(t, err)
+	_, err = s.SwapRuntimeProvider(ctx, added, tokenstore.RuntimeProvider{
+		ID: "tracker", Created: time.Now(), CreatedBy: "ops", Config: ath.NewSecret(`{"display_name": "The Tracker", "categories": ["development"],
+			"authorize_endpoint": "https://login.example.com/authorize", "token_endpoint": "https://login.example.com/token",
+			"api_base_url": "https://api.tracker.example/v2", "client_id": "athd", "client_secret": "q7Vw2mKx9TzR4cYbN6hJ1sLd8FgP3aEu",
+			"available_scopes": ["issues:read", "issues:write"]}`),
+	})
+	noErr(t, err)
+	got["added provider"] = size(":provider:")
 
 	page, err := os.ReadFile("../docs/sizing.md")
 	noErr(t, err)
