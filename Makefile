@@ -8,7 +8,7 @@ SHELL := /bin/bash
 
 FUZZTIME ?= 10s
 FUZZ ?=
-TIMEOUT ?= 6m
+TIMEOUT ?= 12m
 ARGS ?=
 SERVERS ?= dex keycloak spring hydra
 ROUNDS ?= 1000

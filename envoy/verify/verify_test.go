@@ -102,7 +102,6 @@ func mustFindEach(t *testing.T, c bootstrap.Config, all []verifyenvoy.Mutation) 
 	good := envoyconfig.Parse(t, envoyconfig.Generate(t, c))
 	for _, s := range all {
 		t.Run(s.Name, func(t *testing.T) {
-			t.Parallel()
 			config := verifyenvoy.Config{Bootstrap: proto.Clone(good).(*bootstrapv3.Bootstrap)}
 			s.Do(&config)
 			s.Check(t, verified(t, dumpOf(t, config.Bootstrap), expectationOf(c)).Findings)
