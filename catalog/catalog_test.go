@@ -48,9 +48,9 @@ func TestWhatIsAddedServesBeforeTheAnswerAndEverywhere(t *testing.T) {
 	}
 	until(t, "it serves nowhere", func() bool { return two.get("shop") == nil })
 	until(t, "the record is gone", func() bool { _, a := one.Get("shop"); _, b := two.Get("shop"); return !a && !b })
-	if !strings.Contains(one.events.String()+two.events.String(), "provider_drained") {
-		t.Error("its end is not on record")
-	}
+	until(t, "its end is on record", func() bool { // which is written behind it
+		return strings.Contains(one.events.String()+two.events.String(), "provider_drained")
+	})
 	one.add(t, "shop", config("again", ""))
 	until(t, "it can be added again", func() bool { p := two.get("shop"); return p != nil && p.ClientID == "again" })
 }
