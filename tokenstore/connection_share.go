@@ -70,7 +70,8 @@ type sharedState struct {
 	raw  string // "": there is none
 	x    extra
 	over bool          // what is there has ended
-	came time.Duration // ago, its tokens came; orderKept: or longer
+	came time.Duration // before it was read, its tokens came; orderKept: or longer
+	read time.Time     // when, or just before
 
 	stale []place // that lead to nothing any more, where there is none
 }
@@ -82,7 +83,7 @@ func (s *Store) sharedState(ctx context.Context, user, provider, destination str
 	var out sharedState
 	tags := s.keys.sharedTags(user, provider, destination)
 	err := s.do(ctx, "shared_state", func(ctx context.Context) error {
-		out = sharedState{}
+		out = sharedState{read: time.Now()}
 		found, places, err := s.readShared(ctx, tags)
 		if err != nil {
 			return err

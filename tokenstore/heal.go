@@ -23,9 +23,10 @@ type HealState struct {
 	key string
 	raw string
 	x   extra
-	// came is how long ago the tokens came, of a connection that is shared or was
-	// healed; orderKept: or longer.
+	// came is how long before it was read the tokens came, of a connection that is
+	// shared or was healed; orderKept: or longer. read is when that was, or just before.
 	came time.Duration
+	read time.Time
 }
 
 // SameTokens reports whether both states have the same tokens.
@@ -46,6 +47,7 @@ func (s *Store) HealState(ctx context.Context, h *Healing, today ath.RenewalTerm
 	order, _ := key(h.Connection, string(orderKind))
 	var members []string
 	err = s.do(ctx, "heal_state", func(ctx context.Context) error {
+		out.read = time.Now()
 		var raw *redis.StringCmd
 		var left *redis.DurationCmd
 		var live *redis.StringSliceCmd
@@ -116,10 +118,12 @@ func (s *Store) Heal(ctx context.Context, state *HealState, next Connection, cam
 	if state.raw == "" {
 		return errNotHeld
 	}
-	age := max(0, time.Since(came))
-	if state.came < min(age, orderKept) {
+	// Both as they were when it was read, which may be a while ago: in doubt these are
+	// the last.
+	if state.came < min(state.read.Sub(came), orderKept) {
 		return ErrExists
 	}
+	age := max(0, time.Since(came))
 	next.Epoch = state.ref.Epoch
 	sealed, err := s.sealConnection(state.key, state.ref, next, state.x)
 	if err != nil {
@@ -152,7 +156,7 @@ func (s *Store) KeepShared(ctx context.Context, user, provider, destination stri
 		if err != nil || at.raw == "" || at.over {
 			return false, err
 		}
-		state := HealState{ref: at.ref, key: at.key, raw: at.raw, x: at.x, came: at.came}
+		state := HealState{ref: at.ref, key: at.key, raw: at.raw, x: at.x, came: at.came, read: at.read}
 		if state.Connection, _, err = s.openConnectionOf(at.key, at.raw, at.ref); err != nil {
 			return false, err
 		}

@@ -70,6 +70,18 @@ func testHealing(t *testing.T, b backend) {
 		noErr(t, other.Heal(ctx, &at, with(at.Connection, "last"), time.Now()))
 		has(t, &f, "last")
 	})
+	t.Run("tokens that come after it was read are the last ones, however long they wait to be stored", func(t *testing.T) {
+		f, began := connected(t), time.Now()
+		at := state(t, &f)
+		noErr(t, s.Heal(ctx, &at, with(at.Connection, "first"), began))
+		at = state(t, &f)
+		came := time.Now()
+		for age := came.Sub(began); time.Since(came) <= age; { // older than those that are there were when it was read
+			state(t, &f)
+		}
+		noErr(t, other.Heal(ctx, &at, with(at.Connection, "last"), came))
+		has(t, &f, "last")
+	})
 	t.Run("what was written since it was read stays", func(t *testing.T) {
 		f := connected(t)
 		before := state(t, &f)
